@@ -1,0 +1,34 @@
+//! What people declare and what the cluster says back: the vocabulary of the house.
+//!
+//! Here: kinds and their specs ([`service`], [`config`], [`secret`], [`node`]), what the
+//! cluster makes from them ([`revision`], [`replica`], [`volume`]), what it says of them
+//! ([`condition`], [`reason`], [`event`], [`status`]), and the words both use
+//! ([`meta`], [`quantity`]).
+//! Not here: reading YAML (`manifest`), deciding anything (`plan`), storing (`store`).
+//! Invariant: every type here is a plain value; nothing reads a clock, a file or a socket.
+//! Next: `manifest` (text → these types), `store::state` (where they live).
+
+pub mod condition;
+pub mod config;
+pub mod event;
+pub mod meta;
+pub mod node;
+pub mod quantity;
+pub mod reason;
+pub mod replica;
+pub mod revision;
+pub mod secret;
+pub mod service;
+pub mod status;
+pub mod volume;
+
+pub use condition::{Condition, ConditionStatus, ConditionType};
+pub use event::{Event, EventType, NewEvent};
+pub use meta::{Epoch, Index, Kind, Meta, Object, ObjectKey, Uid};
+pub use quantity::{Bytes, Millicores, Period};
+pub use reason::Reason;
+pub use replica::{Decision, Desired, Replica, Slot};
+pub use revision::{Resolution, ResolvedImage, Revision};
+pub use service::ServiceSpec;
+pub use status::{NodeStatus, ReplicaPhase, ReplicaStatus, ServiceStatus, Status};
+pub use volume::Volume;
