@@ -1,1 +1,2 @@
 //! Constellation.
+pub mod model;

@@ -137,9 +137,7 @@ impl Kind {
     /// Accepts `Service`, `service`, `services`, `svc`.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|k| {
-            [k.short(), k.plural(), k.name()].iter().any(|n| n.eq_ignore_ascii_case(text))
-        })
+        Self::ALL.into_iter().find(|k| [k.short(), k.plural(), k.name()].iter().any(|n| n.eq_ignore_ascii_case(text)))
     }
 }
 impl fmt::Display for Kind {

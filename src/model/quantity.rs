@@ -214,9 +214,15 @@ mod tests {
 
     #[test]
     fn durations_print_canonically() {
-        for (text, canonical) in
-            [("90s", "1m30s"), ("1m30s", "1m30s"), ("250ms", "250ms"), ("1h", "1h"), ("0", "0s"), ("0s", "0s"), ("1.5s", "1s500ms")]
-        {
+        for (text, canonical) in [
+            ("90s", "1m30s"),
+            ("1m30s", "1m30s"),
+            ("250ms", "250ms"),
+            ("1h", "1h"),
+            ("0", "0s"),
+            ("0s", "0s"),
+            ("1.5s", "1s500ms"),
+        ] {
             assert_eq!(text.parse::<Period>().unwrap().to_string(), canonical, "{text}");
         }
         for bad in ["", "10", "s", "1x", "-1s", "1s2", "9999999999999d"] {

@@ -1,0 +1,81 @@
+//! Conditions: what holds now, with its cause. Keyed by type; the first one sums up.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Reason;
+
+/// True, False, or not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub enum ConditionStatus {
+    /// It holds.
+    True,
+    /// It does not hold.
+    False,
+    /// Nobody knows: silence is not an answer.
+    Unknown,
+}
+impl From<bool> for ConditionStatus {
+    fn from(b: bool) -> Self {
+        if b { Self::True } else { Self::False }
+    }
+}
+impl std::fmt::Display for ConditionStatus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::True => "True",
+            Self::False => "False",
+            Self::Unknown => "Unknown",
+        })
+    }
+}
+
+/// What a condition speaks of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum ConditionType {
+    /// The summary, always first.
+    Ready,
+    /// A change is on its way.
+    Progressing,
+    /// Enough replicas are ready.
+    Available,
+    /// Every replica has a node.
+    Scheduled,
+    /// Containers differ from their revision.
+    Drifted,
+    /// The container of a replica runs.
+    ContainerRunning,
+    /// A replica's probe succeeds.
+    Healthy,
+    /// A node takes new replicas.
+    Schedulable,
+    /// A node's engine answers.
+    DockerReachable,
+    /// Some container uses it.
+    InUse,
+}
+impl std::fmt::Display for ConditionType {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{self:?}")
+    }
+}
+
+/// One statement about an object.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Condition {
+    /// What it speaks of.
+    #[serde(rename = "type")]
+    pub kind: ConditionType,
+    /// Whether it holds.
+    pub status: ConditionStatus,
+    /// Its cause, from the closed set.
+    pub reason: Reason,
+    /// For people.
+    #[serde(default)]
+    pub message: String,
+    /// Since when it has this status, cluster time in milliseconds.
+    pub last_transition_time: u64,
+    /// Generation of the spec it was made from.
+    pub observed_generation: u64,
+}

@@ -1,0 +1,157 @@
+//! The closed set of causes: of conditions, of differences and of events.
+//!
+//! Names are part of the API: never rename one, only add.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+macro_rules! reasons {
+    ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
+        /// A CamelCase cause from the closed set.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+        pub enum Reason { $($(#[doc = $doc])+ $name,)+ }
+        impl Reason {
+            /// Every reason.
+            pub const ALL: &[Self] = &[$(Self::$name,)+];
+            /// As it is written.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => stringify!($name),)+ }
+            }
+            /// What it means, in a sentence.
+            #[must_use]
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Self::$name => concat!($($doc),+),)+ }
+            }
+        }
+    };
+}
+reasons! {
+    /// The registry or the node has no such image.
+    ImageNotFound,
+    /// The registry refused: credentials are missing or wrong.
+    ImagePullRefused,
+    /// The registry gave no answer.
+    RegistryUnreachable,
+    /// The image reference is not resolved yet.
+    ImageUnresolved,
+    /// A published port is held by something else.
+    PortConflict,
+    /// A Secret that a service names does not exist or lacks a key.
+    SecretMissing,
+    /// A Config that a service names does not exist or lacks a key.
+    ConfigMissing,
+    /// A bind source does not exist on the node.
+    BindSourceMissing,
+    /// A volume or directory that had data is gone or is another file system.
+    DataMissing,
+    /// A service it depends on is not there yet.
+    WaitingForDependency,
+    /// The health check or readiness probe fails.
+    Unhealthy,
+    /// The container ends again and again.
+    CrashLoopBackOff,
+    /// The kernel killed it for want of memory.
+    OOMKilled,
+    /// Somebody stopped the container.
+    StoppedByHand,
+    /// Somebody changed or removed the container.
+    DriftDetected,
+    /// The engine's socket does not answer.
+    DockerDown,
+    /// The engine accepts calls and does not answer in time.
+    DockerUnresponsive,
+    /// The engine refused the container's settings.
+    EngineRefused,
+    /// The engine lacks a feature that the spec asks for.
+    EngineTooOld,
+    /// The disk has no room.
+    DiskFull,
+    /// No node passes all filters.
+    NoNodeFits,
+    /// The service is suspended.
+    Suspended,
+    /// Waiting before the next attempt.
+    BackOff,
+    /// A host device does not exist on the node.
+    DeviceMissing,
+    /// The image or `platform` is for another architecture.
+    ArchitectureMismatch,
+    /// The agent's configuration does not grant this host power.
+    NotGranted,
+    /// This node has not read the log far enough.
+    StoreBehind,
+    /// The replica is placed on another node now.
+    NotPlacedHere,
+    /// A newer replica took its place.
+    Superseded,
+    /// More replicas than wanted.
+    ScaledDown,
+    /// The service was deleted.
+    ServiceDeleted,
+    /// The replica ended by itself, as its restart policy allows.
+    Completed,
+    /// The container ended with an error and its restart policy is used up.
+    Failed,
+    /// Enough replicas are ready.
+    MinimumReplicasAvailable,
+    /// Fewer replicas are ready than wanted.
+    MinimumReplicasUnavailable,
+    /// A new replica became ready.
+    NewReplicaReady,
+    /// A change is being carried out.
+    ReplicaSetUpdated,
+    /// Everything is as declared.
+    UpToDate,
+    /// Nothing has reported yet.
+    HealthUnknown,
+    /// A replica has a node.
+    Scheduled,
+    /// No node could be found for a replica.
+    FailedScheduling,
+    /// An image is being fetched.
+    Pulling,
+    /// An image is there.
+    Pulled,
+    /// A container or object was made.
+    Created,
+    /// A container runs.
+    Started,
+    /// A container is being stopped.
+    Killing,
+    /// A container ended.
+    Exited,
+    /// A container was removed.
+    Removed,
+    /// A probe succeeds.
+    Healthy,
+    /// A replica's container is being prepared.
+    Starting,
+    /// An object's spec was changed.
+    Configured,
+    /// An object was deleted.
+    Deleted,
+    /// A node's agent and engine work.
+    NodeReady,
+    /// A node's agent or engine does not work.
+    NodeNotReady,
+    /// A node takes nothing new.
+    Cordoned,
+    /// A node takes new replicas.
+    Schedulable,
+    /// A process leads the cluster.
+    LeaderElected,
+    /// A cluster was formed.
+    ClusterFormed,
+    /// An image reference was resolved.
+    ImageResolved,
+    /// A volume was used for the first time.
+    VolumeInitialised,
+    /// A container that runs for no replica is being removed.
+    Orphaned,
+}
+impl std::fmt::Display for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

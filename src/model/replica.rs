@@ -1,0 +1,122 @@
+//! A Replica: one placement attempt for a slot of a Service, immutable but for its desired state.
+//!
+//! The agent restarts or re-creates the container of one Replica as often as needed; a new Replica
+//! comes only with a new revision, node or epoch.
+
+use std::{fmt, sync::Arc};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Epoch, Index, Reason, Uid};
+
+/// Numbered place in a Service; a global service's slot is its node.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Slot {
+    /// 1, 2, 3, …
+    Number(u32),
+    /// A node's name.
+    Node(Arc<str>),
+}
+impl fmt::Display for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(n) => n.fmt(f),
+            Self::Node(n) => f.write_str(n),
+        }
+    }
+}
+
+/// One placement attempt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Replica {
+    /// `<service>-<slot>-<5 characters>`; also the container's name.
+    pub name: Arc<str>,
+    /// Identity.
+    pub uid: Uid,
+    /// Name of the Service.
+    pub service: Arc<str>,
+    /// Identity of the Service.
+    pub service_uid: Uid,
+    /// Its place.
+    pub slot: Slot,
+    /// Number of the revision it runs.
+    pub revision: u64,
+    /// Stored hash of that revision.
+    pub spec_hash: String,
+    /// Name of the node.
+    pub node: Arc<str>,
+    /// Identity of the node.
+    pub node_uid: Uid,
+    /// Fencing token of this placement.
+    pub epoch: Epoch,
+    /// Whether it shall run.
+    pub desired: Desired,
+    /// Why it shall not run any more; set together with `desired: Stop`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop_reason: Option<Reason>,
+    /// Why this node.
+    pub decision: Decision,
+    /// Index at which it was made.
+    pub index: Index,
+    /// Index of its last change.
+    pub resource_version: Index,
+    /// Cluster time of creation, milliseconds.
+    pub created_at: u64,
+}
+
+impl Replica {
+    /// `web.1`: for tables and queries.
+    #[must_use]
+    pub fn display(&self) -> String {
+        format!("{}.{}", self.service, self.slot)
+    }
+}
+
+/// Whether a Replica shall run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Desired {
+    /// Its container shall run.
+    Run,
+    /// Its container shall be stopped and removed.
+    Stop,
+}
+
+/// A placement decision, kept so that it can be explained later.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Decision {
+    /// The node chosen; none when none fits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<Arc<str>>,
+    /// Its score, 0–100.
+    pub score: u32,
+    /// Every node that was looked at.
+    pub considered: Vec<Considered>,
+}
+
+/// One node in a decision.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Considered {
+    /// The node.
+    pub node: Arc<str>,
+    /// Its score; meaningless when rejected.
+    pub score: u32,
+    /// Every filter that refused it, with the facts: `constraint node.labels.gpu == true: it is "no"`.
+    pub rejections: Vec<Rejection>,
+}
+
+/// Why a filter refused a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Rejection {
+    /// Which filter: `capacity`, `constraint`, `port`, `architecture`, `image`, `engine`, `schedulable`, `role`.
+    pub filter: String,
+    /// Its reason code.
+    pub reason: Reason,
+    /// The facts.
+    pub message: String,
+}

@@ -1,0 +1,185 @@
+//! Status: what was observed. A record of its own that never moves an object's `resourceVersion`.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Bytes, Condition, Decision, Millicores, Reason};
+
+/// The status of one object.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "camelCase")]
+pub enum Status {
+    /// Of a Replica, written by its node.
+    Replica(ReplicaStatus),
+    /// Of a Service, written by the leader.
+    Service(ServiceStatus),
+    /// Of a Node, written by its agent.
+    Node(NodeStatus),
+}
+
+/// Where a replica's container is in its life.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub enum ReplicaPhase {
+    /// Its node has not begun.
+    #[default]
+    Pending,
+    /// Something has to be there first; the reason says what.
+    Waiting,
+    /// The image is being fetched.
+    Pulling,
+    /// The container is being made and started.
+    Starting,
+    /// The container runs.
+    Running,
+    /// The container ended or could not start; the next attempt is at `next_attempt`.
+    BackOff,
+    /// The container is being stopped.
+    Stopping,
+    /// Ended for good: stopped as desired.
+    Stopped,
+    /// Ended for good by itself with 0.
+    Completed,
+    /// Ended for good by itself with an error.
+    Failed,
+}
+impl ReplicaPhase {
+    /// Whether nothing follows.
+    #[must_use]
+    pub const fn ended(self) -> bool {
+        matches!(self, Self::Stopped | Self::Completed | Self::Failed)
+    }
+}
+
+/// What a node reports of a replica. Times are cluster time in milliseconds.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ReplicaStatus {
+    /// Where its container is in its life.
+    pub phase: ReplicaPhase,
+    /// Whether it may get traffic and counts as available.
+    pub ready: bool,
+    /// What holds it up; none when nothing does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
+    /// For people.
+    #[serde(default)]
+    pub message: String,
+    /// Since when it is in this phase with this reason.
+    pub since: u64,
+    /// When the next attempt is made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_attempt: Option<u64>,
+    /// Docker's id of the container.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<String>,
+    /// Image id it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// Its address on its first network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// Docker's `StartedAt`, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<String>,
+    /// Docker's health status or the probe's verdict: `starting`, `healthy`, `unhealthy`, or `-`.
+    #[serde(default)]
+    pub health: String,
+    /// Containers of this replica that were started after the first.
+    pub restarts: u32,
+    /// How the last container ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_exit: Option<LastExit>,
+    /// Host ports that Docker chose, `8080/tcp` → `0.0.0.0:49153`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub published: BTreeMap<String, String>,
+}
+
+/// How a container ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LastExit {
+    /// Exit code.
+    pub code: i64,
+    /// The kernel killed it for want of memory.
+    pub oom_killed: bool,
+    /// When, cluster time in milliseconds.
+    pub at: u64,
+    /// Its last log lines, at most ten of at most 200 characters, control characters removed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub log_tail: Vec<String>,
+}
+
+/// What the leader says of a service.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceStatus {
+    /// `Ready` first.
+    pub conditions: Vec<Condition>,
+    /// Generation that the loops dealt with last.
+    pub observed_generation: u64,
+    /// Counts.
+    pub replicas: ReplicaCounts,
+    /// Number of the newest revision.
+    pub revision: u64,
+    /// Slots without a node, with the reasons for each node.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub unplaced: BTreeMap<String, Decision>,
+}
+
+/// Counts of a service's replicas.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ReplicaCounts {
+    /// Wanted.
+    pub desired: u32,
+    /// Whose container runs.
+    pub running: u32,
+    /// That are ready.
+    pub ready: u32,
+    /// Of the newest revision.
+    pub updated: u32,
+}
+
+/// What an agent says of its node.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeStatus {
+    /// `Ready` first.
+    pub conditions: Vec<Condition>,
+    /// Version of the agent.
+    pub version: String,
+    /// The engine.
+    pub engine: EngineInfo,
+    /// CPU of the machine.
+    pub cpus: Millicores,
+    /// Memory of the machine.
+    pub memory: Bytes,
+    /// Addresses it can be reached at.
+    #[serde(default)]
+    pub addresses: Vec<String>,
+    /// Kernel release.
+    pub kernel: String,
+    /// Docker images that only exist here are not listed; ids of networks and volumes neither.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operating_system: Option<String>,
+}
+
+/// What is known of an engine.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EngineInfo {
+    /// The engine's own id.
+    pub id: Arc<str>,
+    /// Version, `20.10.24`.
+    pub version: String,
+    /// Newest API it speaks, `1.41`.
+    pub api_version: String,
+    /// `linux`.
+    pub os: String,
+    /// `amd64`, `arm64`, …
+    pub arch: String,
+    /// Running as root or not.
+    pub rootless: bool,
+}
