@@ -1,2 +1,4 @@
 //! Constellation.
 pub mod model;
+pub mod runtime;
+pub mod store;

@@ -1,0 +1,142 @@
+//! What may change the state: commands, in groups that are all or nothing.
+//!
+//! Here: values only. One Raft entry carries many independent groups; each group has preconditions
+//! and gets its own answer. Not here: their effect ([`super::state`]).
+//! Invariant: a command holds everything that `apply` needs, time and random names too.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Desired, Index, Kind, NewEvent, ObjectKey, Reason, Replica, Resolution, Status, Uid, Volume};
+
+/// All or nothing: every precondition holds and every command is carried out, or none is.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Group {
+    /// Cluster time at the proposer, milliseconds since 1970. Stamped by the proposer.
+    pub at: u64,
+    /// Each named object must have exactly this `resourceVersion`; `None`: it must not exist.
+    pub preconditions: Vec<(ObjectKey, Option<Index>)>,
+    /// A mutation with a key that was answered before gets the same answer again.
+    pub idempotency: Option<Idempotency>,
+    /// Who asks, for the audit record: `root@socket`, `admin-token`, `scheduler`, …
+    pub actor: Arc<str>,
+    /// What shall change, in this order; the indexes of a group are contiguous.
+    pub commands: Vec<Command>,
+}
+
+/// A client's key for one mutation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Idempotency {
+    /// The client's key.
+    pub key: Arc<str>,
+    /// Hash of the request: the same key with another request is refused.
+    pub request: String,
+}
+
+/// One change.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub enum Command {
+    /// The first command of a cluster.
+    FormCluster { name: Arc<str>, cluster: Uid, lineage: Uid },
+    /// A process begins to lead; the index of this entry is its token.
+    LeaderStarted { member: u64, incarnation: u64, nonce: u64, node: Arc<str> },
+    /// Writes a declared object. Unchanged spec, labels, annotations and set: the answer is `unchanged`, no index moves.
+    Put(PutObject),
+    /// Removes a declared object. A Service's Replicas get `desired: Stop` by the rollout loop, its revisions go with the last of them.
+    Delete { key: ObjectKey },
+    /// Adds a Replica. Its `index`, `resource_version` and the counter of its epoch are filled in by apply.
+    Place { replica: Replica },
+    /// Replicas end by this: `Run` never comes back.
+    SetDesired { replica: Arc<str>, desired: Desired, reason: Reason },
+    /// Removes an ended Replica and its status.
+    Forget { replica: Arc<str> },
+    /// What became of a revision's image reference.
+    ResolveImage { service: Uid, revision: u64, image: Resolution },
+    /// Commits the first mount of a volume, or adds a service to it.
+    InitialiseVolume { volume: Volume },
+    /// Statuses and events that were observed, folded: last state wins, a status equal to the stored one changes nothing.
+    RecordObservations { statuses: Vec<(ObjectKey, Uid, Status)>, events: Vec<NewEvent> },
+}
+
+/// A declared object at the door: validated, canonical.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PutObject {
+    pub kind: Kind,
+    pub name: Arc<str>,
+    pub labels: std::collections::BTreeMap<String, String>,
+    pub annotations: std::collections::BTreeMap<String, String>,
+    /// Set of the object; an object of another set is a conflict.
+    pub managed_by: Option<String>,
+    /// Canonical JSON of the spec (of a Secret: the sealed form).
+    #[serde(with = "serde_bytes")]
+    pub spec: Vec<u8>,
+    /// Identity if the object is new.
+    pub uid: Uid,
+    /// A Service's hash of its container part: a change of it makes a new revision.
+    pub spec_hash: Option<String>,
+}
+
+/// What a group's author learns. A refusal leaves no trace and is the same on every node.
+pub type Answer = Result<Applied, Refusal>;
+
+/// A group was carried out.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Applied {
+    /// Index after the group.
+    pub index: Index,
+    /// One for each `Put` and `Delete`, in order.
+    pub objects: Vec<ObjectResult>,
+}
+
+/// What became of one declared object.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ObjectResult {
+    pub kind: Kind,
+    pub name: Arc<str>,
+    pub result: Outcome,
+    pub generation: u64,
+    pub resource_version: Index,
+}
+
+/// In kubectl's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    Created,
+    Configured,
+    Unchanged,
+    Deleted,
+}
+
+/// Why a group was not carried out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum Refusal {
+    /// A precondition does not hold: 409.
+    #[error("{key} is at resourceVersion {}, not {}", show(.found), show(.expected))]
+    Conflict { key: ObjectKey, expected: Option<Index>, found: Option<Index> },
+    /// The object belongs to another set: 409.
+    #[error("{key} belongs to the set {}, not {}", .found.as_deref().unwrap_or("(none)"), .asked.as_deref().unwrap_or("(none)"))]
+    OtherSet { key: ObjectKey, found: Option<String>, asked: Option<String> },
+    /// There is no such object: 404.
+    #[error("{key} does not exist")]
+    NotFound { key: ObjectKey },
+    /// The same idempotency key came with another request: 409.
+    #[error("the idempotency key {key:?} was used for another request")]
+    KeyReused { key: Arc<str> },
+    /// No room for more idempotency keys: 429.
+    #[error("too many idempotency keys are remembered; try again later")]
+    TooManyKeys,
+    /// A cluster exists already.
+    #[error("this node belongs to a cluster already")]
+    AlreadyFormed,
+    /// The command does not fit the state (a replica without its service, a slot that still runs an exclusive one, …).
+    #[error("{0}")]
+    Invalid(String),
+}
+
+fn show(index: &Option<Index>) -> String {
+    index.map_or_else(|| "(absent)".into(), |i| i.to_string())
+}

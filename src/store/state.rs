@@ -1,0 +1,191 @@
+//! The state machine: what the log means. In memory; a clone is O(1), so readers and snapshots hold one.
+//!
+//! Here: [`State`], its readers, and `apply`, pure and total: the same commands give the same state
+//! hash on every node. Not here: durability (`log`), ordering (`raft`).
+
+use std::sync::Arc;
+
+use imbl::{OrdMap, Vector};
+use serde::{Deserialize, Serialize};
+
+use crate::model::{
+    Event, Index, Kind, NodeStatus, Object, ObjectKey, Replica, ReplicaStatus, Revision, ServiceStatus, Status, Uid,
+    Volume,
+};
+
+/// Who and what this cluster is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClusterInfo {
+    /// For people.
+    pub name: Arc<str>,
+    /// Identity of this cluster.
+    pub cluster: Uid,
+    /// Survives a restore and decides adoption of containers.
+    pub lineage: Uid,
+    /// How often it was rescued or restored.
+    pub recovery: u32,
+}
+
+/// The process that leads, as the log knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LeaderInfo {
+    /// Raft's member id.
+    pub member: u64,
+    /// Process start of that member.
+    pub incarnation: u64,
+    /// Random, from that process.
+    pub nonce: u64,
+    /// Its node's name.
+    pub node: Arc<str>,
+    /// Index of the entry that began this leadership: the token.
+    pub token: Index,
+}
+
+/// One change, for watchers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Change {
+    /// Where it stands in the history.
+    pub index: Index,
+    /// What changed.
+    pub key: ObjectKey,
+    /// The object after the change; before it when it was deleted.
+    pub what: Changed,
+}
+
+/// What a change was.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Changed {
+    /// A declared object was written (its spec or metadata).
+    Put(Arc<Object>),
+    /// A declared object was deleted.
+    Deleted(Arc<Object>),
+    /// A Replica was placed or changed.
+    Replica(Arc<Replica>),
+    /// A Replica was forgotten.
+    ReplicaForgotten(Arc<Replica>),
+    /// A status changed.
+    Status,
+}
+
+/// The asked-for position is older than what is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("index {asked} is older than the oldest kept, {oldest}")]
+pub struct Gone {
+    /// What was asked.
+    pub asked: Index,
+    /// The oldest that is kept.
+    pub oldest: Index,
+}
+
+/// The state at one index.
+#[derive(Debug, Clone, Default)]
+pub struct State {
+    pub(super) index: Index,
+    pub(super) cluster: Option<ClusterInfo>,
+    pub(super) leader: Option<LeaderInfo>,
+    pub(super) objects: OrdMap<ObjectKey, Arc<Object>>,
+    pub(super) revisions: OrdMap<(Uid, u64), Arc<Revision>>,
+    pub(super) replicas: OrdMap<Arc<str>, Arc<Replica>>,
+    pub(super) statuses: OrdMap<ObjectKey, Arc<(Uid, Status)>>,
+    pub(super) volumes: OrdMap<Arc<str>, Arc<Volume>>,
+    pub(super) events: Vector<Arc<Event>>,
+    pub(super) changes: Vector<Arc<Change>>,
+}
+
+impl State {
+    /// Index of the last change.
+    #[must_use]
+    pub fn index(&self) -> Index {
+        self.index
+    }
+    /// The cluster, once formed.
+    #[must_use]
+    pub fn cluster(&self) -> Option<&ClusterInfo> {
+        self.cluster.as_ref()
+    }
+    /// The leader as the log knows it.
+    #[must_use]
+    pub fn leader(&self) -> Option<&LeaderInfo> {
+        self.leader.as_ref()
+    }
+    /// A declared object.
+    #[must_use]
+    pub fn object(&self, key: &ObjectKey) -> Option<&Arc<Object>> {
+        self.objects.get(key)
+    }
+    /// All declared objects of a kind, by name.
+    pub fn objects(&self, kind: Kind) -> impl Iterator<Item = &Arc<Object>> {
+        self.objects.range(ObjectKey::new(kind, "")..).map(|(_, o)| o).take_while(move |o| o.kind == kind)
+    }
+    /// One revision of a Service.
+    #[must_use]
+    pub fn revision(&self, service: &Uid, number: u64) -> Option<&Arc<Revision>> {
+        self.revisions.get(&(service.clone(), number))
+    }
+    /// All revisions of a Service, oldest first.
+    pub fn revisions<'a>(&'a self, service: &'a Uid) -> impl DoubleEndedIterator<Item = &'a Arc<Revision>> {
+        self.revisions.range((service.clone(), 0)..=(service.clone(), u64::MAX)).map(|(_, r)| r)
+    }
+    /// The newest revision of a Service.
+    #[must_use]
+    pub fn newest_revision(&self, service: &Uid) -> Option<&Arc<Revision>> {
+        self.revisions(service).next_back()
+    }
+    /// One Replica.
+    #[must_use]
+    pub fn replica(&self, name: &str) -> Option<&Arc<Replica>> {
+        self.replicas.get(name)
+    }
+    /// All Replicas, by name.
+    pub fn replicas(&self) -> impl Iterator<Item = &Arc<Replica>> {
+        self.replicas.values()
+    }
+    /// The Replicas of a Service.
+    pub fn replicas_of<'a>(&'a self, service: &'a Uid) -> impl Iterator<Item = &'a Arc<Replica>> {
+        self.replicas.values().filter(move |r| r.service_uid == *service)
+    }
+    /// A status.
+    #[must_use]
+    pub fn status(&self, key: &ObjectKey) -> Option<&Status> {
+        self.statuses.get(key).map(|s| &s.1)
+    }
+    /// A Replica's status.
+    #[must_use]
+    pub fn replica_status(&self, name: &str) -> Option<&ReplicaStatus> {
+        match self.status(&ObjectKey::replica(name))? {
+            Status::Replica(s) => Some(s),
+            Status::Service(_) | Status::Node(_) => None,
+        }
+    }
+    /// A Service's status.
+    #[must_use]
+    pub fn service_status(&self, name: &str) -> Option<&ServiceStatus> {
+        match self.status(&ObjectKey::service(name))? {
+            Status::Service(s) => Some(s),
+            Status::Replica(_) | Status::Node(_) => None,
+        }
+    }
+    /// A Node's status.
+    #[must_use]
+    pub fn node_status(&self, name: &str) -> Option<&NodeStatus> {
+        match self.status(&ObjectKey::node(name))? {
+            Status::Node(s) => Some(s),
+            Status::Replica(_) | Status::Service(_) => None,
+        }
+    }
+    /// A volume by its key.
+    #[must_use]
+    pub fn volume(&self, key: &str) -> Option<&Arc<Volume>> {
+        self.volumes.get(key)
+    }
+    /// All volumes.
+    pub fn volumes(&self) -> impl Iterator<Item = &Arc<Volume>> {
+        self.volumes.values()
+    }
+    /// Kept events, oldest first.
+    pub fn events(&self) -> impl DoubleEndedIterator<Item = &Arc<Event>> {
+        self.events.iter()
+    }
+}
