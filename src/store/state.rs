@@ -131,7 +131,8 @@ impl State {
     /// The newest revision of a Service.
     #[must_use]
     pub fn newest_revision(&self, service: &Uid) -> Option<&Arc<Revision>> {
-        self.revisions(service).next_back()
+        let (key, newest) = self.revisions.get_prev(&(service.clone(), u64::MAX))?;
+        (key.0 == *service).then_some(newest)
     }
     /// One Replica.
     #[must_use]
