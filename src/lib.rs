@@ -1,4 +1,6 @@
 //! Constellation.
+pub mod controller;
 pub mod model;
+pub mod plan;
 pub mod runtime;
 pub mod store;

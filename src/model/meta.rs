@@ -239,6 +239,9 @@ pub struct Object {
     /// Canonical JSON.
     #[serde(with = "serde_bytes")]
     pub spec: Vec<u8>,
+    /// Hash of a Service's container part, keyed digest of a Secret's values; stored, never computed again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
 }
 
 impl Object {

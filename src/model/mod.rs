@@ -10,6 +10,7 @@
 
 pub mod condition;
 pub mod config;
+pub mod declared;
 pub mod event;
 pub mod meta;
 pub mod node;
@@ -23,6 +24,7 @@ pub mod status;
 pub mod volume;
 
 pub use condition::{Condition, ConditionStatus, ConditionType};
+pub use declared::{Declared, Spec};
 pub use event::{Event, EventType, NewEvent};
 pub use meta::{Epoch, Index, Kind, Meta, Object, ObjectKey, Uid};
 pub use quantity::{Bytes, Millicores, Period};

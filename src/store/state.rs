@@ -6,8 +6,10 @@
 use std::sync::Arc;
 
 use imbl::{OrdMap, Vector};
+
 use serde::{Deserialize, Serialize};
 
+use super::{command::Answer, ring};
 use crate::model::{
     Event, Index, Kind, NodeStatus, Object, ObjectKey, Replica, ReplicaStatus, Revision, ServiceStatus, Status, Uid,
     Volume,
@@ -90,8 +92,24 @@ pub struct State {
     pub(super) replicas: OrdMap<Arc<str>, Arc<Replica>>,
     pub(super) statuses: OrdMap<ObjectKey, Arc<(Uid, Status)>>,
     pub(super) volumes: OrdMap<Arc<str>, Arc<Volume>>,
-    pub(super) events: Vector<Arc<Event>>,
+    pub(super) events: ring::Events,
+    /// Not in snapshots: after a restart a watcher lists again.
     pub(super) changes: Vector<Arc<Change>>,
+    /// Newest index whose changes are not kept.
+    pub(super) changes_from: Index,
+    /// Counts grants.
+    pub(super) epochs: u64,
+    pub(super) keys: OrdMap<Arc<str>, Remembered>,
+    pub(super) key_bytes: usize,
+}
+
+/// An answered mutation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remembered {
+    /// Cluster time of the answer.
+    pub(super) at: u64,
+    pub(super) request: String,
+    pub(super) answer: Answer,
 }
 
 impl State {
@@ -188,5 +206,34 @@ impl State {
     /// Kept events, oldest first.
     pub fn events(&self) -> impl DoubleEndedIterator<Item = &Arc<Event>> {
         self.events.iter()
+    }
+    /// Events after an index; 0: from the oldest kept.
+    ///
+    /// # Errors
+    /// [`Gone`] when events after `index` were dropped.
+    pub fn events_after(&self, index: Index) -> Result<impl Iterator<Item = &Arc<Event>>, Gone> {
+        if index != Index(0) && index < self.events.dropped() {
+            return Err(Gone { asked: index, oldest: self.events.dropped().next() });
+        }
+        Ok(self.events.after(index))
+    }
+    /// Changes after an index; 0: from the oldest kept.
+    ///
+    /// # Errors
+    /// [`Gone`] when changes after `index` are not kept.
+    pub fn changes_after(&self, index: Index) -> Result<impl Iterator<Item = &Arc<Change>>, Gone> {
+        let kept_from = match self.changes.front() {
+            Some(first) if self.changes.len() >= ring::CHANGES => first.index,
+            _ => self.changes_from.next(),
+        };
+        if index != Index(0) && index.next() < kept_from {
+            return Err(Gone { asked: index, oldest: kept_from });
+        }
+        // Sorted by index: the ring's tail after a binary search.
+        let start = match self.changes.binary_search_by(|c| c.index.cmp(&index)) {
+            Ok(found) => found + 1,
+            Err(place) => place,
+        };
+        Ok(self.changes.focus().narrow(start..).into_iter())
     }
 }

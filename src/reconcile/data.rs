@@ -1,0 +1,164 @@
+//! Data below a replica: is it there, is it the same, may it be made.
+//!
+//! Here: the verdict on each mount ([`verdict`], pure) and the look at the host ([`look`]).
+//! Not here: mounting (`super::container`), the record of first mounts (`model::volume`).
+//! Invariant: a missing volume or directory that had data is never made again: that would start a
+//! service on nothing. Nothing here ever deletes.
+//! Why the file system's id and not the device number: device numbers move between boots.
+
+use std::path::Path;
+
+use crate::{
+    model::{
+        Reason, Volume,
+        service::{DataPolicy, Mount, MountKind},
+    },
+    runtime::{Runtime, RuntimeError},
+};
+
+/// What a look at one mount's source found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Seen {
+    /// There is nothing.
+    Absent,
+    /// It is there, on this file system.
+    Present {
+        /// Identity of the file system.
+        filesystem: String,
+    },
+}
+
+/// What may be done about one mount.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Mount it.
+    Use,
+    /// Make it first: it never was used and the spec allows it.
+    Make,
+    /// Start nothing.
+    Missing(Reason, String),
+}
+
+/// The key of a mount's record: unique within the cluster.
+#[must_use]
+pub fn key(node: &str, kind: MountKind, source: &str) -> String {
+    let kind = match kind {
+        MountKind::Bind => "bind",
+        MountKind::Volume => "volume",
+        MountKind::Tmpfs => "tmpfs",
+    };
+    format!("{node}/{kind}:{source}")
+}
+
+/// Decides about one mount. `source`: host path or Docker name. `record`: of its first mount, if any.
+#[must_use]
+pub fn verdict(mount: &Mount, source: &str, record: Option<&Volume>, seen: &Seen) -> Verdict {
+    use MountKind::{Bind, Tmpfs, Volume as Named};
+    let lost = |message: String| Verdict::Missing(Reason::DataMissing, message);
+    match (mount.kind, seen, record) {
+        (Tmpfs, _, _) => Verdict::Use,
+        (_, Seen::Present { filesystem }, Some(record))
+            if mount.policy() == DataPolicy::State && *filesystem != record.filesystem =>
+        {
+            lost(format!(
+                "{source} is on another file system than at its first use ({filesystem}, not {}): is a disk not mounted?",
+                record.filesystem
+            ))
+        }
+        (_, Seen::Present { .. }, _) => Verdict::Use,
+        (Bind, Seen::Absent, Some(_)) => lost(format!("{source} had data and is gone: is a disk not mounted?")),
+        (Named, Seen::Absent, Some(_)) => lost(format!("volume {source} had data and is gone")),
+        (Named, Seen::Absent, None) if mount.external => lost(format!("external volume {source} does not exist")),
+        (Named, Seen::Absent, None) => Verdict::Make,
+        (Bind, Seen::Absent, None) if mount.bind.create_host_path => Verdict::Make,
+        (Bind, Seen::Absent, None) => Verdict::Missing(
+            Reason::BindSourceMissing,
+            format!("{source} does not exist; make it, or set bind.createHostPath: true"),
+        ),
+    }
+}
+
+/// Looks at a mount's source.
+///
+/// # Errors
+/// When the engine does not answer: silence is not absence.
+pub async fn look(runtime: &dyn Runtime, kind: MountKind, source: &str) -> Result<Seen, RuntimeError> {
+    match kind {
+        MountKind::Tmpfs => Ok(Seen::Absent),
+        MountKind::Bind => Ok(at(Path::new(source))),
+        MountKind::Volume => Ok(match runtime.volume(source.to_owned()).await? {
+            None => Seen::Absent,
+            // The engine knows it; a driver may keep it where this host has no path.
+            Some(path) => match at(Path::new(&path)) {
+                Seen::Absent => Seen::Present { filesystem: "driver".into() },
+                present => present,
+            },
+        }),
+    }
+}
+
+/// Looks at a path. A socket or device file is there too.
+fn at(path: &Path) -> Seen {
+    match rustix::fs::statvfs(path) {
+        Ok(found) => Seen::Present { filesystem: format!("{:x}", found.f_fsid) },
+        Err(_) if path.symlink_metadata().is_ok() => Seen::Present { filesystem: "unknown".into() },
+        Err(_) => Seen::Absent,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Index, Uid};
+
+    fn mount(kind: MountKind, create: bool, external: bool) -> Mount {
+        let mut mount: Mount = serde_json::from_value(serde_json::json!({
+            "type": "bind", "source": "/srv/x", "target": "/x"
+        }))
+        .unwrap();
+        (mount.kind, mount.bind.create_host_path, mount.external) = (kind, create, external);
+        mount
+    }
+    fn record() -> Volume {
+        Volume {
+            key: "n1/bind:/srv/x".into(),
+            uid: Uid("v".into()),
+            source: "/srv/x".into(),
+            node: Uid("n".into()),
+            initialised_at: 1,
+            filesystem: "aa".into(),
+            services: vec![],
+            resource_version: Index(1),
+        }
+    }
+
+    #[test]
+    fn nothing_starts_empty_where_data_was() {
+        use MountKind::{Bind, Volume as Named};
+        let here = |fs: &str| Seen::Present { filesystem: fs.into() };
+        let had = record();
+        let missing = |v: Verdict| match v {
+            Verdict::Missing(reason, _) => Some(reason),
+            Verdict::Use | Verdict::Make => None,
+        };
+        for (case, mount, record, seen, reason) in [
+            ("bind gone", mount(Bind, true, false), Some(&had), Seen::Absent, Some(Reason::DataMissing)),
+            ("volume gone", mount(Named, false, false), Some(&had), Seen::Absent, Some(Reason::DataMissing)),
+            ("disk not mounted", mount(Bind, false, false), Some(&had), here("bb"), Some(Reason::DataMissing)),
+            ("same disk", mount(Bind, false, false), Some(&had), here("aa"), None),
+            ("never there", mount(Bind, false, false), None, Seen::Absent, Some(Reason::BindSourceMissing)),
+            ("external", mount(Named, false, true), None, Seen::Absent, Some(Reason::DataMissing)),
+        ] {
+            assert_eq!(missing(verdict(&mount, "x", record, &seen)), reason, "{case}");
+        }
+        assert_eq!(verdict(&mount(Named, false, false), "x", None, &Seen::Absent), Verdict::Make);
+        assert_eq!(verdict(&mount(Bind, true, false), "x", None, &Seen::Absent), Verdict::Make);
+    }
+
+    #[test]
+    fn a_path_is_looked_at_with_its_file_system() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(matches!(at(dir.path()), Seen::Present { .. }));
+        assert_eq!(at(&dir.path().join("none")), Seen::Absent);
+    }
+}

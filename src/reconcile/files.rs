@@ -1,0 +1,253 @@
+//! Configs and secrets as files: written below the agent's run directory (a tmpfs on every
+//! distribution that has one) and bind-mounted read-only.
+//!
+//! Here: which files a replica needs ([`wanted`], pure) and writing them ([`write`]).
+//! Not here: opening seals (the caller brings clear values), mounting (`super::container`).
+//! Invariant: a clear secret touches no disk but that directory, 0700 and root's; the files of a
+//! replica go when it ends.
+//! Why not the engine's archive upload: it is refused for a read-only root file system.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{self, Write as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use zeroize::Zeroizing;
+
+use crate::model::{Reason, service::FileRef};
+
+/// Values of a Config or Secret, by key.
+pub type Values = BTreeMap<String, Zeroizing<Vec<u8>>>;
+
+/// One mount of one or several files.
+#[derive(Debug, PartialEq, Eq)]
+pub struct FileMount {
+    /// Path inside the container.
+    pub target: String,
+    /// File name → content; a single entry under the empty name is one file, else a directory.
+    pub files: BTreeMap<String, Zeroizing<Vec<u8>>>,
+    /// Owner and group.
+    pub owner: (u32, u32),
+    /// Mode bits of the files.
+    pub mode: u32,
+}
+
+/// Why a replica's files cannot be had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Missing {
+    /// `SecretMissing` or `ConfigMissing`.
+    pub reason: Reason,
+    /// Which, for people.
+    pub message: String,
+}
+
+/// What one reference turns into.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// Files.
+    Mount(FileMount),
+    /// A variable.
+    Variable(String, String),
+}
+
+/// Which of the two kinds a reference names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// A Config.
+    Config,
+    /// A Secret.
+    Secret,
+}
+
+impl Origin {
+    const fn reason(self) -> Reason {
+        match self {
+            Self::Config => Reason::ConfigMissing,
+            Self::Secret => Reason::SecretMissing,
+        }
+    }
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Config => "config",
+            Self::Secret => "secret",
+        }
+    }
+}
+
+/// What a reference turns into, given the object's values (`None`: there is no such object).
+///
+/// # Errors
+/// [`Missing`] when the object or its key does not exist.
+pub fn wanted(reference: &FileRef, origin: Origin, values: Option<&Values>) -> Result<Wanted, Missing> {
+    let word = origin.word();
+    let missing = |message: String| Missing { reason: origin.reason(), message };
+    let name = reference.object();
+    let values = values.ok_or_else(|| missing(format!("{word} {name} does not exist")))?;
+    let chosen: BTreeMap<String, Zeroizing<Vec<u8>>> = match reference.key() {
+        Some(key) => {
+            let value = values.get(key).ok_or_else(|| {
+                let keys: Vec<_> = values.keys().map(String::as_str).collect();
+                missing(format!("{word} {name} has no key {key}; it has {}", keys.join(", ")))
+            })?;
+            BTreeMap::from([(String::new(), value.clone())])
+        }
+        None => match values.len() {
+            0 => return Err(missing(format!("{word} {name} has no keys"))),
+            1 => values.values().map(|v| (String::new(), v.clone())).collect(),
+            _ => values.clone(),
+        },
+    };
+    if let Some(variable) = &reference.env {
+        let [(_, value)] = chosen.iter().collect::<Vec<_>>()[..] else {
+            return Err(missing(format!("{word} {name} has several keys; name one as {name}/KEY for a variable")));
+        };
+        let text = String::from_utf8(value.to_vec())
+            .map_err(|_| missing(format!("{word} {} is not text and cannot be a variable", reference.source)))?;
+        return Ok(Wanted::Variable(variable.clone(), text));
+    }
+    let (target, mode) = match origin {
+        Origin::Config => (format!("/{name}"), 0o444),
+        Origin::Secret => (format!("/run/secrets/{name}"), 0o400),
+    };
+    Ok(Wanted::Mount(FileMount {
+        target: reference.target.clone().unwrap_or(target),
+        files: chosen,
+        owner: (reference.uid.unwrap_or(0), reference.gid.unwrap_or(0)),
+        mode: reference.mode.as_deref().and_then(|m| u32::from_str_radix(m, 8).ok()).unwrap_or(mode),
+    }))
+}
+
+/// Where a replica's files lie.
+#[must_use]
+pub fn directory(run_dir: &Path, replica: &str) -> PathBuf {
+    run_dir.join("files").join(replica)
+}
+
+/// Writes a replica's files anew; answers host path → path inside for each mount.
+///
+/// # Errors
+/// When the run directory cannot be written.
+pub fn write(run_dir: &Path, replica: &str, mounts: &[FileMount]) -> io::Result<Vec<(String, String)>> {
+    let root = directory(run_dir, replica);
+    if mounts.is_empty() {
+        return Ok(Vec::new());
+    }
+    let private = |path: &Path| fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    private(&run_dir.join("files"))?;
+    private(&root)?;
+    mounts
+        .iter()
+        .enumerate()
+        .map(|(n, mount)| {
+            let path = root.join(n.to_string());
+            if mount.files.len() == 1 && mount.files.contains_key("") {
+                for content in mount.files.values() {
+                    put(&path, content, mount)?;
+                }
+            } else {
+                // The directory itself is shown inside: readable for its owner, as the files are.
+                fs::DirBuilder::new().recursive(true).mode(0o755).create(&path)?;
+                for (name, content) in &mount.files {
+                    put(&path.join(name), content, mount)?;
+                }
+            }
+            Ok((path.display().to_string(), mount.target.clone()))
+        })
+        .collect()
+}
+
+/// Writes one file in place: a running container that has it mounted keeps its inode.
+fn put(path: &Path, content: &[u8], mount: &FileMount) -> io::Result<()> {
+    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(content)?;
+    std::os::unix::fs::fchown(&file, Some(mount.owner.0), Some(mount.owner.1)).or_else(|error| {
+        // Not root: our own files stay ours; another owner cannot be had and is an error.
+        let own = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
+        if error.kind() == io::ErrorKind::PermissionDenied && (mount.owner == (0, 0) || mount.owner == own) {
+            Ok(())
+        } else {
+            Err(error)
+        }
+    })?;
+    file.set_permissions(fs::Permissions::from_mode(mount.mode))
+}
+
+/// Removes the files of a replica that ended. Gone already is a success.
+///
+/// # Errors
+/// When the run directory cannot be written.
+pub fn remove(run_dir: &Path, replica: &str) -> io::Result<()> {
+    match fs::remove_dir_all(directory(run_dir, replica)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reference(source: &str) -> FileRef {
+        FileRef { source: source.into(), target: None, uid: None, gid: None, mode: None, env: None }
+    }
+    fn values(pairs: &[(&str, &str)]) -> Values {
+        pairs.iter().map(|(k, v)| ((*k).into(), Zeroizing::new(v.as_bytes().to_vec()))).collect()
+    }
+
+    #[test]
+    fn a_reference_becomes_a_file_a_directory_or_a_variable() {
+        let (one, two) = (values(&[("a", "1")]), values(&[("a", "1"), ("b", "2")]));
+        let mount = |r: &FileRef, o, v: &Values| match wanted(r, o, Some(v)) {
+            Ok(Wanted::Mount(m)) => (m.target, m.files.len(), m.mode),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(mount(&reference("c"), Origin::Config, &one), ("/c".into(), 1, 0o444));
+        assert_eq!(mount(&reference("s"), Origin::Secret, &two), ("/run/secrets/s".into(), 2, 0o400));
+        assert_eq!(mount(&reference("s/b"), Origin::Secret, &two), ("/run/secrets/s".into(), 1, 0o400));
+        let variable = FileRef { env: Some("X".into()), ..reference("s/b") };
+        assert_eq!(wanted(&variable, Origin::Secret, Some(&two)), Ok(Wanted::Variable("X".into(), "2".into())));
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let two = values(&[("a", "1"), ("b", "2")]);
+        for (source, given, reason, part) in [
+            ("s", None, Reason::SecretMissing, "does not exist"),
+            ("s/c", Some(&two), Reason::SecretMissing, "it has a, b"),
+        ] {
+            let found = wanted(&reference(source), Origin::Secret, given).unwrap_err();
+            assert_eq!(found.reason, reason);
+            assert!(found.message.contains(part), "{}", found.message);
+        }
+        let variable = FileRef { env: Some("X".into()), ..reference("s") };
+        assert!(wanted(&variable, Origin::Secret, Some(&two)).unwrap_err().message.contains("s/KEY"));
+    }
+
+    #[test]
+    fn files_have_their_mode_and_go_with_the_replica() {
+        let run = tempfile::tempdir().unwrap();
+        let Ok(Wanted::Mount(mount)) = wanted(
+            &FileRef {
+                mode: Some("0440".into()),
+                uid: Some(rustix::process::getuid().as_raw()),
+                gid: Some(rustix::process::getgid().as_raw()),
+                ..reference("s/a")
+            },
+            Origin::Secret,
+            Some(&values(&[("a", "clear")])),
+        ) else {
+            panic!("no mount")
+        };
+        let mounts = write(run.path(), "web-1-x", &[mount]).unwrap();
+        let (source, target) = &mounts[0];
+        assert_eq!((fs::read_to_string(source).unwrap().as_str(), target.as_str()), ("clear", "/run/secrets/s"));
+        assert_eq!(fs::metadata(source).unwrap().permissions().mode() & 0o777, 0o440);
+        assert_eq!(fs::metadata(run.path().join("files")).unwrap().permissions().mode() & 0o777, 0o700);
+        remove(run.path(), "web-1-x").unwrap();
+        remove(run.path(), "web-1-x").unwrap();
+        assert!(!directory(run.path(), "web-1-x").exists());
+    }
+}

@@ -1,0 +1,15 @@
+//! The loops: each reads, asks a planner in `plan`, records, and carries out.
+//!
+//! Here, one file a loop: [`rollout`] (leader: replicas of a Service, placement included),
+//! [`resolver`] (leader: image references), [`status`] (leader: conditions of Services),
+//! [`agent`] (every node: its own containers), [`node`] (every node: its own registration).
+//! And what they share: [`view`] (state → planners' inputs), [`container`] (revision → what the engine is
+//! given), [`files`], [`data`], [`prober`], [`reporter`].
+//! Not here: decisions (`plan`), the queue and backoff (`controller`), the engine (`runtime`).
+//! Invariant: a loop may be dropped at any `.await` and run again: proposals carry preconditions and
+//! engine calls are keyed by the Replica's name.
+
+pub mod container;
+pub mod data;
+pub mod files;
+pub mod reporter;

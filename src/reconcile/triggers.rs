@@ -1,0 +1,82 @@
+//! From changes of the state to keys of a loop.
+//!
+//! Here: one stream shape that every loop watches. Level-triggered: a reader that fell behind gets
+//! every key again, so nothing is lost by being slow. Not here: queues (`controller`).
+
+use std::sync::Arc;
+
+use futures::{Stream, StreamExt as _, stream};
+
+use crate::{
+    model::Index,
+    store::{
+        Client, State,
+        state::{Change, Changed},
+    },
+};
+
+/// What a loop is asked to map to its keys.
+#[derive(Debug, Clone, Copy)]
+pub enum Scope<'a> {
+    /// Everything: at the start, and after falling behind.
+    All,
+    /// One change.
+    One(&'a Change),
+}
+
+/// Keys of a loop: those of everything first, then those of each change.
+pub fn keys<K, F>(store: &Client, map: F) -> impl Stream<Item = K> + Send + 'static
+where
+    K: Send + 'static,
+    F: Fn(&State, Scope<'_>) -> Vec<K> + Send + 'static,
+{
+    let start = (store.watch(), None::<Index>, map);
+    stream::unfold(start, |(mut watch, seen, map)| async move {
+        loop {
+            let state: Arc<State> = watch.borrow_and_update().clone();
+            let keys = match seen {
+                Some(seen) if seen == state.index() => Vec::new(),
+                Some(seen) => match state.changes_after(seen) {
+                    Ok(changes) => changes.flat_map(|c| map(&state, Scope::One(c))).collect(),
+                    Err(_) => map(&state, Scope::All),
+                },
+                None => map(&state, Scope::All),
+            };
+            let now = Some(state.index());
+            if keys.is_empty() && now == seen {
+                // The sender is gone with the store: the loop ends with it.
+                if watch.changed().await.is_err() {
+                    return None;
+                }
+                continue;
+            }
+            return Some((keys, (watch, now, map)));
+        }
+    })
+    .map(stream::iter)
+    .flatten()
+}
+
+/// Names of the Services that a change touches: its own, its Replica's, and for nodes and shared
+/// files every one.
+#[must_use]
+pub fn services(state: &State, scope: Scope<'_>) -> Vec<Arc<str>> {
+    use crate::model::Kind;
+    let all = || {
+        let mut names: Vec<Arc<str>> = state.objects(Kind::Service).map(|o| o.meta.name.clone()).collect();
+        // A deleted service still has replicas to stop.
+        names.extend(state.replicas().map(|r| r.service.clone()));
+        names.sort();
+        names.dedup();
+        names
+    };
+    match scope {
+        Scope::All => all(),
+        Scope::One(change) => match (&change.what, change.key.kind) {
+            (Changed::Replica(r) | Changed::ReplicaForgotten(r), _) => vec![r.service.clone()],
+            (_, Kind::Service) => vec![change.key.name.clone()],
+            (_, Kind::Replica) => state.replica(&change.key.name).map(|r| r.service.clone()).into_iter().collect(),
+            (_, Kind::Node | Kind::Config | Kind::Secret) => all(),
+        },
+    }
+}

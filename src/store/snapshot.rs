@@ -1,0 +1,243 @@
+//! Snapshots: the whole state in one checked file.
+//!
+//! Here: packing a [`State`] and its place in the log, and files that are either whole or not there
+//! (temporary file, fsync, rename, fsync of the directory). Not here: when to make one (`super::raft`).
+//! Format: magic, format number, length, BLAKE3 of the body, body in MessagePack with field names.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use openraft::{LogId, SnapshotMeta, StoredMembership};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    raft::{MemberId, PeerNode},
+    ring::{Events, PackedEvents},
+    state::{ClusterInfo, LeaderInfo, Remembered, State},
+};
+use crate::model::{Index, Object, ObjectKey, Replica, Revision, Status, Uid, Volume};
+
+const MAGIC: &[u8; 8] = b"CSTSNAP\0";
+const FORMAT: u32 = 1;
+const HEADER: usize = 8 + 4 + 8 + 32;
+/// Whole snapshots kept: the newest, and one to fall back on.
+const KEPT: usize = 2;
+
+/// A state as stored.
+#[derive(Debug, Serialize, Deserialize)]
+struct Packed {
+    last: Option<LogId<MemberId>>,
+    membership: StoredMembership<MemberId, PeerNode>,
+    index: Index,
+    cluster: Option<ClusterInfo>,
+    leader: Option<LeaderInfo>,
+    epochs: u64,
+    objects: Vec<Object>,
+    revisions: Vec<Revision>,
+    replicas: Vec<Replica>,
+    statuses: Vec<(ObjectKey, Uid, Status)>,
+    volumes: Vec<Volume>,
+    events: PackedEvents,
+    keys: Vec<(Arc<str>, Remembered)>,
+}
+
+/// Why a snapshot cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    /// Its bytes are not what was written.
+    #[error("snapshot {name} is damaged: {what}")]
+    Damaged {
+        /// Which.
+        name: String,
+        /// In which way.
+        what: String,
+    },
+    /// The disk failed.
+    #[error("snapshot {name}")]
+    Io {
+        /// Which.
+        name: String,
+        /// How.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// What stands in a snapshot: the state, and which log entries it contains.
+#[derive(Debug, Clone, Default)]
+pub struct Content {
+    /// The state.
+    pub state: State,
+    /// Last entry it contains.
+    pub last: Option<LogId<MemberId>>,
+    /// Membership at that entry.
+    pub membership: StoredMembership<MemberId, PeerNode>,
+}
+
+impl Content {
+    /// Raft's description of it.
+    #[must_use]
+    pub fn meta(&self) -> SnapshotMeta<MemberId, PeerNode> {
+        SnapshotMeta {
+            last_log_id: self.last,
+            last_membership: self.membership.clone(),
+            snapshot_id: format!("{}-{}", self.last.map_or(0, |l| l.index), self.state.index),
+        }
+    }
+
+    /// As bytes.
+    ///
+    /// # Errors
+    /// When a value cannot be encoded.
+    pub fn pack(&self) -> Result<Vec<u8>, rmp_serde::encode::Error> {
+        let s = &self.state;
+        let packed = Packed {
+            last: self.last,
+            membership: self.membership.clone(),
+            index: s.index,
+            cluster: s.cluster.clone(),
+            leader: s.leader.clone(),
+            epochs: s.epochs,
+            objects: s.objects.values().map(|o| (**o).clone()).collect(),
+            revisions: s.revisions.values().map(|r| (**r).clone()).collect(),
+            replicas: s.replicas.values().map(|r| (**r).clone()).collect(),
+            statuses: s.statuses.iter().map(|(k, v)| (k.clone(), v.0.clone(), v.1.clone())).collect(),
+            volumes: s.volumes.values().map(|v| (**v).clone()).collect(),
+            events: s.events.pack(),
+            keys: s.keys.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
+        };
+        let mut bytes = vec![0; HEADER];
+        rmp_serde::encode::write_named(&mut bytes, &packed)?;
+        let length = (bytes.len() - HEADER) as u64;
+        let hash = blake3::hash(&bytes[HEADER..]);
+        bytes[..8].copy_from_slice(MAGIC);
+        bytes[8..12].copy_from_slice(&FORMAT.to_le_bytes());
+        bytes[12..20].copy_from_slice(&length.to_le_bytes());
+        bytes[20..HEADER].copy_from_slice(hash.as_bytes());
+        Ok(bytes)
+    }
+
+    /// From bytes.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Damaged`] when they are not what was packed.
+    pub fn unpack(name: &str, bytes: &[u8]) -> Result<Self, SnapshotError> {
+        let damaged = |what: String| SnapshotError::Damaged { name: name.into(), what };
+        let (Some(header), Some(body)) = (bytes.get(..HEADER), bytes.get(HEADER..)) else {
+            return Err(damaged(format!("{} bytes are too few", bytes.len())));
+        };
+        if &header[..8] != MAGIC || header[8..12] != FORMAT.to_le_bytes() {
+            return Err(damaged("it does not begin like a snapshot of this format".into()));
+        }
+        if header[12..20] != (body.len() as u64).to_le_bytes() {
+            return Err(damaged(format!("its length is not the {} bytes found", body.len())));
+        }
+        if blake3::hash(body).as_bytes() != &header[20..] {
+            return Err(damaged("its checksum does not match".into()));
+        }
+        let p: Packed = rmp_serde::from_slice(body).map_err(|e| damaged(e.to_string()))?;
+        let key_bytes = p.keys.iter().map(|(k, _)| k.len()).sum();
+        let state = State {
+            index: p.index,
+            cluster: p.cluster,
+            leader: p.leader,
+            objects: p.objects.into_iter().map(|o| (o.key(), Arc::new(o))).collect(),
+            revisions: p.revisions.into_iter().map(|r| ((r.service.clone(), r.number), Arc::new(r))).collect(),
+            replicas: p.replicas.into_iter().map(|r| (r.name.clone(), Arc::new(r))).collect(),
+            statuses: p.statuses.into_iter().map(|(k, u, s)| (k, Arc::new((u, s)))).collect(),
+            volumes: p.volumes.into_iter().map(|v| (v.key.clone(), Arc::new(v))).collect(),
+            events: Events::unpack(p.events),
+            changes: imbl::Vector::new(),
+            changes_from: p.index,
+            epochs: p.epochs,
+            keys: p.keys.into_iter().collect(),
+            key_bytes,
+        };
+        Ok(Self { state, last: p.last, membership: p.membership })
+    }
+}
+
+impl State {
+    /// Hash of everything that all nodes agree on.
+    #[must_use]
+    pub fn hash(&self) -> String {
+        let content = Content { state: self.clone(), ..Content::default() };
+        content.pack().map_or_else(|e| format!("unhashable: {e}"), |bytes| blake3::hash(&bytes).to_hex().to_string())
+    }
+}
+
+/// The directory of snapshots.
+#[derive(Debug, Clone)]
+pub struct Folder(PathBuf);
+
+impl Folder {
+    /// Opens the directory, making it if needed and removing what an interrupted write left.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn open(path: &Path) -> Result<Self, SnapshotError> {
+        let io = |source| SnapshotError::Io { name: path.display().to_string(), source };
+        fs::create_dir_all(path).map_err(io)?;
+        let folder = Self(path.to_owned());
+        for file in folder.files("tmp").map_err(io)? {
+            fs::remove_file(file).map_err(io)?;
+        }
+        Ok(folder)
+    }
+
+    fn files(&self, extension: &str) -> io::Result<Vec<PathBuf>> {
+        let mut found: Vec<PathBuf> = fs::read_dir(&self.0)?
+            .map(|e| e.map(|e| e.path()))
+            .collect::<io::Result<Vec<_>>>()?
+            .into_iter()
+            .filter(|p| p.extension().is_some_and(|e| e == extension))
+            .collect();
+        found.sort();
+        Ok(found)
+    }
+
+    /// Writes a snapshot; it is durable when this returns.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn write(&self, last: Option<LogId<MemberId>>, bytes: &[u8]) -> Result<PathBuf, SnapshotError> {
+        let (index, term) = last.map_or((0, 0), |l| (l.index, l.leader_id.term));
+        let path = self.0.join(format!("{index:020}-{term:010}.snap"));
+        let write = || {
+            let temporary = path.with_extension("tmp");
+            let mut file = File::create(&temporary)?;
+            file.write_all(bytes)?;
+            file.sync_all()?;
+            fs::rename(&temporary, &path)?;
+            File::open(&self.0)?.sync_all()?;
+            let files = self.files("snap")?;
+            for old in files.iter().take(files.len().saturating_sub(KEPT)) {
+                fs::remove_file(old)?;
+            }
+            io::Result::Ok(())
+        };
+        write().map_err(|source| SnapshotError::Io { name: path.display().to_string(), source })?;
+        Ok(path)
+    }
+
+    /// The newest whole snapshot, and what was wrong with newer ones.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub fn newest(&self) -> Result<(Option<(Content, PathBuf)>, Vec<SnapshotError>), SnapshotError> {
+        let io = |source| SnapshotError::Io { name: self.0.display().to_string(), source };
+        let mut wrong = Vec::new();
+        for path in self.files("snap").map_err(io)?.into_iter().rev() {
+            let name = path.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
+            match Content::unpack(&name, &fs::read(&path).map_err(io)?) {
+                Ok(content) => return Ok((Some((content, path)), wrong)),
+                Err(error) => wrong.push(error),
+            }
+        }
+        Ok((None, wrong))
+    }
+}
