@@ -2,5 +2,6 @@
 pub mod controller;
 pub mod model;
 pub mod plan;
+pub mod reconcile;
 pub mod runtime;
 pub mod store;

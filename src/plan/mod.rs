@@ -1,5 +1,6 @@
 //! The decisions: functions from values to values, no clock, no IO, no randomness.
 //!
-//! Here: what planners read ([`view`]). Not here: carrying anything out (`reconcile`).
+//! Here: what planners read ([`view`]), what a node does for its replicas ([`agent`]). Not here: carrying anything out (`reconcile`).
 
+pub mod agent;
 pub mod view;

@@ -1,0 +1,347 @@
+//! Decisions of this node about its own replicas.
+//!
+//! Here: [`plan`], from what the log wants and what the engine answered to the next [`Step`]; what is
+//! remembered between two looks ([`attempts`]); what is said of it all ([`report`]).
+//! Not here: talking to the engine (`runtime`), deadlines and retries (`reconcile::agent`), choosing
+//! nodes (`plan::scheduler`).
+//! Invariants: unknown is not absent, no step follows from silence; a container that was made later
+//! than this node has read the log is left alone; nothing here removes data.
+//! Why one step and not a list: the world moves under a list. Next: `reconcile::agent`.
+
+pub mod attempts;
+pub mod report;
+#[cfg(test)]
+mod tests;
+
+use std::{sync::Arc, time::Duration};
+
+pub use attempts::Attempts;
+
+use crate::{
+    model::{
+        Index, Reason, ReplicaPhase,
+        service::{AutoRestart, Restart},
+    },
+    runtime::{ContainerState, EngineRestart},
+};
+
+/// Healthy for so long, a replica counts as settled: its backoff is forgotten, and the engine may
+/// restart it when no agent is there.
+pub const SETTLED: Duration = Duration::from_secs(600);
+/// How soon to look again at what the engine is busy with.
+const SOON: Duration = Duration::from_secs(1);
+
+/// What the log says of a replica on this node.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Want {
+    /// Its container shall run.
+    Run(Wanted),
+    /// Its container shall not run any more.
+    Stop(Reason),
+    /// There is no such replica on this node: what runs for it is an orphan.
+    Nothing(Reason),
+}
+
+/// What a replica's container shall be.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Wanted {
+    /// The replica's name, which is the container's.
+    pub name: Arc<str>,
+    /// Stored hash of its revision.
+    pub spec_hash: String,
+    /// Fencing token of its placement, as text.
+    pub epoch: String,
+    /// What follows an exit.
+    pub restart: Restart,
+    /// What follows bad health.
+    pub auto_restart: AutoRestart,
+    /// Between two verdicts on its health.
+    pub probe_interval: Duration,
+    /// Two containers of it must never run at once.
+    pub exclusive: bool,
+    /// What has to be there before a start, and is not.
+    pub gate: Option<Gate>,
+}
+
+/// Something that holds up a start and goes away by a change elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gate {
+    /// Its code.
+    pub reason: Reason,
+    /// For people.
+    pub message: String,
+}
+
+/// What the engine answered about the containers of one replica.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Seen {
+    /// It did not answer: nothing is known.
+    Unknown(Gate),
+    /// These are all of them.
+    Known(Vec<Found>),
+}
+
+/// One container with this replica's label.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The engine's id.
+    pub id: Arc<str>,
+    /// Its name; not the replica's when somebody renamed it.
+    pub name: String,
+    /// What it is doing.
+    pub state: ContainerState,
+    /// Label: hash of the revision it was made from.
+    pub spec_hash: String,
+    /// Label: placement it was made for.
+    pub epoch: String,
+    /// Label: index of its Replica in the log.
+    pub made_at: Index,
+    /// The engine's own restart policy for it.
+    pub restart: EngineRestart,
+}
+
+/// What to do next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// It is as it should be.
+    Nothing {
+        /// When a look is due without anything happening, cluster time.
+        look_again: Option<u64>,
+    },
+    /// Something has to happen first.
+    Wait {
+        /// What.
+        reason: Reason,
+        /// For people.
+        message: String,
+        /// When it is tried again, cluster time; none: when the world changes.
+        until: Option<u64>,
+    },
+    /// Make a container and start it.
+    Create,
+    /// Start the one that is there.
+    Start {
+        /// Which.
+        id: Arc<str>,
+    },
+    /// Stop it and start it again.
+    Restart {
+        /// Which.
+        id: Arc<str>,
+        /// Why.
+        reason: Reason,
+        /// For people.
+        message: String,
+    },
+    /// Stop it, then remove it.
+    Retire {
+        /// Which.
+        id: Arc<str>,
+        /// Why.
+        reason: Reason,
+        /// For people.
+        message: String,
+    },
+    /// Remove what does not run.
+    Remove {
+        /// Which.
+        id: Arc<str>,
+        /// Why.
+        reason: Reason,
+        /// For people.
+        message: String,
+    },
+    /// Change the engine's own restart policy.
+    Protect {
+        /// Which.
+        id: Arc<str>,
+        /// To what.
+        restart: EngineRestart,
+    },
+    /// Nothing follows any more.
+    End {
+        /// How it ended.
+        phase: ReplicaPhase,
+        /// Why.
+        reason: Reason,
+        /// For people.
+        message: String,
+    },
+}
+
+/// Decides the next step for one replica. `applied`: how far this node has read the log. `now`:
+/// cluster time in milliseconds.
+#[must_use]
+pub fn plan(want: &Want, seen: &Seen, attempts: &Attempts, applied: Index, now: u64) -> Step {
+    let found = match seen {
+        // Silence is not absence: starting on it makes two writers.
+        Seen::Unknown(gate) => return wait(gate.reason, gate.message.clone(), None),
+        Seen::Known(found) => found,
+    };
+    if let Some(newer) = found.iter().find(|f| f.made_at > applied) {
+        let message = format!(
+            "container {} was made at index {}, this node has read up to {applied}",
+            newer.name, newer.made_at
+        );
+        return wait(Reason::StoreBehind, message, Some(now + millis(SOON)));
+    }
+    match want {
+        Want::Nothing(reason) => match found.first() {
+            None => Step::Nothing { look_again: None },
+            Some(orphan) => retire(orphan, *reason, "it runs for no replica of this node".into(), now),
+        },
+        Want::Stop(reason) => match found.first() {
+            None => Step::End { phase: ReplicaPhase::Stopped, reason: *reason, message: String::new() },
+            Some(own) => retire(own, *reason, reason.meaning().trim().into(), now),
+        },
+        Want::Run(wanted) => run(wanted, found, attempts, now),
+    }
+}
+
+fn run(wanted: &Wanted, found: &[Found], attempts: &Attempts, now: u64) -> Step {
+    if let Some(extra) = found.iter().find(|f| *f.name != *wanted.name) {
+        let message = format!("container {} carries the labels of {}", extra.name, wanted.name);
+        return retire(extra, Reason::DriftDetected, message, now);
+    }
+    if let Some((phase, reason, message)) = attempts.ended.clone() {
+        return Step::End { phase, reason, message };
+    }
+    let Some(own) = found.first() else { return held_up(wanted, attempts, now).unwrap_or(Step::Create) };
+    if let Some(message) = drift(wanted, own) {
+        return retire(own, Reason::DriftDetected, message, now);
+    }
+    match own.state {
+        ContainerState::Created => {
+            held_up(wanted, attempts, now).unwrap_or_else(|| Step::Start { id: own.id.clone() })
+        }
+        ContainerState::Running => running(wanted, own, attempts, now),
+        // Its processes hold their memory and data: whoever froze it knows why.
+        ContainerState::Paused => {
+            let message = format!("somebody paused the container; `docker unpause {}` lets it go on", own.name);
+            wait(Reason::DriftDetected, message, None)
+        }
+        // The engine restarts by its own policy: take the counting over.
+        ContainerState::Restarting if own.restart != EngineRestart::No => {
+            Step::Protect { id: own.id.clone(), restart: EngineRestart::No }
+        }
+        ContainerState::Restarting => {
+            wait(Reason::Starting, "the engine is restarting it".into(), Some(now + millis(SOON)))
+        }
+        ContainerState::Exited => after_exit(wanted, own, attempts, now),
+        ContainerState::Dead | ContainerState::Removing => {
+            retire(own, Reason::DriftDetected, "the engine is removing it".into(), now)
+        }
+    }
+}
+
+/// What holds up a start: a gate, or the wait after an attempt that failed.
+fn held_up(wanted: &Wanted, attempts: &Attempts, now: u64) -> Option<Step> {
+    if let Some(gate) = &wanted.gate {
+        return Some(wait(gate.reason, gate.message.clone(), None));
+    }
+    let trouble = attempts.trouble.as_ref().filter(|t| t.until > now)?;
+    Some(wait(trouble.reason, trouble.message.clone(), Some(trouble.until)))
+}
+
+/// Whether a container is another one than the placement asks for.
+fn drift(wanted: &Wanted, own: &Found) -> Option<String> {
+    if own.spec_hash != wanted.spec_hash {
+        return Some(format!("its label says revision hash {}, wanted is {}", own.spec_hash, wanted.spec_hash));
+    }
+    (own.epoch != wanted.epoch)
+        .then(|| format!("its label says placement {}, wanted is {}", own.epoch, wanted.epoch))
+}
+
+fn running(wanted: &Wanted, own: &Found, attempts: &Attempts, now: u64) -> Step {
+    if let Some(since) = attempts.unhealthy_since.filter(|_| wanted.auto_restart.on_unhealthy) {
+        let verdicts = wanted.auto_restart.after.saturating_sub(1);
+        let due = since + millis(wanted.probe_interval.saturating_mul(verdicts));
+        let due = due.max(attempts.unhealthy_not_before);
+        let message = attempts.health_message.clone();
+        return if due > now {
+            wait(Reason::Unhealthy, message, Some(due))
+        } else {
+            Step::Restart { id: own.id.clone(), reason: Reason::Unhealthy, message }
+        };
+    }
+    let policy = engine_policy(wanted, own, attempts, now);
+    if policy != own.restart {
+        return Step::Protect { id: own.id.clone(), restart: policy };
+    }
+    let may_settle = !wanted.exclusive && survives(wanted.restart) && own.restart == EngineRestart::No;
+    let settles = attempts.healthy_since.map(|since| since + millis(SETTLED));
+    Step::Nothing { look_again: settles.filter(|at| *at > now && (may_settle || attempts.has_history())) }
+}
+
+/// The engine restarts a container by itself only when it is settled, is no single writer, and the
+/// service wants to be restarted always.
+fn engine_policy(wanted: &Wanted, own: &Found, attempts: &Attempts, now: u64) -> EngineRestart {
+    if wanted.exclusive || !survives(wanted.restart) {
+        return EngineRestart::No;
+    }
+    match attempts.healthy_since {
+        Some(since) if now >= since + millis(SETTLED) => EngineRestart::UnlessStopped,
+        // Not yet known to be bad: an agent that just came back changes nothing.
+        None if attempts.unhealthy_since.is_none() && attempts.failures == 0 => own.restart,
+        Some(_) | None => EngineRestart::No,
+    }
+}
+
+const fn survives(restart: Restart) -> bool {
+    match restart {
+        Restart::Always | Restart::UnlessStopped => true,
+        Restart::No | Restart::OnFailure(_) => false,
+    }
+}
+
+fn after_exit(wanted: &Wanted, own: &Found, attempts: &Attempts, now: u64) -> Step {
+    let code = attempts.last_exit.as_ref().map_or(0, |e| e.code);
+    let ended = |phase, reason| Step::End { phase, reason, message: format!("exit {code}") };
+    match wanted.restart {
+        Restart::No | Restart::OnFailure(_) if code == 0 => return ended(ReplicaPhase::Completed, Reason::Completed),
+        Restart::No => return ended(ReplicaPhase::Failed, Reason::Failed),
+        Restart::OnFailure(Some(limit)) if attempts.failures > limit => {
+            return ended(ReplicaPhase::Failed, Reason::Failed);
+        }
+        Restart::UnlessStopped if attempts.by_hand => {
+            let message = "somebody stopped it, and with restart: unless-stopped it stays so".into();
+            return wait(Reason::StoppedByHand, message, None);
+        }
+        Restart::OnFailure(_) | Restart::UnlessStopped | Restart::Always => {}
+    }
+    if attempts.not_before > now {
+        let until = Some(attempts.not_before);
+        if attempts.by_hand {
+            return wait(Reason::StoppedByHand, "somebody stopped it; `suspend: true` keeps it so".into(), until);
+        }
+        let oom = attempts.last_exit.as_ref().is_some_and(|e| e.oom_killed);
+        let reason = if oom { Reason::OOMKilled } else { Reason::CrashLoopBackOff };
+        return wait(reason, format!("exit {code}, {} times in a row", attempts.failures), until);
+    }
+    held_up(wanted, attempts, now).unwrap_or_else(|| Step::Start { id: own.id.clone() })
+}
+
+/// Ends a container, in the way that its state asks for.
+fn retire(found: &Found, reason: Reason, message: String, now: u64) -> Step {
+    let id = found.id.clone();
+    match found.state {
+        ContainerState::Running | ContainerState::Paused | ContainerState::Restarting => {
+            Step::Retire { id, reason, message }
+        }
+        ContainerState::Removing => wait(reason, "the engine is removing it".into(), Some(now + millis(SOON))),
+        // A dead one stays until somebody asks for its removal again.
+        ContainerState::Created | ContainerState::Exited | ContainerState::Dead => {
+            Step::Remove { id, reason, message }
+        }
+    }
+}
+
+const fn wait(reason: Reason, message: String, until: Option<u64>) -> Step {
+    Step::Wait { reason, message, until }
+}
+
+/// Whole milliseconds, for cluster time.
+#[must_use]
+pub fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,306 @@
+//! What a node remembers of a replica between two looks: lives, exits, backoff. Pure.
+//!
+//! Here: [`Attempts`] and what moves it. Not here: what follows ([`super::plan`]).
+//! Kept in memory; what must survive the agent is read back from the replica's status ([`Attempts::resume`]).
+//! Rules: the first restart at once, then 10 s doubling to 5 min, forgotten after ten healthy minutes;
+//! what people stop or remove is no failure.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{SETTLED, millis};
+use crate::model::{Reason, ReplicaPhase, ReplicaStatus, service::AutoRestart, status::LastExit};
+
+/// Second restart in a row waits so long; each further one twice as long.
+pub const FIRST_BACKOFF: Duration = Duration::from_secs(10);
+/// Longest wait between two restarts.
+pub const LONGEST_BACKOFF: Duration = Duration::from_secs(300);
+/// What was stopped by hand is started again after this.
+pub const HAND_BACKOFF: Duration = Duration::from_secs(10);
+/// First wait after an attempt that the engine refused; each further one twice as long.
+const FIRST_TROUBLE: Duration = Duration::from_secs(1);
+/// Longest of these waits: a freed port or a mounted disk is noticed within a minute.
+const LONGEST_TROUBLE: Duration = Duration::from_secs(60);
+
+/// Memory of one replica.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Attempts {
+    /// The container as it was started last: its id and the engine's `StartedAt`.
+    pub life: Option<(Arc<str>, String)>,
+    /// When that was seen first, cluster time.
+    pub running_since: Option<u64>,
+    /// Starts after the first.
+    pub restarts: u32,
+    /// Exits in a row.
+    pub failures: u32,
+    /// Earliest next start after an exit, cluster time.
+    pub not_before: u64,
+    /// The last exit.
+    pub last_exit: Option<LastExit>,
+    /// The exit that was counted last: id and `FinishedAt`.
+    pub counted: Option<(Arc<str>, String)>,
+    /// The last exit was somebody's doing.
+    pub by_hand: bool,
+    /// It ended for good.
+    pub ended: Option<(ReplicaPhase, Reason, String)>,
+    /// Why the last attempt to start it failed.
+    pub trouble: Option<Trouble>,
+    /// Healthy since, cluster time.
+    pub healthy_since: Option<u64>,
+    /// Unhealthy since, cluster time.
+    pub unhealthy_since: Option<u64>,
+    /// What the last verdict on its health said.
+    pub health_message: String,
+    /// Restarts for bad health in a row.
+    pub unhealthy_restarts: u32,
+    /// Earliest next restart for bad health, cluster time.
+    pub unhealthy_not_before: u64,
+}
+
+/// An attempt that failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// Its code.
+    pub reason: Reason,
+    /// For people.
+    pub message: String,
+    /// Next attempt, cluster time.
+    pub until: u64,
+    /// Failed attempts in a row.
+    pub count: u32,
+}
+
+/// Whose doing an exit was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// Its own.
+    Itself,
+    /// Somebody stopped or killed it.
+    Hand,
+    /// This agent stopped it, to start it again.
+    Agent,
+}
+
+impl Attempts {
+    /// What can be known again after the agent itself was restarted.
+    #[must_use]
+    pub fn resume(status: &ReplicaStatus) -> Self {
+        let container = status.container.as_deref().map(Arc::from);
+        let life = container.zip(status.started_at.clone());
+        let in_backoff = status.phase == ReplicaPhase::BackOff;
+        let by_hand = status.reason == Some(Reason::StoppedByHand);
+        Self {
+            life,
+            running_since: (status.phase == ReplicaPhase::Running).then_some(status.since),
+            restarts: status.restarts,
+            failures: if in_backoff && !by_hand { status.restarts.saturating_add(1) } else { 0 },
+            not_before: status.next_attempt.filter(|_| in_backoff).unwrap_or(0),
+            last_exit: status.last_exit.clone(),
+            by_hand,
+            ended: status.phase.ended().then(|| {
+                (status.phase, status.reason.unwrap_or(Reason::Completed), status.message.clone())
+            }),
+            healthy_since: status.ready.then_some(status.since),
+            ..Self::default()
+        }
+    }
+
+    /// A container runs. Answers whether this is a start that was not known.
+    pub fn runs(&mut self, id: &Arc<str>, started_at: &str, now: u64) -> bool {
+        if self.life.as_ref().is_some_and(|(known, at)| known == id && at == started_at) {
+            self.running_since.get_or_insert(now);
+            return false;
+        }
+        if self.life.is_some() {
+            self.restarts = self.restarts.saturating_add(1);
+        }
+        self.life = Some((id.clone(), started_at.to_owned()));
+        self.running_since = Some(now);
+        (self.trouble, self.healthy_since, self.unhealthy_since) = (None, None, None);
+        (self.by_hand, self.not_before) = (false, 0);
+        self.health_message.clear();
+        true
+    }
+
+    /// Whether an exit was counted already.
+    #[must_use]
+    pub fn knows_exit(&self, id: &Arc<str>, finished_at: &str) -> bool {
+        self.counted.as_ref().is_some_and(|(known, at)| known == id && at == finished_at)
+    }
+
+    /// A container ended; each exit counts once.
+    pub fn exited(&mut self, id: &Arc<str>, finished_at: &str, exit: LastExit, cause: Cause, now: u64) {
+        if self.knows_exit(id, finished_at) {
+            return;
+        }
+        // After a restart of the agent: the exit that the stored status speaks of.
+        let resumed = self.counted.is_none()
+            && self.last_exit.as_ref().is_some_and(|e| e.code == exit.code)
+            && (self.failures > 0 || self.by_hand || self.ended.is_some());
+        self.counted = Some((id.clone(), finished_at.to_owned()));
+        (self.healthy_since, self.unhealthy_since, self.running_since) = (None, None, None);
+        if resumed {
+            return;
+        }
+        self.last_exit = Some(exit);
+        self.by_hand = cause == Cause::Hand;
+        self.not_before = match cause {
+            Cause::Agent => now,
+            Cause::Hand => now + millis(HAND_BACKOFF),
+            Cause::Itself => {
+                self.failures = self.failures.saturating_add(1);
+                now + millis(doubled(FIRST_BACKOFF, self.failures.checked_sub(2), LONGEST_BACKOFF))
+            }
+        };
+    }
+
+    /// The container is gone and this agent did not remove it. Removing is no crash: the exit that came with it
+    /// does not count.
+    pub fn vanished(&mut self) {
+        if self.counted.as_ref().map(|c| &c.0) == self.life.as_ref().map(|l| &l.0) && self.counted.is_some() {
+            if !self.by_hand {
+                self.failures = self.failures.saturating_sub(1);
+            }
+            self.not_before = 0;
+        }
+        (self.by_hand, self.counted, self.running_since) = (false, None, None);
+        (self.healthy_since, self.unhealthy_since) = (None, None);
+    }
+
+    /// An attempt to start it failed.
+    pub fn failed(&mut self, reason: Reason, message: String, now: u64) {
+        let count = self.trouble.as_ref().map_or(0, |t| t.count);
+        let until = now + millis(doubled(FIRST_TROUBLE, Some(count), LONGEST_TROUBLE));
+        self.trouble = Some(Trouble { reason, message, until, count: count.saturating_add(1) });
+    }
+
+    /// A verdict on the health of the running container.
+    pub fn health(&mut self, verdict: &super::report::Verdict, now: u64) {
+        use super::report::Health;
+        self.health_message.clone_from(&verdict.message);
+        match verdict.health {
+            _ if verdict.ready => {
+                let since = *self.healthy_since.get_or_insert(now);
+                self.unhealthy_since = None;
+                if now >= since + millis(SETTLED) {
+                    (self.failures, self.unhealthy_restarts, self.unhealthy_not_before) = (0, 0, 0);
+                }
+            }
+            Health::Unhealthy if verdict.counts => {
+                self.healthy_since = None;
+                self.unhealthy_since.get_or_insert(now);
+            }
+            Health::Unhealthy | Health::Starting | Health::Healthy | Health::Unprobed => {
+                (self.healthy_since, self.unhealthy_since) = (None, None);
+            }
+        }
+    }
+
+    /// It is being restarted for bad health: the next time waits longer.
+    pub fn restarting_unhealthy(&mut self, rules: &AutoRestart, now: u64) {
+        let wait = doubled(rules.backoff.0, Some(self.unhealthy_restarts), rules.max_backoff.0);
+        self.unhealthy_restarts = self.unhealthy_restarts.saturating_add(1);
+        (self.unhealthy_not_before, self.unhealthy_since) = (now + millis(wait), None);
+    }
+
+    /// Whether there is anything that ten healthy minutes would forget.
+    #[must_use]
+    pub const fn has_history(&self) -> bool {
+        self.failures > 0 || self.unhealthy_restarts > 0
+    }
+}
+
+/// `first` doubled so many times; none: at once.
+fn doubled(first: Duration, times: Option<u32>, longest: Duration) -> Duration {
+    times.map_or(Duration::ZERO, |n| first.saturating_mul(1 << n.min(16)).min(longest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn crash(attempts: &mut Attempts, n: u32, now: u64) -> u64 {
+        let id: Arc<str> = "c".into();
+        attempts.runs(&id, &format!("s{n}"), now);
+        attempts.exited(&id, &format!("f{n}"), LastExit { code: 1, ..LastExit::default() }, Cause::Itself, now);
+        attempts.not_before - now
+    }
+
+    #[test]
+    fn the_first_restart_is_at_once_then_ten_seconds_doubling_to_five_minutes() {
+        let mut attempts = Attempts::default();
+        let waits: Vec<_> = (0..8).map(|n| crash(&mut attempts, n, 1_000) / 1_000).collect();
+        assert_eq!(waits, [0, 10, 20, 40, 80, 160, 300, 300]);
+        assert_eq!((attempts.restarts, attempts.failures), (7, 8));
+    }
+
+    #[test]
+    fn ten_healthy_minutes_are_forgiveness() {
+        let mut attempts = Attempts::default();
+        crash(&mut attempts, 0, 0);
+        crash(&mut attempts, 1, 0);
+        attempts.runs(&"c".into(), "s2", 0);
+        let healthy = super::super::report::Verdict::healthy();
+        attempts.health(&healthy, 0);
+        attempts.health(&healthy, 599_999);
+        assert_eq!(attempts.failures, 2);
+        attempts.health(&healthy, 600_000);
+        assert_eq!(attempts.failures, 0);
+    }
+
+    #[test]
+    fn an_exit_counts_once_and_a_removal_is_no_crash() {
+        let mut attempts = Attempts::default();
+        let id: Arc<str> = "c".into();
+        let exit = || LastExit { code: 137, ..LastExit::default() };
+        attempts.runs(&id, "s", 0);
+        attempts.exited(&id, "f", exit(), Cause::Itself, 0);
+        attempts.exited(&id, "f", exit(), Cause::Itself, 5);
+        assert_eq!(attempts.failures, 1);
+        attempts.vanished();
+        assert_eq!((attempts.failures, attempts.not_before), (0, 0));
+    }
+
+    #[test]
+    fn attempts_that_the_engine_refuses_wait_up_to_a_minute() {
+        let mut attempts = Attempts::default();
+        let waits: Vec<_> = (0..8)
+            .map(|_| {
+                attempts.failed(Reason::PortConflict, String::new(), 0);
+                attempts.trouble.as_ref().unwrap().until / 1_000
+            })
+            .collect();
+        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);
+    }
+
+    #[test]
+    fn bad_health_waits_longer_each_time() {
+        let (mut attempts, rules) = (Attempts::default(), AutoRestart::default());
+        let waits: Vec<_> = (0..7)
+            .map(|_| {
+                attempts.restarting_unhealthy(&rules, 0);
+                attempts.unhealthy_not_before / 1_000
+            })
+            .collect();
+        assert_eq!(waits, [10, 20, 40, 80, 160, 300, 300]);
+    }
+
+    #[test]
+    fn a_new_agent_goes_on_where_the_old_one_was() {
+        let status = ReplicaStatus {
+            phase: ReplicaPhase::BackOff,
+            reason: Some(Reason::CrashLoopBackOff),
+            next_attempt: Some(9_000),
+            restarts: 2,
+            container: Some("c".into()),
+            started_at: Some("s".into()),
+            last_exit: Some(LastExit { code: 1, ..LastExit::default() }),
+            ..ReplicaStatus::default()
+        };
+        let mut attempts = Attempts::resume(&status);
+        attempts.exited(&"c".into(), "f", LastExit { code: 1, ..LastExit::default() }, Cause::Itself, 5_000);
+        assert_eq!((attempts.failures, attempts.not_before), (3, 9_000));
+        let mut running = Attempts::resume(&ReplicaStatus { phase: ReplicaPhase::Running, ready: true, ..status });
+        assert!(!running.runs(&"c".into(), "s", 1));
+        assert_eq!((running.restarts, running.healthy_since), (2, Some(0)));
+    }
+}

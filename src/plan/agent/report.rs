@@ -1,0 +1,249 @@
+//! What a node says of a replica: readiness from its sources, status from everything that is known. Pure.
+//!
+//! Here: [`verdict`] and [`status`]. Not here: probing (`reconcile::prober`), sending (`reconcile::reporter`).
+//! Invariant: `since` moves only with phase or reason, so that an unchanged replica makes no change.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use super::{Attempts, Step, Want, millis};
+use crate::model::{Reason, ReplicaPhase, ReplicaStatus, service::ReadinessSource};
+
+/// What is known of a container's health.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Health {
+    /// No verdict yet.
+    Starting,
+    /// Good.
+    Healthy,
+    /// Bad.
+    Unhealthy,
+    /// Nobody asks.
+    Unprobed,
+}
+impl Health {
+    /// As tables show it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Healthy => "healthy",
+            Self::Unhealthy => "unhealthy",
+            Self::Unprobed => "-",
+        }
+    }
+}
+
+/// A verdict on a running container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// Whether it may get traffic.
+    pub ready: bool,
+    /// Its health.
+    pub health: Health,
+    /// Bad health is a reason for a restart. Not so when it never was good: it may be slow to start.
+    pub counts: bool,
+    /// What the probe said.
+    pub message: String,
+    /// When the verdict changes by time alone, cluster time.
+    pub changes_at: Option<u64>,
+}
+impl Verdict {
+    /// Good health.
+    #[must_use]
+    pub fn healthy() -> Self {
+        Self { ready: true, health: Health::Healthy, counts: false, message: String::new(), changes_at: None }
+    }
+    /// Nothing is known yet.
+    #[must_use]
+    pub const fn starting(message: String) -> Self {
+        Self { ready: false, health: Health::Starting, counts: false, message, changes_at: None }
+    }
+}
+
+/// Whether a running container is ready. `engine`: the engine's health status and the last output of
+/// its check; `probe`: our own prober's verdict; `since`: when it began to run, cluster time.
+#[must_use]
+pub fn verdict(
+    source: &ReadinessSource,
+    engine: Option<(&str, Option<&str>)>,
+    probe: Option<&Verdict>,
+    since: u64,
+    now: u64,
+) -> Verdict {
+    match source {
+        ReadinessSource::Probe(_) | ReadinessSource::Tcp(_) => {
+            probe.cloned().unwrap_or_else(|| Verdict::starting(String::new()))
+        }
+        ReadinessSource::Healthcheck => match engine {
+            Some(("healthy", _)) => Verdict::healthy(),
+            // The engine's own start period is over when it says so.
+            Some(("unhealthy", log)) => Verdict {
+                ready: false,
+                health: Health::Unhealthy,
+                counts: true,
+                message: log.unwrap_or("the health check fails").trim().into(),
+                changes_at: None,
+            },
+            Some((_, log)) => Verdict::starting(log.unwrap_or_default().trim().into()),
+            None => Verdict::starting("the container has no health check".into()),
+        },
+        ReadinessSource::RunningFor(time) => {
+            let at = since + millis(*time);
+            Verdict {
+                ready: now >= at,
+                health: Health::Unprobed,
+                counts: false,
+                message: if now >= at { String::new() } else { format!("ready after {} s", time.as_secs()) },
+                changes_at: Some(at).filter(|at| *at > now),
+            }
+        }
+    }
+}
+
+/// Between two verdicts of a source. `engine`: interval of the engine's own check.
+#[must_use]
+pub fn interval(source: &ReadinessSource, engine: Duration) -> Duration {
+    match source {
+        ReadinessSource::Probe(probe) => probe.interval.0,
+        ReadinessSource::Tcp(_) => Duration::from_secs(5),
+        ReadinessSource::Healthcheck => engine,
+        ReadinessSource::RunningFor(_) => Duration::ZERO,
+    }
+}
+
+/// What the engine told about the container of a replica.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// Whether it runs.
+    pub running: bool,
+    /// Docker's id.
+    pub container: Option<String>,
+    /// Image id.
+    pub image: Option<String>,
+    /// Address on its first network.
+    pub address: Option<String>,
+    /// RFC 3339.
+    pub started_at: Option<String>,
+    /// Ports that the engine chose.
+    pub published: BTreeMap<String, String>,
+}
+
+/// What the executor is doing while a step takes its time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Doing {
+    /// Only what the step says.
+    Step,
+    /// Fetching the image, so far.
+    Pulling(String),
+}
+
+/// The status after a look. `previous`: what was reported last.
+#[must_use]
+pub fn status(
+    want: &Want,
+    step: &Step,
+    doing: &Doing,
+    facts: &Facts,
+    attempts: &Attempts,
+    verdict: Option<&Verdict>,
+    previous: Option<&ReplicaStatus>,
+    now: u64,
+) -> ReplicaStatus {
+    let ready = facts.running
+        && verdict.is_some_and(|v| v.ready)
+        && matches!(want, Want::Run(_))
+        && matches!(step, Step::Nothing { .. } | Step::Protect { .. } | Step::End { .. });
+    let (phase, reason, message) = match (doing, step) {
+        (Doing::Pulling(progress), _) => (ReplicaPhase::Pulling, Some(Reason::Pulling), progress.clone()),
+        (Doing::Step, Step::End { phase, reason, message }) => (*phase, Some(*reason), message.clone()),
+        (Doing::Step, Step::Nothing { .. } | Step::Protect { .. }) if ready => {
+            (ReplicaPhase::Running, None, String::new())
+        }
+        (Doing::Step, Step::Nothing { .. } | Step::Protect { .. }) => {
+            let unhealthy = verdict.is_some_and(|v| v.health == Health::Unhealthy);
+            let message = verdict.map(|v| v.message.clone()).unwrap_or_default();
+            (ReplicaPhase::Running, Some(if unhealthy { Reason::Unhealthy } else { Reason::Starting }), message)
+        }
+        (Doing::Step, Step::Wait { reason, message, until }) => {
+            let phase = match (facts.running, until, attempts.last_exit.is_some() || attempts.trouble.is_some()) {
+                (true, _, _) => ReplicaPhase::Running,
+                (false, Some(_), true) => ReplicaPhase::BackOff,
+                (false, _, _) => ReplicaPhase::Waiting,
+            };
+            (phase, Some(*reason), message.clone())
+        }
+        (Doing::Step, Step::Create | Step::Start { .. }) => {
+            (ReplicaPhase::Starting, Some(Reason::Starting), String::new())
+        }
+        (Doing::Step, Step::Restart { reason, message, .. }) => (ReplicaPhase::Starting, Some(*reason), message.clone()),
+        (Doing::Step, Step::Retire { reason, message, .. } | Step::Remove { reason, message, .. }) => {
+            let phase = match want {
+                Want::Run(_) => ReplicaPhase::Starting,
+                Want::Stop(_) | Want::Nothing(_) => ReplicaPhase::Stopping,
+            };
+            (phase, Some(*reason), message.clone())
+        }
+    };
+    let next_attempt = match step {
+        Step::Wait { until, .. } => *until,
+        _ => None,
+    };
+    let same = previous.is_some_and(|p| p.phase == phase && p.reason == reason && p.ready == ready);
+    ReplicaStatus {
+        phase,
+        ready,
+        reason,
+        message,
+        since: previous.filter(|_| same).map_or(now, |p| p.since),
+        next_attempt,
+        container: facts.container.clone(),
+        image: facts.image.clone(),
+        address: facts.address.clone(),
+        started_at: facts.started_at.clone(),
+        health: match verdict {
+            Some(v) if facts.running => v.health.as_str().into(),
+            Some(_) | None => "-".into(),
+        },
+        restarts: attempts.restarts,
+        last_exit: attempts.last_exit.clone(),
+        published: facts.published.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn readiness_comes_from_its_source() {
+        use ReadinessSource::{Healthcheck, RunningFor, Tcp};
+        let ten = RunningFor(Duration::from_secs(10));
+        let good = Verdict::healthy();
+        for (case, source, engine, probe, now, ready, health) in [
+            ("not probed yet", &Tcp(80), None, None, 0, false, "starting"),
+            ("probe is good", &Tcp(80), None, Some(&good), 0, true, "healthy"),
+            ("the engine says so", &Healthcheck, Some(("healthy", None)), None, 0, true, "healthy"),
+            ("the engine is not sure", &Healthcheck, Some(("starting", None)), None, 0, false, "starting"),
+            ("the check fails", &Healthcheck, Some(("unhealthy", Some("no"))), None, 0, false, "unhealthy"),
+            ("too young", &ten, None, None, 9_999, false, "-"),
+            ("ran long enough", &ten, None, None, 10_000, true, "-"),
+        ] {
+            let verdict = verdict(source, engine, probe, 0, now);
+            assert_eq!((verdict.ready, verdict.health.as_str()), (ready, health), "{case}");
+        }
+    }
+
+    #[test]
+    fn since_moves_only_with_the_phase_or_reason() {
+        let wait = |until| Step::Wait { reason: Reason::CrashLoopBackOff, message: String::new(), until: Some(until) };
+        let attempts = Attempts { last_exit: Some(Default::default()), ..Attempts::default() };
+        let say = |step: &Step, previous: Option<&ReplicaStatus>, now| {
+            status(&Want::Stop(Reason::Superseded), step, &Doing::Step, &Facts::default(), &attempts, None, previous, now)
+        };
+        let first = say(&wait(50), None, 10);
+        assert_eq!((first.phase, first.since, first.next_attempt), (ReplicaPhase::BackOff, 10, Some(50)));
+        let second = say(&wait(90), Some(&first), 20);
+        assert_eq!((second.since, second.next_attempt), (10, Some(90)));
+        assert_eq!(say(&Step::Create, Some(&second), 30).since, 30);
+    }
+}

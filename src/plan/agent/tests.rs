@@ -1,0 +1,201 @@
+//! Tables: one row a situation, in words.
+
+use super::{attempts::Cause, *};
+use crate::model::status::LastExit;
+
+const NOW: u64 = 1_000_000;
+
+fn wanted() -> Wanted {
+    Wanted {
+        name: "web-1-abcde".into(),
+        spec_hash: "h".into(),
+        epoch: "0.7".into(),
+        restart: Restart::Always,
+        auto_restart: AutoRestart::default(),
+        probe_interval: Duration::from_secs(5),
+        exclusive: false,
+        gate: None,
+    }
+}
+fn found(state: ContainerState) -> Found {
+    Found {
+        id: "c7".into(),
+        name: "web-1-abcde".into(),
+        state,
+        spec_hash: "h".into(),
+        epoch: "0.7".into(),
+        made_at: Index(10),
+        restart: EngineRestart::No,
+    }
+}
+fn known(state: ContainerState) -> Seen {
+    Seen::Known(vec![found(state)])
+}
+/// The word for a step, and its reason.
+fn name(step: &Step) -> (&'static str, Option<Reason>) {
+    match step {
+        Step::Nothing { .. } => ("nothing", None),
+        Step::Wait { reason, .. } => ("wait", Some(*reason)),
+        Step::Create => ("create", None),
+        Step::Start { .. } => ("start", None),
+        Step::Restart { reason, .. } => ("restart", Some(*reason)),
+        Step::Retire { reason, .. } => ("retire", Some(*reason)),
+        Step::Remove { reason, .. } => ("remove", Some(*reason)),
+        Step::Protect { restart: EngineRestart::No, .. } => ("protect: no", None),
+        Step::Protect { restart: EngineRestart::UnlessStopped, .. } => ("protect: unless-stopped", None),
+        Step::End { reason, .. } => ("end", Some(*reason)),
+    }
+}
+fn exited(code: i64, times: u32, cause: Cause) -> Attempts {
+    let mut attempts = Attempts::default();
+    let id: Arc<str> = "c7".into();
+    for n in 0..times {
+        attempts.runs(&id, &format!("s{n}"), 0);
+        attempts.exited(&id, &format!("f{n}"), LastExit { code, ..LastExit::default() }, cause, NOW);
+    }
+    attempts
+}
+
+#[test]
+fn a_replica_is_driven_to_what_the_log_wants() {
+    use ContainerState as S;
+    let run = || Want::Run(wanted());
+    let gated = Want::Run(Wanted {
+        gate: Some(Gate { reason: Reason::SecretMissing, message: String::new() }),
+        ..wanted()
+    });
+    let silent = Seen::Unknown(Gate { reason: Reason::DockerUnresponsive, message: String::new() });
+    let none = || Seen::Known(vec![]);
+    let with = |change: &dyn Fn(&mut Found)| {
+        let mut f = found(S::Running);
+        change(&mut f);
+        Seen::Known(vec![f])
+    };
+    for (case, want, seen, step, reason) in [
+        ("engine silent", run(), silent.clone(), "wait", Some(Reason::DockerUnresponsive)),
+        ("engine silent, to be stopped", Want::Stop(Reason::Superseded), silent.clone(), "wait", Some(Reason::DockerUnresponsive)),
+        ("new here", run(), none(), "create", None),
+        ("new here, something missing", gated.clone(), none(), "wait", Some(Reason::SecretMissing)),
+        ("made but not started", run(), known(S::Created), "start", None),
+        ("runs though something is missing now", gated, known(S::Running), "nothing", None),
+        ("runs", run(), known(S::Running), "nothing", None),
+        ("paused by somebody", run(), known(S::Paused), "wait", Some(Reason::DriftDetected)),
+        ("being removed", run(), known(S::Removing), "wait", Some(Reason::DriftDetected)),
+        ("dead", run(), known(S::Dead), "remove", Some(Reason::DriftDetected)),
+        ("another revision", run(), with(&|f| f.spec_hash = "x".into()), "retire", Some(Reason::DriftDetected)),
+        ("another placement", run(), with(&|f| f.epoch = "0.6".into()), "retire", Some(Reason::DriftDetected)),
+        ("renamed", run(), with(&|f| f.name = "mine".into()), "retire", Some(Reason::DriftDetected)),
+        ("our log is behind", run(), with(&|f| f.made_at = Index(99)), "wait", Some(Reason::StoreBehind)),
+        ("unknown and newer than our log", Want::Nothing(Reason::Orphaned), with(&|f| f.made_at = Index(99)), "wait", Some(Reason::StoreBehind)),
+        ("replaced by a newer one", Want::Stop(Reason::Superseded), known(S::Running), "retire", Some(Reason::Superseded)),
+        ("replaced, ended already", Want::Stop(Reason::Superseded), known(S::Exited), "remove", Some(Reason::Superseded)),
+        ("paused and to be stopped", Want::Stop(Reason::ScaledDown), known(S::Paused), "retire", Some(Reason::ScaledDown)),
+        ("stopped and gone", Want::Stop(Reason::ScaledDown), none(), "end", Some(Reason::ScaledDown)),
+        ("an orphan", Want::Nothing(Reason::Orphaned), known(S::Running), "retire", Some(Reason::Orphaned)),
+        ("an orphan, gone", Want::Nothing(Reason::Orphaned), none(), "nothing", None),
+    ] {
+        let found = plan(&want, &seen, &Attempts::default(), Index(50), NOW);
+        assert_eq!(name(&found), (step, reason), "{case}");
+    }
+}
+
+#[test]
+fn what_follows_an_exit_is_the_restart_policy() {
+    use Cause::{Agent, Hand, Itself};
+    use Restart::{Always, No, OnFailure, UnlessStopped};
+    for (case, restart, code, times, cause, step, reason) in [
+        ("first exit", Always, 1, 1, Itself, "start", None),
+        ("first exit, clean", Always, 0, 1, Itself, "start", None),
+        ("second exit", Always, 1, 2, Itself, "wait", Some(Reason::CrashLoopBackOff)),
+        ("we stopped it", Always, 143, 5, Agent, "start", None),
+        ("stopped by hand", Always, 0, 1, Hand, "wait", Some(Reason::StoppedByHand)),
+        ("stopped by hand, stays", UnlessStopped, 0, 1, Hand, "wait", Some(Reason::StoppedByHand)),
+        ("crashed", UnlessStopped, 1, 1, Itself, "start", None),
+        ("ran once", No, 0, 1, Itself, "end", Some(Reason::Completed)),
+        ("failed once", No, 3, 1, Itself, "end", Some(Reason::Failed)),
+        ("done", OnFailure(Some(3)), 0, 1, Itself, "end", Some(Reason::Completed)),
+        ("one of three", OnFailure(Some(3)), 1, 1, Itself, "start", None),
+        ("three of three", OnFailure(Some(3)), 1, 3, Itself, "wait", Some(Reason::CrashLoopBackOff)),
+        ("used up", OnFailure(Some(3)), 1, 4, Itself, "end", Some(Reason::Failed)),
+        ("no limit", OnFailure(None), 1, 40, Itself, "wait", Some(Reason::CrashLoopBackOff)),
+    ] {
+        let want = Want::Run(Wanted { restart, ..wanted() });
+        let found = plan(&want, &known(ContainerState::Exited), &exited(code, times, cause), Index(50), NOW);
+        assert_eq!(name(&found), (step, reason), "{case}");
+    }
+    // Ten seconds later, what was stopped by hand comes back, except where it was asked to stay.
+    let attempts = exited(0, 1, Hand);
+    for (restart, step) in [(Always, "start"), (UnlessStopped, "wait")] {
+        let want = Want::Run(Wanted { restart, ..wanted() });
+        let found = plan(&want, &known(ContainerState::Exited), &attempts, Index(50), NOW + 10_000);
+        assert_eq!(name(&found).0, step, "{restart}");
+    }
+}
+
+#[test]
+fn an_ended_replica_stays_ended() {
+    let attempts = Attempts {
+        ended: Some((ReplicaPhase::Completed, Reason::Completed, "exit 0".into())),
+        ..Attempts::default()
+    };
+    for seen in [Seen::Known(vec![]), known(ContainerState::Exited), known(ContainerState::Running)] {
+        let step = plan(&Want::Run(wanted()), &seen, &attempts, Index(50), NOW);
+        assert_eq!(name(&step), ("end", Some(Reason::Completed)));
+    }
+}
+
+#[test]
+fn bad_health_restarts_after_enough_verdicts_and_a_wait_that_grows() {
+    let sick = |since, not_before| Attempts {
+        unhealthy_since: Some(since),
+        unhealthy_not_before: not_before,
+        ..Attempts::default()
+    };
+    let off = AutoRestart { on_unhealthy: false, ..AutoRestart::default() };
+    for (case, rules, attempts, step) in [
+        ("first verdict", AutoRestart::default(), sick(NOW, 0), "wait"),
+        ("third verdict", AutoRestart::default(), sick(NOW - 10_000, 0), "restart"),
+        ("restarted a moment ago", AutoRestart::default(), sick(NOW - 10_000, NOW + 5_000), "wait"),
+        ("switched off", off, sick(NOW - 99_000, 0), "nothing"),
+    ] {
+        let want = Want::Run(Wanted { auto_restart: rules, ..wanted() });
+        let found = plan(&want, &known(ContainerState::Running), &attempts, Index(50), NOW);
+        assert_eq!(name(&found).0, step, "{case}");
+    }
+}
+
+#[test]
+fn the_engine_restarts_only_what_is_settled_and_no_single_writer() {
+    let healthy = |since| Attempts { healthy_since: Some(since), ..Attempts::default() };
+    let own = |restart| Seen::Known(vec![Found { restart, ..found(ContainerState::Running) }]);
+    use EngineRestart::{No, UnlessStopped};
+    let unless = "protect: unless-stopped";
+    let long_ago = NOW - 600_000;
+    for (case, restart, exclusive, since, engine, step) in [
+        ("young", Restart::Always, false, NOW - 599_999, No, "nothing"),
+        ("settled", Restart::Always, false, long_ago, No, unless),
+        ("settled, unless-stopped", Restart::UnlessStopped, false, long_ago, No, unless),
+        ("settled already", Restart::Always, false, long_ago, UnlessStopped, "nothing"),
+        ("single writer", Restart::Always, true, long_ago, No, "nothing"),
+        ("single writer, wrong", Restart::Always, true, long_ago, UnlessStopped, "protect: no"),
+        ("runs once", Restart::No, false, long_ago, No, "nothing"),
+        ("on failure only", Restart::OnFailure(None), false, long_ago, No, "nothing"),
+        ("restarted by the engine", Restart::Always, false, NOW, UnlessStopped, "protect: no"),
+    ] {
+        let want = Want::Run(Wanted { restart, exclusive, ..wanted() });
+        let found = plan(&want, &own(engine), &healthy(since), Index(50), NOW);
+        assert_eq!(name(&found).0, step, "{case}");
+    }
+    // A new agent that knows nothing yet changes nothing.
+    let step = plan(&Want::Run(wanted()), &own(UnlessStopped), &Attempts::default(), Index(50), NOW);
+    assert_eq!(name(&step).0, "nothing");
+}
+
+#[test]
+fn a_refused_attempt_is_made_again_later() {
+    let mut attempts = Attempts::default();
+    attempts.failed(Reason::PortConflict, "80 is held".into(), NOW);
+    let at = |now| plan(&Want::Run(wanted()), &Seen::Known(vec![]), &attempts, Index(50), now);
+    assert_eq!(name(&at(NOW)), ("wait", Some(Reason::PortConflict)));
+    assert_eq!(name(&at(NOW + 1_000)).0, "create");
+}
