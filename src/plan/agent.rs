@@ -179,10 +179,8 @@ pub fn plan(want: &Want, seen: &Seen, attempts: &Attempts, applied: Index, now: 
         Seen::Known(found) => found,
     };
     if let Some(newer) = found.iter().find(|f| f.made_at > applied) {
-        let message = format!(
-            "container {} was made at index {}, this node has read up to {applied}",
-            newer.name, newer.made_at
-        );
+        let message =
+            format!("container {} was made at index {}, this node has read up to {applied}", newer.name, newer.made_at);
         return wait(Reason::StoreBehind, message, Some(now + millis(SOON)));
     }
     match want {
@@ -211,9 +209,7 @@ fn run(wanted: &Wanted, found: &[Found], attempts: &Attempts, now: u64) -> Step 
         return retire(own, Reason::DriftDetected, message, now);
     }
     match own.state {
-        ContainerState::Created => {
-            held_up(wanted, attempts, now).unwrap_or_else(|| Step::Start { id: own.id.clone() })
-        }
+        ContainerState::Created => held_up(wanted, attempts, now).unwrap_or_else(|| Step::Start { id: own.id.clone() }),
         ContainerState::Running => running(wanted, own, attempts, now),
         // Its processes hold their memory and data: whoever froze it knows why.
         ContainerState::Paused => {
@@ -248,8 +244,7 @@ fn drift(wanted: &Wanted, own: &Found) -> Option<String> {
     if own.spec_hash != wanted.spec_hash {
         return Some(format!("its label says revision hash {}, wanted is {}", own.spec_hash, wanted.spec_hash));
     }
-    (own.epoch != wanted.epoch)
-        .then(|| format!("its label says placement {}, wanted is {}", own.epoch, wanted.epoch))
+    (own.epoch != wanted.epoch).then(|| format!("its label says placement {}, wanted is {}", own.epoch, wanted.epoch))
 }
 
 fn running(wanted: &Wanted, own: &Found, attempts: &Attempts, now: u64) -> Step {
@@ -330,9 +325,7 @@ fn retire(found: &Found, reason: Reason, message: String, now: u64) -> Step {
         }
         ContainerState::Removing => wait(reason, "the engine is removing it".into(), Some(now + millis(SOON))),
         // A dead one stays until somebody asks for its removal again.
-        ContainerState::Created | ContainerState::Exited | ContainerState::Dead => {
-            Step::Remove { id, reason, message }
-        }
+        ContainerState::Created | ContainerState::Exited | ContainerState::Dead => Step::Remove { id, reason, message },
     }
 }
 

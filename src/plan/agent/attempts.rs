@@ -96,9 +96,10 @@ impl Attempts {
             not_before: status.next_attempt.filter(|_| in_backoff).unwrap_or(0),
             last_exit: status.last_exit.clone(),
             by_hand,
-            ended: status.phase.ended().then(|| {
-                (status.phase, status.reason.unwrap_or(Reason::Completed), status.message.clone())
-            }),
+            ended: status
+                .phase
+                .ended()
+                .then(|| (status.phase, status.reason.unwrap_or(Reason::Completed), status.message.clone())),
             healthy_since: status.ready.then_some(status.since),
             ..Self::default()
         }

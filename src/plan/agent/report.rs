@@ -175,7 +175,9 @@ pub fn status(
         (Doing::Step, Step::Create | Step::Start { .. }) => {
             (ReplicaPhase::Starting, Some(Reason::Starting), String::new())
         }
-        (Doing::Step, Step::Restart { reason, message, .. }) => (ReplicaPhase::Starting, Some(*reason), message.clone()),
+        (Doing::Step, Step::Restart { reason, message, .. }) => {
+            (ReplicaPhase::Starting, Some(*reason), message.clone())
+        }
         (Doing::Step, Step::Retire { reason, message, .. } | Step::Remove { reason, message, .. }) => {
             let phase = match want {
                 Want::Run(_) => ReplicaPhase::Starting,
@@ -238,7 +240,16 @@ mod tests {
         let wait = |until| Step::Wait { reason: Reason::CrashLoopBackOff, message: String::new(), until: Some(until) };
         let attempts = Attempts { last_exit: Some(Default::default()), ..Attempts::default() };
         let say = |step: &Step, previous: Option<&ReplicaStatus>, now| {
-            status(&Want::Stop(Reason::Superseded), step, &Doing::Step, &Facts::default(), &attempts, None, previous, now)
+            status(
+                &Want::Stop(Reason::Superseded),
+                step,
+                &Doing::Step,
+                &Facts::default(),
+                &attempts,
+                None,
+                previous,
+                now,
+            )
         };
         let first = say(&wait(50), None, 10);
         assert_eq!((first.phase, first.since, first.next_attempt), (ReplicaPhase::BackOff, 10, Some(50)));

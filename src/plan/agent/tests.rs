@@ -60,10 +60,8 @@ fn exited(code: i64, times: u32, cause: Cause) -> Attempts {
 fn a_replica_is_driven_to_what_the_log_wants() {
     use ContainerState as S;
     let run = || Want::Run(wanted());
-    let gated = Want::Run(Wanted {
-        gate: Some(Gate { reason: Reason::SecretMissing, message: String::new() }),
-        ..wanted()
-    });
+    let gated =
+        Want::Run(Wanted { gate: Some(Gate { reason: Reason::SecretMissing, message: String::new() }), ..wanted() });
     let silent = Seen::Unknown(Gate { reason: Reason::DockerUnresponsive, message: String::new() });
     let none = || Seen::Known(vec![]);
     let with = |change: &dyn Fn(&mut Found)| {
@@ -73,7 +71,13 @@ fn a_replica_is_driven_to_what_the_log_wants() {
     };
     for (case, want, seen, step, reason) in [
         ("engine silent", run(), silent.clone(), "wait", Some(Reason::DockerUnresponsive)),
-        ("engine silent, to be stopped", Want::Stop(Reason::Superseded), silent.clone(), "wait", Some(Reason::DockerUnresponsive)),
+        (
+            "engine silent, to be stopped",
+            Want::Stop(Reason::Superseded),
+            silent.clone(),
+            "wait",
+            Some(Reason::DockerUnresponsive),
+        ),
         ("new here", run(), none(), "create", None),
         ("new here, something missing", gated.clone(), none(), "wait", Some(Reason::SecretMissing)),
         ("made but not started", run(), known(S::Created), "start", None),
@@ -86,10 +90,34 @@ fn a_replica_is_driven_to_what_the_log_wants() {
         ("another placement", run(), with(&|f| f.epoch = "0.6".into()), "retire", Some(Reason::DriftDetected)),
         ("renamed", run(), with(&|f| f.name = "mine".into()), "retire", Some(Reason::DriftDetected)),
         ("our log is behind", run(), with(&|f| f.made_at = Index(99)), "wait", Some(Reason::StoreBehind)),
-        ("unknown and newer than our log", Want::Nothing(Reason::Orphaned), with(&|f| f.made_at = Index(99)), "wait", Some(Reason::StoreBehind)),
-        ("replaced by a newer one", Want::Stop(Reason::Superseded), known(S::Running), "retire", Some(Reason::Superseded)),
-        ("replaced, ended already", Want::Stop(Reason::Superseded), known(S::Exited), "remove", Some(Reason::Superseded)),
-        ("paused and to be stopped", Want::Stop(Reason::ScaledDown), known(S::Paused), "retire", Some(Reason::ScaledDown)),
+        (
+            "unknown and newer than our log",
+            Want::Nothing(Reason::Orphaned),
+            with(&|f| f.made_at = Index(99)),
+            "wait",
+            Some(Reason::StoreBehind),
+        ),
+        (
+            "replaced by a newer one",
+            Want::Stop(Reason::Superseded),
+            known(S::Running),
+            "retire",
+            Some(Reason::Superseded),
+        ),
+        (
+            "replaced, ended already",
+            Want::Stop(Reason::Superseded),
+            known(S::Exited),
+            "remove",
+            Some(Reason::Superseded),
+        ),
+        (
+            "paused and to be stopped",
+            Want::Stop(Reason::ScaledDown),
+            known(S::Paused),
+            "retire",
+            Some(Reason::ScaledDown),
+        ),
         ("stopped and gone", Want::Stop(Reason::ScaledDown), none(), "end", Some(Reason::ScaledDown)),
         ("an orphan", Want::Nothing(Reason::Orphaned), known(S::Running), "retire", Some(Reason::Orphaned)),
         ("an orphan, gone", Want::Nothing(Reason::Orphaned), none(), "nothing", None),
@@ -134,10 +162,8 @@ fn what_follows_an_exit_is_the_restart_policy() {
 
 #[test]
 fn an_ended_replica_stays_ended() {
-    let attempts = Attempts {
-        ended: Some((ReplicaPhase::Completed, Reason::Completed, "exit 0".into())),
-        ..Attempts::default()
-    };
+    let attempts =
+        Attempts { ended: Some((ReplicaPhase::Completed, Reason::Completed, "exit 0".into())), ..Attempts::default() };
     for seen in [Seen::Known(vec![]), known(ContainerState::Exited), known(ContainerState::Running)] {
         let step = plan(&Want::Run(wanted()), &seen, &attempts, Index(50), NOW);
         assert_eq!(name(&step), ("end", Some(Reason::Completed)));
