@@ -41,9 +41,16 @@ mod tests {
     #[test]
     fn waits_double_up_to_the_longest() {
         let backoff = Backoff { first: Duration::from_secs(1), max: Duration::from_secs(10) };
-        for (failures, chance, wait) in
-            [(0, 1.0, 1), (1, 1.0, 1), (2, 1.0, 2), (3, 1.0, 4), (4, 1.0, 8), (5, 1.0, 10), (u32::MAX, 1.0, 10), (2, 0.0, 1)]
-        {
+        for (failures, chance, wait) in [
+            (0, 1.0, 1),
+            (1, 1.0, 1),
+            (2, 1.0, 2),
+            (3, 1.0, 4),
+            (4, 1.0, 8),
+            (5, 1.0, 10),
+            (u32::MAX, 1.0, 10),
+            (2, 0.0, 1),
+        ] {
             assert_eq!(backoff.delay(failures, chance), Duration::from_secs(wait), "{failures} {chance}");
         }
     }

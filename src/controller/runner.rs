@@ -158,9 +158,7 @@ async fn pass<R: Reconciler>(
         Ok(Ok(Ok(action @ Action::RequeueAfter(_)))) => (Outcome::Requeue, Ended::Worked(action)),
         Ok(Ok(Err(error))) => (Outcome::Error, Ended::Failed(chain(&error))),
         Ok(Err(panic)) => (Outcome::Panic, Ended::Failed(format!("the pass panicked: {}", text(&*panic)))),
-        Err(_) => {
-            (Outcome::Deadline, Ended::Failed(format!("the pass took longer than {:?}", options.deadline)))
-        }
+        Err(_) => (Outcome::Deadline, Ended::Failed(format!("the pass took longer than {:?}", options.deadline))),
     };
     span.record("outcome", tracing::field::debug(outcome));
     metrics.passed(outcome, began.elapsed().as_secs_f64());

@@ -53,9 +53,12 @@ fn the_earlier_naming_wins() {
 fn failures_count_in_a_row_and_a_success_resets_them() {
     let mut queue = Queue::new(1);
     queue.add("a");
-    for (now, how, failures) in
-        [(0, Finish::Failed(ms(1)), 1), (1, Finish::Failed(ms(1)), 2), (2, Finish::After(ms(1)), 0), (3, Finish::Failed(ms(1)), 1)]
-    {
+    for (now, how, failures) in [
+        (0, Finish::Failed(ms(1)), 1),
+        (1, Finish::Failed(ms(1)), 2),
+        (2, Finish::After(ms(1)), 0),
+        (3, Finish::Failed(ms(1)), 1),
+    ] {
         assert_eq!(queue.take(ms(now)), Some("a"));
         queue.finish(&"a", ms(now), how);
         assert_eq!(queue.failures(&"a"), failures, "after {how:?}");
