@@ -1,4 +1,5 @@
 //! Constellation.
+pub mod api;
 pub mod controller;
 pub mod model;
 pub mod plan;

@@ -72,7 +72,7 @@ impl State {
         }
         let mut objects = Vec::new();
         for command in &group.commands {
-            if let Some(result) = self.command(group.at, command)? {
+            if let Some(result) = self.command(group, command)? {
                 objects.push(result);
             }
         }
@@ -90,7 +90,8 @@ impl State {
         }
     }
 
-    fn command(&mut self, at: u64, command: &Command) -> Result<Option<ObjectResult>, Refusal> {
+    fn command(&mut self, group: &Group, command: &Command) -> Result<Option<ObjectResult>, Refusal> {
+        let at = group.at;
         match command {
             Command::FormCluster { name, cluster, lineage } => self.form(at, name, cluster, lineage).map(|()| None),
             Command::LeaderStarted { member, incarnation, nonce, node } => {
@@ -106,8 +107,8 @@ impl State {
                 self.event(at, Reason::LeaderElected, subject, Some(node.clone()), format!("{node} leads the cluster"));
                 Ok(None)
             }
-            Command::Put(put) => self.put(at, put).map(Some),
-            Command::Delete { key } => self.delete(at, key).map(Some),
+            Command::Put(put) => self.put(group, put).map(Some),
+            Command::Delete { key } => self.delete(group, key).map(Some),
             Command::Place { replica } => self.place(at, replica).map(|()| None),
             Command::SetDesired { replica, desired, reason } => {
                 self.set_desired(at, replica, *desired, *reason).map(|()| None)
@@ -157,7 +158,8 @@ impl State {
         Subject { kind: Kind::Node, name: node.clone(), uid: uid.unwrap_or_else(|| Uid("".into())) }
     }
 
-    fn put(&mut self, at: u64, put: &PutObject) -> Result<ObjectResult, Refusal> {
+    fn put(&mut self, group: &Group, put: &PutObject) -> Result<ObjectResult, Refusal> {
+        let at = group.at;
         let key = ObjectKey::new(put.kind, put.name.clone());
         if put.kind == Kind::Replica {
             return Err(Refusal::Invalid("replicas are made by the cluster and cannot be written".into()));
@@ -216,7 +218,7 @@ impl State {
             Some(_) => (Reason::Configured, Outcome::Configured, "configured"),
         };
         let subject = Subject { kind: put.kind, name: put.name.clone(), uid: object.meta.uid.clone() };
-        self.event(at, reason, subject, None, format!("{verb}, generation {}", object.meta.generation));
+        self.event(at, reason, subject, None, told(group, &format!("{verb}, generation {}", object.meta.generation)));
         Ok(result(outcome, &object))
     }
 
@@ -246,7 +248,8 @@ impl State {
         }
     }
 
-    fn delete(&mut self, at: u64, key: &ObjectKey) -> Result<ObjectResult, Refusal> {
+    fn delete(&mut self, group: &Group, key: &ObjectKey) -> Result<ObjectResult, Refusal> {
+        let at = group.at;
         let Some(object) = self.objects.get(key).cloned() else {
             return Err(Refusal::NotFound { key: key.clone() });
         };
@@ -258,7 +261,7 @@ impl State {
             self.drop_revisions(&object.meta.uid);
         }
         let subject = Subject { kind: key.kind, name: key.name.clone(), uid: object.meta.uid.clone() };
-        self.event(at, Reason::Deleted, subject, None, "deleted".into());
+        self.event(at, Reason::Deleted, subject, None, told(group, "deleted"));
         Ok(ObjectResult {
             kind: key.kind,
             name: key.name.clone(),
@@ -476,6 +479,14 @@ impl State {
 
 fn subject(replica: &Replica) -> Subject {
     Subject { kind: Kind::Replica, name: replica.name.clone(), uid: replica.uid.clone() }
+}
+
+/// What was done, with the words of whoever asked for it.
+fn told(group: &Group, what: &str) -> String {
+    match &group.reason {
+        Some(reason) => format!("{what} ({}: {reason})", group.actor),
+        None => what.to_owned(),
+    }
 }
 
 fn plural(nodes: usize) -> String {

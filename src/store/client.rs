@@ -45,7 +45,7 @@ pub enum ProposeError {
 }
 
 /// What `/raft/status` shows.
-#[derive(Debug, Clone, Default, serde::Serialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RaftStatus {
     /// This member's id.

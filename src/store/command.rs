@@ -21,6 +21,9 @@ pub struct Group {
     pub idempotency: Option<Idempotency>,
     /// Who asks, for the audit record: `root@socket`, `admin-token`, `scheduler`, …
     pub actor: Arc<str>,
+    /// Why, in the words of whoever asks; shown in the events of the objects that are written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Arc<str>>,
     /// What shall change, in this order; the indexes of a group are contiguous.
     pub commands: Vec<Command>,
 }
