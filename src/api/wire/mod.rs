@@ -27,11 +27,11 @@ pub use report::{
 };
 pub use stream::{BuildLine, LogLine, Resync, WatchLine, WatchOp};
 
+use crate::model::{Decision, Desired, Reason, Slot};
 pub use crate::{
     model::{Condition, Event, Kind, Meta, secret::SecretView},
     store::client::RaftStatus,
 };
-use crate::model::{Decision, Desired, Reason, Slot};
 
 /// One object as reads show it. `S` and `T`: its spec and status, read as far as the caller wants.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
