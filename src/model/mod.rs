@@ -3,13 +3,14 @@
 //! Here: kinds and their specs ([`service`], [`config`], [`secret`], [`node`]), what the
 //! cluster makes from them ([`revision`], [`replica`], [`volume`]), what it says of them
 //! ([`condition`], [`reason`], [`event`], [`status`]), and the words both use
-//! ([`meta`], [`quantity`]).
+//! ([`meta`], [`quantity`], [`constraint`]).
 //! Not here: reading YAML (`manifest`), deciding anything (`plan`), storing (`store`).
 //! Invariant: every type here is a plain value; nothing reads a clock, a file or a socket.
 //! Next: `manifest` (text → these types), `store::state` (where they live).
 
 pub mod condition;
 pub mod config;
+pub mod constraint;
 pub mod declared;
 pub mod event;
 pub mod meta;

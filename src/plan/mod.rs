@@ -3,4 +3,6 @@
 //! Here: what planners read ([`view`]), what a node does for its replicas ([`agent`]). Not here: carrying anything out (`reconcile`).
 
 pub mod agent;
+pub mod change;
 pub mod view;
+pub mod why;

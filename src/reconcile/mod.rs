@@ -13,3 +13,5 @@ pub mod container;
 pub mod data;
 pub mod files;
 pub mod reporter;
+pub mod triggers;
+pub mod view;
