@@ -147,8 +147,18 @@ mod tests {
             assert_eq!(text.parse::<Constraint>().unwrap().to_string(), canonical, "{text}");
         }
         for bad in [
-            "", "gpu == a", "node.labels. == a", "node.labels.a", "node.labels.a =", "node.labels.a = b", "node.role ==",
-            "node.role in a", "node.role in (a,)", "node.role == a b", "node.roles == a", "node.role exists now",
+            "",
+            "gpu == a",
+            "node.labels. == a",
+            "node.labels.a",
+            "node.labels.a =",
+            "node.labels.a = b",
+            "node.role ==",
+            "node.role in a",
+            "node.role in (a,)",
+            "node.role == a b",
+            "node.roles == a",
+            "node.role exists now",
         ] {
             assert!(bad.parse::<Constraint>().is_err(), "{bad:?}");
         }

@@ -7,7 +7,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use crate::model::{
     Bytes, Index, Kind, Meta, Millicores, NodeStatus, Object, ObjectKey, Reason, Replica, ReplicaStatus, Revision,
-    ServiceSpec, ServiceStatus, Uid, node::NodeSpec,
+    ServiceSpec, ServiceStatus, Uid,
+    node::NodeSpec,
     service::{NetworkMode, Port, Protocol},
 };
 
@@ -115,7 +116,12 @@ impl NodeView {
         self.reserved.0.0 = self.reserved.0.0.saturating_add(amounts.cpus.unwrap_or_default().0);
         self.reserved.1.0 = self.reserved.1.0.saturating_add(amounts.memory.unwrap_or_default().0);
         for port in published(spec) {
-            self.ports.push((port.host_ip.clone(), port.published.unwrap_or(port.target), port.protocol, owner.to_owned()));
+            self.ports.push((
+                port.host_ip.clone(),
+                port.published.unwrap_or(port.target),
+                port.protocol,
+                owner.to_owned(),
+            ));
         }
         *self.replicas.entry(service.clone()).or_default() += 1;
     }

@@ -12,8 +12,7 @@ use std::{
 use crate::{
     model::{
         Bytes, Kind, Millicores, ObjectKey, Replica, Revision, ServiceSpec, Uid, config::ConfigSpec,
-        secret::SealedSecret,
-        service::FileRef,
+        secret::SealedSecret, service::FileRef,
     },
     plan::view::{Home, Missing, NodeView, ReplicaView, ServiceView, World},
     store::State,
