@@ -1,0 +1,84 @@
+//! The engine of the tests, taken by one test at a time.
+
+use std::{
+    path::PathBuf,
+    process::Command,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use crate::docker::Docker;
+
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// The engine, its namespace and its registries.
+pub struct Lab {
+    /// Its engine.
+    pub docker: Docker,
+    /// For `nsenter`; agents run in it so that container addresses can be reached.
+    pub netns: PathBuf,
+    /// A Python that has `websockets`.
+    pub python: PathBuf,
+    /// `host:port` of a registry that is open to all.
+    pub registry: String,
+    /// `host:port` of a registry that wants a password.
+    pub private_registry: String,
+    _turn: MutexGuard<'static, ()>,
+}
+
+fn variable(name: &str) -> String {
+    std::env::var(name)
+        .unwrap_or_else(|_| panic!("{name} is not set: run `make test`, or `eval \"$(tests/setup/lab.sh up)\"` first"))
+}
+
+impl Lab {
+    /// Waits for its turn and clears the engine.
+    pub fn take() -> Self {
+        let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        let lab = Self {
+            docker: Docker::at(&variable("CONSTELLATION_TEST_DOCKER_HOST")),
+            netns: variable("CONSTELLATION_TEST_NETNS").into(),
+            python: variable("CONSTELLATION_TEST_PYTHON").into(),
+            registry: variable("CONSTELLATION_TEST_REGISTRY"),
+            private_registry: variable("CONSTELLATION_TEST_PRIVATE_REGISTRY"),
+            _turn: turn,
+        };
+        lab.docker.clear();
+        lab
+    }
+    /// A command in the namespace of the engine, without variables of ours.
+    pub fn inside(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net={}", self.netns.display())).arg(program.as_ref());
+        without_ours(&mut command);
+        command
+    }
+    /// The answer of `GET url` from inside the namespace; an error text otherwise.
+    pub fn get(&self, url: &str) -> Result<String, String> {
+        let out = self.inside("curl").args(["-sS", "-f", "-m", "5", url]).output().unwrap();
+        if out.status.success() {
+            Ok(String::from_utf8_lossy(&out.stdout).into_owned())
+        } else {
+            Err(String::from_utf8_lossy(&out.stderr).into_owned())
+        }
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        self.docker.clear();
+    }
+}
+
+/// Removes every `CONSTELLATION_*` variable: an agent refuses those it does not know.
+pub fn without_ours(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("CONSTELLATION_") {
+            command.env_remove(name);
+        }
+    }
+}
+
+/// Full counts in `make test-long`, a tenth otherwise.
+pub fn count(full: usize) -> usize {
+    if std::env::var_os("CONSTELLATION_TEST_LONG").is_some() { full } else { full / 10 }
+}

@@ -1,0 +1,83 @@
+//! The life of the agent's process: end, start again, locks.
+
+use crate::{
+    agent::{Agent, HELLO, service},
+    lab::Lab,
+    wait::{eventually, secs},
+};
+
+#[test]
+fn an_agent_that_is_asked_to_end_does_so_quickly_and_leaves_its_containers_running() {
+    let lab = Lab::take();
+    let mut agent = Agent::start(&lab);
+    agent.apply(&service("hello", &format!("{HELLO}replicas: 2\n")));
+    let before = lab.docker.identities();
+    let (status, took) = agent.stop();
+    assert!(status.success(), "{status}");
+    assert!(took < secs(10), "{took:?}");
+    assert_eq!(lab.docker.identities(), before);
+    assert_eq!(lab.docker.running("hello").len(), 2);
+    agent.spawn();
+    agent.wait_until_ready();
+    agent.wait_until_settled("hello", secs(10));
+    assert_eq!(lab.docker.identities(), before, "taken over by their labels");
+}
+
+#[test]
+fn what_changed_while_the_agent_was_away_is_mended_when_it_comes_back() {
+    let lab = Lab::take();
+    let mut agent = Agent::start(&lab);
+    agent.apply(&service("hello", &format!("{HELLO}replicas: 2\n")));
+    let before = lab.docker.runs("hello", 2).unwrap();
+    agent.kill();
+    lab.docker.run(&["rm", "-f", &before[0].id]);
+    agent.spawn();
+    agent.wait_until_ready();
+    let now = eventually(secs(15), "two run", || lab.docker.runs("hello", 2));
+    assert!(now.contains(&before[1]), "the other one was left alone");
+}
+
+#[test]
+fn a_second_agent_for_the_same_data_or_the_same_engine_is_refused() {
+    let lab = Lab::take();
+    let agent = Agent::start(&lab);
+    let run = |mut command: std::process::Command| {
+        let mut limited = std::process::Command::new("timeout");
+        limited.arg("20").arg(command.get_program()).args(command.get_args());
+        crate::lab::without_ours(&mut limited);
+        command = limited;
+        let out = command.output().unwrap();
+        (out.status.code(), String::from_utf8_lossy(&out.stderr).into_owned() + &String::from_utf8_lossy(&out.stdout))
+    };
+    // Later flags would clash with earlier ones: another command is made from parts.
+    let second = |data: &str| {
+        let mut command = lab.inside(crate::agent::BINARY);
+        command
+            .args(["agent", "--node-name", "n2", "--api-address", "127.0.0.1:0"])
+            .args(["--docker-host", lab.docker.host()])
+            .arg("--data-dir")
+            .arg(agent.path(data))
+            .arg("--run-dir")
+            .arg(agent.path("run"))
+            .arg("--api-socket")
+            .arg(agent.path("second.sock"));
+        command
+    };
+    let (code, said) = run(second("data"));
+    assert!(matches!(code, Some(1..=123)), "same data: {code:?} {said}");
+    assert!(said.contains("data"), "names the directory: {said}");
+    let (code, said) = run(second("data2"));
+    assert!(matches!(code, Some(1..=123)), "same engine: {code:?} {said}");
+    assert!(said.contains("engine"), "names the engine: {said}");
+    assert_eq!(agent.get("/ready")["ready"], true, "the first one goes on");
+}
+
+#[test]
+fn an_unknown_variable_or_a_wrong_flag_is_said_at_once() {
+    let lab = Lab::take();
+    let mut command = lab.inside(crate::agent::BINARY);
+    let out = command.arg("agent").env("CONSTELLATION_DATADIR", "/tmp/x").output().unwrap();
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert_eq!(out.status.code(), Some(2), "{said}");
+    assert!(said.contains("CONSTELLATION_DATA_DIR"), "suggests the name: {said}");
+}

@@ -1,0 +1,29 @@
+//! The real binary against a real engine, as a person uses them: command line, sockets, Docker.
+//!
+//! Here: one agent on an engine of the tests' own (`tests/setup/lab.sh` sets it up; without one these tests
+//! fail, they do not skip). Not here: what one room promises (beside the code), engines' contract
+//! (`tests/engine.rs`).
+//! Invariant: one test at a time ([`lab::Lab::take`]); each begins and ends with an engine without
+//! containers, and each wait has a deadline and tells what it saw last.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod agent;
+mod docker;
+mod http;
+mod lab;
+mod wait;
+mod watcher;
+
+mod access;
+mod broken;
+mod building;
+mod crash;
+mod data;
+mod examples;
+mod images;
+mod life;
+mod reading;
+mod reasons;
+mod repair;
+mod rollout;

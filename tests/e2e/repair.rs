@@ -1,0 +1,125 @@
+//! What somebody did to containers by hand is mended, and told.
+
+use std::time::Instant;
+
+use crate::{
+    agent::{Agent, HELLO, service},
+    lab::Lab,
+    wait::{always, eventually, secs},
+    watcher::Watcher,
+};
+
+#[test]
+fn a_removed_replica_runs_again_within_two_seconds_and_a_websocket_tells_why() {
+    let lab = Lab::take();
+    let agent = Agent::start(&lab);
+    agent.apply(&service("hello", &format!("{HELLO}replicas: 3\n")));
+    let before = lab.docker.runs("hello", 3).unwrap();
+    let watcher = Watcher::open(&agent, "");
+
+    let victim = &before[1];
+    let begun = Instant::now();
+    lab.docker.run(&["rm", "-f", &victim.id]);
+    let mended = eventually(secs(10), "three run again", || {
+        lab.docker.runs("hello", 3).and_then(|now| {
+            if now.iter().all(|c| c.id != victim.id) { Ok(begun.elapsed()) } else { Err("not yet removed".into()) }
+        })
+    });
+    eprintln!("removed and running again: {mended:?}");
+    assert!(mended < secs(2), "running again after {mended:?}");
+
+    let ours = |event: &serde_json::Value| event["object"]["name"].as_str().is_some_and(|n| n.starts_with("hello-2-"));
+    let (_, told) = watcher.find(secs(5), "the loss is told", |e| ours(e) && e["reason"] == "DriftDetected");
+    assert!(told["index"].as_u64().is_some() && told["message"].as_str().is_some_and(|m| !m.is_empty()), "{told}");
+    assert_eq!(told["node"], "n1");
+    watcher.find(secs(5), "the start is told", |e| ours(e) && e["reason"] == "Started");
+    let others: Vec<_> = before.iter().filter(|c| c.id != victim.id).collect();
+    let now = lab.docker.running("hello");
+    assert!(others.iter().all(|c| now.contains(c)), "the others were left alone: {now:?}");
+}
+
+#[test]
+fn a_container_stopped_by_hand_starts_again_and_the_reason_is_told() {
+    let lab = Lab::take();
+    let agent = Agent::start(&lab);
+    agent.apply(&service("hello", HELLO));
+    let id = lab.docker.runs("hello", 1).unwrap()[0].id.clone();
+    lab.docker.run(&["stop", "-t", "1", &id]);
+    agent.wait_for_reason("hello", "StoppedByHand", secs(8));
+    eventually(secs(25), "it runs again", || lab.docker.runs("hello", 1));
+    agent.wait_until_settled("hello", secs(10));
+}
+
+#[test]
+fn a_container_that_ends_again_and_again_waits_longer_and_shows_its_last_words() {
+    let lab = Lab::take();
+    let agent = Agent::start(&lab);
+    let crash = "image: constellation-test/busybox:1\ncommand: [sh, -c, 'echo no-such-table >&2; exit 3']\n";
+    agent.apply_with(&service("crash", crash), &["-d"]).exits(0);
+    agent.wait_for_reason("crash", "CrashLoopBackOff", secs(30));
+    let status = agent.get("/api/v1/services/crash/status").to_string();
+    assert!(status.contains("no-such-table"), "the log's tail is in the status: {status}");
+    let why = agent.get("/api/v1/services/crash/why");
+    assert!(why["differences"][0]["nextAttempt"].as_u64().is_some(), "the next attempt is told: {why}");
+    let said = agent.cli(&["ps", "crash"]).exits(0);
+    assert!(said.out.contains("exit 3"), "{}", said.out);
+}
+
+#[test]
+fn what_fails_its_probe_is_restarted() {
+    let lab = Lab::take();
+    let agent = Agent::start(&lab);
+    let spec = "image: constellation-test/busybox:1
+command: [sh, -c, 'trap exit TERM; touch /tmp/ok; while :; do sleep 1; done']
+stopGracePeriod: 1s
+readiness: {exec: [test, -f, /tmp/ok], interval: 300ms, timeout: 2s}
+autoRestart: {after: 3, backoff: 1s}
+";
+    agent.apply(&service("sick", spec));
+    let before = lab.docker.runs("sick", 1).unwrap();
+    lab.docker.run(&["exec", &before[0].id, "rm", "/tmp/ok"]);
+    eventually(secs(20), "it was restarted", || {
+        lab.docker.runs("sick", 1).and_then(|now| {
+            let started = |id: &str| lab.docker.inspect(id, "{{.Id}} {{.State.StartedAt}} {{.RestartCount}}");
+            let ready = lab.docker.attempt(&["exec", &now[0].id, "test", "-f", "/tmp/ok"]);
+            ready.map_err(|e| format!("{} {e}", started(&now[0].id)))
+        })
+    });
+    agent.wait_until_settled("sick", secs(10));
+    let events = agent.cli(&["events", "--for", "svc/sick"]).exits(0);
+    assert!(events.out.contains("Unhealthy"), "{}", events.out);
+}
+
+#[test]
+fn containers_of_others_are_never_touched() {
+    let lab = Lab::take();
+    let mut agent = Agent::start(&lab);
+    let other = |name: &str, labels: &[&str]| {
+        let mut args = vec!["run", "-d", "--name", name];
+        for label in labels {
+            args.extend(["--label", label]);
+        }
+        args.extend(["constellation-test/busybox:1", "sleep", "1000"]);
+        lab.docker.run(&args)
+    };
+    let plain = other("hello-1-abcde", &[]);
+    let foreign = other(
+        "hello-2-abcde",
+        &["constellation.managed=1", "constellation.lineage=someone-elses", "constellation.service=hello"],
+    );
+    agent.apply(&service("hello", HELLO));
+    agent.kill();
+    agent.spawn();
+    agent.wait_until_ready();
+    agent.cli(&["delete", "svc/hello", "-y"]).exits(0);
+    always(secs(3), "the others run", || {
+        for id in [&plain, &foreign] {
+            let state = lab.docker.inspect(id, "{{.State.Running}} {{.RestartCount}}");
+            if state != "true 0" {
+                return Err(state);
+            }
+        }
+        Ok(())
+    });
+    assert_eq!(lab.docker.managed(Some("hello")).len(), 1, "only the foreign one carries the name");
+}
