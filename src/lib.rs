@@ -1,5 +1,6 @@
 //! Constellation.
 pub mod api;
+pub mod cli;
 pub mod controller;
 pub mod model;
 pub mod plan;

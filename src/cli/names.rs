@@ -1,0 +1,192 @@
+//! Names on the command line: `svc/web`, `web`, `web=5`, `app=shop`.
+//!
+//! Here: parsers for clap, with a suggestion for a kind that is nearly right. Not here: what is done with them.
+
+use std::collections::BTreeMap;
+
+use crate::model::{Kind, ObjectKey};
+
+/// A kind, or one object of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KindOrKey {
+    /// All of a kind.
+    Kind(Kind),
+    /// One.
+    Key(ObjectKey),
+}
+
+/// A service and its number of replicas.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScaleTo {
+    /// Name of the service.
+    pub service: String,
+    /// Wanted.
+    pub replicas: u32,
+}
+
+/// What labels an object must have.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Selector(Vec<Term>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Term {
+    Is(String, String),
+    IsNot(String, String),
+    Has(String),
+}
+
+impl Selector {
+    /// Whether these labels fit.
+    #[must_use]
+    pub fn fits(&self, labels: &BTreeMap<String, String>) -> bool {
+        self.0.iter().all(|term| match term {
+            Term::Is(key, value) => labels.get(key) == Some(value),
+            Term::IsNot(key, value) => labels.get(key) != Some(value),
+            Term::Has(key) => labels.contains_key(key),
+        })
+    }
+}
+
+/// `svc`, `services`, `Service`.
+///
+/// # Errors
+/// When it is no kind.
+pub fn kind(text: &str) -> Result<Kind, String> {
+    Kind::parse(text).ok_or_else(|| {
+        let lower = text.to_ascii_lowercase();
+        let known = Kind::ALL.into_iter().flat_map(|k| [k.short(), k.plural(), k.name()]);
+        let near = known
+            .map(|name| (strsim::damerau_levenshtein(&lower, &name.to_ascii_lowercase()), name))
+            .min()
+            .filter(|(distance, _)| *distance <= 2);
+        match near {
+            Some((_, name)) => format!("unknown kind {text:?}; did you mean {}?", name.to_ascii_lowercase()),
+            None => format!("unknown kind {text:?}; known: service (svc), config, secret, node, replica"),
+        }
+    })
+}
+
+/// `svc/web`.
+///
+/// # Errors
+/// When it is not a kind and a name.
+pub fn key(text: &str) -> Result<ObjectKey, String> {
+    let (first, name) = text.split_once('/').ok_or_else(|| format!("{text:?} is not KIND/NAME; write it like svc/{text}"))?;
+    Ok(ObjectKey::new(kind(first)?, self::name(name)?))
+}
+
+/// `svc` or `svc/web`.
+///
+/// # Errors
+/// When it is neither.
+pub fn kind_or_key(text: &str) -> Result<KindOrKey, String> {
+    if text.contains('/') { key(text).map(KindOrKey::Key) } else { kind(text).map(KindOrKey::Kind) }
+}
+
+/// `web` or `svc/web`: the name of a service.
+///
+/// # Errors
+/// When it names another kind, or is no name.
+pub fn service(text: &str) -> Result<String, String> {
+    of_kind(text, Kind::Service)
+}
+
+/// `n1` or `node/n1`: the name of a node.
+///
+/// # Errors
+/// When it names another kind, or is no name.
+pub fn node(text: &str) -> Result<String, String> {
+    of_kind(text, Kind::Node)
+}
+
+fn of_kind(text: &str, wanted: Kind) -> Result<String, String> {
+    if !text.contains('/') {
+        return name(text);
+    }
+    let key = key(text)?;
+    if key.kind != wanted {
+        return Err(format!("{text:?} is a {}, not a {}", key.kind.name(), wanted.name()));
+    }
+    Ok(key.name.to_string())
+}
+
+/// A name that can stand in a path of the API.
+///
+/// # Errors
+/// When it cannot be the name of an object.
+pub fn name(text: &str) -> Result<String, String> {
+    let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.';
+    if text.is_empty() || text.len() > 253 || !text.bytes().all(fits) || text.starts_with(['-', '.']) {
+        return Err(format!("{text:?} is no name; names have small letters, digits and -"));
+    }
+    Ok(text.to_owned())
+}
+
+/// `web=5` or `svc/web=5`.
+///
+/// # Errors
+/// When it is not a service and a number.
+pub fn scale(text: &str) -> Result<ScaleTo, String> {
+    let (target, number) = text.split_once('=').ok_or_else(|| format!("{text:?} has no number; write it like svc/web=5"))?;
+    let replicas = number.parse().map_err(|_| format!("{number:?} is no number of replicas; write it like svc/web=5"))?;
+    Ok(ScaleTo { service: service(target)?, replicas })
+}
+
+/// `app=shop,tier!=db,public`.
+///
+/// # Errors
+/// When a term has no key.
+pub fn selector(text: &str) -> Result<Selector, String> {
+    let term = |term: &str| {
+        let (key, made) = if let Some((key, value)) = term.split_once("!=") {
+            (key, Term::IsNot(key.trim().into(), value.trim().into()))
+        } else if let Some((key, value)) = term.split_once('=') {
+            // kubectl's `==` means the same.
+            (key, Term::Is(key.trim().into(), value.strip_prefix('=').unwrap_or(value).trim().into()))
+        } else {
+            (term, Term::Has(term.trim().into()))
+        };
+        if key.trim().is_empty() {
+            return Err(format!("{text:?} has a term without a key; write it like app=shop,tier!=db"));
+        }
+        Ok(made)
+    };
+    text.split(',').map(term).collect::<Result<_, _>>().map(Selector)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_or_refused_with_help() {
+        assert_eq!(key("services/web").unwrap().to_string(), "svc/web");
+        assert_eq!(service("svc/web").unwrap(), "web");
+        assert_eq!(scale("svc/web=0").unwrap(), ScaleTo { service: "web".into(), replicas: 0 });
+        for (error, said) in [
+            (key("web").unwrap_err(), "write it like svc/web"),
+            (key("srv/web").unwrap_err(), "did you mean svc?"),
+            (kind("secert").unwrap_err(), "did you mean secret?"),
+            (kind("ingress").unwrap_err(), "known: service"),
+            (key("svc/").unwrap_err(), "no name"),
+            (key("svc/a b").unwrap_err(), "no name"),
+            (key("svc/../x").unwrap_err(), "no name"),
+            (service("node/n1").unwrap_err(), "is a Node"),
+            (scale("web").unwrap_err(), "svc/web=5"),
+            (scale("web=x").unwrap_err(), "no number"),
+            (selector("a=1,,").unwrap_err(), "without a key"),
+        ] {
+            assert!(error.contains(said), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_selector_is_an_and() {
+        let labels = BTreeMap::from([("app".to_owned(), "shop".to_owned())]);
+        for (text, fits) in
+            [("app=shop", true), ("app==shop", true), ("app!=shop", false), ("app", true), ("tier!=db", true), ("app=shop,tier", false)]
+        {
+            assert_eq!(selector(text).unwrap().fits(&labels), fits, "{text}");
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! Words and numbers for people: cleaned text, ages, times, tables.
+//!
+//! Here: pure functions from values to text. Not here: where the text goes (`screen`).
+//! Invariant: whatever came from a server passes [`clean`] before it is printed.
+
+use std::borrow::Cow;
+
+use comfy_table::{ContentArrangement, Table};
+
+/// Removes what could steer a terminal: escape sequences whole, then every other control character.
+/// A tab stays; a line break becomes a space.
+#[must_use]
+pub fn clean(text: &str) -> Cow<'_, str> {
+    let steers = |c: char| (c.is_control() && c != '\t') || is_bidi(c);
+    if !text.contains(steers) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text.chars().peekable();
+    while let Some(c) = rest.next() {
+        match c {
+            '\u{1b}' => skip_escape(&mut rest),
+            '\u{9b}' => skip_csi(&mut rest),
+            '\n' => out.push(' '),
+            '\t' => out.push('\t'),
+            c if c.is_control() || is_bidi(c) => {}
+            c => out.push(c),
+        }
+    }
+    Cow::Owned(out)
+}
+
+/// Characters that reorder what stands around them: a name could look like another one.
+const fn is_bidi(c: char) -> bool {
+    matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+fn skip_escape(rest: &mut std::iter::Peekable<std::str::Chars<'_>>) {
+    match rest.peek().copied() {
+        Some('[') => {
+            rest.next();
+            skip_csi(rest);
+        }
+        // OSC, DCS, PM, APC: up to BEL or ESC \, and never past a line.
+        Some(']' | 'P' | '^' | '_') => {
+            rest.next();
+            while let Some(c) = rest.peek().copied() {
+                if c == '\n' {
+                    return;
+                }
+                rest.next();
+                if c == '\u{7}' || c == '\u{9c}' {
+                    return;
+                }
+                if c == '\u{1b}' {
+                    if rest.peek() == Some(&'\\') {
+                        rest.next();
+                    }
+                    return;
+                }
+            }
+        }
+        // Two- and three-character sequences: intermediates, then one final character.
+        Some(c) if (' '..='~').contains(&c) => {
+            while let Some(c) = rest.next_if(|c| (' '..='~').contains(c)) {
+                if !(' '..='/').contains(&c) {
+                    return;
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+fn skip_csi(rest: &mut std::iter::Peekable<std::str::Chars<'_>>) {
+    while let Some(c) = rest.next_if(|c| (' '..='~').contains(c)) {
+        if ('@'..='~').contains(&c) {
+            return;
+        }
+    }
+}
+
+/// `3s`, `4m10s`, `25m`, `3h20m`, `26h`, `12d`. Two units only while both still matter.
+#[must_use]
+pub fn duration(millis: u64) -> String {
+    let seconds = millis / 1000;
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
+    let two = |a: u64, unit: &str, b: u64, small: &str| {
+        if b == 0 { format!("{a}{unit}") } else { format!("{a}{unit}{b}{small}") }
+    };
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..600 => two(minutes, "m", seconds % 60, "s"),
+        600..3600 => format!("{minutes}m"),
+        3600..36_000 => two(hours, "h", minutes % 60, "m"),
+        36_000..172_800 => format!("{hours}h"),
+        _ => format!("{days}d"),
+    }
+}
+
+/// How times are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Times {
+    /// As ages, seen from this moment in milliseconds since 1970.
+    RelativeTo(u64),
+    /// As RFC 3339, in UTC.
+    Absolute,
+}
+
+impl Times {
+    /// Ages from now, or absolute.
+    #[must_use]
+    pub fn new(absolute: bool) -> Self {
+        if absolute { Self::Absolute } else { Self::RelativeTo(now()) }
+    }
+    /// A moment, in milliseconds since 1970: `3m12s` or `2026-09-03T02:00:00Z`.
+    #[must_use]
+    pub fn at(self, moment: u64) -> String {
+        match self {
+            Self::RelativeTo(now) => duration(now.saturating_sub(moment)),
+            Self::Absolute => absolute(moment),
+        }
+    }
+    /// `3m ago`, `in 20s`, or the moment.
+    #[must_use]
+    pub fn around(self, moment: u64) -> String {
+        match self {
+            Self::RelativeTo(now) if moment > now => format!("in {}", duration(moment - now)),
+            Self::RelativeTo(now) => format!("{} ago", duration(now - moment)),
+            Self::Absolute => absolute(moment),
+        }
+    }
+}
+
+/// The wall clock, milliseconds since 1970.
+#[must_use]
+pub fn now() -> u64 {
+    u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or(0)
+}
+
+/// RFC 3339 in UTC, to the second.
+#[must_use]
+pub fn absolute(moment: u64) -> String {
+    i64::try_from(moment)
+        .ok()
+        .and_then(|m| jiff::Timestamp::from_millisecond(m).ok())
+        .map_or_else(|| "-".into(), |t| t.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
+}
+
+/// `12:01:07` of a moment, local time.
+#[must_use]
+pub fn clock(moment: u64) -> String {
+    i64::try_from(moment)
+        .ok()
+        .and_then(|m| jiff::Timestamp::from_millisecond(m).ok())
+        .map_or_else(|| "-".into(), |t| t.to_zoned(jiff::tz::TimeZone::system()).strftime("%H:%M:%S").to_string())
+}
+
+/// `-` for nothing.
+#[must_use]
+pub fn or_dash(text: &str) -> Cow<'_, str> {
+    if text.is_empty() { Cow::Borrowed("-") } else { clean(text) }
+}
+
+/// Columns of text, two spaces apart, without lines; `indent` spaces before each row.
+/// Nothing is wrapped or cut: a row is a line, for grep and for scripts.
+#[must_use]
+pub fn table<C: AsRef<str>>(indent: usize, header: &[&str], rows: &[Vec<C>]) -> String {
+    let mut table = Table::new();
+    table.load_preset(comfy_table::presets::NOTHING);
+    table.set_content_arrangement(ContentArrangement::Disabled);
+    if !header.is_empty() {
+        table.set_header(header.iter().copied());
+    }
+    for row in rows {
+        table.add_row(row.iter().map(|cell| clean(cell.as_ref()).into_owned()));
+    }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    if rows.is_empty() && header.is_empty() {
+        return String::new();
+    }
+    let pad = " ".repeat(indent);
+    table.lines().map(|line| format!("{pad}{}\n", line.trim_end())).collect()
+}
+
+/// `1 object`, `2 objects`.
+#[must_use]
+pub fn count(number: usize, noun: &str) -> String {
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_steers_a_terminal_is_left() {
+        for (dirty, cleaned) in [
+            ("plain", "plain"),
+            ("\x1b[31mred\x1b[0m", "red"),
+            ("\x1b]0;title\x07after", "after"),
+            ("\x1b]8;;http://x\x1b\\link", "link"),
+            ("\x1b(Bascii", "ascii"),
+            ("\x1b", ""),
+            ("\u{9b}2Jgone", "gone"),
+            ("two\nlines\r", "two lines"),
+            ("tab\tstays", "tab\tstays"),
+            ("bell\x07 back\x08", "bell back"),
+            ("nul\0", "nul"),
+            ("a\u{202e}b", "ab"),
+            ("ümläut ✓", "ümläut ✓"),
+        ] {
+            assert_eq!(clean(dirty), cleaned, "{dirty:?}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn clean_text_has_no_controls_and_cleaning_again_changes_nothing(text in ".{0,64}") {
+            let once = clean(&text).into_owned();
+            proptest::prop_assert!(!once.chars().any(|c| c.is_control() && c != '\t'));
+            proptest::prop_assert_eq!(clean(&once), once.as_str());
+        }
+    }
+
+    #[test]
+    fn ages_lose_detail_as_they_grow() {
+        for (seconds, text) in [
+            (0, "0s"),
+            (59, "59s"),
+            (60, "1m"),
+            (250, "4m10s"),
+            (1500, "25m"),
+            (3600, "1h"),
+            (12_000, "3h20m"),
+            (93_600, "26h"),
+            (1_036_800, "12d"),
+        ] {
+            assert_eq!(duration(seconds * 1000), text, "{seconds}");
+        }
+    }
+
+    #[test]
+    fn moments_are_ages_or_utc() {
+        let times = Times::RelativeTo(100_000);
+        assert_eq!((times.at(90_000), times.around(90_000)), ("10s".into(), "10s ago".into()));
+        assert_eq!((times.at(110_000), times.around(110_000)), ("0s".into(), "in 10s".into()));
+        assert_eq!(Times::Absolute.at(1_788_400_000_000), "2026-09-03T01:46:40Z");
+    }
+
+    #[test]
+    fn tables_have_no_trailing_blanks_and_one_line_per_row() {
+        let text = table(2, &["NAME", "AGE"], &[vec!["web", "3m"], vec!["postgres\n", "-"]]);
+        assert_eq!(text, "  NAME       AGE\n  web        3m\n  postgres   -\n");
+    }
+}
