@@ -5,8 +5,10 @@
 //! Invariant: nothing from a server is printed before [`text::clean`] has seen it; exit codes are those of
 //! [`failure::Exit`] and nothing else.
 
+pub mod client;
 pub mod endpoint;
 pub mod failure;
+pub mod names;
 pub mod screen;
 pub mod text;
 pub mod transport;

@@ -15,7 +15,11 @@ use http_body_util::{BodyExt as _, Full, combinators::BoxBody};
 use hyper::{body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
-use tokio::{net, task::JoinHandle, time::timeout};
+use tokio::{
+    net,
+    task::JoinHandle,
+    time::{Instant, timeout, timeout_at},
+};
 use zeroize::Zeroizing;
 
 use super::{endpoint::Endpoint, failure::CliError};
@@ -276,7 +280,7 @@ impl Answer {
     /// The body line by line.
     #[must_use]
     pub fn lines(self) -> Lines {
-        Lines { answer: self, buffer: BytesMut::new(), scanned: 0, ended: false }
+        Lines { answer: self, buffer: BytesMut::new(), scanned: 0, ended: false, heard: Instant::now() }
     }
 
     async fn refused(self, limit: Duration) -> CliError {
@@ -308,6 +312,7 @@ pub struct Lines {
     buffer: BytesMut,
     scanned: usize,
     ended: bool,
+    heard: Instant,
 }
 
 impl Lines {
@@ -334,9 +339,11 @@ impl Lines {
             if self.buffer.len() > LINE_LIMIT {
                 return Err(self.broken(format!("a line of more than {LINE_LIMIT} bytes").into()));
             }
-            let Ok(frame) = timeout(SILENCE, self.answer.body.frame()).await else {
+            // Counted from the last frame, not from this call: a caller may drop the wait again and again.
+            let Ok(frame) = timeout_at(self.heard + SILENCE, self.answer.body.frame()).await else {
                 return Err(self.broken(format!("nothing came for {SILENCE:?}").into()));
             };
+            self.heard = Instant::now();
             match frame {
                 None => self.ended = true,
                 Some(Ok(frame)) => {
