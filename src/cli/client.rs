@@ -206,15 +206,12 @@ fn path(key: &ObjectKey, rest: &str) -> String {
 }
 
 fn post<T: Serialize>(target: &str, body: Option<&T>, change: Change<'_>) -> Result<Request, CliError> {
-    let body = body.map(serde_json::to_vec).transpose().map_err(|source| CliError::Usage {
-        message: format!("the request has no JSON form: {source}"),
-        hint: None,
-    })?;
-    let query: Query = [
-        ("prune", change.prune.map(str::to_owned)),
-        ("dryRun", change.dry_run.then(|| "true".to_owned())),
-    ]
-    .into();
+    let body = body
+        .map(serde_json::to_vec)
+        .transpose()
+        .map_err(|source| CliError::Usage { message: format!("the request has no JSON form: {source}"), hint: None })?;
+    let query: Query =
+        [("prune", change.prune.map(str::to_owned)), ("dryRun", change.dry_run.then(|| "true".to_owned()))].into();
     Ok(Request {
         method: Method::POST,
         body: body.map(|body| ("application/json", Bytes::from(body))),

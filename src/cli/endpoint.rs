@@ -97,7 +97,10 @@ pub fn token(env: impl Fn(&str) -> Option<String>) -> Result<Option<Zeroizing<St
     };
     let token = text.trim();
     if token.is_empty() || !token.bytes().all(|b| b.is_ascii_graphic()) {
-        return Err(CliError::usage(format!("what {from} holds is no token"), "use the agent's admin.token file as it is"));
+        return Err(CliError::usage(
+            format!("what {from} holds is no token"),
+            "use the agent's admin.token file as it is",
+        ));
     }
     Ok(Some(Zeroizing::new(token.to_owned())))
 }

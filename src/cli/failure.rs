@@ -305,9 +305,19 @@ mod tests {
 
     #[test]
     fn statuses_become_the_settled_exit_codes() {
-        for (status, code) in
-            [(400, 2), (401, 4), (403, 4), (404, 5), (409, 6), (410, 1), (413, 2), (422, 2), (429, 1), (500, 1), (503, 3)]
-        {
+        for (status, code) in [
+            (400, 2),
+            (401, 4),
+            (403, 4),
+            (404, 5),
+            (409, 6),
+            (410, 1),
+            (413, 2),
+            (422, 2),
+            (429, 1),
+            (500, 1),
+            (503, 3),
+        ] {
             assert_eq!(refused(status).exit().code(), code, "{status}");
         }
     }
@@ -320,7 +330,10 @@ mod tests {
             denied: false,
         };
         let report = error.report();
-        assert!(report.starts_with("error: no agent answers at http://127.0.0.1:1: Connection refused\nhint: start"), "{report}");
+        assert!(
+            report.starts_with("error: no agent answers at http://127.0.0.1:1: Connection refused\nhint: start"),
+            "{report}"
+        );
         assert_eq!(report.lines().count(), 2);
     }
 

@@ -71,7 +71,8 @@ pub fn kind(text: &str) -> Result<Kind, String> {
 /// # Errors
 /// When it is not a kind and a name.
 pub fn key(text: &str) -> Result<ObjectKey, String> {
-    let (first, name) = text.split_once('/').ok_or_else(|| format!("{text:?} is not KIND/NAME; write it like svc/{text}"))?;
+    let (first, name) =
+        text.split_once('/').ok_or_else(|| format!("{text:?} is not KIND/NAME; write it like svc/{text}"))?;
     Ok(ObjectKey::new(kind(first)?, self::name(name)?))
 }
 
@@ -127,8 +128,10 @@ pub fn name(text: &str) -> Result<String, String> {
 /// # Errors
 /// When it is not a service and a number.
 pub fn scale(text: &str) -> Result<ScaleTo, String> {
-    let (target, number) = text.split_once('=').ok_or_else(|| format!("{text:?} has no number; write it like svc/web=5"))?;
-    let replicas = number.parse().map_err(|_| format!("{number:?} is no number of replicas; write it like svc/web=5"))?;
+    let (target, number) =
+        text.split_once('=').ok_or_else(|| format!("{text:?} has no number; write it like svc/web=5"))?;
+    let replicas =
+        number.parse().map_err(|_| format!("{number:?} is no number of replicas; write it like svc/web=5"))?;
     Ok(ScaleTo { service: service(target)?, replicas })
 }
 
@@ -183,9 +186,14 @@ mod tests {
     #[test]
     fn a_selector_is_an_and() {
         let labels = BTreeMap::from([("app".to_owned(), "shop".to_owned())]);
-        for (text, fits) in
-            [("app=shop", true), ("app==shop", true), ("app!=shop", false), ("app", true), ("tier!=db", true), ("app=shop,tier", false)]
-        {
+        for (text, fits) in [
+            ("app=shop", true),
+            ("app==shop", true),
+            ("app!=shop", false),
+            ("app", true),
+            ("tier!=db", true),
+            ("app=shop,tier", false),
+        ] {
             assert_eq!(selector(text).unwrap().fits(&labels), fits, "{text}");
         }
     }

@@ -162,17 +162,12 @@ impl Transport {
             what: request.what(),
             source: source.into(),
         };
-        let late = |_| CliError::Deadline {
-            endpoint: self.endpoint.to_string(),
-            what: request.what(),
-            limit: request.limit,
-        };
+        let late =
+            |_| CliError::Deadline { endpoint: self.endpoint.to_string(), what: request.what(), limit: request.limit };
         let head = self.head(request)?;
         let (mut sender, connection) = self.connect().await?;
-        let answer = timeout(request.limit, sender.send_request(head.map(|()| body)))
-            .await
-            .map_err(late)?
-            .map_err(broken)?;
+        let answer =
+            timeout(request.limit, sender.send_request(head.map(|()| body))).await.map_err(late)?.map_err(broken)?;
         let (parts, incoming) = answer.into_parts();
         let answer = Answer {
             what,
@@ -212,7 +207,10 @@ impl Transport {
             }
         }
         head.body(()).map_err(|source| {
-            CliError::usage(format!("{} cannot be asked: {source}", request.what()), "check names and reasons for odd characters")
+            CliError::usage(
+                format!("{} cannot be asked: {source}", request.what()),
+                "check names and reasons for odd characters",
+            )
         })
     }
 
@@ -235,7 +233,9 @@ impl Transport {
         };
         match timeout(CONNECT, opening).await {
             Ok(opened) => opened.map_err(refused),
-            Err(_) => Err(refused(io::Error::new(io::ErrorKind::TimedOut, format!("no connection within {CONNECT:?}")))),
+            Err(_) => {
+                Err(refused(io::Error::new(io::ErrorKind::TimedOut, format!("no connection within {CONNECT:?}"))))
+            }
         }
     }
 }

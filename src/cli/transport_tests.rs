@@ -9,9 +9,9 @@ use std::{
 };
 
 use super::*;
-use hyper::{server::conn::http1 as server, service::service_fn};
 use http_body_util::{BodyExt as BodyExtras, StreamBody};
 use hyper::body::Frame;
+use hyper::{server::conn::http1 as server, service::service_fn};
 
 type Served = http::Response<BoxBody<Bytes, Infallible>>;
 
@@ -43,7 +43,11 @@ async fn serve(cut: &'static [usize]) -> (Transport, Arc<AtomicUsize>, Arc<std::
             });
         }
     });
-    (Transport::new(Endpoint::Tcp { host: "127.0.0.1".into(), port }, Some(Zeroizing::new("secret".into()))), seen, keys)
+    (
+        Transport::new(Endpoint::Tcp { host: "127.0.0.1".into(), port }, Some(Zeroizing::new("secret".into()))),
+        seen,
+        keys,
+    )
 }
 
 fn answer(path: &str, headers: &http::HeaderMap) -> Served {
