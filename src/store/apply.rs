@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::{
     command::{Answer, Applied, Command, Group, ObjectResult, Outcome, PutObject, Refusal},
     ring,
-    state::{Change, Changed, ClusterInfo, LeaderInfo, Remembered, State},
+    state::{Change, Changed, ClusterInfo, LeaderInfo, State},
 };
 use crate::model::{
     Desired, Epoch, Event, EventType, Index, Kind, Meta, NewEvent, Object, ObjectKey, Reason, Replica, Resolution,
@@ -20,45 +20,33 @@ use crate::model::{
 
 /// Revisions kept besides those that replicas run.
 pub const REVISIONS_KEPT: usize = 20;
-/// Idempotency keys remembered at most.
-pub const KEYS: usize = 8_192;
-/// Their bytes at most.
-pub const KEY_BYTES: usize = 4 << 20;
-/// How long a key is remembered at least, milliseconds of cluster time.
-pub const KEY_AGE: u64 = 3_600_000;
-
 impl State {
     /// Carries out one group.
     ///
     /// # Errors
     /// The refusal that every node gives alike; the state is as before.
     pub fn apply(&mut self, group: &Group) -> Answer {
-        self.forget_keys(group.at);
+        self.time = self.time.max(group.at);
+        self.keys.forget(group.at);
         if let Some(asked) = &group.idempotency
-            && let Some(known) = self.keys.get(&asked.key)
+            && let Some(answer) = self.keys.answer(asked, group.commands.len())
         {
-            return if known.request == asked.request {
-                known.answer.clone()
-            } else {
-                Err(Refusal::KeyReused { key: asked.key.clone() })
-            };
+            return answer;
         }
-        if let Some(asked) = &group.idempotency
-            && (self.keys.len() >= KEYS || self.key_bytes + asked.key.len() > KEY_BYTES)
-        {
-            return Err(Refusal::TooManyKeys);
-        }
-        let mut next = self.clone();
-        let answer = next.carry_out(group);
-        if answer.is_ok() {
-            *self = next;
-        }
+        // One command checks everything before it writes: only several need a copy to fall back to.
+        let answer = if group.commands.len() > 1 {
+            let mut next = self.clone();
+            let answer = next.carry_out(group);
+            if answer.is_ok() {
+                *self = next;
+            }
+            answer
+        } else {
+            self.carry_out(group)
+        };
         if let Some(asked) = &group.idempotency {
-            self.key_bytes += asked.key.len();
-            self.keys.insert(
-                asked.key.clone(),
-                Remembered { at: group.at, request: asked.request.clone(), answer: answer.clone() },
-            );
+            // A refusal too: asked again, it is the same answer.
+            self.keys.remember(group.at, asked, &answer);
         }
         answer
     }
@@ -93,7 +81,9 @@ impl State {
     fn command(&mut self, group: &Group, command: &Command) -> Result<Option<ObjectResult>, Refusal> {
         let at = group.at;
         match command {
-            Command::FormCluster { name, cluster, lineage } => self.form(at, name, cluster, lineage).map(|()| None),
+            Command::FormCluster { name, node, cluster, lineage } => {
+                self.form(at, name, node, cluster, lineage).map(|()| None)
+            },
             Command::LeaderStarted { member, incarnation, nonce, node } => {
                 let token = self.step();
                 self.leader = Some(LeaderInfo {
@@ -138,18 +128,27 @@ impl State {
         self.index
     }
     fn changed(&mut self, index: Index, key: ObjectKey, what: Changed) {
-        ring::push_change(&mut self.changes, Arc::new(Change { index, key, what }));
+        if let Some(left) = ring::push_change(&mut self.changes, Arc::new(Change { index, key, what })) {
+            self.changes_from = left;
+        }
     }
 
-    fn form(&mut self, at: u64, name: &Arc<str>, cluster: &Uid, lineage: &Uid) -> Result<(), Refusal> {
+    fn form(
+        &mut self,
+        at: u64,
+        name: &Arc<str>,
+        node: &Arc<str>,
+        cluster: &Uid,
+        lineage: &Uid,
+    ) -> Result<(), Refusal> {
         if self.cluster.is_some() {
             return Err(Refusal::AlreadyFormed);
         }
         self.step();
         self.cluster =
             Some(ClusterInfo { name: name.clone(), cluster: cluster.clone(), lineage: lineage.clone(), recovery: 0 });
-        let subject = self.cluster_subject(name);
-        self.event(at, Reason::ClusterFormed, subject, None, format!("cluster {name} was formed"));
+        let subject = self.cluster_subject(node);
+        self.event(at, Reason::ClusterFormed, subject, Some(node.clone()), format!("cluster {name} was formed"));
         Ok(())
     }
     /// The cluster itself has no kind: its events stand at the node that tells them.
@@ -189,6 +188,13 @@ impl State {
         if let Some(old) = old.as_ref().filter(|_| same_spec && same_meta) {
             return Ok(result(Outcome::Unchanged, old));
         }
+        if put.kind == Kind::Secret && !same_spec {
+            // Uid and version are part of the seal: it opens only over the object it was made for.
+            let found = old.as_ref().map(|o| o.meta.resource_version);
+            if put.based_on != found {
+                return Err(Refusal::Conflict { key, expected: put.based_on, found });
+            }
+        }
         let index = self.step();
         let object = Arc::new(Object {
             kind: put.kind,
@@ -208,10 +214,10 @@ impl State {
             },
             digest: put.spec_hash.clone(),
         });
-        self.objects.insert(key.clone(), object.clone());
+        self.keep_object(object.clone());
         self.changed(index, key, Changed::Put(object.clone()));
         if put.kind == Kind::Service {
-            self.revise(at, &object);
+            self.revise(&object);
         }
         let (reason, outcome, verb) = match old {
             None => (Reason::Created, Outcome::Created, "created"),
@@ -223,7 +229,7 @@ impl State {
     }
 
     /// A new container part makes a new revision.
-    fn revise(&mut self, _at: u64, service: &Object) {
+    fn revise(&mut self, service: &Object) {
         let hash = service.digest.clone().unwrap_or_default();
         let newest = self.newest_revision(&service.meta.uid).cloned();
         if newest.as_ref().is_some_and(|r| r.spec_hash == hash) {
@@ -254,7 +260,7 @@ impl State {
             return Err(Refusal::NotFound { key: key.clone() });
         };
         let index = self.step();
-        self.objects.remove(key);
+        self.drop_object(&object);
         self.statuses.remove(key);
         self.changed(index, key.clone(), Changed::Deleted(object.clone()));
         if key.kind == Kind::Service {
@@ -273,8 +279,7 @@ impl State {
 
     /// Revisions of a deleted Service go with the last of its Replicas.
     fn drop_revisions(&mut self, service: &Uid) {
-        let alive = self.objects(Kind::Service).any(|o| o.meta.uid == *service);
-        if alive || self.replicas_of(service).next().is_some() {
+        if self.uids.contains_key(service) || self.replicas_of(service).next().is_some() {
             return;
         }
         let numbers: Vec<u64> = self.revisions(service).map(|r| r.number).collect();
@@ -317,7 +322,7 @@ impl State {
             epoch: Epoch::new(self.cluster.as_ref().map_or(0, |c| c.recovery), self.epochs),
             ..replica.clone()
         });
-        self.replicas.insert(placed.name.clone(), placed.clone());
+        self.keep_replica(placed.clone());
         let key = ObjectKey::replica(placed.name.clone());
         self.changed(index, key, Changed::Replica(placed.clone()));
         let decision = &placed.decision;
@@ -342,7 +347,7 @@ impl State {
         let index = self.step();
         let replica =
             Arc::new(Replica { desired, stop_reason: Some(reason), resource_version: index, ..(*old).clone() });
-        self.replicas.insert(name.clone(), replica.clone());
+        self.keep_replica(replica.clone());
         self.changed(index, ObjectKey::replica(name.clone()), Changed::Replica(replica.clone()));
         self.event(
             at,
@@ -361,7 +366,7 @@ impl State {
             return Err(Refusal::Invalid(format!("replica {name} may still run")));
         }
         let index = self.step();
-        self.replicas.remove(name);
+        self.drop_replica(&replica);
         self.statuses.remove(&ObjectKey::replica(name.clone()));
         self.changed(index, ObjectKey::replica(name.clone()), Changed::ReplicaForgotten(replica.clone()));
         self.drop_revisions(&replica.service_uid);
@@ -375,7 +380,7 @@ impl State {
         if matches!(old.image, Resolution::Resolved { .. }) || old.image == *image {
             return Ok(());
         }
-        let Some(object) = self.objects(Kind::Service).find(|o| o.meta.uid == *service).cloned() else { return Ok(()) };
+        let Some(object) = self.object_by_uid(service).cloned() else { return Ok(()) };
         let index = self.step();
         self.revisions.insert((service.clone(), number), Arc::new(Revision { image: image.clone(), ..(*old).clone() }));
         // The Service's own version stays: an answer of a registry must not fail a user's write.
@@ -419,7 +424,7 @@ impl State {
             None => Volume { services, initialised_at: at, resource_version: index, ..volume.clone() },
         };
         self.volumes.insert(stored.key.clone(), Arc::new(stored.clone()));
-        let node = self.objects(Kind::Node).find(|o| o.meta.uid == volume.node).cloned();
+        let node = self.object_by_uid(&volume.node).cloned();
         if known.is_none()
             && let Some(node) = node
         {
@@ -465,15 +470,6 @@ impl State {
             first_seen: new.time,
         };
         self.events.push(event);
-    }
-
-    fn forget_keys(&mut self, now: u64) {
-        let expired: Vec<Arc<str>> =
-            self.keys.iter().filter(|(_, k)| k.at.saturating_add(KEY_AGE) < now).map(|(key, _)| key.clone()).collect();
-        for key in expired {
-            self.key_bytes = self.key_bytes.saturating_sub(key.len());
-            self.keys.remove(&key);
-        }
     }
 }
 

@@ -4,7 +4,7 @@
 //! and gets its own answer. Not here: their effect ([`super::state`]).
 //! Invariant: a command holds everything that `apply` needs, time and random names too.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -39,10 +39,10 @@ pub struct Idempotency {
 
 /// One change.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[allow(missing_docs)]
+#[allow(missing_docs)] // the fields are the words of `model`
 pub enum Command {
     /// The first command of a cluster.
-    FormCluster { name: Arc<str>, cluster: Uid, lineage: Uid },
+    FormCluster { name: Arc<str>, node: Arc<str>, cluster: Uid, lineage: Uid },
     /// A process begins to lead; the index of this entry is its token.
     LeaderStarted { member: u64, incarnation: u64, nonce: u64, node: Arc<str> },
     /// Writes a declared object. Unchanged spec, labels, annotations and set: the answer is `unchanged`, no index moves.
@@ -66,17 +66,23 @@ pub enum Command {
 /// A declared object at the door: validated, canonical.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PutObject {
+    /// Kind; never Replica.
     pub kind: Kind,
+    /// Name.
     pub name: Arc<str>,
-    pub labels: std::collections::BTreeMap<String, String>,
-    pub annotations: std::collections::BTreeMap<String, String>,
+    /// For selection and constraints.
+    pub labels: BTreeMap<String, String>,
+    /// For people and tools.
+    pub annotations: BTreeMap<String, String>,
     /// Set of the object; an object of another set is a conflict.
     pub managed_by: Option<String>,
     /// Canonical JSON of the spec (of a Secret: the sealed form).
     #[serde(with = "serde_bytes")]
     pub spec: Vec<u8>,
-    /// Identity if the object is new.
+    /// Identity if the object is new; a Secret's seal is bound to it.
     pub uid: Uid,
+    /// `resourceVersion` that a Secret was sealed over: its uid and version are part of the seal.
+    pub based_on: Option<Index>,
     /// A Service's hash of its container part: a change of it makes a new revision.
     pub spec_hash: Option<String>,
 }
@@ -97,10 +103,15 @@ pub struct Applied {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ObjectResult {
+    /// Kind.
     pub kind: Kind,
+    /// Name.
     pub name: Arc<str>,
+    /// What happened to it.
     pub result: Outcome,
+    /// Its generation now, or when it was deleted.
     pub generation: u64,
+    /// Index of its last change.
     pub resource_version: Index,
 }
 
@@ -108,14 +119,19 @@ pub struct ObjectResult {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
+    /// It is new.
     Created,
+    /// Spec or metadata changed.
     Configured,
+    /// Everything was as asked: no index moved.
     Unchanged,
+    /// It is gone.
     Deleted,
 }
 
 /// Why a group was not carried out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[allow(missing_docs)] // the messages say what the fields are
 pub enum Refusal {
     /// A precondition does not hold: 409.
     #[error("{key} is at resourceVersion {}, not {}", show(.found), show(.expected))]

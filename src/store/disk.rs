@@ -1,6 +1,6 @@
 //! Where records lie: the seam below the log, with sled and an in-memory twin.
 //!
-//! Here: [`Disk`], blocking calls made by the one store thread, and [`Memory`].
+//! Here: [`Disk`], entries and marks behind blocking calls made by the one store thread, and [`Memory`].
 //! Not here: sled (`super::sled_disk`), what records mean (`super::log`).
 //! Why a seam: sled cannot be simulated; the same log, tested the same way, runs on both.
 
@@ -8,14 +8,14 @@ use std::{collections::BTreeMap, io};
 
 use super::record::Kind;
 
-/// Records by index, and two marks. Only [`Disk::sync`] makes anything durable.
+/// Records by index, and a few marks. Only [`Disk::sync`] makes anything durable.
 pub trait Disk: Send + 'static {
     /// Adds entries with ascending indexes.
     ///
     /// # Errors
     /// Any error is fatal to the store.
     fn append(&mut self, records: Vec<(u64, Vec<u8>)>) -> io::Result<()>;
-    /// Replaces the vote or the purge mark.
+    /// Replaces a mark.
     ///
     /// # Errors
     /// Any error is fatal to the store.
@@ -35,12 +35,12 @@ pub trait Disk: Send + 'static {
     /// # Errors
     /// Any error is fatal to the store.
     fn purge(&mut self, upto: u64) -> io::Result<()>;
-    /// Entries of `from..to`, ascending.
+    /// Entries of `from..to`, ascending; stops after the one that reaches `limit` bytes.
     ///
     /// # Errors
     /// When they cannot be read.
-    fn read(&mut self, from: u64, to: u64) -> io::Result<Vec<(u64, Vec<u8>)>>;
-    /// The vote or the purge mark.
+    fn read(&mut self, from: u64, to: u64, limit: usize) -> io::Result<Vec<(u64, Vec<u8>)>>;
+    /// The newest mark of a kind.
     ///
     /// # Errors
     /// When it cannot be read.
@@ -74,8 +74,16 @@ impl Disk for Memory {
         self.entries = self.entries.split_off(&upto.saturating_add(1));
         Ok(())
     }
-    fn read(&mut self, from: u64, to: u64) -> io::Result<Vec<(u64, Vec<u8>)>> {
-        Ok(self.entries.range(from..to).map(|(i, r)| (*i, r.clone())).collect())
+    fn read(&mut self, from: u64, to: u64, limit: usize) -> io::Result<Vec<(u64, Vec<u8>)>> {
+        let (mut found, mut bytes) = (Vec::new(), 0);
+        for (index, record) in self.entries.range(from..to.max(from)) {
+            bytes += record.len();
+            found.push((*index, record.clone()));
+            if bytes >= limit {
+                break;
+            }
+        }
+        Ok(found)
     }
     fn marked(&mut self, kind: Kind) -> io::Result<Option<Vec<u8>>> {
         Ok(self.marks.get(&(kind as u8)).cloned())

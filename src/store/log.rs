@@ -1,10 +1,11 @@
-//! The Raft log: checked records, one store thread, group commit.
+//! The Raft log as openraft sees it: checked records behind one store thread.
 //!
-//! Here: [`Log`], what openraft reads and writes, and the thread that alone touches the [`Disk`].
-//! The thread drains all waiting appends, writes them as one batch, syncs once and answers all.
-//! Invariants: an append is answered only after its sync; every record is checked and chained when the
-//! log is opened; any write error is fatal, because after ENOSPC sled keeps failing until it is reopened.
-//! Not here: where records lie (`super::disk`), what entries do (`super::machine`).
+//! Here: [`Log`], its cache of the newest entries, and its errors. Not here: the thread
+//! (`super::log_thread`), where records lie (`super::disk`), what entries do (`super::machine`).
+//! Invariant: what the cache holds is contiguous and ends at the last entry.
+
+// openraft's error type is large and not ours to box.
+#![allow(clippy::result_large_err)]
 
 use std::{
     collections::BTreeMap,
@@ -12,6 +13,7 @@ use std::{
     io,
     ops::{Bound, RangeBounds},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread::JoinHandle,
 };
 
 use openraft::{
@@ -22,16 +24,18 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
     disk::Disk,
+    log_thread::{self, Request, Thread},
+    proposer,
     raft::{MemberId, StorageError, Types},
-    record::{self, Kind},
+    record,
 };
 
 /// Entries are read back from memory up to this many bytes.
 const CACHE: usize = 8 << 20;
 /// Requests that may wait for the store thread.
 const QUEUE: usize = 1_024;
-/// Entries checked at once while opening.
-const CHUNK: u64 = 1_024;
+/// Entries between two commit marks: what a restart may have to apply without knowing it committed.
+const MARK_EVERY: u64 = 64;
 
 /// What is wrong with a log.
 #[derive(Debug, thiserror::Error)]
@@ -44,21 +48,30 @@ pub enum LogError {
         /// In which way.
         what: String,
     },
+    /// A record is whole, and this version cannot read it: apply stops here rather than skip it.
+    #[error("the log was written by a newer version, at {at}: {what}")]
+    Newer {
+        /// Where.
+        at: String,
+        /// What is not known.
+        what: String,
+    },
     /// The disk failed.
     #[error("the log's disk failed")]
     Disk(#[from] io::Error),
 }
 
-fn damaged(at: impl ToString, what: impl ToString) -> LogError {
-    LogError::Damaged { at: at.to_string(), what: what.to_string() }
-}
-
-enum Request {
-    Append(Vec<Entry<Types>>, LogFlushed<Types>),
-    Vote(Vote<MemberId>, oneshot::Sender<io::Result<()>>),
-    Truncate(u64, oneshot::Sender<io::Result<()>>),
-    Purge(LogId<MemberId>, oneshot::Sender<io::Result<()>>),
-    Read(u64, u64, oneshot::Sender<io::Result<Vec<(u64, Vec<u8>)>>>),
+/// How far a log reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extent {
+    /// Last entry.
+    pub last: Option<u64>,
+    /// Up to where it was purged.
+    pub purged: Option<u64>,
+    /// Bytes written since the snapshot that was there at the start.
+    pub written: u64,
+    /// Newest cluster time found at the start.
+    pub newest: u64,
 }
 
 #[derive(Debug, Default)]
@@ -68,6 +81,13 @@ struct Front {
     last: Option<LogId<MemberId>>,
     purged: Option<LogId<MemberId>>,
     vote: Option<Vote<MemberId>>,
+    committed: Option<LogId<MemberId>>,
+    /// Commit mark that was handed to the store thread last.
+    marked: u64,
+    /// Bytes of all entries since the snapshot that was there at the start.
+    written: u64,
+    /// Newest cluster time found at the start.
+    newest: u64,
 }
 
 /// The log as openraft sees it. Cheap to clone.
@@ -82,36 +102,45 @@ impl Debug for Log {
     }
 }
 
-struct Thread<D> {
-    disk: D,
-    /// Checksum of the last record.
-    chain: u32,
-    fatal: watch::Sender<Option<String>>,
-}
-
 impl Log {
     /// Opens a log on a disk, checks every record, and starts the store thread.
     ///
-    /// `fatal` is told why when the thread had to stop: the process must end.
+    /// `snapshot`: last entry of the newest snapshot. `fatal` is told why when the thread had to stop:
+    /// the process must end. The thread ends after the last clone of the log is dropped.
     ///
     /// # Errors
     /// [`LogError::Damaged`] when a record is not what was written.
-    pub fn open<D: Disk>(mut disk: D, fatal: watch::Sender<Option<String>>) -> Result<Self, LogError> {
-        let mut front = Front::default();
-        if let Some(bytes) = disk.marked(Kind::Vote)? {
-            let (_, payload) = record::decode(&bytes).map_err(|e| damaged("the vote", e))?;
-            front.vote = Some(rmp_serde::from_slice(payload).map_err(|e| damaged("the vote", e))?);
-        }
-        if let Some(bytes) = disk.marked(Kind::Purged)? {
-            let (_, payload) = record::decode(&bytes).map_err(|e| damaged("the purge mark", e))?;
-            front.purged = Some(rmp_serde::from_slice(payload).map_err(|e| damaged("the purge mark", e))?);
-        }
-        let chain = check(&mut disk, &mut front)?;
-        let front = Arc::new(Mutex::new(front));
+    pub fn open<D: Disk>(
+        mut disk: D,
+        snapshot: Option<u64>,
+        fatal: watch::Sender<Option<String>>,
+    ) -> Result<(Self, JoinHandle<()>), LogError> {
+        let found = log_thread::check(&mut disk, snapshot)?;
+        let front = Front {
+            last: found.last,
+            purged: found.purged,
+            vote: found.vote,
+            committed: found.committed,
+            marked: found.committed.map_or(0, |c| c.index),
+            written: found.bytes,
+            newest: found.newest,
+            ..Front::default()
+        };
         let (requests, inbox) = mpsc::channel(QUEUE);
-        let thread = Thread { disk, chain, fatal };
-        std::thread::Builder::new().name("store".into()).spawn(move || thread.run(inbox))?;
-        Ok(Self { front, requests })
+        let thread = Thread { disk, chain: found.chain, fatal }.start(inbox)?;
+        Ok((Self { front: Arc::new(Mutex::new(front)), requests }, thread))
+    }
+
+    /// How far it reaches.
+    #[must_use]
+    pub fn extent(&self) -> Extent {
+        let front = self.lock();
+        Extent {
+            last: front.last.map(|l| l.index),
+            purged: front.purged.map(|p| p.index),
+            written: front.written,
+            newest: front.newest,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Front> {
@@ -126,126 +155,6 @@ impl Log {
     }
 }
 
-/// Checks records from the purge mark on; answers the checksum of the last.
-fn check<D: Disk>(disk: &mut D, front: &mut Front) -> Result<u32, LogError> {
-    let mut at = front.purged.map_or(0, |p| p.index + 1);
-    let (mut chain, mut expected) = (0, None::<u64>);
-    front.last = front.purged;
-    loop {
-        let records = disk.read(at, at.saturating_add(CHUNK))?;
-        if records.is_empty() {
-            return Ok(chain);
-        }
-        for (index, bytes) in records {
-            let (found, payload) = record::decode(&bytes).map_err(|e| damaged(format!("entry {index}"), e))?;
-            if found.index != index || expected.is_some_and(|e| e != index) {
-                return Err(damaged(format!("entry {index}"), "an entry is missing before it"));
-            }
-            if expected.is_some() && found.previous != chain {
-                return Err(damaged(format!("entry {index}"), "it does not follow the entry before it"));
-            }
-            let entry: Entry<Types> =
-                rmp_serde::from_slice(payload).map_err(|e| damaged(format!("entry {index}"), e))?;
-            (chain, expected, at) = (found.checksum, Some(index + 1), index + 1);
-            front.last = Some(entry.log_id);
-        }
-    }
-}
-
-impl<D: Disk> Thread<D> {
-    fn run(mut self, mut inbox: mpsc::Receiver<Request>) {
-        let mut flushed: Vec<LogFlushed<Types>> = Vec::new();
-        let mut records = Vec::new();
-        while let Some(first) = inbox.blocking_recv() {
-            let mut next = Some(first);
-            while let Some(request) = next {
-                let result = match request {
-                    Request::Append(entries, done) => {
-                        flushed.push(done);
-                        self.encode(entries, &mut records)
-                    }
-                    other => self.commit(&mut records, &mut flushed).and_then(|()| self.serve(other)),
-                };
-                if let Err(error) = result {
-                    return self.stop(&error, flushed);
-                }
-                next = inbox.try_recv().ok();
-            }
-            if let Err(error) = self.commit(&mut records, &mut flushed) {
-                return self.stop(&error, flushed);
-            }
-        }
-    }
-
-    fn encode(&mut self, entries: Vec<Entry<Types>>, records: &mut Vec<(u64, Vec<u8>)>) -> io::Result<()> {
-        for entry in entries {
-            let payload = rmp_serde::to_vec_named(&entry).map_err(io::Error::other)?;
-            let id = entry.log_id;
-            let (bytes, sum) = record::encode(Kind::Entry, id.index, id.leader_id.term, self.chain, &payload);
-            self.chain = sum;
-            records.push((id.index, bytes));
-        }
-        Ok(())
-    }
-
-    /// One write and one sync for everything that waited.
-    fn commit(&mut self, records: &mut Vec<(u64, Vec<u8>)>, flushed: &mut Vec<LogFlushed<Types>>) -> io::Result<()> {
-        if flushed.is_empty() {
-            return Ok(());
-        }
-        self.disk.append(std::mem::take(records))?;
-        self.disk.sync()?;
-        for done in flushed.drain(..) {
-            done.log_io_completed(Ok(()));
-        }
-        Ok(())
-    }
-
-    fn serve(&mut self, request: Request) -> io::Result<()> {
-        // Whoever asked may be gone; the work is done all the same.
-        match request {
-            Request::Append(..) => {}
-            Request::Vote(vote, answer) => {
-                self.put_mark(Kind::Vote, &vote)?;
-                self.disk.sync()?;
-                let _ = answer.send(Ok(()));
-            }
-            Request::Truncate(from, answer) => {
-                self.disk.truncate(from)?;
-                self.disk.sync()?;
-                self.chain = match from.checked_sub(1) {
-                    Some(last) => self.disk.read(last, from)?.first().and_then(|(_, b)| record::decode(b).ok()).map_or(0, |r| r.0.checksum),
-                    None => 0,
-                };
-                let _ = answer.send(Ok(()));
-            }
-            Request::Purge(upto, answer) => {
-                self.put_mark(Kind::Purged, &upto)?;
-                self.disk.sync()?;
-                self.disk.purge(upto.index)?;
-                let _ = answer.send(Ok(()));
-            }
-            Request::Read(from, to, answer) => {
-                let _ = answer.send(self.disk.read(from, to));
-            }
-        }
-        Ok(())
-    }
-
-    fn put_mark(&mut self, kind: Kind, value: &impl serde::Serialize) -> io::Result<()> {
-        let payload = rmp_serde::to_vec_named(value).map_err(io::Error::other)?;
-        self.disk.mark(kind, record::encode(kind, 0, 0, 0, &payload).0)
-    }
-
-    fn stop(self, error: &io::Error, flushed: Vec<LogFlushed<Types>>) {
-        tracing::error!(%error, "the log cannot be written: this process must end");
-        for done in flushed {
-            done.log_io_completed(Err(io::Error::new(error.kind(), error.to_string())));
-        }
-        self.fatal.send_replace(Some(format!("the log cannot be written: {error}")));
-    }
-}
-
 fn write_failed(error: &io::Error) -> StorageError {
     StorageIOError::write(error).into()
 }
@@ -256,7 +165,7 @@ fn read_failed(error: &(impl std::error::Error + 'static)) -> StorageError {
 /// About what an entry takes in memory.
 fn weight(entry: &Entry<Types>) -> usize {
     match &entry.payload {
-        EntryPayload::Normal(batch) => batch.0.iter().map(super::proposer::size).sum::<usize>() + 64,
+        EntryPayload::Normal(batch) => batch.0.iter().map(proposer::size).sum::<usize>() + 64,
         EntryPayload::Blank | EntryPayload::Membership(_) => 256,
     }
 }
@@ -321,17 +230,27 @@ impl RaftLogStorage<Types> for Log {
         Ok(self.lock().vote)
     }
 
+    async fn save_committed(&mut self, committed: Option<LogId<MemberId>>) -> Result<(), StorageError> {
+        self.lock().committed = committed;
+        Ok(())
+    }
+
+    async fn read_committed(&mut self) -> Result<Option<LogId<MemberId>>, StorageError> {
+        Ok(self.lock().committed)
+    }
+
     async fn append<I>(&mut self, entries: I, done: LogFlushed<Types>) -> Result<(), StorageError>
     where
         I: IntoIterator<Item = Entry<Types>> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
         let entries: Vec<_> = entries.into_iter().collect();
-        {
+        let committed = {
             let mut front = self.lock();
             for entry in &entries {
                 let weight = weight(entry);
                 front.cached += weight;
+                front.written += weight as u64;
                 front.last = Some(entry.log_id);
                 front.cache.insert(entry.log_id.index, (entry.clone(), weight));
             }
@@ -340,9 +259,12 @@ impl RaftLogStorage<Types> for Log {
                     front.cached -= weight;
                 }
             }
-        }
+            let due = front.committed.filter(|c| c.index >= front.marked + MARK_EVERY);
+            front.marked = due.map_or(front.marked, |c| c.index);
+            due
+        };
         let gone = |_| write_failed(&io::Error::other("the store thread ended"));
-        self.requests.send(Request::Append(entries, done)).await.map_err(gone)
+        self.requests.send(Request::Append(entries, committed, done)).await.map_err(gone)
     }
 
     async fn truncate(&mut self, from: LogId<MemberId>) -> Result<(), StorageError> {

@@ -3,6 +3,9 @@
 //! Readers hold an `Arc<State>`: publishing is a swap, a snapshot is built from a clone while
 //! entries go on. An entry that cannot be decoded never gets here: it stops the log.
 
+// openraft's error type is large and not ours to box.
+#![allow(clippy::result_large_err)]
+
 use std::{
     io::{self, Cursor},
     path::PathBuf,
@@ -21,33 +24,55 @@ use super::{
     state::State,
 };
 
+/// Where a snapshot's bytes are.
+#[derive(Debug, Clone)]
+enum Kept {
+    File(PathBuf),
+    Memory(Arc<Vec<u8>>),
+}
+
 #[derive(Debug)]
 struct Inner {
     content: Content,
-    newest: Option<(SnapshotMeta<MemberId, PeerNode>, PathBuf)>,
+    newest: Option<(SnapshotMeta<MemberId, PeerNode>, Kept)>,
+    /// Last entry of the snapshot before the newest.
+    fallback: Option<u64>,
 }
 
 /// The state machine. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Machine {
     inner: Arc<Mutex<Inner>>,
-    folder: Folder,
+    /// None: snapshots stay in memory.
+    folder: Option<Folder>,
     publish: Arc<watch::Sender<Arc<State>>>,
 }
 
 impl Machine {
     /// Starts from the newest whole snapshot.
     #[must_use]
-    pub fn new(folder: Folder, from: Option<(Content, PathBuf)>) -> Self {
+    pub fn new(folder: Option<Folder>, from: Option<(Content, PathBuf)>) -> Self {
         let (content, newest) = match from {
             Some((content, path)) => {
                 let meta = content.meta();
-                (content, Some((meta, path)))
+                (content, Some((meta, Kept::File(path))))
             }
             None => (Content::default(), None),
         };
         let publish = Arc::new(watch::Sender::new(Arc::new(content.state.clone())));
-        Self { inner: Arc::new(Mutex::new(Inner { content, newest })), folder, publish }
+        Self { inner: Arc::new(Mutex::new(Inner { content, newest, fallback: None })), folder, publish }
+    }
+    /// Last entry of the snapshot before the newest: up to there the log is not needed any more.
+    #[must_use]
+    pub fn fallback(&self) -> Option<u64> {
+        self.lock().fallback
+    }
+    /// Keeps a snapshot, durably if there is a folder.
+    fn keep(&self, meta: &SnapshotMeta<MemberId, PeerNode>, bytes: &[u8]) -> Result<Kept, StorageError> {
+        match &self.folder {
+            Some(folder) => folder.write(meta.last_log_id, bytes).map(Kept::File).map_err(write_failed),
+            None => Ok(Kept::Memory(Arc::new(bytes.to_vec()))),
+        }
     }
     /// The state as it changes.
     #[must_use]
@@ -56,6 +81,13 @@ impl Machine {
     }
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn replace(&mut self, meta: SnapshotMeta<MemberId, PeerNode>, kept: Kept) {
+        let before = self.newest.replace((meta, kept));
+        self.fallback = before.and_then(|(meta, _)| meta.last_log_id).map(|l| l.index);
     }
 }
 
@@ -69,9 +101,9 @@ impl RaftSnapshotBuilder<Types> for Machine {
         let machine = self.clone();
         let build = move || {
             let bytes = content.pack().map_err(write_failed)?;
-            let path = machine.folder.write(content.last, &bytes).map_err(write_failed)?;
             let meta = content.meta();
-            machine.lock().newest = Some((meta.clone(), path));
+            let kept = machine.keep(&meta, &bytes)?;
+            machine.lock().replace(meta.clone(), kept);
             Ok(Snapshot { meta, snapshot: Box::new(Cursor::new(bytes)) })
         };
         tokio::task::spawn_blocking(build).await.map_err(write_failed)?
@@ -130,23 +162,33 @@ impl RaftStateMachine<Types> for Machine {
         meta: &SnapshotMeta<MemberId, PeerNode>,
         snapshot: Box<Cursor<Vec<u8>>>,
     ) -> Result<(), StorageError> {
-        let bytes = snapshot.into_inner();
-        let mut content = Content::unpack("received", &bytes).map_err(write_failed)?;
-        let path = self.folder.write(meta.last_log_id, &bytes).map_err(write_failed)?;
-        content.last = meta.last_log_id;
-        content.membership = meta.last_membership.clone();
-        let state = Arc::new(content.state.clone());
-        *self.lock() = Inner { content, newest: Some((meta.clone(), path)) };
-        self.publish.send_replace(state);
-        Ok(())
+        let (machine, meta) = (self.clone(), meta.clone());
+        let install = move || {
+            let bytes = snapshot.into_inner();
+            let mut content = Content::unpack("received", &bytes).map_err(write_failed)?;
+            let kept = machine.keep(&meta, &bytes)?;
+            content.last = meta.last_log_id;
+            content.membership = meta.last_membership.clone();
+            let state = Arc::new(content.state.clone());
+            let mut inner = machine.lock();
+            inner.content = content;
+            inner.replace(meta, kept);
+            drop(inner);
+            machine.publish.send_replace(state);
+            Ok(())
+        };
+        tokio::task::spawn_blocking(install).await.map_err(write_failed)?
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot<Types>>, StorageError> {
-        let Some((meta, path)) = self.lock().newest.clone() else { return Ok(None) };
-        let bytes = tokio::task::spawn_blocking(move || std::fs::read(path))
-            .await
-            .map_err(|e| read_failed(&io::Error::other(e)))?
-            .map_err(|e| read_failed(&e))?;
+        let Some((meta, kept)) = self.lock().newest.clone() else { return Ok(None) };
+        let bytes = match kept {
+            Kept::Memory(bytes) => bytes.to_vec(),
+            Kept::File(path) => tokio::task::spawn_blocking(move || std::fs::read(path))
+                .await
+                .map_err(|e| read_failed(&io::Error::other(e)))?
+                .map_err(|e| read_failed(&e))?,
+        };
         Ok(Some(Snapshot { meta, snapshot: Box::new(Cursor::new(bytes)) }))
     }
 }

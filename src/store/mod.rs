@@ -1,13 +1,40 @@
 //! The replicated store: one history of commands in a Raft log, one state machine in memory.
 //!
-//! Here: what may change the state ([`command`]), the state and its pure, total `apply` ([`state`]),
-//! and, behind [`Client`], Raft over sled. Not here: deciding what to change (`plan`), carrying it out (`reconcile`).
+//! Here, from the outside in: [`open`](open()) and [`Store`]; [`Client`], which reads, watches and
+//! proposes; [`command`] and [`put`], what may change the state; [`state`] and its pure, total
+//! [`apply`]; [`seal`] for Secrets. Inside: `proposer` (groups become entries), `leading` (the
+//! token), `keeper` (snapshots), `machine`, `log` and `log_thread` (group commit) over a `disk`.
+//! Not here: deciding what to change (`plan`), carrying it out (`reconcile`).
+//! Invariant: an acknowledged change is on the disk of a majority, whatever is killed.
 
 pub mod apply;
 pub mod client;
+mod clock;
 pub mod command;
+mod disk;
+mod keeper;
+pub mod keys;
+mod leading;
+mod log;
+mod log_thread;
+mod machine;
+mod member;
+mod open;
+mod proposer;
+pub mod put;
+mod raft;
+mod record;
 pub mod ring;
+pub mod seal;
+mod sled_disk;
+mod snapshot;
 pub mod state;
+pub mod testing;
 
-pub use client::{Client, ProposeError};
+pub use client::{Client, ProposeError, RaftStatus};
+pub use open::{OpenError, Options, Store, open};
+pub use raft::Profile;
 pub use state::State;
+
+#[cfg(test)]
+mod tests;

@@ -63,14 +63,20 @@ pub enum Profile {
     Wan,
 }
 
-/// Entries kept behind a snapshot for members that lag.
-pub const KEPT_ENTRIES: u64 = 10_000;
+/// Milliseconds after which a leader that hears no majority takes nothing new.
+#[must_use]
+pub const fn quiet(profile: Profile) -> u64 {
+    match profile {
+        Profile::Lan => 1_200,
+        Profile::Wan => 6_000,
+    }
+}
 
 /// Raft's settings for a profile.
 ///
 /// # Errors
 /// When openraft refuses them.
-pub fn config(profile: Profile) -> Result<Config, openraft::ConfigError> {
+pub fn config(profile: Profile) -> Result<Config, Box<openraft::ConfigError>> {
     let (heartbeat, from, to) = match profile {
         Profile::Lan => (200, 600, 700),
         Profile::Wan => (1_000, 3_000, 6_000),
@@ -82,13 +88,13 @@ pub fn config(profile: Profile) -> Result<Config, openraft::ConfigError> {
         election_timeout_max: to,
         install_snapshot_timeout: 10_000,
         max_payload_entries: 64,
-        // Snapshots are asked for by size and age, see `super::open`.
+        // Both by size and age, see `super::keeper`.
         snapshot_policy: SnapshotPolicy::Never,
-        max_in_snapshot_log_to_keep: KEPT_ENTRIES,
-        purge_batch_size: 1,
+        max_in_snapshot_log_to_keep: u64::MAX,
         ..Config::default()
     }
     .validate()
+    .map_err(Box::new)
 }
 
 /// Reaches no peer: a cluster of one has none. Members are added together with their transport.

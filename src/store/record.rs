@@ -19,6 +19,8 @@ pub enum Kind {
     Vote = 2,
     /// Up to where the log was purged.
     Purged = 3,
+    /// Up to where entries were known to be committed; may be behind.
+    Committed = 4,
 }
 
 /// A record without its payload.
@@ -48,6 +50,9 @@ pub enum Damage {
     /// The checksum does not match.
     #[error("its checksum does not match")]
     Checksum,
+    /// Whole, and of a kind that this version does not know.
+    #[error("it is of kind {0}, which this version does not know")]
+    Unknown(u8),
 }
 
 /// Writes a record; answers its bytes and checksum.
@@ -74,12 +79,6 @@ pub fn decode(bytes: &[u8]) -> Result<(Record, &[u8]), Damage> {
     let (header, payload) = bytes.split_at_checked(HEADER).ok_or(Damage::Short)?;
     let word = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
     let long = |at: usize| u64::from(word(at)) | u64::from(word(at + 4)) << 32;
-    let kind = match header[5] {
-        1 => Kind::Entry,
-        2 => Kind::Vote,
-        3 => Kind::Purged,
-        _ => return Err(Damage::Magic),
-    };
     if header[..4] != MAGIC || header[4] != FORMAT {
         return Err(Damage::Magic);
     }
@@ -90,6 +89,13 @@ pub fn decode(bytes: &[u8]) -> Result<(Record, &[u8]), Damage> {
     if crc32c::crc32c_append(crc32c::crc32c(&header[..32]), payload) != checksum {
         return Err(Damage::Checksum);
     }
+    let kind = match header[5] {
+        1 => Kind::Entry,
+        2 => Kind::Vote,
+        3 => Kind::Purged,
+        4 => Kind::Committed,
+        other => return Err(Damage::Unknown(other)),
+    };
     Ok((Record { kind, index: long(16), term: long(24), previous: word(12), checksum }, payload))
 }
 

@@ -98,10 +98,8 @@ fn weight(event: &Event) -> usize {
     event.message.len() + event.object.name.len() + 128
 }
 
-/// Adds a change, dropping the oldest beyond [`CHANGES`].
-pub fn push_change(changes: &mut Vector<Arc<Change>>, change: Arc<Change>) {
-    if changes.len() >= CHANGES {
-        changes.pop_front();
-    }
+/// Adds a change; answers the index of the one that left for it.
+pub fn push_change(changes: &mut Vector<Arc<Change>>, change: Arc<Change>) -> Option<Index> {
     changes.push_back(change);
+    if changes.len() > CHANGES { changes.pop_front().map(|left| left.index) } else { None }
 }

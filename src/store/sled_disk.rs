@@ -1,11 +1,14 @@
-//! Records in sled, in generations: a fresh database for each purge, old ones removed as whole folders.
+//! Records in sled, in generations: a fresh database as the log grows, old ones removed as whole folders.
 //!
 //! Why generations: in one database of a million entries each purge blocked the store for
 //! 0.6–1.3 s, longer than an election; removing a folder takes milliseconds (measured).
-//! Why `fdatasync` after `flush`: sled's flush is `sync_file_range`, which loses power-cut data.
+//! Why `fdatasync` after `flush`: sled's flush is `sync_file_range`, which does not survive a loss of power.
 //! Why the next generation is opened ahead on another thread: opening takes 20–300 ms.
-//! Invariant: vote and purge mark stand in every generation; the newest one counts. Reads go through
-//! all generations in order.
+//! Why records are cut into pieces: sled writes a page above a quarter of a segment into a file of its
+//! own and never syncs that file. A page holds at most about 20 pieces, so [`PIECE`] keeps it below.
+//! Invariants: every mark stands in every generation, the newest one counts; a generation counts only
+//! once its `ready` file is durable; a folder is renamed to `dead-…` before it is removed. So a crash at
+//! any point leaves either a whole generation or one that the next start removes unseen.
 
 use std::{
     fs::{self, File},
@@ -13,13 +16,21 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::mpsc,
-    thread,
+    thread::{self, JoinHandle},
 };
 
 use super::{disk::Disk, record::Kind};
 
 /// sled's page cache. The idle agent has 40 MB in all.
 const CACHE: u64 = 8 << 20;
+/// sled's segment: a page above a quarter of it would leave the synced file.
+const SEGMENT: usize = 2 << 20;
+/// Largest value given to sled.
+const PIECE: usize = 16 << 10;
+/// A generation that holds more makes room for the next one.
+const FULL: usize = 64 << 20;
+const READY: &str = "ready";
+const MARKS: [Kind; 3] = [Kind::Vote, Kind::Purged, Kind::Committed];
 
 struct Generation {
     number: u64,
@@ -28,6 +39,9 @@ struct Generation {
     log: sled::Tree,
     marks: sled::Tree,
     raw: File,
+    bytes: usize,
+    /// Its highest index.
+    last: Option<u64>,
 }
 
 /// The log's folder.
@@ -37,21 +51,39 @@ pub struct Sled {
     generations: Vec<Generation>,
     /// The one after the newest, opened ahead.
     next: mpsc::Receiver<io::Result<Generation>>,
+    /// Threads that remove dead generations.
+    sweepers: Vec<JoinHandle<()>>,
 }
 
 fn failed(error: sled::Error) -> io::Error {
-    io::Error::other(error)
+    match error {
+        sled::Error::Io(error) => error,
+        error @ sled::Error::Corruption { .. } => io::Error::new(io::ErrorKind::InvalidData, error),
+        error @ (sled::Error::CollectionNotFound(_) | sled::Error::Unsupported(_) | sled::Error::ReportableBug(_)) => {
+            io::Error::other(error)
+        }
+    }
 }
 fn sync_folder(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
-fn mark_key(kind: Kind) -> [u8; 1] {
-    [kind as u8]
+fn key(index: u64, piece: u16) -> [u8; 10] {
+    let mut key = [0; 10];
+    key[..8].copy_from_slice(&index.to_be_bytes());
+    key[8..].copy_from_slice(&piece.to_be_bytes());
+    key
+}
+fn index_of(key: &[u8]) -> io::Result<u64> {
+    let index = key.get(..8).and_then(|k| Some(u64::from_be_bytes(k.try_into().ok()?)));
+    index.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "a key of the log is no index"))
+}
+fn name(number: u64) -> String {
+    format!("gen-{number:012}")
 }
 
 impl Generation {
     fn open(folder: &Path, number: u64) -> io::Result<Self> {
-        let path = folder.join(format!("gen-{number:012}"));
+        let path = folder.join(name(number));
         fs::create_dir_all(&path)?;
         // What an interrupted snapshot of sled's own left stops its open.
         for entry in fs::read_dir(&path)? {
@@ -64,27 +96,37 @@ impl Generation {
             let db = sled::Config::new()
                 .path(&path)
                 .mode(sled::Mode::HighThroughput)
+                .segment_size(SEGMENT)
                 .cache_capacity(CACHE)
                 .flush_every_ms(None)
                 .open()?;
             let (log, marks) = (db.open_tree("log")?, db.open_tree("marks")?);
+            let last = log.last()?.map(|(key, _)| key);
             db.flush()?;
-            Ok((db, log, marks))
+            Ok((db, log, marks, last))
         };
         // sled panics on some kinds of damage.
-        let (db, log, marks) = catch_unwind(AssertUnwindSafe(open))
+        let (db, log, marks, last) = catch_unwind(AssertUnwindSafe(open))
             .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, format!("sled panicked on {}", path.display())))?
             .map_err(failed)?;
+        let last = last.map(|key| index_of(&key)).transpose()?;
         let raw = File::open(path.join("db"))?;
         raw.sync_all()?;
+        File::open(path.join("conf"))?.sync_all()?;
         sync_folder(&path)?;
         sync_folder(folder)?;
-        Ok(Self { number, path, db, log, marks, raw })
+        Ok(Self { number, path, db, log, marks, raw, bytes: 0, last })
     }
 
     fn sync(&self) -> io::Result<()> {
         self.db.flush().map_err(failed)?;
         self.raw.sync_data()
+    }
+
+    /// From here on a start counts it.
+    fn mark_ready(&self) -> io::Result<()> {
+        File::create(self.path.join(READY))?.sync_all()?;
+        sync_folder(&self.path)
     }
 }
 
@@ -99,41 +141,109 @@ fn open_ahead(folder: &Path, number: u64) -> mpsc::Receiver<io::Result<Generatio
 }
 
 impl Sled {
-    /// Opens the folder, making it if needed.
+    /// Opens the folder, making it if needed and removing what never counted or no longer does.
     ///
     /// # Errors
-    /// When the disk fails or sled finds damage.
+    /// When the disk fails; `InvalidData` when sled finds damage.
     pub fn open(folder: &Path) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
-        let mut numbers: Vec<u64> = fs::read_dir(folder)?
-            .filter_map(|e| e.ok()?.file_name().to_str()?.strip_prefix("gen-")?.parse().ok())
-            .collect();
+        let mut numbers = Vec::new();
+        for entry in fs::read_dir(folder)? {
+            let path = entry?.path();
+            let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+            match name.strip_prefix("gen-").map(str::parse::<u64>) {
+                Some(Ok(number)) if path.join(READY).exists() => numbers.push(number),
+                Some(Ok(_)) => fs::remove_dir_all(&path)?,
+                Some(Err(_)) | None if name.starts_with("dead-") => fs::remove_dir_all(&path)?,
+                Some(Err(_)) | None => {}
+            }
+        }
         numbers.sort_unstable();
         let mut generations =
             numbers.into_iter().map(|n| Generation::open(folder, n)).collect::<io::Result<Vec<_>>>()?;
         if generations.is_empty() {
-            generations.push(Generation::open(folder, 1)?);
+            let first = Generation::open(folder, 1)?;
+            first.mark_ready()?;
+            generations.push(first);
         }
         let after = generations.last().map_or(1, |g| g.number) + 1;
-        Ok(Self { folder: folder.to_owned(), generations, next: open_ahead(folder, after) })
+        let next = open_ahead(folder, after);
+        Ok(Self { folder: folder.to_owned(), generations, next, sweepers: Vec::new() })
     }
 
-    fn newest(&self) -> io::Result<&Generation> {
-        self.generations.last().ok_or_else(|| io::Error::other("no generation is open"))
+    fn newest(&mut self) -> io::Result<&mut Generation> {
+        self.generations.last_mut().ok_or_else(|| io::Error::other("no generation is open"))
+    }
+
+    /// The next generation becomes the newest; all marks stand in it, durably.
+    fn rotate(&mut self, next: Generation) -> io::Result<()> {
+        for kind in MARKS {
+            if let Some(record) = self.marked(kind)? {
+                next.marks.insert([kind as u8], record).map_err(failed)?;
+            }
+        }
+        next.sync()?;
+        next.mark_ready()?;
+        self.next = open_ahead(&self.folder, next.number + 1);
+        self.generations.push(next);
+        Ok(())
+    }
+
+    fn bury(&mut self, dead: Vec<Generation>) {
+        self.sweepers.retain(|s| !s.is_finished());
+        if dead.is_empty() {
+            return;
+        }
+        let folder = self.folder.clone();
+        // Closing and removing takes its time.
+        self.sweepers.push(thread::spawn(move || {
+            for generation in dead {
+                let (path, number) = (generation.path.clone(), generation.number);
+                drop(generation);
+                let grave = folder.join(format!("dead-{number:012}"));
+                let removed = fs::rename(&path, &grave)
+                    .and_then(|()| sync_folder(&folder))
+                    .and_then(|()| fs::remove_dir_all(&grave));
+                if let Err(error) = removed {
+                    tracing::warn!(path = %path.display(), %error, "an old generation of the log stays until the next start");
+                }
+            }
+        }));
+    }
+}
+
+impl Drop for Sled {
+    fn drop(&mut self) {
+        // Whoever opens the folder next finds no lock of ours.
+        let _ = self.next.recv();
+        for sweeper in self.sweepers.drain(..) {
+            let _ = sweeper.join();
+        }
     }
 }
 
 impl Disk for Sled {
     fn append(&mut self, records: Vec<(u64, Vec<u8>)>) -> io::Result<()> {
-        let mut batch = sled::Batch::default();
-        for (index, record) in records {
-            batch.insert(&index.to_be_bytes(), record);
+        if self.newest()?.bytes > FULL
+            && let Ok(next) = self.next.try_recv()
+        {
+            self.rotate(next?)?;
         }
-        self.newest()?.log.apply_batch(batch).map_err(failed)
+        let newest = self.newest()?;
+        let mut batch = sled::Batch::default();
+        for (index, record) in &records {
+            for (piece, bytes) in record.chunks(PIECE).enumerate() {
+                let piece = u16::try_from(piece).map_err(|_| io::Error::other("a record is too long"))?;
+                batch.insert(&key(*index, piece), bytes);
+            }
+            newest.bytes += record.len();
+            newest.last = newest.last.max(Some(*index));
+        }
+        newest.log.apply_batch(batch).map_err(failed)
     }
 
     fn mark(&mut self, kind: Kind, record: Vec<u8>) -> io::Result<()> {
-        self.newest()?.marks.insert(mark_key(kind), record).map_err(failed).map(|_| ())
+        self.newest()?.marks.insert([kind as u8], record).map_err(failed).map(|_| ())
     }
 
     fn sync(&mut self) -> io::Result<()> {
@@ -141,62 +251,49 @@ impl Disk for Sled {
     }
 
     fn truncate(&mut self, from: u64) -> io::Result<()> {
-        for generation in self.generations.iter().rev() {
-            let mut batch = sled::Batch::default();
-            for key in generation.log.range(from.to_be_bytes()..).keys().rev() {
-                batch.remove(key.map_err(failed)?);
+        for generation in self.generations.iter_mut().rev() {
+            // From the end backwards: a crash in between leaves a log without holes.
+            for found in generation.log.range(key(from, 0)..).keys().rev() {
+                generation.log.remove(found.map_err(failed)?).map_err(failed)?;
             }
-            generation.log.apply_batch(batch).map_err(failed)?;
             generation.sync()?;
+            generation.last = generation.last.and_then(|last| if last < from { Some(last) } else { from.checked_sub(1) });
         }
         Ok(())
     }
 
     fn purge(&mut self, upto: u64) -> io::Result<()> {
-        // An empty newest generation needs no successor.
-        if self.newest()?.log.is_empty() {
-            return Ok(());
+        // The newest one stays open for writing: without entries after `upto` it makes room too.
+        if self.newest()?.last.is_some_and(|last| last <= upto) {
+            let next = self.next.recv().map_err(|_| io::Error::other("the next generation was not opened"))??;
+            self.rotate(next)?;
         }
-        let next = self.next.recv().map_err(|_| io::Error::other("the next generation was not opened"))??;
-        for kind in [Kind::Vote, Kind::Purged] {
-            if let Some(record) = self.marked(kind)? {
-                next.marks.insert(mark_key(kind), record).map_err(failed)?;
-            }
-        }
-        next.sync()?;
-        self.next = open_ahead(&self.folder, next.number + 1);
-        self.generations.push(next);
-        let mut dead = Vec::new();
-        while self.generations.len() > 1 {
-            let last = self.generations[0].log.last().map_err(failed)?;
-            let last = last.and_then(|(k, _)| Some(u64::from_be_bytes(k.as_ref().try_into().ok()?)));
-            if last.is_some_and(|last| last > upto) {
-                break;
-            }
-            dead.push(self.generations.remove(0));
-        }
-        // Closing and removing takes its time; a folder that is left is removed by the next start's purge.
-        thread::spawn(move || {
-            for generation in dead {
-                let path = generation.path.clone();
-                drop(generation);
-                if let Err(error) = fs::remove_dir_all(&path) {
-                    tracing::warn!(path = %path.display(), %error, "an old generation of the log stays");
-                }
-            }
-        });
+        let newest = self.generations.len().saturating_sub(1);
+        let dead = self.generations.iter().take(newest).take_while(|g| g.last.is_none_or(|last| last <= upto)).count();
+        let dead = self.generations.drain(..dead).collect();
+        self.bury(dead);
         Ok(())
     }
 
-    fn read(&mut self, from: u64, to: u64) -> io::Result<Vec<(u64, Vec<u8>)>> {
-        let mut found = Vec::new();
+    fn read(&mut self, from: u64, to: u64, limit: usize) -> io::Result<Vec<(u64, Vec<u8>)>> {
+        let mut found: Vec<(u64, Vec<u8>)> = Vec::new();
+        if from >= to {
+            return Ok(found);
+        }
+        let mut bytes = 0;
         for generation in &self.generations {
-            for entry in generation.log.range(from.to_be_bytes()..to.to_be_bytes()) {
+            if generation.last.is_none_or(|last| last < from) {
+                continue;
+            }
+            for entry in generation.log.range(key(from, 0)..key(to, 0)) {
                 let (key, value) = entry.map_err(failed)?;
-                let index = u64::from_be_bytes(
-                    key.as_ref().try_into().map_err(|_| io::Error::other("a key of the log is no index"))?,
-                );
-                found.push((index, value.to_vec()));
+                let index = index_of(&key)?;
+                match found.last_mut() {
+                    Some((last, record)) if *last == index => record.extend_from_slice(&value),
+                    Some(_) | None if bytes >= limit => return Ok(found),
+                    Some(_) | None => found.push((index, value.to_vec())),
+                }
+                bytes += value.len();
             }
         }
         Ok(found)
@@ -204,7 +301,7 @@ impl Disk for Sled {
 
     fn marked(&mut self, kind: Kind) -> io::Result<Option<Vec<u8>>> {
         for generation in self.generations.iter().rev() {
-            if let Some(found) = generation.marks.get(mark_key(kind)).map_err(failed)? {
+            if let Some(found) = generation.marks.get([kind as u8]).map_err(failed)? {
                 return Ok(Some(found.to_vec()));
             }
         }

@@ -1,8 +1,8 @@
 //! Snapshots: the whole state in one checked file.
 //!
 //! Here: packing a [`State`] and its place in the log, and files that are either whole or not there
-//! (temporary file, fsync, rename, fsync of the directory). Not here: when to make one (`super::raft`).
-//! Format: magic, format number, length, BLAKE3 of the body, body in MessagePack with field names.
+//! (temporary file, fsync, rename, fsync of the directory). Not here: when to make one (`super::keeper`).
+//! Format: magic, format number, length, BLAKE3 of those two and the body, body in MessagePack with field names.
 
 use std::{
     fs::{self, File},
@@ -17,7 +17,8 @@ use serde::{Deserialize, Serialize};
 use super::{
     raft::{MemberId, PeerNode},
     ring::{Events, PackedEvents},
-    state::{ClusterInfo, LeaderInfo, Remembered, State},
+    keys::Remembered,
+    state::{ClusterInfo, LeaderInfo, State},
 };
 use crate::model::{Index, Object, ObjectKey, Replica, Revision, Status, Uid, Volume};
 
@@ -36,11 +37,12 @@ struct Packed {
     cluster: Option<ClusterInfo>,
     leader: Option<LeaderInfo>,
     epochs: u64,
-    objects: Vec<Object>,
-    revisions: Vec<Revision>,
-    replicas: Vec<Replica>,
-    statuses: Vec<(ObjectKey, Uid, Status)>,
-    volumes: Vec<Volume>,
+    time: u64,
+    objects: Vec<Arc<Object>>,
+    revisions: Vec<Arc<Revision>>,
+    replicas: Vec<Arc<Replica>>,
+    statuses: Vec<(ObjectKey, Arc<(Uid, Status)>)>,
+    volumes: Vec<Arc<Volume>>,
     events: PackedEvents,
     keys: Vec<(Arc<str>, Remembered)>,
 }
@@ -54,6 +56,14 @@ pub enum SnapshotError {
         /// Which.
         name: String,
         /// In which way.
+        what: String,
+    },
+    /// It is whole, and this version cannot read it.
+    #[error("snapshot {name} was written by a newer version: {what}")]
+    Newer {
+        /// Which.
+        name: String,
+        /// What is not known.
         what: String,
     },
     /// The disk failed.
@@ -76,6 +86,11 @@ pub struct Content {
     pub last: Option<LogId<MemberId>>,
     /// Membership at that entry.
     pub membership: StoredMembership<MemberId, PeerNode>,
+}
+
+/// Of format, length and body.
+fn checksum(header: &[u8], body: &[u8]) -> blake3::Hash {
+    blake3::Hasher::new().update(header).update(body).finalize()
 }
 
 impl Content {
@@ -102,21 +117,22 @@ impl Content {
             cluster: s.cluster.clone(),
             leader: s.leader.clone(),
             epochs: s.epochs,
-            objects: s.objects.values().map(|o| (**o).clone()).collect(),
-            revisions: s.revisions.values().map(|r| (**r).clone()).collect(),
-            replicas: s.replicas.values().map(|r| (**r).clone()).collect(),
-            statuses: s.statuses.iter().map(|(k, v)| (k.clone(), v.0.clone(), v.1.clone())).collect(),
-            volumes: s.volumes.values().map(|v| (**v).clone()).collect(),
+            time: s.time,
+            objects: s.objects.values().cloned().collect(),
+            revisions: s.revisions.values().cloned().collect(),
+            replicas: s.replicas.values().cloned().collect(),
+            statuses: s.statuses.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
+            volumes: s.volumes.values().cloned().collect(),
             events: s.events.pack(),
-            keys: s.keys.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
+            keys: s.keys.pack(),
         };
         let mut bytes = vec![0; HEADER];
         rmp_serde::encode::write_named(&mut bytes, &packed)?;
         let length = (bytes.len() - HEADER) as u64;
-        let hash = blake3::hash(&bytes[HEADER..]);
         bytes[..8].copy_from_slice(MAGIC);
         bytes[8..12].copy_from_slice(&FORMAT.to_le_bytes());
         bytes[12..20].copy_from_slice(&length.to_le_bytes());
+        let hash = checksum(&bytes[8..20], &bytes[HEADER..]);
         bytes[20..HEADER].copy_from_slice(hash.as_bytes());
         Ok(bytes)
     }
@@ -130,33 +146,44 @@ impl Content {
         let (Some(header), Some(body)) = (bytes.get(..HEADER), bytes.get(HEADER..)) else {
             return Err(damaged(format!("{} bytes are too few", bytes.len())));
         };
-        if &header[..8] != MAGIC || header[8..12] != FORMAT.to_le_bytes() {
-            return Err(damaged("it does not begin like a snapshot of this format".into()));
+        if &header[..8] != MAGIC {
+            return Err(damaged("it does not begin like a snapshot".into()));
         }
         if header[12..20] != (body.len() as u64).to_le_bytes() {
             return Err(damaged(format!("its length is not the {} bytes found", body.len())));
         }
-        if blake3::hash(body).as_bytes() != &header[20..] {
+        if checksum(&header[8..20], body).as_bytes() != &header[20..] {
             return Err(damaged("its checksum does not match".into()));
         }
-        let p: Packed = rmp_serde::from_slice(body).map_err(|e| damaged(e.to_string()))?;
-        let key_bytes = p.keys.iter().map(|(k, _)| k.len()).sum();
-        let state = State {
+        // Whole, and not readable: a newer version wrote it.
+        let newer = |what: String| SnapshotError::Newer { name: name.into(), what };
+        let format = header.get(8..12).and_then(|f| Some(u32::from_le_bytes(f.try_into().ok()?)));
+        if format != Some(FORMAT) {
+            return Err(newer(format!("format {}", format.unwrap_or_default())));
+        }
+        let p: Packed = rmp_serde::from_slice(body).map_err(|e| newer(e.to_string()))?;
+        let mut state = State {
             index: p.index,
             cluster: p.cluster,
             leader: p.leader,
-            objects: p.objects.into_iter().map(|o| (o.key(), Arc::new(o))).collect(),
-            revisions: p.revisions.into_iter().map(|r| ((r.service.clone(), r.number), Arc::new(r))).collect(),
-            replicas: p.replicas.into_iter().map(|r| (r.name.clone(), Arc::new(r))).collect(),
-            statuses: p.statuses.into_iter().map(|(k, u, s)| (k, Arc::new((u, s)))).collect(),
-            volumes: p.volumes.into_iter().map(|v| (v.key.clone(), Arc::new(v))).collect(),
+            time: p.time,
+            revisions: p.revisions.into_iter().map(|r| ((r.service.clone(), r.number), r)).collect(),
+            statuses: p.statuses.into_iter().collect(),
+            volumes: p.volumes.into_iter().map(|v| (v.key.clone(), v)).collect(),
             events: Events::unpack(p.events),
-            changes: imbl::Vector::new(),
             changes_from: p.index,
             epochs: p.epochs,
-            keys: p.keys.into_iter().collect(),
-            key_bytes,
+            ..State::default()
         };
+        for object in p.objects {
+            state.keep_object(object);
+        }
+        for replica in p.replicas {
+            state.keep_replica(replica);
+        }
+        for (key, remembered) in p.keys {
+            state.keys.insert(key, remembered);
+        }
         Ok(Self { state, last: p.last, membership: p.membership })
     }
 }
@@ -169,6 +196,9 @@ impl State {
         content.pack().map_or_else(|e| format!("unhashable: {e}"), |bytes| blake3::hash(&bytes).to_hex().to_string())
     }
 }
+
+/// A whole snapshot with its path, if there is one.
+pub type Newest = Option<(Content, PathBuf)>;
 
 /// The directory of snapshots.
 #[derive(Debug, Clone)]
@@ -224,18 +254,19 @@ impl Folder {
         Ok(path)
     }
 
-    /// The newest whole snapshot, and what was wrong with newer ones.
+    /// The newest whole snapshot with its path, and what was wrong with newer ones.
     ///
     /// # Errors
     /// When the directory cannot be read.
-    pub fn newest(&self) -> Result<(Option<(Content, PathBuf)>, Vec<SnapshotError>), SnapshotError> {
+    pub fn newest(&self) -> Result<(Newest, Vec<SnapshotError>), SnapshotError> {
         let io = |source| SnapshotError::Io { name: self.0.display().to_string(), source };
         let mut wrong = Vec::new();
         for path in self.files("snap").map_err(io)?.into_iter().rev() {
             let name = path.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
             match Content::unpack(&name, &fs::read(&path).map_err(io)?) {
                 Ok(content) => return Ok((Some((content, path)), wrong)),
-                Err(error) => wrong.push(error),
+                Err(error @ SnapshotError::Damaged { .. }) => wrong.push(error),
+                Err(error) => return Err(error),
             }
         }
         Ok((None, wrong))

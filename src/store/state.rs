@@ -9,7 +9,7 @@ use imbl::{OrdMap, Vector};
 
 use serde::{Deserialize, Serialize};
 
-use super::{command::Answer, ring};
+use super::{keys::Keys, ring};
 use crate::model::{
     Event, Index, Kind, NodeStatus, Object, ObjectKey, Replica, ReplicaStatus, Revision, ServiceStatus, Status, Uid,
     Volume,
@@ -89,7 +89,12 @@ pub struct State {
     pub(super) leader: Option<LeaderInfo>,
     pub(super) objects: OrdMap<ObjectKey, Arc<Object>>,
     pub(super) revisions: OrdMap<(Uid, u64), Arc<Revision>>,
+    /// Objects by identity.
+    pub(super) uids: OrdMap<Uid, ObjectKey>,
     pub(super) replicas: OrdMap<Arc<str>, Arc<Replica>>,
+    /// The same by service and by node.
+    pub(super) by_service: OrdMap<(Uid, Arc<str>), Arc<Replica>>,
+    pub(super) by_node: OrdMap<(Arc<str>, Arc<str>), Arc<Replica>>,
     pub(super) statuses: OrdMap<ObjectKey, Arc<(Uid, Status)>>,
     pub(super) volumes: OrdMap<Arc<str>, Arc<Volume>>,
     pub(super) events: ring::Events,
@@ -99,17 +104,9 @@ pub struct State {
     pub(super) changes_from: Index,
     /// Counts grants.
     pub(super) epochs: u64,
-    pub(super) keys: OrdMap<Arc<str>, Remembered>,
-    pub(super) key_bytes: usize,
-}
-
-/// An answered mutation.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Remembered {
-    /// Cluster time of the answer.
-    pub(super) at: u64,
-    pub(super) request: String,
-    pub(super) answer: Answer,
+    pub(super) keys: Keys,
+    /// Newest cluster time in a command.
+    pub(super) time: u64,
 }
 
 impl State {
@@ -128,10 +125,20 @@ impl State {
     pub fn leader(&self) -> Option<&LeaderInfo> {
         self.leader.as_ref()
     }
+    /// Newest cluster time in a command, milliseconds.
+    #[must_use]
+    pub fn time(&self) -> u64 {
+        self.time
+    }
     /// A declared object.
     #[must_use]
     pub fn object(&self, key: &ObjectKey) -> Option<&Arc<Object>> {
         self.objects.get(key)
+    }
+    /// A declared object by its identity.
+    #[must_use]
+    pub fn object_by_uid(&self, uid: &Uid) -> Option<&Arc<Object>> {
+        self.objects.get(self.uids.get(uid)?)
     }
     /// All declared objects of a kind, by name.
     pub fn objects(&self, kind: Kind) -> impl Iterator<Item = &Arc<Object>> {
@@ -161,9 +168,15 @@ impl State {
     pub fn replicas(&self) -> impl Iterator<Item = &Arc<Replica>> {
         self.replicas.values()
     }
-    /// The Replicas of a Service.
+    /// The Replicas of a Service, by name.
     pub fn replicas_of<'a>(&'a self, service: &'a Uid) -> impl Iterator<Item = &'a Arc<Replica>> {
-        self.replicas.values().filter(move |r| r.service_uid == *service)
+        let from = (service.clone(), Arc::from(""));
+        self.by_service.range(from..).take_while(move |((uid, _), _)| uid == service).map(|(_, r)| r)
+    }
+    /// The Replicas placed on a node, by name.
+    pub fn replicas_on<'a>(&'a self, node: &'a str) -> impl Iterator<Item = &'a Arc<Replica>> {
+        let from = (Arc::from(node), Arc::from(""));
+        self.by_node.range(from..).take_while(move |((name, _), _)| &**name == node).map(|(_, r)| r)
     }
     /// A status.
     #[must_use]
@@ -222,12 +235,8 @@ impl State {
     /// # Errors
     /// [`Gone`] when changes after `index` are not kept.
     pub fn changes_after(&self, index: Index) -> Result<impl Iterator<Item = &Arc<Change>>, Gone> {
-        let kept_from = match self.changes.front() {
-            Some(first) if self.changes.len() >= ring::CHANGES => first.index,
-            _ => self.changes_from.next(),
-        };
-        if index != Index(0) && index.next() < kept_from {
-            return Err(Gone { asked: index, oldest: kept_from });
+        if index != Index(0) && index < self.changes_from {
+            return Err(Gone { asked: index, oldest: self.changes_from.next() });
         }
         // Sorted by index: the ring's tail after a binary search.
         let start = match self.changes.binary_search_by(|c| c.index.cmp(&index)) {
@@ -235,5 +244,26 @@ impl State {
             Err(place) => place,
         };
         Ok(self.changes.focus().narrow(start..).into_iter())
+    }
+
+    /// Keeps an object in every map that holds it.
+    pub(super) fn keep_object(&mut self, object: Arc<Object>) {
+        self.uids.insert(object.meta.uid.clone(), object.key());
+        self.objects.insert(object.key(), object);
+    }
+    pub(super) fn drop_object(&mut self, object: &Object) {
+        self.uids.remove(&object.meta.uid);
+        self.objects.remove(&object.key());
+    }
+    /// Keeps a Replica in every map that holds it. Its service and node never change.
+    pub(super) fn keep_replica(&mut self, replica: Arc<Replica>) {
+        self.by_service.insert((replica.service_uid.clone(), replica.name.clone()), replica.clone());
+        self.by_node.insert((replica.node.clone(), replica.name.clone()), replica.clone());
+        self.replicas.insert(replica.name.clone(), replica);
+    }
+    pub(super) fn drop_replica(&mut self, replica: &Replica) {
+        self.by_service.remove(&(replica.service_uid.clone(), replica.name.clone()));
+        self.by_node.remove(&(replica.node.clone(), replica.name.clone()));
+        self.replicas.remove(&replica.name);
     }
 }

@@ -1,0 +1,112 @@
+//! The keeper: when a snapshot is made, and what of the log may go after it.
+//!
+//! Rule: at most one a minute, and only after 64 MiB or 50,000 entries; at a rate of writes that
+//! would let the log grow beyond [`AT_ONCE`] within that minute, at once. Why that exception: what
+//! lies behind the snapshot is replayed at a start and stands on the disk twice until then.
+//! The log is purged up to the snapshot before the newest: when the newest one turns out damaged,
+//! the older one and the log still give the whole state; and members that lag find that much log.
+
+use std::time::Duration;
+
+use tokio::{
+    sync::watch,
+    time::{Instant, MissedTickBehavior, interval, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{log::Log, machine::Machine, proposer::Metrics, raft::Raft};
+
+/// Between two snapshots, at least.
+const BETWEEN: Duration = Duration::from_secs(60);
+/// Bytes of log that are worth a snapshot.
+const BYTES: u64 = 64 << 20;
+/// Entries that are worth a snapshot.
+const ENTRIES: u64 = 50_000;
+/// Bytes of log that do not wait for the minute.
+const AT_ONCE: u64 = 256 << 20;
+/// How often it looks.
+const LOOK: Duration = Duration::from_secs(1);
+/// How long one snapshot may take before it is said aloud.
+const DEADLINE: Duration = Duration::from_secs(120);
+
+/// Whether a snapshot is due, `since` after the last one, with this much log behind it.
+fn is_due(since: Duration, bytes: u64, entries: u64) -> bool {
+    bytes >= AT_ONCE || since >= BETWEEN && (bytes >= BYTES || entries >= ENTRIES)
+}
+
+/// The task.
+pub(super) struct Keeper {
+    pub raft: Raft,
+    pub log: Log,
+    pub machine: Machine,
+    pub metrics: watch::Receiver<Metrics>,
+    pub stop: CancellationToken,
+}
+
+impl Keeper {
+    /// Runs until it is stopped.
+    pub async fn run(mut self) {
+        let stop = self.stop.clone();
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = self.keep() => {}
+        }
+    }
+
+    async fn keep(&mut self) {
+        let mut look = interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut last, mut covered) = (Instant::now(), 0);
+        loop {
+            look.tick().await;
+            let written = self.log.extent().written;
+            let (applied, snapshot) = {
+                let metrics = self.metrics.borrow();
+                (metrics.last_applied.map_or(0, |l| l.index), metrics.snapshot.map_or(0, |l| l.index))
+            };
+            let bytes = written.saturating_sub(covered);
+            if !is_due(last.elapsed(), bytes, applied.saturating_sub(snapshot)) {
+                continue;
+            }
+            let started = Instant::now();
+            if self.raft.trigger().snapshot().await.is_err() {
+                return;
+            }
+            let done = self.metrics.wait_for(|m| m.running_state.is_err() || m.snapshot.is_some_and(|s| s.index >= applied));
+            match timeout(DEADLINE, done).await {
+                Ok(Ok(_)) => {}
+                Ok(Err(_)) => return,
+                Err(_) => {
+                    tracing::warn!("a snapshot takes longer than {DEADLINE:?}");
+                    continue;
+                }
+            }
+            tracing::info!(upto = applied, bytes, took = ?started.elapsed(), "made a snapshot");
+            (last, covered) = (Instant::now(), written);
+            if let Some(upto) = self.machine.fallback()
+                && self.raft.trigger().purge_log(upto).await.is_err()
+            {
+                return;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_comes_once_a_minute_when_it_is_worth_it_and_earlier_only_before_a_flood() {
+        let table = [
+            ("nothing was written", 3_600, 0, 0, false),
+            ("a minute and many entries", 60, 0, ENTRIES, true),
+            ("a minute and many bytes", 60, BYTES, 1, true),
+            ("many bytes and no minute", 59, BYTES, ENTRIES, false),
+            ("a flood", 1, AT_ONCE, 1, true),
+        ];
+        for (case, seconds, bytes, entries, due) in table {
+            assert_eq!(is_due(Duration::from_secs(seconds), bytes, entries), due, "{case}");
+        }
+    }
+}

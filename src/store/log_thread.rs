@@ -1,0 +1,236 @@
+//! The store thread: it alone touches the [`Disk`].
+//!
+//! Here: group commit, and checking every record when the log is opened. The thread drains all
+//! waiting appends, writes them as one batch, syncs once and answers all.
+//! Invariants: an append is answered only after its sync; any error, and any panic of sled, ends the
+//! thread and the process: after ENOSPC sled keeps failing until it is reopened.
+
+use std::{
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    thread::JoinHandle,
+};
+
+use openraft::{Entry, EntryPayload, LogId, Vote, storage::LogFlushed};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::{
+    disk::Disk,
+    log::LogError,
+    raft::{MemberId, Types},
+    record::{self, Damage, Kind},
+};
+
+/// Bytes of records checked at once while opening.
+const CHUNK: usize = 4 << 20;
+
+/// Records by index.
+pub(super) type Records = Vec<(u64, Vec<u8>)>;
+
+/// What the thread is asked.
+pub(super) enum Request {
+    Append(Vec<Entry<Types>>, Option<LogId<MemberId>>, LogFlushed<Types>),
+    Vote(Vote<MemberId>, oneshot::Sender<io::Result<()>>),
+    Truncate(u64, oneshot::Sender<io::Result<()>>),
+    Purge(LogId<MemberId>, oneshot::Sender<io::Result<()>>),
+    Read(u64, u64, oneshot::Sender<io::Result<Records>>),
+}
+
+/// What a log holds when it is opened.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub vote: Option<Vote<MemberId>>,
+    pub purged: Option<LogId<MemberId>>,
+    pub committed: Option<LogId<MemberId>>,
+    pub last: Option<LogId<MemberId>>,
+    /// Checksum of the last record.
+    pub chain: u32,
+    /// Bytes of the records behind the newest snapshot.
+    pub bytes: u64,
+    /// Newest cluster time in a record.
+    pub newest: u64,
+}
+
+fn damaged(at: impl ToString, what: impl ToString) -> LogError {
+    LogError::Damaged { at: at.to_string(), what: what.to_string() }
+}
+
+/// A whole record whose content this version cannot read was written by a newer one: that is no damage.
+fn read<T: serde::de::DeserializeOwned>(at: &str, bytes: &[u8]) -> Result<(record::Record, T), LogError> {
+    let newer = |what: String| LogError::Newer { at: at.into(), what };
+    let (record, payload) = record::decode(bytes).map_err(|e| match e {
+        Damage::Unknown(_) => newer(e.to_string()),
+        Damage::Short | Damage::Magic | Damage::Checksum => damaged(at, e),
+    })?;
+    Ok((record, rmp_serde::from_slice(payload).map_err(|e| newer(e.to_string()))?))
+}
+
+/// Reads the marks and checks every record from the purge mark on.
+pub(super) fn check<D: Disk>(disk: &mut D, snapshot: Option<u64>) -> Result<Found, LogError> {
+    let mut found = Found::default();
+    if let Some(bytes) = disk.marked(Kind::Vote)? {
+        found.vote = Some(read("the vote", &bytes)?.1);
+    }
+    if let Some(bytes) = disk.marked(Kind::Purged)? {
+        found.purged = Some(read("the purge mark", &bytes)?.1);
+    }
+    if let Some(bytes) = disk.marked(Kind::Committed)? {
+        found.committed = Some(read("the commit mark", &bytes)?.1);
+    }
+    found.last = found.purged;
+    let first = found.purged.map_or(0, |p| p.index + 1);
+    let mut expected = first;
+    loop {
+        let records = disk.read(expected, u64::MAX, CHUNK)?;
+        if records.is_empty() {
+            break;
+        }
+        for (index, bytes) in records {
+            let at = format!("entry {index}");
+            let (record, entry) = read::<Entry<Types>>(&at, &bytes)?;
+            if record.index != index || index != expected {
+                return Err(damaged(at, "an entry is missing before it"));
+            }
+            if index != first && record.previous != found.chain {
+                return Err(damaged(at, "it does not follow the entry before it"));
+            }
+            found.chain = record.checksum;
+            found.last = Some(entry.log_id);
+            if let EntryPayload::Normal(batch) = &entry.payload {
+                found.newest = batch.0.iter().map(|group| group.at).fold(found.newest, u64::max);
+            }
+            if snapshot.is_none_or(|s| index > s) {
+                found.bytes += bytes.len() as u64;
+            }
+            expected = index + 1;
+        }
+    }
+    if found.committed > found.last {
+        return Err(damaged("its end", "entries that were committed are missing"));
+    }
+    Ok(found)
+}
+
+/// The thread's own values.
+pub(super) struct Thread<D> {
+    pub disk: D,
+    /// Checksum of the last record.
+    pub chain: u32,
+    pub fatal: watch::Sender<Option<String>>,
+}
+
+impl<D: Disk> Thread<D> {
+    /// Starts it. It ends when no log is left to ask it.
+    pub fn start(self, inbox: mpsc::Receiver<Request>) -> io::Result<JoinHandle<()>> {
+        let fatal = self.fatal.clone();
+        std::thread::Builder::new().name("store".into()).spawn(move || {
+            let error = match catch_unwind(AssertUnwindSafe(|| self.run(inbox))) {
+                Ok(Ok(())) => return,
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => "the database panicked".to_owned(),
+            };
+            tracing::error!(%error, "the log failed: this process must end");
+            fatal.send_replace(Some(format!("the log failed: {error}")));
+        })
+    }
+
+    fn run(mut self, mut inbox: mpsc::Receiver<Request>) -> io::Result<()> {
+        let mut flushed: Vec<LogFlushed<Types>> = Vec::new();
+        let mut records = Vec::new();
+        while let Some(first) = inbox.blocking_recv() {
+            let mut next = Some(first);
+            let mut result = Ok(());
+            while let (Some(request), Ok(())) = (next.take(), &result) {
+                result = match request {
+                    Request::Append(entries, committed, done) => {
+                        flushed.push(done);
+                        self.encode(entries, committed, &mut records)
+                    }
+                    other @ (Request::Vote(..) | Request::Truncate(..) | Request::Purge(..) | Request::Read(..)) => {
+                        self.commit(&mut records, &mut flushed).and_then(|()| self.serve(other))
+                    }
+                };
+                next = inbox.try_recv().ok();
+            }
+            if let Err(error) = result.and_then(|()| self.commit(&mut records, &mut flushed)) {
+                for done in flushed {
+                    done.log_io_completed(Err(io::Error::new(error.kind(), error.to_string())));
+                }
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    fn encode(
+        &mut self,
+        entries: Vec<Entry<Types>>,
+        committed: Option<LogId<MemberId>>,
+        records: &mut Vec<(u64, Vec<u8>)>,
+    ) -> io::Result<()> {
+        for entry in entries {
+            let payload = rmp_serde::to_vec_named(&entry).map_err(io::Error::other)?;
+            let id = entry.log_id;
+            let (bytes, sum) = record::encode(Kind::Entry, id.index, id.leader_id.term, self.chain, &payload);
+            self.chain = sum;
+            records.push((id.index, bytes));
+        }
+        // Durable with the entries around it; being late only costs replay.
+        committed.map_or(Ok(()), |committed| self.put_mark(Kind::Committed, &committed))
+    }
+
+    /// One write and one sync for everything that waited.
+    fn commit(&mut self, records: &mut Vec<(u64, Vec<u8>)>, flushed: &mut Vec<LogFlushed<Types>>) -> io::Result<()> {
+        if flushed.is_empty() {
+            return Ok(());
+        }
+        self.disk.append(std::mem::take(records))?;
+        self.disk.sync()?;
+        for done in flushed.drain(..) {
+            done.log_io_completed(Ok(()));
+        }
+        Ok(())
+    }
+
+    fn serve(&mut self, request: Request) -> io::Result<()> {
+        // Whoever asked may be gone; the work is done all the same. A failure drops the answer, which
+        // the asker reads as "the store thread ended".
+        match request {
+            Request::Append(..) => {}
+            Request::Vote(vote, answer) => {
+                self.put_mark(Kind::Vote, &vote)?;
+                self.disk.sync()?;
+                let _ = answer.send(Ok(()));
+            }
+            Request::Truncate(from, answer) => {
+                self.disk.truncate(from)?;
+                self.disk.sync()?;
+                self.chain = self.checksum_before(from)?;
+                let _ = answer.send(Ok(()));
+            }
+            Request::Purge(upto, answer) => {
+                self.put_mark(Kind::Purged, &upto)?;
+                self.disk.sync()?;
+                self.disk.purge(upto.index)?;
+                let _ = answer.send(Ok(()));
+            }
+            Request::Read(from, to, answer) => {
+                let _ = answer.send(self.disk.read(from, to, usize::MAX));
+            }
+        }
+        Ok(())
+    }
+
+    fn checksum_before(&mut self, from: u64) -> io::Result<u32> {
+        let Some(last) = from.checked_sub(1) else { return Ok(0) };
+        let records = self.disk.read(last, from, usize::MAX)?;
+        let Some((_, bytes)) = records.first() else { return Ok(0) };
+        let (record, _) = record::decode(bytes).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
+        Ok(record.checksum)
+    }
+
+    fn put_mark(&mut self, kind: Kind, value: &impl serde::Serialize) -> io::Result<()> {
+        let payload = rmp_serde::to_vec_named(value).map_err(io::Error::other)?;
+        self.disk.mark(kind, record::encode(kind, 0, 0, 0, &payload).0)
+    }
+}

@@ -1,0 +1,93 @@
+//! Who this member of Raft is: one small file beside the log.
+//!
+//! Invariants: a member id is drawn once and never reused; the incarnation grows with each start; a
+//! member that was formed and finds an empty log has lost it, and does not form a second cluster.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write as _},
+    path::Path,
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::raft::MemberId;
+
+const FILE: &str = "member.json";
+
+/// This member.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Member {
+    /// Raft's name of it.
+    pub id: MemberId,
+    /// How often it was started.
+    pub incarnation: u64,
+    /// Whether its log holds a cluster: an empty log is a loss from then on.
+    pub formed: bool,
+}
+
+impl Member {
+    /// Reads this member, or draws a new one, and counts the start. Durable when it returns.
+    ///
+    /// # Errors
+    /// When the disk fails; `InvalidData` when the file is not what was written.
+    pub fn start(folder: &Path) -> io::Result<Self> {
+        let path = folder.join(FILE);
+        let mut member = match fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice::<Self>(&bytes).map_err(|e| {
+                io::Error::new(io::ErrorKind::InvalidData, format!("{} is damaged: {e}", path.display()))
+            })?,
+            // Raft's 0 means nobody in some of its messages.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                Self { id: rand::random::<u64>().max(1), incarnation: 0, formed: false }
+            }
+            Err(e) => return Err(e),
+        };
+        member.incarnation += 1;
+        member.save(folder)?;
+        Ok(member)
+    }
+
+    /// Writes it durably.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn save(&self, folder: &Path) -> io::Result<()> {
+        write_durably(folder, FILE, &serde_json::to_vec(self).map_err(io::Error::other)?)
+    }
+}
+
+/// Replaces a small file so that a crash leaves the old or the new one, readable by its owner only.
+///
+/// # Errors
+/// When the disk fails.
+pub(super) fn write_durably(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let temporary = folder.join(format!("{name}.tmp"));
+    let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&temporary, folder.join(name))?;
+    File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_keeps_its_id_and_counts_its_starts() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = Member::start(folder.path()).unwrap();
+        let second = Member::start(folder.path()).unwrap();
+        assert_eq!((second.id, second.incarnation), (first.id, first.incarnation + 1));
+    }
+
+    #[test]
+    fn a_damaged_file_is_no_new_member() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(FILE), b"{\"id\":").unwrap();
+        assert_eq!(Member::start(folder.path()).unwrap_err().kind(), io::ErrorKind::InvalidData);
+    }
+}

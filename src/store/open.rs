@@ -1,0 +1,399 @@
+//! Opening a store: its folder, its threads, its first leadership.
+//!
+//! Here: [`open`], [`Store`], and what a damaged store looks like from outside. A fresh folder becomes
+//! a cluster of one. Not here: the parts that run (`proposer`, `leading`, `keeper`, `log_thread`).
+//! Invariants: Raft has threads of its own and nothing blocks on them; a damaged file is never
+//! removed, repaired or voted with; a member that lost its log does not form a second cluster.
+
+use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc, thread::JoinHandle, time::Duration};
+
+use openraft::ServerState;
+use tokio::{
+    runtime::Runtime,
+    sync::{mpsc, watch},
+    task::{JoinSet, spawn_blocking},
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    client::Client,
+    clock::Clock,
+    disk::Memory,
+    keeper::Keeper,
+    leading::Leading,
+    log::{Log, LogError},
+    machine::Machine,
+    member::Member,
+    proposer::{self, Proposer},
+    raft::{self, NoPeers, PeerNode, Profile, Raft},
+    sled_disk::Sled,
+    snapshot::{Content, Folder, SnapshotError},
+};
+
+/// Threads of Raft's own runtime.
+const THREADS: usize = 2;
+/// How long the first leadership of a sole voter may take.
+const LEAD: Duration = Duration::from_secs(30);
+/// How long closing may take.
+const CLOSE: Duration = Duration::from_secs(10);
+
+/// What to open.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The data directory; the store has `raft/` in it.
+    pub dir: PathBuf,
+    /// Name of this node.
+    pub node: Arc<str>,
+    /// Name of the cluster, if a fresh one is formed.
+    pub cluster: Arc<str>,
+    /// Which links the members have between them.
+    pub profile: Profile,
+}
+
+impl Options {
+    /// A store in `dir` for the node `node`, with the defaults for the rest.
+    #[must_use]
+    pub fn new(dir: impl Into<PathBuf>, node: impl Into<Arc<str>>) -> Self {
+        Self { dir: dir.into(), node: node.into(), cluster: "constellation".into(), profile: Profile::default() }
+    }
+}
+
+/// Why a store cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Its files are not what was written. They are kept as they are.
+    #[error("the store in {} is damaged: {what}", dir.display())]
+    Damaged {
+        /// Its folder.
+        dir: PathBuf,
+        /// Where and how.
+        what: String,
+    },
+    /// A newer version wrote something that this one does not know.
+    #[error("the store in {} was written by a newer version: {what}", dir.display())]
+    Newer {
+        /// Its folder.
+        dir: PathBuf,
+        /// What is not known.
+        what: String,
+    },
+    /// The disk failed.
+    #[error("the store in {} cannot be read or written", dir.display())]
+    Io {
+        /// Its folder.
+        dir: PathBuf,
+        /// How.
+        #[source]
+        source: io::Error,
+    },
+    /// Raft does not start.
+    #[error("the store does not start: {0}")]
+    Raft(String),
+}
+
+impl OpenError {
+    /// What the process ends with: 78 damage, 74 the disk failed, 1 anything else.
+    #[must_use]
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Damaged { .. } => 78,
+            Self::Io { .. } => 74,
+            Self::Newer { .. } | Self::Raft(_) => 1,
+        }
+    }
+    /// What the user can do.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Damaged { dir, .. } => {
+                format!("its files are kept; bring back a copy of {}, or move it away to begin anew", dir.display())
+            }
+            Self::Newer { .. } => "start the version that wrote it, or a newer one".into(),
+            Self::Io { dir, .. } => format!("look at the disk of {} (room, mount, permissions)", dir.display()),
+            Self::Raft(_) => "the log above says more".into(),
+        }
+    }
+}
+
+/// What ends the threads of a store when it is dropped.
+#[derive(Debug)]
+pub(super) struct Owner {
+    pub stop: CancellationToken,
+    /// Always there until dropped.
+    pub runtime: Option<Runtime>,
+}
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// An open store.
+pub struct Store {
+    /// Reads, watches and proposes.
+    pub client: Client,
+    /// Says why, once the store cannot go on: the process must end with 74.
+    pub fatal: watch::Receiver<Option<String>>,
+    running: Running,
+    owner: Owner,
+}
+
+/// What runs.
+struct Running {
+    raft: Raft,
+    tasks: JoinSet<()>,
+    thread: JoinHandle<()>,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Store({:?})", self.client)
+    }
+}
+
+impl Store {
+    /// Stops writing, closes the files and waits for both, within a bound.
+    pub async fn close(self) {
+        let Self { client, running, owner, .. } = self;
+        let Running { raft, mut tasks, thread } = running;
+        drop(client);
+        owner.stop.cancel();
+        let ended = async {
+            while tasks.join_next().await.is_some() {}
+            // It only fails when Raft ended before, which is what is wanted.
+            let _ = raft.shutdown().await;
+            drop(raft);
+            // The store thread ends with the last handle of the log, which Raft's own tasks hold.
+            let _ = spawn_blocking(move || thread.join()).await;
+        };
+        if timeout(CLOSE, ended).await.is_err() {
+            tracing::warn!("the store did not close within {CLOSE:?}");
+        }
+        drop(owner);
+    }
+
+    /// The client alone; the store lives as long as its clones.
+    pub(super) fn into_client(self) -> Client {
+        let Self { client, owner, running, .. } = self;
+        let mut tasks = running.tasks;
+        tasks.detach_all();
+        Client { _alive: Some(Arc::new(owner)), ..client }
+    }
+}
+
+/// What was found on the disk.
+struct Opened {
+    member: Member,
+    log: Log,
+    thread: JoinHandle<()>,
+    machine: Machine,
+    newest: u64,
+    folder: Option<PathBuf>,
+}
+
+/// Opens the store of a node. A fresh folder becomes a cluster of one.
+///
+/// # Errors
+/// See [`OpenError`]; nothing runs then and nothing was removed.
+pub async fn open(options: Options) -> Result<Store, OpenError> {
+    let (fatal, _) = watch::channel(None);
+    let dir = options.dir.join("raft");
+    let (at, told) = (dir.clone(), fatal.clone());
+    let opened = spawn_blocking(move || read_files(dir, told))
+        .await
+        .map_err(|e| OpenError::Raft(format!("opening it panicked: {e}")))??;
+    start(options, opened, fatal, THREADS, &at).await
+}
+
+/// A store of one node without files.
+///
+/// # Errors
+/// [`OpenError::Raft`].
+pub(super) async fn open_in_memory(node: &str) -> Result<Store, OpenError> {
+    let (fatal, _) = watch::channel(None);
+    let (log, thread) =
+        Log::open(Memory::default(), None, fatal.clone()).map_err(|e| OpenError::Raft(e.to_string()))?;
+    let member = Member { id: 1, incarnation: 1, formed: false };
+    let machine = Machine::new(None, None);
+    let opened = Opened { member, log, thread, machine, newest: 0, folder: None };
+    start(Options::new("memory", node), opened, fatal, 1, &PathBuf::from("memory")).await
+}
+
+fn read_files(dir: PathBuf, fatal: watch::Sender<Option<String>>) -> Result<Opened, OpenError> {
+    let damaged = |what: String| OpenError::Damaged { dir: dir.clone(), what };
+    let io = |source: io::Error| match source.kind() {
+        io::ErrorKind::InvalidData => damaged(source.to_string()),
+        _ => OpenError::Io { dir: dir.clone(), source },
+    };
+    std::fs::create_dir_all(&dir).map_err(io)?;
+    let member = Member::start(&dir).map_err(io)?;
+    let snapshots = |error| match error {
+        SnapshotError::Io { source, .. } => io(source),
+        SnapshotError::Newer { name, what } => OpenError::Newer { dir: dir.clone(), what: format!("snapshot {name}: {what}") },
+        error @ SnapshotError::Damaged { .. } => damaged(error.to_string()),
+    };
+    let folder = Folder::open(&dir.join("snapshots")).map_err(snapshots)?;
+    let (newest, wrong) = folder.newest().map_err(snapshots)?;
+    let last = newest.as_ref().and_then(|(content, _)| content.last).map(|l| l.index);
+    let disk = Sled::open(&dir.join("log")).map_err(io)?;
+    let (log, thread) = Log::open(disk, last, fatal).map_err(|error| match error {
+        LogError::Disk(source) => io(source),
+        LogError::Newer { at, what } => OpenError::Newer { dir: dir.clone(), what: format!("{at}: {what}") },
+        error @ LogError::Damaged { .. } => damaged(error.to_string()),
+    })?;
+    let extent = log.extent();
+    let alone = newest.as_ref().is_none_or(|(content, _)| is_alone(content, member.id));
+    if let Some(what) = missing(member.formed, alone, last, extent.last, extent.purged, &wrong) {
+        return Err(damaged(what));
+    }
+    for error in &wrong {
+        tracing::warn!(%error, "an older snapshot and the log make up for it");
+    }
+    let newest_time = extent.newest.max(newest.as_ref().map_or(0, |(content, _)| content.state.time()));
+    let machine = Machine::new(Some(folder), newest);
+    Ok(Opened { member, log, thread, machine, newest: newest_time, folder: Some(dir) })
+}
+
+fn is_alone(content: &Content, member: u64) -> bool {
+    content.membership.voter_ids().all(|id| id == member)
+}
+
+/// What whole files do not have although they must.
+fn missing(
+    formed: bool,
+    alone: bool,
+    snapshot: Option<u64>,
+    last: Option<u64>,
+    purged: Option<u64>,
+    wrong: &[SnapshotError],
+) -> Option<String> {
+    let first = wrong.first().map(|w| format!("; {w}")).unwrap_or_default();
+    if formed && last.is_none() {
+        return Some(format!("its log is empty, and this member had one{first}"));
+    }
+    if purged > snapshot {
+        return Some(format!("the log begins after entry {} and no snapshot reaches it{first}", purged.unwrap_or(0)));
+    }
+    // A snapshot of our own holds only what was in our log before.
+    (alone && snapshot > last).then(|| format!("the log ends before entry {} of its own snapshot", snapshot.unwrap_or(0)))
+}
+
+async fn start(
+    options: Options,
+    opened: Opened,
+    fatal: watch::Sender<Option<String>>,
+    threads: usize,
+    dir: &std::path::Path,
+) -> Result<Store, OpenError> {
+    let io = |source| OpenError::Io { dir: dir.to_owned(), source };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .thread_name("raft")
+        .enable_all()
+        .build()
+        .map_err(io)?;
+    let handle = runtime.handle().clone();
+    let owner = Owner { stop: CancellationToken::new(), runtime: Some(runtime) };
+    let stop = owner.stop.clone();
+    let formed = opened.member.formed;
+    let id = opened.member.id;
+    let on_raft = handle.clone();
+    let told = fatal.subscribe();
+    let begin = async move {
+        let settings = raft::config(options.profile).map_err(|e| OpenError::Raft(e.to_string()))?;
+        let failed = |e: &dyn std::fmt::Display| OpenError::Raft(e.to_string());
+        let raft = Raft::new(id, Arc::new(settings), NoPeers, opened.log.clone(), opened.machine.clone())
+            .await
+            .map_err(|e| failed(&e))?;
+        let metrics = raft.metrics();
+        if raft.is_initialized().await.map_err(|e| failed(&e))? {
+            let metrics = metrics.borrow().clone();
+            let alone = metrics.membership_config.voter_ids().all(|voter| voter == id);
+            if alone && metrics.state != ServerState::Leader {
+                raft.trigger().elect().await.map_err(|e| failed(&e))?;
+            }
+        } else if !formed {
+            let node = PeerNode { node: options.node.to_string(), address: String::new() };
+            raft.initialize(BTreeMap::from([(id, node)])).await.map_err(|e| failed(&e))?;
+        }
+        let clock = Clock::start(opened.newest);
+        let (queue, inbox) = mpsc::channel(proposer::QUEUE);
+        let (token, leadership) = watch::channel(None);
+        let client = Client {
+            state: opened.machine.watch(),
+            queue,
+            leadership,
+            metrics: metrics.clone(),
+            clock,
+            runtime: on_raft,
+            _alive: None,
+        };
+        let mut tasks = JoinSet::new();
+        let quiet = raft::quiet(options.profile);
+        tasks.spawn(
+            Proposer { raft: raft.clone(), clock, inbox, metrics: metrics.clone(), quiet, stop: stop.clone() }.run(),
+        );
+        tasks.spawn(
+            Leading {
+                client: client.clone(),
+                metrics: metrics.clone(),
+                leadership: token,
+                member: opened.member,
+                folder: opened.folder,
+                node: options.node,
+                cluster: options.cluster,
+                fatal: fatal.clone(),
+                stop: stop.clone(),
+            }
+            .run(),
+        );
+        let (log, machine) = (opened.log, opened.machine);
+        tasks.spawn(Keeper { raft: raft.clone(), log, machine, metrics: metrics.clone(), stop: stop.clone() }.run());
+        tasks.spawn(tell_fatal(metrics.clone(), fatal, stop));
+        let alone = metrics.borrow().membership_config.voter_ids().all(|voter| voter == id);
+        if alone {
+            let mut leadership = client.leadership();
+            let leads = leadership.wait_for(Option::is_some);
+            match timeout(LEAD, leads).await {
+                Ok(Ok(_)) => {}
+                Ok(Err(_)) | Err(_) => {
+                    return Err(OpenError::Raft(format!("this node, alone, did not lead within {LEAD:?}")));
+                }
+            }
+        }
+        Ok((client, Running { raft, tasks, thread: opened.thread }))
+    };
+    let (client, running) =
+        handle.spawn(begin).await.map_err(|e| OpenError::Raft(format!("starting it panicked: {e}")))??;
+    Ok(Store { client, fatal: told, running, owner })
+}
+
+/// Raft ends by itself only when its storage failed or it panicked.
+async fn tell_fatal(
+    mut metrics: watch::Receiver<proposer::Metrics>,
+    fatal: watch::Sender<Option<String>>,
+    stop: CancellationToken,
+) {
+    let ended = async {
+        match metrics.wait_for(|m| m.running_state.is_err()).await {
+            Ok(metrics) => metrics.running_state.as_ref().err().map_or_else(String::new, ToString::to_string),
+            Err(_) => "Raft ended".into(),
+        }
+    };
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => {}
+        why = ended => {
+            // The first cause counts.
+            fatal.send_if_modified(|told| {
+                let first = told.is_none();
+                if first { *told = Some(format!("the store failed: {why}")); }
+                first
+            });
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! From what people declare to the command that stores it.
+//!
+//! Here: canonical bytes, a Service's hash, a Secret's seal. Not here: reading text (`manifest`),
+//! the effect of the command ([`super::apply`]).
+//! Why a Secret's put names the object it was sealed over: uid and version are part of the seal; if
+//! another write came between, apply refuses it as a conflict and the caller converts again.
+
+use crate::model::{
+    Declared, Spec, Uid,
+    declared::canonical,
+    secret::SealedSecret,
+};
+
+use super::{
+    command::PutObject,
+    seal::{SealError, Sealer},
+    state::State,
+};
+
+/// Why an object cannot be stored.
+#[derive(Debug, thiserror::Error)]
+pub enum PutError {
+    /// A Secret cannot be sealed.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// A value has no JSON form.
+    #[error("the spec has no canonical form")]
+    Canonical(#[from] serde_json::Error),
+}
+
+/// Converts a declared object. `new_uid` is used when the object does not exist yet.
+///
+/// # Errors
+/// See [`PutError`].
+pub fn put(
+    declared: &Declared,
+    managed_by: Option<String>,
+    sealer: &Sealer,
+    state: &State,
+    new_uid: Uid,
+) -> Result<PutObject, PutError> {
+    let old = state.object(&declared.key());
+    let uid = old.map_or(new_uid, |o| o.meta.uid.clone());
+    let (spec, spec_hash) = match &declared.spec {
+        Spec::Service(spec) => (canonical(spec)?, Some(spec.container_hash()?)),
+        Spec::Config(spec) => (canonical(spec)?, None),
+        Spec::Node(spec) => (canonical(spec)?, None),
+        Spec::Secret(spec) => {
+            let before = old.map(|o| o.parse::<SealedSecret>()).transpose()?;
+            let version = before.map_or(1, |b| b.version + u64::from(b.digest != sealer.digest(spec)));
+            let sealed = sealer.seal(spec, &uid, version)?;
+            (canonical(&sealed)?, Some(sealed.digest))
+        }
+    };
+    Ok(PutObject {
+        kind: declared.kind(),
+        name: declared.name.clone(),
+        labels: declared.labels.clone(),
+        annotations: declared.annotations.clone(),
+        managed_by,
+        spec,
+        based_on: old.map(|o| o.meta.resource_version),
+        uid,
+        spec_hash,
+    })
+}

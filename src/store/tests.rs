@@ -1,0 +1,121 @@
+//! The store as a whole: opening, closing, opening again.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{Client, OpenError, Options, ProposeError, open, put::put, seal::Sealer, testing};
+use crate::{
+    model::{Declared, Index, Kind, ObjectKey, Spec, Uid, config::ConfigSpec, secret::SecretSpec},
+    store::command::{Applied, Command, Group, Outcome, Refusal},
+};
+
+const SOON: Duration = Duration::from_secs(10);
+
+fn config(name: &str, value: &str) -> Declared {
+    let spec = Spec::Config(ConfigSpec { data: [("k".into(), value.into())].into() });
+    Declared { name: name.into(), labels: [].into(), annotations: [].into(), spec }
+}
+fn secret(name: &str, value: &str) -> Declared {
+    let spec = Spec::Secret(SecretSpec { string_data: [("k".into(), value.into())].into(), ..SecretSpec::default() });
+    Declared { name: name.into(), labels: [].into(), annotations: [].into(), spec }
+}
+async fn write(client: &Client, sealer: &Sealer, declared: &Declared) -> Result<Applied, ProposeError> {
+    let command = put(declared, None, sealer, &client.state(), Uid::from_bytes(rand::random())).unwrap();
+    client.propose(Group { commands: vec![Command::Put(command)], ..Group::default() }, SOON).await
+}
+
+#[tokio::test]
+async fn a_store_in_memory_is_formed_leads_and_answers() {
+    let client = testing::memory("n1").await;
+    let token = client.leadership().borrow().unwrap();
+    let state = client.state();
+    assert_eq!(state.leader().unwrap().token, token);
+    assert_eq!(state.cluster().unwrap().recovery, 0);
+    let sealer = Sealer::ephemeral();
+    let first = write(&client, &sealer, &config("a", "x")).await.unwrap();
+    let again = write(&client, &sealer, &config("a", "x")).await.unwrap();
+    assert_eq!((first.objects[0].result, again.objects[0].result), (Outcome::Created, Outcome::Unchanged));
+    assert_eq!(client.raft_status().role, "Leader");
+}
+
+#[tokio::test]
+async fn everything_is_there_after_a_restart_and_a_new_token_begins() {
+    let dir = tempfile::tempdir().unwrap();
+    let sealer = Sealer::open_or_create(dir.path()).unwrap();
+    let mut before: Option<(String, Index, u64)> = None;
+    for round in 0..3 {
+        let store = open(Options::new(dir.path(), "n1")).await.unwrap();
+        let client = store.client.clone();
+        let token = client.leadership().borrow().unwrap();
+        if let Some((cluster, last, time)) = before {
+            assert_eq!(client.state().cluster().unwrap().cluster.0.to_string(), cluster);
+            assert!(token > last, "the token grows");
+            assert!(client.now() >= time, "cluster time never goes back");
+            assert_eq!(client.state().objects(Kind::Config).count(), round * 5);
+        }
+        for n in 0..5 {
+            write(&client, &sealer, &config(&format!("c{round}-{n}"), "x")).await.unwrap();
+        }
+        let state = client.state();
+        before = Some((state.cluster().unwrap().cluster.0.to_string(), state.index(), client.now()));
+        store.close().await;
+        assert!(matches!(write(&client, &sealer, &config("late", "x")).await, Err(ProposeError::Closed)));
+    }
+}
+
+#[tokio::test]
+async fn a_member_that_lost_its_log_forms_no_second_cluster() {
+    let dir = tempfile::tempdir().unwrap();
+    open(Options::new(dir.path(), "n1")).await.unwrap().close().await;
+    std::fs::remove_dir_all(dir.path().join("raft/log")).unwrap();
+    let error = open(Options::new(dir.path(), "n1")).await.unwrap_err();
+    assert!(matches!(error, OpenError::Damaged { .. }), "{error}");
+    assert_eq!(error.exit_code(), 78);
+}
+
+#[tokio::test]
+async fn a_secret_grows_its_version_with_its_value_only() {
+    let client = testing::memory("n1").await;
+    let sealer = Sealer::ephemeral();
+    let version = |client: &Client| {
+        let object = client.state().object(&ObjectKey::new(Kind::Secret, "s")).cloned().unwrap();
+        let sealed: crate::model::secret::SealedSecret = object.parse().unwrap();
+        let clear = sealer.open(&sealed, &object.meta.uid).unwrap();
+        (sealed.version, String::from_utf8(clear["k"].to_vec()).unwrap())
+    };
+    let table = [("x", Outcome::Created, 1), ("x", Outcome::Unchanged, 1), ("y", Outcome::Configured, 2), ("x", Outcome::Configured, 3)];
+    for (value, outcome, expected) in table {
+        let answer = write(&client, &sealer, &secret("s", value)).await.unwrap();
+        assert_eq!(answer.objects[0].result, outcome);
+        assert_eq!(version(&client), (expected, value.to_owned()));
+    }
+    // Sealed over an object that moved on meanwhile: refused, not stored unreadable.
+    let stale = put(&secret("s", "z"), None, &sealer, &client.state(), Uid("".into())).unwrap();
+    write(&client, &sealer, &secret("s", "w")).await.unwrap();
+    let group = Group { commands: vec![Command::Put(stale)], ..Group::default() };
+    let refused = client.propose(group, SOON).await;
+    assert!(matches!(refused, Err(ProposeError::Refused(Refusal::Conflict { .. }))));
+}
+
+#[tokio::test]
+async fn many_writers_share_entries() {
+    let client = testing::memory("n1").await;
+    let sealer = Arc::new(Sealer::ephemeral());
+    let before = client.raft_status().last_log;
+    let mut writers = tokio::task::JoinSet::new();
+    for n in 0..200 {
+        let (client, sealer) = (client.clone(), sealer.clone());
+        writers.spawn(async move { write(&client, &sealer, &config(&format!("c{n}"), "x")).await.unwrap() });
+    }
+    let mut seen: Vec<u64> = writers.join_all().await.into_iter().map(|a| a.index.0).collect();
+    seen.sort_unstable();
+    seen.dedup();
+    assert_eq!(seen.len(), 200, "each has an answer of its own");
+    assert!(client.raft_status().last_log - before < 200);
+}
+
+#[tokio::test]
+async fn a_group_beyond_the_limit_is_refused_before_it_is_proposed() {
+    let client = testing::memory("n1").await;
+    let error = write(&client, &Sealer::ephemeral(), &config("big", &"x".repeat(5 << 20))).await.unwrap_err();
+    assert!(matches!(error, ProposeError::TooLarge { .. }));
+}
