@@ -83,7 +83,7 @@ impl State {
         match command {
             Command::FormCluster { name, node, cluster, lineage } => {
                 self.form(at, name, node, cluster, lineage).map(|()| None)
-            },
+            }
             Command::LeaderStarted { member, incarnation, nonce, node } => {
                 let token = self.step();
                 self.leader = Some(LeaderInfo {
@@ -133,14 +133,7 @@ impl State {
         }
     }
 
-    fn form(
-        &mut self,
-        at: u64,
-        name: &Arc<str>,
-        node: &Arc<str>,
-        cluster: &Uid,
-        lineage: &Uid,
-    ) -> Result<(), Refusal> {
+    fn form(&mut self, at: u64, name: &Arc<str>, node: &Arc<str>, cluster: &Uid, lineage: &Uid) -> Result<(), Refusal> {
         if self.cluster.is_some() {
             return Err(Refusal::AlreadyFormed);
         }

@@ -72,7 +72,8 @@ impl Keeper {
             if self.raft.trigger().snapshot().await.is_err() {
                 return;
             }
-            let done = self.metrics.wait_for(|m| m.running_state.is_err() || m.snapshot.is_some_and(|s| s.index >= applied));
+            let done =
+                self.metrics.wait_for(|m| m.running_state.is_err() || m.snapshot.is_some_and(|s| s.index >= applied));
             match timeout(DEADLINE, done).await {
                 Ok(Ok(_)) => {}
                 Ok(Err(_)) => return,

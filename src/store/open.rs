@@ -233,7 +233,9 @@ fn read_files(dir: PathBuf, fatal: watch::Sender<Option<String>>) -> Result<Open
     let member = Member::start(&dir).map_err(io)?;
     let snapshots = |error| match error {
         SnapshotError::Io { source, .. } => io(source),
-        SnapshotError::Newer { name, what } => OpenError::Newer { dir: dir.clone(), what: format!("snapshot {name}: {what}") },
+        SnapshotError::Newer { name, what } => {
+            OpenError::Newer { dir: dir.clone(), what: format!("snapshot {name}: {what}") }
+        }
         error @ SnapshotError::Damaged { .. } => damaged(error.to_string()),
     };
     let folder = Folder::open(&dir.join("snapshots")).map_err(snapshots)?;
@@ -279,7 +281,8 @@ fn missing(
         return Some(format!("the log begins after entry {} and no snapshot reaches it{first}", purged.unwrap_or(0)));
     }
     // A snapshot of our own holds only what was in our log before.
-    (alone && snapshot > last).then(|| format!("the log ends before entry {} of its own snapshot", snapshot.unwrap_or(0)))
+    (alone && snapshot > last)
+        .then(|| format!("the log ends before entry {} of its own snapshot", snapshot.unwrap_or(0)))
 }
 
 async fn start(

@@ -13,10 +13,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use openraft::{
-    RaftMetrics, ServerState,
-    error::ClientWriteError,
-};
+use openraft::{RaftMetrics, ServerState, error::ClientWriteError};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::yield_now,
@@ -199,7 +196,8 @@ impl Proposer {
             return refuse(answers, || ProposeError::Closed);
         };
         let mut metrics = self.metrics.clone();
-        let lost = metrics.wait_for(|m| m.running_state.is_err() || m.state != ServerState::Leader || m.current_term != term);
+        let lost =
+            metrics.wait_for(|m| m.running_state.is_err() || m.state != ServerState::Leader || m.current_term != term);
         let result = tokio::select! {
             biased;
             result = written => result.ok(),

@@ -5,11 +5,7 @@
 //! Why a Secret's put names the object it was sealed over: uid and version are part of the seal; if
 //! another write came between, apply refuses it as a conflict and the caller converts again.
 
-use crate::model::{
-    Declared, Spec, Uid,
-    declared::canonical,
-    secret::SealedSecret,
-};
+use crate::model::{Declared, Spec, Uid, declared::canonical, secret::SealedSecret};
 
 use super::{
     command::PutObject,

@@ -252,7 +252,12 @@ mod tests {
         swapped.sealed.insert("a".into(), sealed.sealed["b"].clone());
         let mut cut = sealed.clone();
         cut.sealed.insert("a".into(), "AAAA".into());
-        let table = [("another uid", &sealed, uid(2)), ("another version", &older, uid(1)), ("another key", &swapped, uid(1)), ("cut", &cut, uid(1))];
+        let table = [
+            ("another uid", &sealed, uid(2)),
+            ("another version", &older, uid(1)),
+            ("another key", &swapped, uid(1)),
+            ("cut", &cut, uid(1)),
+        ];
         for (case, secret, uid) in table {
             assert!(matches!(sealer.open(secret, &uid), Err(SealError::Damaged { .. })), "{case}");
         }

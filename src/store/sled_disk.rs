@@ -257,7 +257,8 @@ impl Disk for Sled {
                 generation.log.remove(found.map_err(failed)?).map_err(failed)?;
             }
             generation.sync()?;
-            generation.last = generation.last.and_then(|last| if last < from { Some(last) } else { from.checked_sub(1) });
+            generation.last =
+                generation.last.and_then(|last| if last < from { Some(last) } else { from.checked_sub(1) });
         }
         Ok(())
     }

@@ -15,9 +15,9 @@ use openraft::{LogId, SnapshotMeta, StoredMembership};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    keys::Remembered,
     raft::{MemberId, PeerNode},
     ring::{Events, PackedEvents},
-    keys::Remembered,
     state::{ClusterInfo, LeaderInfo, State},
 };
 use crate::model::{Index, Object, ObjectKey, Replica, Revision, Status, Uid, Volume};

@@ -1,7 +1,10 @@
 //! A store without files, for tests and simulation: the same Raft, proposer and state machine over the
 //! in-memory disk. It lives as long as its clients.
 
-use super::{client::Client, open::{OpenError, open_in_memory}};
+use super::{
+    client::Client,
+    open::{OpenError, open_in_memory},
+};
 
 /// A cluster of one node in memory, formed and leading.
 ///

@@ -82,7 +82,12 @@ async fn a_secret_grows_its_version_with_its_value_only() {
         let clear = sealer.open(&sealed, &object.meta.uid).unwrap();
         (sealed.version, String::from_utf8(clear["k"].to_vec()).unwrap())
     };
-    let table = [("x", Outcome::Created, 1), ("x", Outcome::Unchanged, 1), ("y", Outcome::Configured, 2), ("x", Outcome::Configured, 3)];
+    let table = [
+        ("x", Outcome::Created, 1),
+        ("x", Outcome::Unchanged, 1),
+        ("y", Outcome::Configured, 2),
+        ("x", Outcome::Configured, 3),
+    ];
     for (value, outcome, expected) in table {
         let answer = write(&client, &sealer, &secret("s", value)).await.unwrap();
         assert_eq!(answer.objects[0].result, outcome);
