@@ -17,6 +17,7 @@ pub mod meta;
 pub mod node;
 pub mod quantity;
 pub mod reason;
+pub mod reference;
 pub mod replica;
 pub mod revision;
 pub mod secret;
