@@ -421,4 +421,4 @@ fn forget_history(plan: &mut Plan, history: &[&ReplicaView], wanted: &BTreeSet<S
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::plan) mod tests;
