@@ -25,8 +25,8 @@ use std::{
 };
 
 use crate::model::{
-    ConditionStatus, ConditionType, Decision, Desired, Meta, Reason, ReplicaPhase, Resolution, ResolvedImage,
-    Revision, ServiceSpec, Slot, Uid, service::Mode,
+    ConditionStatus, ConditionType, Decision, Desired, Meta, Reason, ReplicaPhase, Resolution, ResolvedImage, Revision,
+    ServiceSpec, Slot, Uid, service::Mode,
 };
 
 use super::{
@@ -158,8 +158,15 @@ pub fn plan(view: &ServiceView, nodes: &[NodeView]) -> Plan {
     let strangers: Vec<ReplicaView> = strangers.into_iter().cloned().collect();
     let mut plan = remove(&strangers, nodes);
     let wanted = slots(spec, nodes);
-    let mut round =
-        Round { view, meta, spec, wanted: &wanted, nodes: nodes.to_vec(), current: BTreeMap::new(), places: Vec::new() };
+    let mut round = Round {
+        view,
+        meta,
+        spec,
+        wanted: &wanted,
+        nodes: nodes.to_vec(),
+        current: BTreeMap::new(),
+        places: Vec::new(),
+    };
     let mut history: Vec<&ReplicaView> = Vec::new();
     // Newest first: of two in one slot the newer one stays.
     let mut own: Vec<&ReplicaView> = own;

@@ -76,7 +76,12 @@ pub fn place(request: &Request<'_>, nodes: &[NodeView]) -> Decision {
         }
         considered.truncate(BEST);
     }
-    Decision { node: chosen.as_ref().map(|c| c.node.clone()), score: chosen.map_or(0, |c| c.score), considered, rejected_by }
+    Decision {
+        node: chosen.as_ref().map(|c| c.node.clone()),
+        score: chosen.map_or(0, |c| c.score),
+        considered,
+        rejected_by,
+    }
 }
 
 /// Whether a node is one of those that a global service has a slot on: its role, the constraints and
@@ -255,7 +260,10 @@ fn capacity(spec: &ServiceSpec, node: &NodeView) -> Vec<Rejection> {
     if cpus.0 > free {
         let message = format!(
             "cpu: wants {cpus}, free {} of {} ({} kept for the host, {} placed)",
-            Millicores(free), total.0, host.0, placed.0
+            Millicores(free),
+            total.0,
+            host.0,
+            placed.0
         );
         found.push(refuse("capacity", Reason::NoNodeFits, message));
     }
@@ -264,7 +272,10 @@ fn capacity(spec: &ServiceSpec, node: &NodeView) -> Vec<Rejection> {
     if memory.0 > free {
         let message = format!(
             "memory: wants {memory}, free {} of {} ({} kept for the host, {} placed)",
-            round(Bytes(free)), round(total.1), round(host.1), round(placed.1)
+            round(Bytes(free)),
+            round(total.1),
+            round(host.1),
+            round(placed.1)
         );
         found.push(refuse("capacity", Reason::NoNodeFits, message));
     }

@@ -122,7 +122,8 @@ fn names(spec: &ServiceSpec, kind: Kind, name: &str) -> bool {
     match kind {
         Kind::Config => container.configs.iter().any(|r| r.object() == name),
         Kind::Secret => {
-            container.secrets.iter().any(|r| r.object() == name) || container.image_pull_secrets.iter().any(|s| s == name)
+            container.secrets.iter().any(|r| r.object() == name)
+                || container.image_pull_secrets.iter().any(|s| s == name)
         }
         Kind::Service | Kind::Node | Kind::Replica => false,
     }
@@ -186,10 +187,13 @@ impl Look<'_> {
             Resolution::Resolved { .. } => None,
             Resolution::Pending => {
                 let message = format!("revision {} is new; the leader is about to ask for its image", newest.number);
-                Some(Difference::new("image", image, "not resolved", Reason::ImageUnresolved).because(message, self.now))
+                Some(
+                    Difference::new("image", image, "not resolved", Reason::ImageUnresolved).because(message, self.now),
+                )
             }
             Resolution::Failed { reason, message, since, next_attempt, .. } => {
-                let difference = Difference::new("image", image, "not resolved", *reason).because(message.clone(), *since);
+                let difference =
+                    Difference::new("image", image, "not resolved", *reason).because(message.clone(), *since);
                 let hint = hint::of_image(*reason, image);
                 Some(Difference { next_attempt: Some(*next_attempt), ..difference }.hinted(hint))
             }
@@ -265,7 +269,9 @@ impl Look<'_> {
         if self.leaves(r) {
             let gone = self.view.declared.is_none() || replica.service_uid != self.view.uid;
             let reason = if gone { Reason::ServiceDeleted } else { Reason::ScaledDown };
-            return Some(Difference::new(path, "stopped", lower(phase), reason).because("is about to be stopped", since));
+            return Some(
+                Difference::new(path, "stopped", lower(phase), reason).because("is about to be stopped", since),
+            );
         }
         let old = newest.is_some_and(|n| n.spec_hash != replica.spec_hash);
         match standing {
@@ -326,7 +332,10 @@ impl Look<'_> {
             | ReplicaPhase::Stopping => Reason::Starting,
         });
         let actual = match status.phase {
-            ReplicaPhase::Running => format!("running, {}", if status.health.is_empty() || status.health == "-" { "not ready" } else { &status.health }),
+            ReplicaPhase::Running => format!(
+                "running, {}",
+                if status.health.is_empty() || status.health == "-" { "not ready" } else { &status.health }
+            ),
             phase => lower(phase),
         };
         Difference {

@@ -73,11 +73,8 @@ impl Cluster {
             match step {
                 Step::Stop { replica, reason } => {
                     let found = self.find(replica);
-                    let stopped = Replica {
-                        desired: Desired::Stop,
-                        stop_reason: Some(*reason),
-                        ..(*found.replica).clone()
-                    };
+                    let stopped =
+                        Replica { desired: Desired::Stop, stop_reason: Some(*reason), ..(*found.replica).clone() };
                     found.replica = Arc::new(stopped);
                 }
                 Step::Forget { replica } => {
@@ -374,7 +371,8 @@ fn a_working_replica_is_not_stopped_for_one_that_no_node_takes() {
 #[test]
 fn a_fixed_port_moves_from_the_old_replica_to_the_new_one() {
     let mut with_port = spec("a", 2);
-    with_port.container.ports = vec![serde_json::from_value(serde_json::json!({"target": 80, "published": 80})).unwrap()];
+    with_port.container.ports =
+        vec![serde_json::from_value(serde_json::json!({"target": 80, "published": 80})).unwrap()];
     let mut cluster = Cluster::new(1, with_port.clone());
     let plan = cluster.plan();
     assert_eq!(told(&plan), ["place 1 r1 n1"]);

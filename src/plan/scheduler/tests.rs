@@ -184,7 +184,8 @@ fn a_local_image_and_data_bind_a_replica_to_their_node() {
     let (service, spec) = ("web".into(), ServiceSpec::default());
     let image = ResolvedImage::Local { id: "sha256:0123456789abcdef".into(), node: Uid("uid-n2".into()) };
     let slot = Slot::Number(2);
-    let request = Request { service: &service, generation: 1, slot: &slot, spec: &spec, image: Some(&image), homes: &[] };
+    let request =
+        Request { service: &service, generation: 1, slot: &slot, spec: &spec, image: Some(&image), homes: &[] };
     assert_eq!(place(&request, &nodes).node.as_deref(), Some("n2"));
     let home = |source: &str, node: &str| Home { source: source.into(), node: Uid(format!("uid-{node}").into()) };
     let homes = [home("db-2_01234567", "n3"), home("db-1_01234567", "n1"), home("db_x_01234567", "n1")];

@@ -5,8 +5,8 @@
 //! condition's status does; equal facts give an equal value.
 
 use crate::model::{
-    Condition, ConditionStatus, ConditionType, Kind, Reason, ReplicaPhase, ServiceStatus, Slot,
-    service::Restart, status::ReplicaCounts,
+    Condition, ConditionStatus, ConditionType, Kind, Reason, ReplicaPhase, ServiceStatus, Slot, service::Restart,
+    status::ReplicaCounts,
 };
 
 use super::{Difference, Look, users};
@@ -53,7 +53,8 @@ pub fn of_shared(kind: Kind, name: &str, generation: u64, created_at: u64, servi
         Some((reason, key)) => condition(ConditionType::Ready, false, reason, format!("it has no key {key}")),
         None => condition(ConditionType::Ready, true, Reason::UpToDate, String::new()),
     };
-    let message = if names.is_empty() { "no service names it".into() } else { format!("named by {}", names.join(", ")) };
+    let message =
+        if names.is_empty() { "no service names it".into() } else { format!("named by {}", names.join(", ")) };
     vec![ready, condition(ConditionType::InUse, !names.is_empty(), Reason::UpToDate, message)]
 }
 

@@ -11,13 +11,13 @@ use crate::{
 #[must_use]
 pub fn of_image(reason: Reason, image: &str) -> Option<String> {
     match reason {
-        Reason::ImageNotFound => {
-            Some(format!("correct `image`, or make it here: constellation build DIR -t {image}"))
-        }
+        Reason::ImageNotFound => Some(format!("correct `image`, or make it here: constellation build DIR -t {image}")),
         Reason::ImagePullRefused => {
             Some("apply a Secret of type registry for that registry and name it in `imagePullSecrets`".into())
         }
-        Reason::RegistryUnreachable => Some("check that the node reaches the registry; it is asked again by itself".into()),
+        Reason::RegistryUnreachable => {
+            Some("check that the node reaches the registry; it is asked again by itself".into())
+        }
         Reason::DockerDown | Reason::DockerUnresponsive => Some("check the engine: systemctl status docker".into()),
         _ => None,
     }
@@ -64,7 +64,9 @@ pub fn of_replica(reason: Reason, replica: &Replica) -> Option<String> {
         }
         Reason::DataMissing => format!("mount the disk on {node} again; nothing starts on an empty directory"),
         Reason::StoppedByHand => format!("docker start {}", replica.name),
-        Reason::DockerDown | Reason::DockerUnresponsive => format!("check the engine on {node}: systemctl status docker"),
+        Reason::DockerDown | Reason::DockerUnresponsive => {
+            format!("check the engine on {node}: systemctl status docker")
+        }
         Reason::EngineTooOld => format!("take the field out, or upgrade the engine on {node}"),
         Reason::DiskFull => format!("make room on {node}: docker system df"),
         Reason::DeviceMissing => format!("check `devices` against /dev on {node}"),

@@ -57,7 +57,8 @@ fn an_image_that_does_not_exist_is_the_reason_of_everything() {
 #[test]
 fn a_slot_without_a_node_says_what_each_node_lacks() {
     let mut declared = spec("a", 2);
-    declared.container.ports = vec![serde_json::from_value(serde_json::json!({"target": 80, "published": 80})).unwrap()];
+    declared.container.ports =
+        vec![serde_json::from_value(serde_json::json!({"target": 80, "published": 80})).unwrap()];
     let mut cluster = Cluster::new(1, declared);
     cluster.settle();
     let found = differences(&cluster.view, &cluster.nodes, 1_000);
