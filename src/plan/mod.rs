@@ -4,7 +4,5 @@
 
 pub mod agent;
 pub mod change;
-pub mod rollout;
-pub mod scheduler;
 pub mod view;
 pub mod why;

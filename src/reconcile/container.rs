@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use crate::{
     model::{
         Replica, Uid,
-        service::{ContainerSpec, Mount, MountKind, NetworkMode},
+        service::{ContainerSpec, Mount, MountKind, NetworkAttachment, NetworkMode},
     },
     runtime::{Attachment, ContainerPlan, EngineRestart, MountPlan, NetworkPlan, PublishedPort},
 };
@@ -77,14 +77,21 @@ pub fn network_name(name: &str, lineage: &Uid) -> String {
     format!("{name}_{}", lineage.short())
 }
 
-/// Docker names of the networks a replica joins.
+/// Docker names of the networks a replica joins; the first one holds the default route and its address.
 #[must_use]
 pub fn networks(spec: &ContainerSpec, lineage: &Uid) -> Vec<String> {
     match spec.network_mode {
         NetworkMode::Host | NetworkMode::None => Vec::new(),
         NetworkMode::Bridge if spec.networks.is_empty() => vec![network_name("default", lineage)],
-        NetworkMode::Bridge => spec.networks.iter().map(|n| network_name(&n.name, lineage)).collect(),
+        NetworkMode::Bridge => in_order(spec).into_iter().map(|n| network_name(&n.name, lineage)).collect(),
     }
+}
+
+/// Networks by priority. Stable: of equal priority the first written stays first.
+fn in_order(spec: &ContainerSpec) -> Vec<&NetworkAttachment> {
+    let mut wanted: Vec<_> = spec.networks.iter().collect();
+    wanted.sort_by_key(|n| std::cmp::Reverse(n.priority.unwrap_or(0)));
+    wanted
 }
 
 /// Labels of a replica's container.
@@ -227,29 +234,24 @@ fn network(replica: &Replica, spec: &ContainerSpec, lineage: &Uid) -> NetworkPla
             aliases: names(),
             ..Attachment::default()
         }]),
-        NetworkMode::Bridge => {
-            let mut wanted: Vec<_> = spec.networks.iter().collect();
-            // Stable: of equal priority the first written stays first.
-            wanted.sort_by_key(|n| std::cmp::Reverse(n.priority.unwrap_or(0)));
-            NetworkPlan::Join(
-                wanted
-                    .into_iter()
-                    .map(|n| Attachment {
-                        network: network_name(&n.name, lineage),
-                        aliases: names().into_iter().chain(n.aliases.iter().cloned()).collect(),
-                        ipv4: n.ipv4_address.clone(),
-                        ipv6: n.ipv6_address.clone(),
-                    })
-                    .collect(),
-            )
-        }
+        NetworkMode::Bridge => NetworkPlan::Join(
+            in_order(spec)
+                .into_iter()
+                .map(|n| Attachment {
+                    network: network_name(&n.name, lineage),
+                    aliases: names().into_iter().chain(n.aliases.iter().cloned()).collect(),
+                    ipv4: n.ipv4_address.clone(),
+                    ipv6: n.ipv6_address.clone(),
+                })
+                .collect(),
+        ),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Decision, Desired, Epoch, Index, Slot, service::NetworkAttachment};
+    use crate::model::{Decision, Desired, Epoch, Index, Slot};
 
     fn replica() -> Replica {
         Replica {

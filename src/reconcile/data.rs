@@ -4,9 +4,10 @@
 //! Not here: mounting (`super::container`), the record of first mounts (`model::volume`).
 //! Invariant: a missing volume or directory that had data is never made again: that would start a
 //! service on nothing. Nothing here ever deletes.
-//! Why the file system's id and not the device number: device numbers move between boots.
+//! Why the file system's UUID and not the device number: device numbers move between boots, and the id
+//! that `statvfs` gives is made from them on XFS. It is the fallback where udev names no UUID.
 
-use std::path::Path;
+use std::{os::unix::fs::MetadataExt as _, path::Path};
 
 use crate::{
     model::{
@@ -50,15 +51,22 @@ pub fn key(node: &str, kind: MountKind, source: &str) -> String {
     format!("{node}/{kind}:{source}")
 }
 
+/// Where an engine's volume lies that has no path on this host: nothing to compare.
+const NO_PATH: &str = "driver";
+
 /// Decides about one mount. `source`: host path or Docker name. `record`: of its first mount, if any.
 #[must_use]
 pub fn verdict(mount: &Mount, source: &str, record: Option<&Volume>, seen: &Seen) -> Verdict {
     use MountKind::{Bind, Tmpfs, Volume as Named};
     let lost = |message: String| Verdict::Missing(Reason::DataMissing, message);
+    // A cache may be empty, whatever was there once.
+    let record = record.filter(|_| mount.policy() != DataPolicy::Cache);
     match (mount.kind, seen, record) {
         (Tmpfs, _, _) => Verdict::Use,
         (_, Seen::Present { filesystem }, Some(record))
-            if mount.policy() == DataPolicy::State && *filesystem != record.filesystem =>
+            if mount.policy() == DataPolicy::State
+                && *filesystem != record.filesystem
+                && ![filesystem, &record.filesystem].into_iter().any(|f| f == NO_PATH) =>
         {
             lost(format!(
                 "{source} is on another file system than at its first use ({filesystem}, not {}): is a disk not mounted?",
@@ -90,7 +98,7 @@ pub async fn look(runtime: &dyn Runtime, kind: MountKind, source: &str) -> Resul
             None => Seen::Absent,
             // The engine knows it; a driver may keep it where this host has no path.
             Some(path) => match at(Path::new(&path)) {
-                Seen::Absent => Seen::Present { filesystem: "driver".into() },
+                Seen::Absent => Seen::Present { filesystem: NO_PATH.into() },
                 present => present,
             },
         }),
@@ -100,10 +108,18 @@ pub async fn look(runtime: &dyn Runtime, kind: MountKind, source: &str) -> Resul
 /// Looks at a path. A socket or device file is there too.
 fn at(path: &Path) -> Seen {
     match rustix::fs::statvfs(path) {
-        Ok(found) => Seen::Present { filesystem: format!("{:x}", found.f_fsid) },
-        Err(_) if path.symlink_metadata().is_ok() => Seen::Present { filesystem: "unknown".into() },
+        Ok(found) => Seen::Present { filesystem: uuid(path).unwrap_or_else(|| format!("fsid:{:x}", found.f_fsid)) },
+        Err(_) if path.symlink_metadata().is_ok() => Seen::Present { filesystem: NO_PATH.into() },
         Err(_) => Seen::Absent,
     }
+}
+
+/// UUID of the file system below a path, as udev names the device; none for what has no device of its own.
+fn uuid(path: &Path) -> Option<String> {
+    let device = path.metadata().ok()?.dev();
+    let named = std::fs::read_dir("/dev/disk/by-uuid").ok()?.flatten();
+    let own = |e: &std::fs::DirEntry| e.path().metadata().is_ok_and(|m| m.rdev() == device);
+    named.into_iter().find(own).map(|e| format!("uuid:{}", e.file_name().to_string_lossy()))
 }
 
 #[cfg(test)]
@@ -137,6 +153,7 @@ mod tests {
         use MountKind::{Bind, Volume as Named};
         let here = |fs: &str| Seen::Present { filesystem: fs.into() };
         let had = record();
+        let cache = Mount { data_policy: Some(DataPolicy::Cache), ..mount(Named, false, false) };
         let missing = |v: Verdict| match v {
             Verdict::Missing(reason, _) => Some(reason),
             Verdict::Use | Verdict::Make => None,
@@ -148,6 +165,8 @@ mod tests {
             ("same disk", mount(Bind, false, false), Some(&had), here("aa"), None),
             ("never there", mount(Bind, false, false), None, Seen::Absent, Some(Reason::BindSourceMissing)),
             ("external", mount(Named, false, true), None, Seen::Absent, Some(Reason::DataMissing)),
+            ("a driver without a path", mount(Named, false, false), Some(&had), here(NO_PATH), None),
+            ("a cache may be empty", cache, Some(&had), Seen::Absent, None),
         ] {
             assert_eq!(missing(verdict(&mount, "x", record, &seen)), reason, "{case}");
         }

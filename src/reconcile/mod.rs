@@ -9,9 +9,14 @@
 //! Invariant: a loop may be dropped at any `.await` and run again: proposals carry preconditions and
 //! engine calls are keyed by the Replica's name.
 
+pub mod agent;
 pub mod container;
 pub mod data;
 pub mod files;
+pub mod node;
+pub mod prober;
+pub mod registry;
 pub mod reporter;
 pub mod triggers;
 pub mod view;
+pub mod wakes;

@@ -1,0 +1,405 @@
+//! A node: everything that runs in one agent process, put together.
+//!
+//! Here: [`run`], from a configuration to a process that serves and reconciles until it is told to end.
+//! Not here: what any part does; directories and locks ([`home`]).
+//! Order: directories and locks, keys, store, API, the node's own object, loops. The engine may come
+//! later: until it answers, everything else works and says so.
+//! Invariants: ending stops no container; every part ends within a bound; an engine is driven only
+//! while its lock is held.
+
+pub mod home;
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use prometheus_client::registry::Registry;
+use tokio::{
+    net::{TcpListener, UnixListener, UnixStream},
+    signal::unix::{SignalKind, signal},
+    sync::mpsc,
+    task::JoinSet,
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+
+use self::home::{EngineLock, Home};
+use crate::{
+    api,
+    config::AgentConfig,
+    controller::{self, Metrics},
+    model::Uid,
+    reconcile::{
+        agent::{self as replicas, Agent, listen::listen, prepare::ThisNode},
+        leader, node,
+        reporter::Reporter,
+    },
+    runtime::{Runtime, RuntimeError, docker::Docker},
+    store::{self, Client, OpenError, seal::Sealer},
+};
+
+/// Passes of the node's own loop at once: they wait far more than they work.
+const PASSES: usize = 64;
+/// Longest pass: stopping a container may take its whole grace period.
+const PASS: Duration = Duration::from_secs(3_600);
+/// Longest wait for the engine's first answer before everything else goes on without it.
+const FIRST_ANSWER: Duration = Duration::from_secs(5);
+/// Between two attempts to reach an engine that never answered.
+const RETRY: Duration = Duration::from_secs(1);
+/// How long the loops and the API may take to end.
+const END: Duration = Duration::from_secs(7);
+/// How long the last reports may take.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// Why an agent ended.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// A directory cannot be used.
+    #[error("{}: cannot be used", path.display())]
+    Directory {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Another agent has the data directory.
+    #[error("the data directory {} is in use by {owner}", path.display())]
+    DataInUse {
+        /// Which.
+        path: PathBuf,
+        /// By whom.
+        owner: String,
+    },
+    /// Another agent drives the engine.
+    #[error("the engine {engine} is driven by another agent: {owner}")]
+    EngineInUse {
+        /// The engine's id.
+        engine: String,
+        /// By whom.
+        owner: String,
+    },
+    /// The engine runs without root.
+    #[error("the engine at {0} is rootless: its containers' addresses cannot be reached from this host")]
+    Rootless(String),
+    /// The engine's address is none.
+    #[error("{0} is no address of an engine")]
+    Engine(String, #[source] RuntimeError),
+    /// The API cannot listen.
+    #[error("the API cannot listen at {at}")]
+    Listen {
+        /// Where.
+        at: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The store failed while it ran.
+    #[error("the store failed: {0}")]
+    Store(String),
+    /// A part ended that must not end.
+    #[error("{0} ended unexpectedly")]
+    Ended(&'static str),
+}
+
+impl AgentError {
+    /// What the process ends with: 74 the store failed (start again), 78 damage (a person decides), 1
+    /// anything else.
+    #[must_use]
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Open(error) => error.exit_code(),
+            Self::Store(_) => 74,
+            Self::Directory { .. }
+            | Self::DataInUse { .. }
+            | Self::EngineInUse { .. }
+            | Self::Rootless(_)
+            | Self::Engine(..)
+            | Self::Listen { .. }
+            | Self::Ended(_) => 1,
+        }
+    }
+    /// What the user can do.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Open(error) => Some(error.hint()),
+            Self::Directory { .. } => Some("run as root, or choose --data-dir and --run-dir of your own".into()),
+            Self::DataInUse { .. } => Some("stop that agent, or choose another --data-dir".into()),
+            Self::EngineInUse { .. } => Some("stop that agent, or choose another --docker-host".into()),
+            Self::Rootless(_) => Some("choose an engine that runs as root with --docker-host".into()),
+            Self::Engine(..) => Some("write --docker-host like unix:///var/run/docker.sock".into()),
+            Self::Listen { .. } => Some("choose --api-address and --api-socket that are free".into()),
+            Self::Store(_) => Some("look at the disk of the data directory, then start the agent again".into()),
+            Self::Ended(_) => None,
+        }
+    }
+}
+
+/// Runs an agent until `stop`, SIGTERM or SIGINT.
+///
+/// # Errors
+/// Why it could not start or go on.
+pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), AgentError> {
+    let home = Home::take(&config.data_dir, &config.run_dir, &config.api_socket)?;
+    let unusable = |source| AgentError::Directory { path: home.data.clone(), source };
+    let sealer = Arc::new(Sealer::open_or_create(&home.data).map_err(unusable)?);
+    let docker = Docker::new(&config.docker_host).map_err(|e| AgentError::Engine(config.docker_host.clone(), e))?;
+    let runtime: Arc<dyn Runtime> = Arc::new(docker);
+    // An engine that is there is judged before anything is opened.
+    let engine = match timeout(FIRST_ANSWER, runtime.info()).await {
+        Ok(Ok(info)) => Some(take_engine(&home, &config.docker_host, &info)?),
+        Ok(Err(_)) | Err(_) => {
+            tracing::warn!(engine = %config.docker_host, "the engine does not answer; it is waited for");
+            None
+        }
+    };
+    let listeners = bind(&config, &home).await?;
+    let name: Arc<str> = config.node_name.as_str().into();
+    let store = store::open(store::Options { profile: config.profile, ..store::Options::new(&home.data, name.clone()) }).await?;
+    tracing::info!(node = %name, data = %home.data.display(), run = %home.run.display(), "the agent runs");
+    let mut fatal = store.fatal.clone();
+    let parts = Parts { config, home: Arc::new(home), sealer, runtime, name, store: store.client.clone() };
+    let outcome = tokio::select! {
+        outcome = parts.run(listeners, engine, stop) => outcome,
+        why = failure(&mut fatal) => Err(AgentError::Store(why)),
+    };
+    // A store that failed has nothing to close.
+    if !matches!(outcome, Err(AgentError::Store(_))) {
+        store.close().await;
+    }
+    tracing::info!("the agent ended; containers go on");
+    outcome
+}
+
+/// Waits until the store says that it cannot go on.
+async fn failure(fatal: &mut tokio::sync::watch::Receiver<Option<String>>) -> String {
+    loop {
+        if let Some(why) = fatal.borrow_and_update().clone() {
+            return why;
+        }
+        if fatal.changed().await.is_err() {
+            return "it ended".into();
+        }
+    }
+}
+
+/// Judges an engine and takes its lock.
+fn take_engine(home: &Home, host: &str, info: &crate::runtime::EngineInfo) -> Result<EngineLock, AgentError> {
+    if info.rootless {
+        return Err(AgentError::Rootless(host.into()));
+    }
+    EngineLock::take(home, &info.id)
+}
+
+/// Binds the API's listeners and says where they are.
+async fn bind(config: &AgentConfig, home: &Home) -> Result<api::Listeners, AgentError> {
+    let cannot = |at: String| move |source| AgentError::Listen { at, source };
+    let tcp = TcpListener::bind(config.api_address).await.map_err(cannot(config.api_address.to_string()))?;
+    let address: SocketAddr = tcp.local_addr().map_err(cannot(config.api_address.to_string()))?;
+    let unix = bind_socket(&home.socket).await.map_err(cannot(home.socket.display().to_string()))?;
+    home.write_address(address)?;
+    tracing::info!(api = %format!("http://{address}"), socket = %home.socket.display(), "the API listens");
+    Ok(api::Listeners { tcp: vec![tcp], unix: Some(unix) })
+}
+
+/// A socket that nobody answers at is a leftover of a process that was killed.
+async fn bind_socket(path: &Path) -> io::Result<UnixListener> {
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent)?;
+    }
+    if UnixStream::connect(path).await.is_ok() {
+        return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process answers there"));
+    }
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    UnixListener::bind(path)
+}
+
+/// What the parts of a node share.
+struct Parts {
+    config: AgentConfig,
+    home: Arc<Home>,
+    sealer: Arc<Sealer>,
+    runtime: Arc<dyn Runtime>,
+    name: Arc<str>,
+    store: Client,
+}
+
+impl Parts {
+    async fn run(
+        self,
+        listeners: api::Listeners,
+        engine: Option<EngineLock>,
+        asked: CancellationToken,
+    ) -> Result<(), AgentError> {
+        let stop = asked.child_token();
+        let (mut tasks, reports) = (JoinSet::new(), CancellationToken::new());
+        let (tell, mut told) = mpsc::channel::<AgentError>(1);
+        let mut registry = Registry::default();
+        let metrics = Metrics::register(&mut registry);
+        let http = api::HttpMetrics::register(&mut registry);
+        let reporter = Reporter::default();
+        let reporting =
+            tokio::spawn(reporter.clone().run(self.store.clone(), self.actor(), reports.clone()));
+        tasks.spawn(signals(stop.clone()));
+        tasks.spawn(api::serve(self.shared(registry, http), listeners, stop.clone()));
+        let parts = Arc::new(self);
+        let loops = parts.clone().loops(engine, reporter, metrics, stop.clone());
+        tasks.spawn(async move {
+            if let Err(error) = loops.await {
+                // Nobody listens any more when the agent is ending anyway.
+                let _ = tell.send(error).await;
+            }
+        });
+        let outcome = tokio::select! {
+            () = stop.cancelled() => Ok(()),
+            Some(error) = told.recv() => Err(error),
+            ended = tasks.join_next() => match ended {
+                _ if stop.is_cancelled() => Ok(()),
+                Some(Err(error)) if error.is_panic() => Err(AgentError::Ended("a part that panicked")),
+                Some(_) | None => told.try_recv().map_or(Err(AgentError::Ended("a part")), Err),
+            },
+        };
+        stop.cancel();
+        if timeout(END, async { while tasks.join_next().await.is_some() {} }).await.is_err() {
+            tracing::warn!(left = tasks.len(), "parts did not end in time");
+            tasks.shutdown().await;
+        }
+        reports.cancel();
+        let abort = reporting.abort_handle();
+        if timeout(LAST_WORDS, reporting).await.is_err() {
+            abort.abort();
+        }
+        outcome
+    }
+
+    fn actor(&self) -> Arc<str> {
+        format!("agent@{}", self.name).into()
+    }
+
+    fn shared(&self, registry: Registry, http: api::HttpMetrics) -> Arc<api::Shared> {
+        Arc::new(api::Shared {
+            store: self.store.clone(),
+            runtime: self.runtime.clone(),
+            node: self.name.clone(),
+            registry: Arc::new(registry),
+            http,
+            admin_token: self.home.token.clone(),
+            uid: rustix::process::getuid().as_raw(),
+            limits: api::Limits::default(),
+        })
+    }
+
+    /// Registers the node, then runs every loop until `stop`.
+    async fn loops(
+        self: Arc<Self>,
+        engine: Option<EngineLock>,
+        reporter: Reporter,
+        metrics: Metrics,
+        stop: CancellationToken,
+    ) -> Result<(), AgentError> {
+        let Ok(uid) = node::register(&self.store, &self.name, &stop).await else { return Ok(()) };
+        let this = self.this_node(uid.clone());
+        let agent =
+            Arc::new(Agent::new(this, self.store.clone(), self.runtime.clone(), self.sealer.clone(), reporter.clone(), &stop));
+        agent.sweep_files();
+        let options = controller::Options::named("agent").concurrency(PASSES).deadline(PASS);
+        let passes =
+            controller::run(options, agent.clone(), replicas::keys(&agent), metrics.clone(), stop.clone());
+        let leading = leader::run(
+            self.store.clone(),
+            self.runtime.clone(),
+            self.sealer.clone(),
+            (self.name.clone(), uid.clone()),
+            metrics,
+            stop.clone(),
+        );
+        let watching = node::watch(
+            (self.name.clone(), uid),
+            self.config.advertise_address,
+            self.store.clone(),
+            self.runtime.clone(),
+            agent.containers(),
+            reporter,
+            stop.clone(),
+        );
+        let listening = self.listen(engine, agent.clone(), &stop);
+        let ((), (), (), listened) = tokio::join!(passes, leading, watching, async {
+            let listened = listening.await;
+            if listened.is_err() {
+                stop.cancel();
+            }
+            listened
+        });
+        agent.closed().await;
+        listened
+    }
+
+    fn this_node(&self, uid: Uid) -> ThisNode {
+        ThisNode {
+            name: self.name.clone(),
+            uid,
+            advertise: self.config.advertise_address.map(|a: IpAddr| a.to_string()),
+            run_dir: self.home.run.clone(),
+        }
+    }
+
+    /// Waits for the engine, takes it, and keeps what is known of it fresh.
+    async fn listen(
+        &self,
+        engine: Option<EngineLock>,
+        agent: Arc<Agent>,
+        stop: &CancellationToken,
+    ) -> Result<(), AgentError> {
+        let _held = match engine {
+            Some(held) => held,
+            None => loop {
+                if let Ok(info) = self.runtime.info().await {
+                    break take_engine(&self.home, &self.config.docker_host, &info)?;
+                }
+                if stop.run_until_cancelled(tokio::time::sleep(RETRY)).await.is_none() {
+                    return Ok(());
+                }
+            },
+        };
+        let Some(lineage) = self.store.state().cluster().map(|c| c.lineage.to_string()) else {
+            // A node is registered in a formed cluster only.
+            return Err(AgentError::Ended("the cluster"));
+        };
+        let (wakes, everything) = (agent.wakes(), agent.clone());
+        let all = move || everything.replicas();
+        listen(self.runtime.clone(), lineage, agent.containers(), wakes, wall, all, stop.clone()).await;
+        Ok(())
+    }
+}
+
+/// Ends the agent on the first SIGTERM or SIGINT.
+async fn signals(stop: CancellationToken) {
+    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+        tracing::warn!("signals cannot be heard");
+        return stop.cancelled().await;
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+        () = stop.cancelled() => return,
+    }
+    tracing::info!("asked to end");
+    stop.cancel();
+}
+
+/// Wall time as the engine stamps its events, nanoseconds since 1970.
+fn wall() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}

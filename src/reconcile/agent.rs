@@ -1,0 +1,349 @@
+//! The loop of every node: its own Replicas against its engine.
+//!
+//! Here: [`Agent`], keyed by Replica name. A pass looks ([`look`]), asks `plan::agent`, records and
+//! carries out, a few steps in a row. What wakes it ([`keys`]): changes of the state, the engine's events
+//! and lists ([`listen`]), verdicts of the prober, ends of pulls, and time.
+//! Not here: deciding (`plan::agent`), other nodes' replicas, the node itself (`reconcile::node`).
+//! Invariants: no step follows from silence; containers of another lineage or without one are never
+//! touched; stopping the agent stops no container; adopting makes no call that changes anything.
+//! Why a start waits for no log commit: thirty starts would wait for thirty; the one exception is the
+//! first mount of data, which must be known before it holds any.
+
+mod act;
+pub mod containers;
+pub mod gate;
+pub mod listen;
+mod look;
+pub mod prepare;
+pub mod pulls;
+pub mod remembered;
+mod say;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use futures::{Stream, StreamExt as _};
+use tokio::{sync::Semaphore, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use self::{
+    containers::Containers,
+    gate::Shut,
+    look::Look,
+    prepare::{Preparer, ThisNode},
+    pulls::Pulls,
+};
+use super::{
+    files,
+    prober::Prober,
+    reporter::Reporter,
+    triggers::{self, Scope},
+    wakes::Wakes,
+};
+use crate::{
+    controller::{Action, Reconciler},
+    model::{
+        Desired, ObjectKey, Reason, Replica, ReplicaStatus, Resolution, Revision, ServiceSpec, service::ContainerSpec,
+    },
+    plan::agent::{Attempts, Gate, Want, Wanted, plan, report::Doing},
+    runtime::{Runtime, RuntimeError},
+    store::{Client, State, seal::Sealer, state::Changed},
+};
+
+/// Steps of one pass at most: more is a circle, and others wait.
+const STEPS: usize = 8;
+/// Creates and starts that the engine is given at once.
+const STARTS: usize = 32;
+
+/// Why a pass did not work; it is repeated with backoff.
+#[derive(Debug, thiserror::Error)]
+pub enum PassError {
+    /// The engine failed to carry out a step.
+    #[error("{step}")]
+    Engine {
+        /// Which.
+        step: &'static str,
+        /// What it said.
+        #[source]
+        source: RuntimeError,
+    },
+    /// It did not settle within a pass.
+    #[error("{STEPS} steps in one pass and still not settled")]
+    Restless,
+}
+
+/// What is remembered of a replica.
+#[derive(Debug, Default)]
+struct Memory {
+    attempts: Attempts,
+    /// What was reported last.
+    reported: Option<ReplicaStatus>,
+    /// This agent is ending this container.
+    ending: Option<Arc<str>>,
+    /// This agent removed the last container.
+    removed: bool,
+    /// When the attempt to make a container began.
+    since: Option<Instant>,
+    /// When its health was asked last.
+    inspected: Option<Instant>,
+}
+
+/// Drives this node's replicas.
+pub struct Agent {
+    node: ThisNode,
+    store: Client,
+    runtime: Arc<dyn Runtime>,
+    sealer: Arc<Sealer>,
+    containers: Arc<Containers>,
+    wakes: Wakes,
+    prober: Prober,
+    preparer: Preparer,
+    reporter: Reporter,
+    starts: Semaphore,
+    memory: Mutex<BTreeMap<Arc<str>, Memory>>,
+    /// Replicas that wait for objects.
+    gates: Mutex<BTreeMap<Arc<str>, Vec<ObjectKey>>>,
+    /// Cluster time, milliseconds.
+    now: Box<dyn Fn() -> u64 + Send + Sync>,
+}
+
+/// A replica that shall run, with all that a pass needs to know of it.
+struct Subject {
+    replica: Arc<Replica>,
+    revision: Option<Arc<Revision>>,
+    spec: Option<ContainerSpec>,
+}
+
+impl Agent {
+    /// Makes one. `stop` ends what runs beside the passes: probes and pulls.
+    #[must_use]
+    pub fn new(
+        node: ThisNode,
+        store: Client,
+        runtime: Arc<dyn Runtime>,
+        sealer: Arc<Sealer>,
+        reporter: Reporter,
+        stop: &CancellationToken,
+    ) -> Self {
+        let wakes = Wakes::default();
+        let pulls = Pulls::new(runtime.clone(), wakes.clone(), stop.child_token());
+        let clock = store.clone();
+        Self {
+            preparer: Preparer::new(runtime.clone(), store.clone(), sealer.clone(), node.clone(), pulls),
+            prober: Prober::new(runtime.clone(), wakes.clone(), stop.child_token()),
+            containers: Arc::default(),
+            starts: Semaphore::new(STARTS),
+            memory: Mutex::default(),
+            gates: Mutex::default(),
+            now: Box::new(move || clock.now()),
+            node,
+            store,
+            runtime,
+            sealer,
+            wakes,
+            reporter,
+        }
+    }
+
+    /// What this node's engine has.
+    #[must_use]
+    pub fn containers(&self) -> Arc<Containers> {
+        self.containers.clone()
+    }
+    /// Where replicas are named that want a look.
+    #[must_use]
+    pub fn wakes(&self) -> Wakes {
+        self.wakes.clone()
+    }
+    /// Waits until probes and pulls have ended; the caller has cancelled them.
+    pub async fn closed(&self) {
+        self.prober.closed().await;
+        self.preparer.closed().await;
+    }
+    /// Names of this node's replicas in the log.
+    #[must_use]
+    pub fn replicas(&self) -> Vec<Arc<str>> {
+        let state = self.store.state();
+        state.replicas().filter(|r| r.node == self.node.name).map(|r| r.name.clone()).collect()
+    }
+    /// Removes clear files of replicas that the log does not know any more. Once, at the start.
+    pub fn sweep_files(&self) {
+        let state = self.store.state();
+        let Ok(found) = std::fs::read_dir(self.node.run_dir.join("files")) else { return };
+        for name in found.flatten().filter_map(|e| e.file_name().into_string().ok()) {
+            if state.replica(&name).is_none() {
+                self.drop_files(&name);
+            }
+        }
+    }
+
+    async fn pass(&self, key: &Arc<str>) -> Result<Action, PassError> {
+        for _ in 0..STEPS {
+            let state = self.store.state();
+            let subject = self.subject(&state, key);
+            let look = self.look(key, subject.as_ref()).await;
+            let want = self.want(&state, key, subject.as_ref(), &look);
+            let (attempts, now) = (self.with(key, |m| m.attempts.clone()), (self.now)());
+            let step = plan(&want, &look.seen, &attempts, state.index(), now);
+            tracing::debug!(replica = %key, ?step, "next step");
+            self.record(subject.as_ref(), &want, &step, &Doing::Step, &look);
+            if let Some(action) = self.execute(&state, key, subject.as_ref(), &want, step, &look).await? {
+                return Ok(action);
+            }
+        }
+        Err(PassError::Restless)
+    }
+
+    fn subject(&self, state: &State, key: &str) -> Option<Subject> {
+        let replica = state.replica(key).filter(|r| r.node == self.node.name)?.clone();
+        let revision = state.revision(&replica.service_uid, replica.revision).cloned();
+        let spec = revision.as_ref().and_then(|r| serde_json::from_slice::<ServiceSpec>(&r.spec).ok());
+        Some(Subject { replica, revision, spec: spec.map(|s| s.container) })
+    }
+
+    /// What the log wants; writes down what a gate waits for.
+    fn want(&self, state: &State, key: &Arc<str>, subject: Option<&Subject>, look: &Look) -> Want {
+        let Some(Subject { replica, revision, spec }) = subject else {
+            self.lock_gates().remove(key);
+            let elsewhere = state.replica(key).is_some();
+            return Want::Nothing(if elsewhere { Reason::NotPlacedHere } else { Reason::Orphaned });
+        };
+        if replica.desired == Desired::Stop {
+            self.lock_gates().remove(key);
+            return Want::Stop(replica.stop_reason.unwrap_or(Reason::Superseded));
+        }
+        let unreadable = |what: &str| Shut {
+            gate: Gate { reason: Reason::EngineRefused, message: format!("revision {} {what}", replica.revision) },
+            waits_for: vec![ObjectKey::service(replica.service.clone())],
+        };
+        let shut = match (revision, spec) {
+            // What runs needs nothing more.
+            _ if look.running() => None,
+            (None, _) => Some(unreadable("is not known to this node")),
+            (Some(_), None) => Some(unreadable("was written by a newer version that this one cannot read")),
+            (Some(revision), Some(spec)) => {
+                let first = self.with(key, |m| m.attempts.life.is_none());
+                gate::gate(state, &self.sealer, &replica.service, revision, spec, first)
+            }
+        };
+        self.write_down(key, shut.as_ref());
+        let spec = spec.clone().unwrap_or_default();
+        Want::Run(Wanted {
+            name: replica.name.clone(),
+            spec_hash: replica.spec_hash.clone(),
+            epoch: replica.epoch.to_string(),
+            restart: spec.restart,
+            probe_interval: look.interval,
+            exclusive: spec.exclusive(),
+            auto_restart: spec.auto_restart,
+            gate: shut.map(|s| s.gate),
+        })
+    }
+
+    fn write_down(&self, key: &Arc<str>, shut: Option<&Shut>) {
+        let mut gates = self.lock_gates();
+        match shut {
+            Some(shut) if gates.get(key) == Some(&shut.waits_for) => {}
+            Some(shut) => {
+                gates.insert(key.clone(), shut.waits_for.clone());
+                // The object may have come between the look at the state and this line.
+                self.wakes.wake(key);
+            }
+            None => {
+                gates.remove(key);
+            }
+        }
+    }
+
+    /// All traces of a replica that is gone.
+    fn forget(&self, key: &str) {
+        self.prober.forget(key);
+        self.drop_files(key);
+        self.lock_gates().remove(key);
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+    }
+
+    fn drop_files(&self, key: &str) {
+        if let Err(error) = files::remove(&self.node.run_dir, key) {
+            tracing::warn!(replica = %key, %error, "its files stay in the run directory");
+        }
+    }
+
+    fn at(&self, time: Option<u64>) -> Action {
+        time.map_or(Action::Done, |at| {
+            Action::RequeueAfter(Duration::from_millis(at.saturating_sub((self.now)()).saturating_add(1)))
+        })
+    }
+
+    fn with<T>(&self, key: &Arc<str>, change: impl FnOnce(&mut Memory) -> T) -> T {
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        if !memory.contains_key(key) {
+            // The first look since this agent began: what the log remembers of it.
+            let reported = self.store.state().replica_status(key).cloned();
+            let attempts = reported.as_ref().map(Attempts::resume).unwrap_or_default();
+            memory.insert(key.clone(), Memory { attempts, reported, ..Memory::default() });
+        }
+        // Just inserted when it was not there.
+        change(memory.entry(key.clone()).or_default())
+    }
+    fn lock_gates(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, Vec<ObjectKey>>> {
+        self.gates.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Reconciler for Agent {
+    type Key = Arc<str>;
+    type Error = PassError;
+    async fn reconcile(&self, key: Arc<str>) -> Result<Action, PassError> {
+        self.pass(&key).await
+    }
+}
+
+impl Subject {
+    fn image(&self) -> Option<&crate::model::ResolvedImage> {
+        match &self.revision.as_ref()?.image {
+            Resolution::Resolved { image } => Some(image),
+            Resolution::Pending | Resolution::Failed { .. } => None,
+        }
+    }
+}
+
+/// Everything that names a replica: the state, and whoever woke it.
+pub fn keys(agent: &Arc<Agent>) -> impl Stream<Item = Arc<str>> + Send + 'static {
+    let mapped = agent.clone();
+    let woken = agent.wakes.stream();
+    let changed = triggers::keys(&agent.store, move |state, scope| mapped.touched(state, scope));
+    futures::stream::select(changed.boxed(), woken.boxed())
+}
+
+impl Agent {
+    fn touched(&self, state: &State, scope: Scope<'_>) -> Vec<Arc<str>> {
+        let change = match scope {
+            Scope::All => {
+                let mut all = self.containers.replicas();
+                all.extend(state.replicas().filter(|r| r.node == self.node.name).map(|r| r.name.clone()));
+                return all;
+            }
+            Scope::One(change) => change,
+        };
+        match &change.what {
+            Changed::Replica(r) | Changed::ReplicaForgotten(r) if r.node == self.node.name => vec![r.name.clone()],
+            Changed::Replica(_) | Changed::ReplicaForgotten(_) => Vec::new(),
+            Changed::Put(_) | Changed::Deleted(_) => self.waiting_for(&change.key),
+            Changed::Status => match state.replica(&change.key.name) {
+                Some(r) if change.key.kind == crate::model::Kind::Replica => {
+                    self.waiting_for(&ObjectKey::service(r.service.clone()))
+                }
+                _ => self.waiting_for(&change.key),
+            },
+        }
+    }
+    fn waiting_for(&self, key: &ObjectKey) -> Vec<Arc<str>> {
+        self.lock_gates().iter().filter(|(_, keys)| keys.contains(key)).map(|(name, _)| name.clone()).collect()
+    }
+}

@@ -1,0 +1,253 @@
+//! Carrying out one step: thin, bounded in time, safe to repeat.
+//!
+//! Here: `execute` and the calls it makes. An `if` about what shall be belongs in `plan::agent`.
+//! A call that was dropped half-way is repeated after a look: the name of a container is its key.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+use super::{
+    Agent, PassError, Subject,
+    containers::replica_of,
+    listen,
+    look::Look,
+    prepare::{PrepareError, Prepared},
+};
+use crate::{
+    controller::Action,
+    model::{
+        Reason,
+        service::{ContainerSpec, STOP_GRACE_PERIOD},
+    },
+    plan::agent::{Step, Want, report::Doing},
+    reconcile::{container::label, registry},
+    runtime::{Container, ContainerState, RuntimeError, Summary},
+    store::State,
+};
+
+/// When to look again at what only the world can change.
+const RECHECK: Duration = Duration::from_secs(30);
+
+impl Agent {
+    /// Carries out a step. None: go on with the next one at once.
+    pub(super) async fn execute(
+        &self,
+        state: &State,
+        key: &Arc<str>,
+        subject: Option<&Subject>,
+        want: &Want,
+        step: Step,
+        look: &Look,
+    ) -> Result<Option<Action>, PassError> {
+        match step {
+            Step::Nothing { look_again } => {
+                if matches!(want, Want::Nothing(_)) {
+                    self.forget(key);
+                    return Ok(Some(Action::Done));
+                }
+                Ok(Some(self.at([look_again, look.look_again].into_iter().flatten().min())))
+            }
+            Step::Wait { until: Some(until), .. } => Ok(Some(self.at(Some(until)))),
+            Step::Wait { until: None, .. } => Ok(Some(Action::RequeueAfter(RECHECK))),
+            Step::End { phase, reason, message } => {
+                let ended = matches!(want, Want::Run(_));
+                let news = self.with(key, |m| {
+                    let news = m.attempts.ended.is_none();
+                    m.attempts.ended.get_or_insert((phase, reason, message.clone()));
+                    news
+                });
+                self.prober.forget(key);
+                if !ended {
+                    self.drop_files(key);
+                } else if news {
+                    self.say_ended(subject, reason, &message);
+                }
+                Ok(Some(Action::Done))
+            }
+            Step::Create => match subject {
+                Some(subject) => self.create(state, key, subject, want, look).await,
+                None => Ok(Some(Action::Done)),
+            },
+            Step::Start { id } => match subject {
+                Some(subject) => self.start_again(state, key, subject, &id).await,
+                None => Ok(Some(Action::Done)),
+            },
+            Step::Restart { id, reason, message } => {
+                self.say(subject, reason, format!("{message}; it is restarted"));
+                if let Want::Run(wanted) = want {
+                    let now = (self.now)();
+                    self.with(key, |m| m.attempts.restarting_unhealthy(&wanted.auto_restart, now));
+                }
+                self.stop(key, &id, subject).await?;
+                self.start(key, &id, false).await.map(|()| None)
+            }
+            Step::Retire { id, reason, message } => {
+                self.say_retired(subject, want, reason, &message);
+                self.stop(key, &id, subject).await.map(|()| None)
+            }
+            Step::Remove { id, message, .. } => {
+                self.with(key, |m| m.removed = true);
+                self.engine("removing a container", self.runtime.remove(id.to_string()).await)?;
+                self.containers.gone(&id);
+                self.say_removed(subject, want, key, &message);
+                Ok(None)
+            }
+            Step::Protect { id, restart } => {
+                self.engine("setting a restart policy", self.runtime.set_restart(id.to_string(), restart).await)?;
+                self.containers.changed(&id);
+                Ok(None)
+            }
+        }
+    }
+
+    async fn create(
+        &self,
+        state: &State,
+        key: &Arc<str>,
+        subject: &Subject,
+        want: &Want,
+        look: &Look,
+    ) -> Result<Option<Action>, PassError> {
+        let (Some(spec), Some(image)) = (&subject.spec, subject.image()) else { return Ok(Some(Action::Done)) };
+        let since = self.with(key, |m| *m.since.get_or_insert_with(Instant::now));
+        let plan = match self.preparer.prepare(state, &subject.replica, spec, image, since).await {
+            Ok(Prepared::Ready(plan)) => plan,
+            Ok(Prepared::Pulling(progress)) => {
+                self.record(Some(subject), want, &Step::Create, &Doing::Pulling(progress), look);
+                return Ok(Some(Action::RequeueAfter(RECHECK)));
+            }
+            Ok(Prepared::Missing(reason, message)) => {
+                self.failed(key, subject, reason, message);
+                return Ok(None);
+            }
+            Err(error) => return Ok(self.refused(key, subject, &error)),
+        };
+        // A closed semaphore cannot be: nobody closes it.
+        let _permit = self.starts.acquire().await.ok();
+        let (name, labels) = (plan.name.clone(), plan.labels.clone());
+        match self.runtime.create(*plan).await {
+            Ok(id) => {
+                self.containers.made(Summary { id: id.clone(), name, labels, state: ContainerState::Created });
+                self.start(key, &id, true).await.map(|()| None)
+            }
+            Err(error @ RuntimeError::Conflict { .. }) => self.adopt_or_refuse(key, subject, &error).await,
+            Err(error) => {
+                self.preparer.forget(image.reference());
+                Ok(self.refused(key, subject, &error))
+            }
+        }
+    }
+
+    /// The name is taken: by an earlier create whose answer was lost, or by something that is not ours.
+    async fn adopt_or_refuse(
+        &self,
+        key: &Arc<str>,
+        subject: &Subject,
+        error: &RuntimeError,
+    ) -> Result<Option<Action>, PassError> {
+        let lineage = self.store.state().cluster().map(|c| c.lineage.to_string());
+        let found = self.engine("looking at a container", self.runtime.inspect(key.to_string()).await)?;
+        let own = |c: &Container| {
+            c.labels.get(label::LINEAGE) == lineage.as_ref() && *replica_of(&c.labels, &c.name) == **key
+        };
+        match found {
+            Some(found) if own(&found) => {
+                let Container { id, name, labels, state, .. } = found;
+                self.containers.made(Summary { id, name, labels, state });
+                Ok(None)
+            }
+            Some(_) => {
+                let message = format!("a container named {key} is not ours; remove or rename it");
+                self.failed(key, subject, Reason::EngineRefused, message);
+                Ok(None)
+            }
+            None => Ok(self.refused(key, subject, error)),
+        }
+    }
+
+    async fn start_again(
+        &self,
+        state: &State,
+        key: &Arc<str>,
+        subject: &Subject,
+        id: &Arc<str>,
+    ) -> Result<Option<Action>, PassError> {
+        let Some(spec) = &subject.spec else { return Ok(Some(Action::Done)) };
+        match self.preparer.again(state, &subject.replica, spec).await {
+            Ok(()) => {}
+            Err(PrepareError::Missing(reason, message)) => {
+                self.failed(key, subject, reason, message);
+                return Ok(None);
+            }
+            Err(PrepareError::Engine(error)) => return Ok(self.refused(key, subject, &error)),
+            Err(PrepareError::Pulling(_)) => return Ok(Some(Action::RequeueAfter(RECHECK))),
+        }
+        let _permit = self.starts.acquire().await.ok();
+        self.start(key, id, false).await.map(|()| None)
+    }
+
+    /// Starts a container; a refusal becomes the replica's trouble. `fresh`: it was made in this pass,
+    /// and goes again when it cannot start.
+    async fn start(&self, key: &Arc<str>, id: &Arc<str>, fresh: bool) -> Result<(), PassError> {
+        let started = self.runtime.start(id.to_string()).await;
+        self.containers.changed(id);
+        let Err(error) = started else { return Ok(()) };
+        if matches!(error, RuntimeError::Down { .. }) {
+            return self.engine("starting a container", Err(error));
+        }
+        let state = self.store.state();
+        if let Some(subject) = self.subject(&state, key) {
+            let _ = self.refused(key, &subject, &error);
+        }
+        if fresh {
+            self.with(key, |m| m.removed = true);
+            self.engine("removing a container that cannot start", self.runtime.remove(id.to_string()).await)?;
+            self.containers.gone(id);
+        }
+        Ok(())
+    }
+
+    async fn stop(&self, key: &Arc<str>, id: &Arc<str>, subject: Option<&Subject>) -> Result<(), PassError> {
+        self.prober.forget(key);
+        self.with(key, |m| m.ending = Some(id.clone()));
+        let spec = subject.and_then(|s| s.spec.as_ref());
+        let grace = spec.map_or(STOP_GRACE_PERIOD, ContainerSpec::grace);
+        let stopped = self.runtime.stop(id.to_string(), grace).await;
+        self.containers.changed(id);
+        self.engine("stopping a container", stopped)
+    }
+
+    /// An attempt failed for a reason of the engine's; silence of it is no trouble of the replica.
+    fn refused(&self, key: &Arc<str>, subject: &Subject, error: &RuntimeError) -> Option<Action> {
+        if matches!(error, RuntimeError::Down { .. }) {
+            self.containers.set_engine(listen::unknown(error));
+            return Some(Action::RequeueAfter(RECHECK));
+        }
+        self.failed(key, subject, registry::reason(error), error.to_string());
+        None
+    }
+
+    fn failed(&self, key: &Arc<str>, subject: &Subject, reason: Reason, message: String) {
+        let now = (self.now)();
+        let news = self.with(key, |m| {
+            let news = m.attempts.trouble.as_ref().is_none_or(|t| t.reason != reason || t.message != message);
+            m.attempts.failed(reason, message.clone(), now);
+            m.since = None;
+            news
+        });
+        if news {
+            self.say(Some(subject), reason, message);
+        }
+    }
+
+    /// The answer of the engine; its silence is noted.
+    fn engine<T>(&self, step: &'static str, answer: Result<T, RuntimeError>) -> Result<T, PassError> {
+        answer.map_err(|source| {
+            if matches!(source, RuntimeError::Down { .. }) {
+                self.containers.set_engine(listen::unknown(&source));
+            }
+            PassError::Engine { step, source }
+        })
+    }
+}

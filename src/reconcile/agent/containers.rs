@@ -1,0 +1,337 @@
+//! What this node's engine has: our containers by replica, kept fresh by events, lists and own calls.
+//!
+//! Here: [`Containers`], a cache that knows what it does not know: an entry is *stale* until it was
+//! inspected after the last hint, and all of it is unknown while the engine is silent.
+//! Not here: listening (`super::listen`), deciding (`plan::agent`).
+//! Invariant: the engine is the truth, an event only a hint to look. A list that was begun before a
+//! container was made does not remove it.
+//! Why a cache: thirty starts must not cost thirty lists.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::sync::watch;
+
+use crate::{
+    model::Reason,
+    plan::agent::Gate,
+    reconcile::container::label,
+    runtime::{Container, ContainerState, RuntimeEvent, Summary},
+};
+
+/// A start event so close to a start that is known is the same one (nanoseconds).
+const SAME_START: i64 = 2_000_000_000;
+/// Signals that ask a process to end.
+const ENDING: [&str; 10] = ["1", "2", "3", "9", "15", "SIGINT", "SIGQUIT", "SIGKILL", "SIGTERM", "SIGHUP"];
+
+/// One container.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry {
+    /// As it was listed or made.
+    pub summary: Summary,
+    /// As it was inspected last.
+    pub inspected: Option<Container>,
+    /// Something happened since.
+    pub stale: bool,
+    /// When somebody last sent it a signal that ends it, nanoseconds since 1970.
+    pub killed_at: Option<i64>,
+    /// Clock of the cache at its last touch.
+    touched: u64,
+}
+
+/// Whether the engine answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Engine {
+    /// It does, and our containers are known.
+    Known,
+    /// Not yet, or no more.
+    Unknown(Gate),
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    entries: BTreeMap<Arc<str>, Entry>,
+    clock: u64,
+}
+
+/// The cache.
+#[derive(Debug)]
+pub struct Containers {
+    inner: Mutex<Inner>,
+    engine: watch::Sender<Engine>,
+}
+
+impl Default for Containers {
+    fn default() -> Self {
+        let gate = Gate { reason: Reason::DockerDown, message: "the engine was not asked yet".into() };
+        Self { inner: Mutex::default(), engine: watch::Sender::new(Engine::Unknown(gate)) }
+    }
+}
+
+/// The replica a container belongs to: its label, else its own name.
+#[must_use]
+pub fn replica_of(labels: &BTreeMap<String, String>, name: &str) -> Arc<str> {
+    labels.get(label::REPLICA).map_or(name, String::as_str).into()
+}
+
+impl Containers {
+    /// Whether the engine answers.
+    #[must_use]
+    pub fn engine(&self) -> Engine {
+        self.engine.borrow().clone()
+    }
+    /// The same, as it changes.
+    #[must_use]
+    pub fn watch_engine(&self) -> watch::Receiver<Engine> {
+        self.engine.subscribe()
+    }
+    /// Says whether the engine answers; true when that is news.
+    pub fn set_engine(&self, engine: Engine) -> bool {
+        self.engine.send_if_modified(|known| {
+            let news = *known != engine;
+            *known = engine;
+            news
+        })
+    }
+
+    /// Containers of a replica, by id.
+    #[must_use]
+    pub fn of(&self, replica: &str) -> Vec<Entry> {
+        let inner = self.lock();
+        let own = |e: &&Entry| *replica_of(&e.summary.labels, &e.summary.name) == *replica;
+        inner.entries.values().filter(own).cloned().collect()
+    }
+    /// Every replica that has a container.
+    #[must_use]
+    pub fn replicas(&self) -> Vec<Arc<str>> {
+        self.lock().entries.values().map(|e| replica_of(&e.summary.labels, &e.summary.name)).collect()
+    }
+
+    /// The clock now: to be handed to [`Containers::listed`] by who begins a list.
+    #[must_use]
+    pub fn clock(&self) -> u64 {
+        self.lock().clock
+    }
+
+    /// Takes in a full list that was begun at `begun`; answers the replicas for which it is news.
+    pub fn listed(&self, begun: u64, list: Vec<Summary>) -> Vec<Arc<str>> {
+        let mut inner = self.lock();
+        let mut news = Vec::new();
+        let mut there: BTreeMap<Arc<str>, Summary> = list.into_iter().map(|s| (s.id.clone(), s)).collect();
+        inner.entries.retain(|id, entry| {
+            let Some(found) = there.remove(id) else {
+                let keep = entry.touched > begun;
+                if !keep {
+                    news.push(replica_of(&entry.summary.labels, &entry.summary.name));
+                }
+                return keep;
+            };
+            if (found.state, &found.name) != (entry.summary.state, &entry.summary.name) && entry.touched <= begun {
+                news.push(replica_of(&found.labels, &found.name));
+                (entry.summary, entry.stale) = (found, true);
+            }
+            true
+        });
+        for (id, summary) in there {
+            news.push(replica_of(&summary.labels, &summary.name));
+            inner.put(id, summary);
+        }
+        news
+    }
+
+    /// Takes in an event; answers the replica to look at, if it means anything.
+    pub fn happened(&self, event: &RuntimeEvent) -> Option<Arc<str>> {
+        let mut inner = self.lock();
+        let replica = replica_of(&event.labels, &event.name);
+        let action = event.action.split(':').next().unwrap_or_default();
+        let Some(entry) = inner.entries.get_mut(&event.container) else {
+            // Of the unknown only what begins is news; the rest was removed since.
+            if !matches!(action, "create" | "start" | "rename") {
+                return None;
+            }
+            let summary = Summary {
+                id: event.container.clone(),
+                name: event.name.clone(),
+                labels: event.labels.clone(),
+                state: ContainerState::Created,
+            };
+            inner.put(event.container.clone(), summary);
+            return Some(replica);
+        };
+        match action {
+            "destroy" => {
+                inner.entries.remove(&event.container);
+                return Some(replica);
+            }
+            "kill" | "stop" => {
+                let signal = event.labels.get("signal");
+                if signal.is_none_or(|s| ENDING.contains(&s.as_str())) {
+                    entry.killed_at = Some(event.at);
+                }
+                // What follows, `die`, is the time to look.
+                return None;
+            }
+            "start" if entry.started().is_some_and(|at| (event.at - at).abs() < SAME_START) => return None,
+            "create" => return None,
+            "start" | "die" | "oom" | "pause" | "unpause" | "rename" | "restart" | "update" | "health_status" => {}
+            _ => return None,
+        }
+        entry.stale = true;
+        inner.touch(&event.container);
+        Some(replica)
+    }
+
+    /// A container was made by this agent.
+    pub fn made(&self, summary: Summary) {
+        self.lock().put(summary.id.clone(), summary);
+    }
+    /// This agent did something to a container: what is known of it is old.
+    pub fn changed(&self, id: &Arc<str>) {
+        let mut inner = self.lock();
+        inner.touch(id);
+        if let Some(entry) = inner.entries.get_mut(id) {
+            entry.stale = true;
+        }
+    }
+    /// A container is gone.
+    pub fn gone(&self, id: &Arc<str>) {
+        self.lock().entries.remove(id);
+    }
+    /// A container was inspected.
+    pub fn learned(&self, found: Container) {
+        let mut inner = self.lock();
+        inner.touch(&found.id);
+        if let Some(entry) = inner.entries.get_mut(&found.id) {
+            (entry.summary.state, entry.stale) = (found.state, false);
+            entry.summary.name.clone_from(&found.name);
+            entry.inspected = Some(found);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn put(&mut self, id: Arc<str>, summary: Summary) {
+        self.clock += 1;
+        let touched = self.clock;
+        self.entries.insert(id, Entry { summary, inspected: None, stale: true, killed_at: None, touched });
+    }
+    fn touch(&mut self, id: &Arc<str>) {
+        self.clock += 1;
+        if let Some(entry) = self.entries.get_mut(id) {
+            entry.touched = self.clock;
+        }
+    }
+}
+
+impl Entry {
+    /// When it was started, if it is known to run; nanoseconds since 1970.
+    fn started(&self) -> Option<i64> {
+        self.inspected
+            .as_ref()
+            .filter(|c| c.state == ContainerState::Running && !self.stale)
+            .and_then(|c| nanos(&c.started_at))
+    }
+    /// Whether its last exit followed a signal that somebody sent while it ran.
+    #[must_use]
+    pub fn ended_by_hand(&self) -> bool {
+        let Some(container) = &self.inspected else { return false };
+        match (self.killed_at, nanos(&container.started_at), nanos(&container.finished_at)) {
+            // An event and the end it announces may be stamped in either order.
+            (Some(kill), Some(from), Some(to)) => from <= kill && kill <= to + SAME_START,
+            _ => false,
+        }
+    }
+}
+
+/// Nanoseconds since 1970 of an engine's time; none for its "never".
+fn nanos(text: &str) -> Option<i64> {
+    let at: jiff::Timestamp = text.parse().ok()?;
+    i64::try_from(at.as_nanosecond()).ok().filter(|n| *n > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::EngineRestart;
+
+    fn summary(id: &str, state: ContainerState) -> Summary {
+        let labels = BTreeMap::from([(label::REPLICA.to_owned(), format!("web-{id}"))]);
+        Summary { id: id.into(), name: format!("web-{id}"), labels, state }
+    }
+    fn event(id: &str, action: &str, at: i64) -> RuntimeEvent {
+        let Summary { id, name, labels, .. } = summary(id, ContainerState::Running);
+        RuntimeEvent { container: id, name, labels, action: action.into(), at }
+    }
+    fn inspected(id: &str, state: ContainerState, from: &str, to: &str) -> Container {
+        Container {
+            id: id.into(),
+            name: format!("web-{id}"),
+            labels: BTreeMap::new(),
+            state,
+            image_id: String::new(),
+            exit_code: 0,
+            oom_killed: false,
+            error: String::new(),
+            started_at: from.into(),
+            finished_at: to.into(),
+            health: None,
+            health_log: None,
+            addresses: BTreeMap::new(),
+            published: BTreeMap::new(),
+            restart: EngineRestart::No,
+            pid: 0,
+        }
+    }
+
+    #[test]
+    fn a_list_begun_before_a_container_was_made_does_not_remove_it() {
+        let known = Containers::default();
+        known.listed(0, vec![summary("a", ContainerState::Running)]);
+        let begun = known.clock();
+        known.made(summary("b", ContainerState::Created));
+        assert_eq!(known.listed(begun, vec![]), ["web-a".into()] as [Arc<str>; 1]);
+        assert_eq!(known.of("web-b").len(), 1);
+        assert_eq!(known.listed(known.clock(), vec![]), ["web-b".into()] as [Arc<str>; 1]);
+    }
+
+    #[test]
+    fn events_are_hints_and_their_echoes_are_ignored() {
+        let known = Containers::default();
+        let at = nanos("2026-01-01T00:00:01Z").unwrap();
+        assert_eq!(known.happened(&event("a", "destroy", at)), None, "never known");
+        assert!(known.happened(&event("a", "create", at)).is_some());
+        known.learned(inspected("a", ContainerState::Running, "2026-01-01T00:00:01.2Z", ""));
+        assert_eq!(known.happened(&event("a", "start", at)), None, "the start that was inspected");
+        assert!(known.happened(&event("a", "start", at + 9_000_000_000)).is_some(), "another start");
+        assert_eq!(known.happened(&event("a", "exec_start: ls", at)), None);
+        assert!(known.happened(&event("a", "health_status: healthy", at)).is_some());
+        assert!(known.of("web-a")[0].stale);
+        assert!(known.happened(&event("a", "destroy", at)).is_some());
+        assert!(known.of("web-a").is_empty());
+    }
+
+    #[test]
+    fn an_exit_is_somebodys_doing_when_a_signal_came_while_it_ran() {
+        let at = |second: i64| nanos("2026-01-01T00:00:00Z").unwrap() + second * 1_000_000_000;
+        for (case, kill, by_hand) in [
+            ("stopped", Some(at(30)), true),
+            ("crashed", None, false),
+            ("an older life was stopped", Some(at(5)), false),
+        ] {
+            let known = Containers::default();
+            known.made(summary("a", ContainerState::Running));
+            if let Some(kill) = kill {
+                assert_eq!(known.happened(&event("a", "kill", kill)), None);
+            }
+            let (from, to) = ("2026-01-01T00:00:10Z", "2026-01-01T00:00:31Z");
+            known.learned(inspected("a", ContainerState::Exited, from, to));
+            assert_eq!(known.of("web-a")[0].ended_by_hand(), by_hand, "{case}");
+        }
+    }
+}

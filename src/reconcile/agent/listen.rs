@@ -1,0 +1,141 @@
+//! Keeps [`Containers`] fresh: the engine's events, resumed where they ended, and a full list.
+//!
+//! Here: [`listen`], which runs as long as the agent. Events may end in silence, hence the list every
+//! [`LIST`]; what neither brings was not there.
+//! Invariant: while the engine does not answer the cache is unknown, and every replica is looked at
+//! again when it does.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::StreamExt as _;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::containers::{Containers, Engine};
+use crate::{
+    plan::agent::Gate,
+    reconcile::{container::label, registry, wakes::Wakes},
+    runtime::{Runtime, RuntimeError, RuntimeEvent},
+};
+
+/// Between two full lists.
+pub const LIST: Duration = Duration::from_secs(20);
+/// Between two attempts while the engine does not answer.
+const RETRY: Duration = Duration::from_secs(1);
+/// Events of so long before the start are asked for: they say who stopped what meanwhile.
+const REPLAY: Duration = Duration::from_secs(600);
+/// A replay is over when nothing came for so long.
+const QUIET: Duration = Duration::from_millis(100);
+/// Replayed events that are waited for at most; an engine keeps 256.
+const REPLAYED: usize = 512;
+
+/// The state of an engine that answered with an error.
+#[must_use]
+pub fn unknown(error: &RuntimeError) -> Engine {
+    Engine::Unknown(Gate { reason: registry::reason(error), message: error.to_string() })
+}
+
+/// Listens until `stop`. `wall`: nanoseconds since 1970 now. `everything`: all replicas of this node
+/// that the log knows, to be looked at when the engine answers again.
+pub async fn listen(
+    runtime: Arc<dyn Runtime>,
+    lineage: String,
+    containers: Arc<Containers>,
+    wakes: Wakes,
+    wall: impl Fn() -> i64 + Send + Sync,
+    everything: impl Fn() -> Vec<Arc<str>> + Send + Sync,
+    stop: CancellationToken,
+) {
+    let replay = i64::try_from(REPLAY.as_nanos()).unwrap_or(i64::MAX);
+    let mut since = wall() - replay;
+    let mut replayed = false;
+    let listening = async {
+        loop {
+            let (begun, opened) = (wall(), Instant::now());
+            let mut events = runtime.events(label::LINEAGE.into(), lineage.clone(), Some(since));
+            let mut early: Vec<RuntimeEvent> = Vec::new();
+            if !replayed {
+                while early.len() < REPLAYED
+                    && let Ok(Some(Ok(event))) = timeout(QUIET, events.next()).await
+                {
+                    early.push(event);
+                }
+            }
+            if list(&*runtime, &lineage, &containers, &wakes, &everything, &early).await {
+                replayed = true;
+                since = early.iter().map(|e| e.at + 1).fold(since, i64::max);
+                let mut due = Instant::now() + LIST;
+                let mut engine = containers.watch_engine();
+                loop {
+                    tokio::select! {
+                        // A call of a pass found it silent: find out now.
+                        Ok(()) = engine.changed() => {
+                            if *engine.borrow_and_update() != Engine::Known {
+                                due = due.min(Instant::now() + RETRY);
+                            }
+                        }
+                        event = events.next() => match event {
+                            Some(Ok(event)) => {
+                                since = since.max(event.at + 1);
+                                if let Some(key) = containers.happened(&event) {
+                                    wakes.wake(&key);
+                                }
+                            }
+                            Some(Err(error)) => {
+                                tracing::debug!(%error, "events of the engine ended");
+                                break;
+                            }
+                            None => break,
+                        },
+                        () = tokio::time::sleep_until(due) => {
+                            if !list(&*runtime, &lineage, &containers, &wakes, &everything, &[]).await {
+                                break;
+                            }
+                            due = Instant::now() + LIST;
+                        }
+                    }
+                }
+                // Nothing was missed that a list and events from here on do not show.
+                since = since.max(begun);
+            }
+            // A stream that held for a while is opened again at once.
+            tokio::time::sleep_until(opened + RETRY).await;
+        }
+    };
+    let _: Option<()> = stop.run_until_cancelled(listening).await;
+}
+
+/// One full list; answers whether the engine did. `early`: events that say how things came about.
+async fn list(
+    runtime: &dyn Runtime,
+    lineage: &str,
+    containers: &Containers,
+    wakes: &Wakes,
+    everything: &(impl Fn() -> Vec<Arc<str>> + Send + Sync),
+    early: &[RuntimeEvent],
+) -> bool {
+    let begun = containers.clock();
+    match runtime.list(label::LINEAGE.into(), lineage.into()).await {
+        Ok(list) => {
+            let mut news = containers.listed(begun, list);
+            for event in early.iter().filter(|e| e.action == "kill" || e.action == "stop") {
+                containers.happened(event);
+            }
+            if containers.set_engine(Engine::Known) {
+                tracing::info!("the engine answers");
+                news.extend(containers.replicas());
+                news.extend(everything());
+            }
+            wakes.wake_all(news);
+            true
+        }
+        Err(error) => {
+            if containers.set_engine(unknown(&error)) {
+                tracing::warn!(%error, "the engine does not answer");
+                wakes.wake_all(containers.replicas());
+                wakes.wake_all(everything());
+            }
+            false
+        }
+    }
+}

@@ -1,0 +1,307 @@
+//! Looking at one replica: its containers as they are now, and what that means for its memory.
+//!
+//! Here: `look`, which asks the engine only about what is stale, counts starts and exits, and keeps the
+//! prober on the running container. Not here: deciding (`plan::agent`).
+//! Invariant: an error of the engine gives `Seen::Unknown`, never an empty answer.
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use futures::StreamExt as _;
+use tokio::time::{Instant, timeout};
+
+use super::{
+    Agent, Subject,
+    containers::{Engine, Entry},
+    listen,
+};
+use crate::{
+    model::{
+        Index, Reason, ReplicaPhase,
+        service::{ContainerSpec, NetworkMode, Readiness, ReadinessSource},
+        status::LastExit,
+    },
+    plan::agent::{
+        Found, Gate, Seen,
+        attempts::Cause,
+        millis,
+        report::{Facts, Health, Verdict, interval, verdict},
+    },
+    reconcile::{
+        container::{self, label},
+        prober::{Target, streak::clip},
+    },
+    runtime::{Container, ContainerState, LogQuery},
+};
+
+/// Lines kept of the log of a container that ended.
+const TAIL: usize = 10;
+/// Longest wait for them: a restart is worth more.
+const TAIL_WAIT: Duration = Duration::from_secs(2);
+/// The engine's health verdict comes by events, and is asked for when none came for so long.
+const HEALTH: Duration = Duration::from_secs(20);
+/// Interval of a health check when nobody sets it.
+const ENGINE_INTERVAL: Duration = Duration::from_secs(30);
+
+/// What a look found.
+pub(super) struct Look {
+    pub(super) seen: Seen,
+    pub(super) facts: Facts,
+    pub(super) verdict: Option<Verdict>,
+    /// Between two verdicts.
+    pub(super) interval: Duration,
+    /// When the verdict changes by time alone, cluster time.
+    pub(super) look_again: Option<u64>,
+}
+
+impl Look {
+    pub(super) fn running(&self) -> bool {
+        self.facts.running
+    }
+}
+
+impl Agent {
+    pub(super) async fn look(&self, key: &Arc<str>, subject: Option<&Subject>) -> Look {
+        let spec = subject.and_then(|s| s.spec.as_ref());
+        let silence = self.refresh(key, spec).await.err();
+        let entries = self.containers.of(key);
+        let own = entries.iter().find(|e| *e.summary.name == **key);
+        let mut look = Look {
+            seen: match silence {
+                Some(gate) => Seen::Unknown(gate),
+                None => Seen::Known(entries.iter().map(found).collect()),
+            },
+            facts: Facts::default(),
+            verdict: None,
+            interval: ENGINE_INTERVAL,
+            look_again: None,
+        };
+        let Some(subject) = subject else { return look };
+        if let Seen::Known(_) = look.seen {
+            self.count(key, subject, own).await;
+        }
+        let (Some(own), Some(spec)) = (own.and_then(|e| e.inspected.as_ref()), spec) else {
+            if matches!(look.seen, Seen::Known(_)) {
+                self.prober.forget(key);
+            }
+            return look;
+        };
+        look.facts = self.facts(own, spec);
+        if own.state != ContainerState::Running {
+            self.prober.forget(key);
+            return look;
+        }
+        let (source, engine_interval) = source(own, spec);
+        look.interval = interval(&source, engine_interval);
+        self.probe(key, own, &source, &look.facts);
+        let now = (self.now)();
+        let since = self.with(key, |m| m.attempts.running_since).unwrap_or(now);
+        let engine = own.health.as_deref().map(|h| (h, own.health_log.as_deref()));
+        let verdict = verdict(&source, engine, self.prober.verdict(key).as_ref(), since, now);
+        self.judge(key, subject, &verdict, now);
+        look.look_again = match source {
+            ReadinessSource::Healthcheck => Some(now + millis(HEALTH)),
+            ReadinessSource::Probe(_) | ReadinessSource::Tcp(_) | ReadinessSource::RunningFor(_) => verdict.changes_at,
+        };
+        look.verdict = Some(verdict);
+        look
+    }
+
+    /// Asks the engine about everything stale of this replica.
+    async fn refresh(&self, key: &Arc<str>, spec: Option<&ContainerSpec>) -> Result<(), Gate> {
+        if let Engine::Unknown(gate) = self.containers.engine() {
+            return Err(gate);
+        }
+        let old = self.with(key, |m| m.inspected.is_none_or(|at| at.elapsed() + Duration::from_secs(1) >= HEALTH));
+        for entry in self.containers.of(key) {
+            let by_health = |c: &Container| spec.is_some_and(|s| source(c, s).0 == ReadinessSource::Healthcheck);
+            let fresh = !entry.stale && entry.inspected.as_ref().is_some_and(|c| !old || !by_health(c));
+            if fresh {
+                continue;
+            }
+            match self.runtime.inspect(entry.summary.id.to_string()).await {
+                Ok(Some(found)) => {
+                    self.with(key, |m| m.inspected = Some(Instant::now()));
+                    self.containers.learned(found);
+                }
+                Ok(None) => self.containers.gone(&entry.summary.id),
+                Err(error) => {
+                    let Engine::Unknown(gate) = listen::unknown(&error) else { continue };
+                    self.containers.set_engine(Engine::Unknown(gate.clone()));
+                    return Err(gate);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts what happened since the last look.
+    async fn count(&self, key: &Arc<str>, subject: &Subject, own: Option<&Entry>) {
+        let now = (self.now)();
+        let Some((entry, container)) = own.and_then(|e| e.inspected.as_ref().map(|c| (e, c))) else {
+            if own.is_none() {
+                self.count_vanished(key, subject);
+            }
+            return;
+        };
+        let started = starts(container);
+        if started && self.is_new_life(key, container) {
+            let news = self.with(key, |m| {
+                (m.ending, m.removed, m.since) = (None, false, None);
+                m.attempts.runs(&container.id, &container.started_at, now)
+            });
+            if news {
+                self.say_started(subject, container);
+            }
+        }
+        if container.state == ContainerState::Running {
+            self.with(key, |m| m.attempts.runs(&container.id, &container.started_at, now));
+        }
+        let ended = matches!(container.state, ContainerState::Exited | ContainerState::Dead) && started;
+        if !ended || self.with(key, |m| m.attempts.knows_exit(&container.id, &container.finished_at)) {
+            return;
+        }
+        let cause = match self.with(key, |m| m.ending.clone()) {
+            Some(id) if id == container.id => Cause::Agent,
+            Some(_) | None if container.oom_killed => Cause::Itself,
+            Some(_) | None if entry.ended_by_hand() => Cause::Hand,
+            Some(_) | None => Cause::Itself,
+        };
+        let log_tail = match cause {
+            Cause::Itself => self.tail(&container.id).await,
+            Cause::Hand | Cause::Agent => Vec::new(),
+        };
+        let exit = LastExit { code: container.exit_code, oom_killed: container.oom_killed, at: now, log_tail };
+        let (failures, before) = self.with(key, |m| {
+            let before = m.attempts.failures;
+            m.attempts.exited(&container.id, &container.finished_at, exit, cause, now);
+            (m.attempts.failures, before)
+        });
+        if cause != Cause::Agent && (cause == Cause::Hand || failures != before) {
+            self.say_exited(subject, container, cause);
+        }
+    }
+
+    fn is_new_life(&self, key: &Arc<str>, container: &Container) -> bool {
+        self.with(key, |m| {
+            m.attempts.life.as_ref().is_none_or(|(id, at)| *id != container.id || *at != container.started_at)
+        })
+    }
+
+    /// The container is gone: by this agent, or by somebody.
+    fn count_vanished(&self, key: &Arc<str>, subject: &Subject) {
+        let lost = self.with(key, |m| {
+            let lost = !m.removed && m.attempts.ended.is_none() && m.attempts.running_since.is_some();
+            if !m.removed {
+                m.attempts.vanished();
+            }
+            m.attempts.running_since = None;
+            lost
+        });
+        if lost {
+            self.say_vanished(subject);
+        }
+    }
+
+    fn probe(&self, key: &Arc<str>, own: &Container, source: &ReadinessSource, facts: &Facts) {
+        let readiness = match source {
+            ReadinessSource::Probe(readiness) => readiness.clone(),
+            ReadinessSource::Tcp(port) => Readiness::tcp(*port),
+            ReadinessSource::Healthcheck | ReadinessSource::RunningFor(_) => return self.prober.forget(key),
+        };
+        let was_ready = self.with(key, |m| {
+            m.reported.as_ref().is_some_and(|r| {
+                r.ready
+                    && r.phase == ReplicaPhase::Running
+                    && r.container.as_deref() == Some(&*own.id)
+                    && r.started_at.as_deref() == Some(own.started_at.as_str())
+            })
+        });
+        let target = Target {
+            container: own.id.clone(),
+            started_at: own.started_at.clone(),
+            readiness,
+            address: facts.address.as_deref().and_then(|a| a.parse().ok()),
+        };
+        self.prober.watch(key, target, was_ready);
+    }
+
+    /// Takes a verdict into the memory and tells of its turns.
+    fn judge(&self, key: &Arc<str>, subject: &Subject, verdict: &Verdict, now: u64) {
+        let (was_healthy, was_sick) = self.with(key, |m| {
+            let was = (m.attempts.healthy_since.is_some(), m.attempts.unhealthy_since.is_some());
+            m.attempts.health(verdict, now);
+            was
+        });
+        if verdict.ready && !was_healthy {
+            self.say(Some(subject), Reason::Healthy, "ready".into());
+        }
+        if verdict.health == Health::Unhealthy && verdict.counts && !was_sick {
+            self.say(Some(subject), Reason::Unhealthy, verdict.message.clone());
+        }
+    }
+
+    fn facts(&self, own: &Container, spec: &ContainerSpec) -> Facts {
+        let state = self.store.state();
+        let first = state.cluster().and_then(|c| container::networks(spec, &c.lineage).into_iter().next());
+        let address = match spec.network_mode {
+            NetworkMode::Host => Some(IpAddr::from([127, 0, 0, 1])),
+            NetworkMode::Bridge | NetworkMode::None => {
+                first.and_then(|n| own.addresses.get(&n)).or_else(|| own.addresses.values().next()).copied()
+            }
+        };
+        Facts {
+            running: own.state == ContainerState::Running,
+            container: Some(own.id.to_string()),
+            image: Some(own.image_id.clone()),
+            address: address.map(|a| a.to_string()),
+            started_at: Some(own.started_at.clone()).filter(|_| starts(own)),
+            published: own.published.clone(),
+        }
+    }
+
+    /// The last lines of a container's log.
+    async fn tail(&self, id: &Arc<str>) -> Vec<String> {
+        let tail = u32::try_from(TAIL).unwrap_or(u32::MAX);
+        let mut log = self.runtime.logs(id.to_string(), LogQuery { tail: Some(tail), ..LogQuery::default() });
+        let mut text = Vec::new();
+        let reading = async {
+            while let Some(Ok(chunk)) = log.next().await {
+                text.extend_from_slice(&chunk.bytes);
+                // Ten lines may be long ones.
+                if text.len() > 64 << 10 {
+                    break;
+                }
+            }
+        };
+        let _ = timeout(TAIL_WAIT, reading).await;
+        let text = String::from_utf8_lossy(&text);
+        let lines: Vec<String> = text.lines().map(clip).filter(|l| !l.is_empty()).collect();
+        lines.into_iter().rev().take(TAIL).rev().collect()
+    }
+}
+
+/// Whether it was ever started.
+fn starts(container: &Container) -> bool {
+    !container.started_at.is_empty() && !container.started_at.starts_with("0001-")
+}
+
+/// Where its readiness comes from, and how often its own health check runs.
+fn source(own: &Container, spec: &ContainerSpec) -> (ReadinessSource, Duration) {
+    let checked = own.health.as_deref().is_some_and(|h| h != "none");
+    let check = spec.healthcheck.as_ref().and_then(|h| h.interval);
+    (spec.readiness(checked), check.map_or(ENGINE_INTERVAL, |i| i.0))
+}
+
+fn found(entry: &Entry) -> Found {
+    let labels = &entry.summary.labels;
+    let text = |name: &str| labels.get(name).cloned().unwrap_or_default();
+    Found {
+        id: entry.summary.id.clone(),
+        name: entry.summary.name.clone(),
+        state: entry.summary.state,
+        spec_hash: text(label::SPEC_HASH),
+        epoch: text(label::EPOCH),
+        made_at: Index(text(label::INDEX).parse().unwrap_or(0)),
+        restart: entry.inspected.as_ref().map(|c| c.restart).unwrap_or_default(),
+    }
+}

@@ -1,0 +1,349 @@
+//! Everything that has to be there before a container: image, data, files, networks.
+//!
+//! Here: [`Preparer`], which makes what may be made and says what is missing. Safe to repeat.
+//! Not here: the verdict on data (`reconcile::data`), what the container looks like
+//! (`reconcile::container`), when to try again (`plan::agent`).
+//! Invariants: the record of a first mount is committed before the first start; nothing here removes
+//! or empties anything; a directory is made only with `createHostPath`.
+
+use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+use super::{
+    gate,
+    pulls::{Pull, Pulls},
+    remembered::Remembered,
+};
+use crate::{
+    model::{
+        Reason, Replica, ResolvedImage, Uid, Volume,
+        reference::ImageReference,
+        service::{ContainerSpec, DataPolicy, Mount, MountKind, PullPolicy},
+    },
+    reconcile::{
+        container::{self, Circumstances, label},
+        data::{self, Seen, Verdict},
+        files, registry,
+    },
+    runtime::{ContainerPlan, EngineRestart, Image, Runtime, RuntimeError},
+    store::{
+        Client, State,
+        command::{Command, Group},
+        seal::Sealer,
+        state::ClusterInfo,
+    },
+};
+
+/// An image that was there is believed to be there for so long.
+const IMAGE_HOLDS: Duration = Duration::from_secs(30);
+/// A network that was made is believed to be there for so long.
+const NETWORK_HOLDS: Duration = Duration::from_secs(600);
+/// Longest wait for the record of a first mount.
+const COMMIT: Duration = Duration::from_secs(10);
+
+/// What came of preparing.
+#[derive(Debug)]
+pub enum Prepared {
+    /// Everything is there.
+    Ready(Box<ContainerPlan>),
+    /// The image is on its way.
+    Pulling(String),
+    /// Something is missing.
+    Missing(Reason, String),
+}
+
+/// Why nothing can be said.
+#[derive(Debug, thiserror::Error)]
+pub enum PrepareError {
+    /// The engine failed or is silent.
+    #[error(transparent)]
+    Engine(#[from] RuntimeError),
+    /// Something is missing: not an error of the engine.
+    #[error("{1}")]
+    Missing(Reason, String),
+    /// The image is being fetched.
+    #[error("{0}")]
+    Pulling(String),
+}
+
+/// Which node this is.
+#[derive(Debug, Clone)]
+pub struct ThisNode {
+    /// Name.
+    pub name: Arc<str>,
+    /// Identity.
+    pub uid: Uid,
+    /// Address that ports are published at when the spec names none.
+    pub advertise: Option<String>,
+    /// Where clear files lie, a tmpfs.
+    pub run_dir: PathBuf,
+}
+
+/// Prepares containers of this node.
+pub struct Preparer {
+    runtime: Arc<dyn Runtime>,
+    store: Client,
+    sealer: Arc<Sealer>,
+    node: ThisNode,
+    pulls: Pulls,
+    images: Remembered<Image>,
+    networks: Remembered<()>,
+}
+
+impl Preparer {
+    /// Makes one.
+    #[must_use]
+    pub fn new(runtime: Arc<dyn Runtime>, store: Client, sealer: Arc<Sealer>, node: ThisNode, pulls: Pulls) -> Self {
+        Self {
+            runtime,
+            store,
+            sealer,
+            node,
+            pulls,
+            images: Remembered::new(IMAGE_HOLDS),
+            networks: Remembered::new(NETWORK_HOLDS),
+        }
+    }
+
+    /// Prepares a new container. `since`: when this attempt began.
+    ///
+    /// # Errors
+    /// [`RuntimeError`] when the engine failed or is silent.
+    pub async fn prepare(
+        &self,
+        state: &State,
+        replica: &Replica,
+        spec: &ContainerSpec,
+        image: &ResolvedImage,
+        since: Instant,
+    ) -> Result<Prepared, RuntimeError> {
+        match self.try_prepare(state, replica, spec, image, since).await {
+            Ok(plan) => Ok(Prepared::Ready(Box::new(plan))),
+            Err(PrepareError::Pulling(progress)) => Ok(Prepared::Pulling(progress)),
+            Err(PrepareError::Missing(reason, message)) => Ok(Prepared::Missing(reason, message)),
+            Err(PrepareError::Engine(error)) => Err(error),
+        }
+    }
+
+    async fn try_prepare(
+        &self,
+        state: &State,
+        replica: &Replica,
+        spec: &ContainerSpec,
+        image: &ResolvedImage,
+        since: Instant,
+    ) -> Result<ContainerPlan, PrepareError> {
+        let cluster = cluster(state)?;
+        self.image(state, replica, spec, image, since).await?;
+        self.data(state, replica, spec, true).await?;
+        let (files, variables) = self.files(state, replica, spec)?;
+        for network in container::networks(spec, &cluster.lineage) {
+            let labels = labels(cluster);
+            self.networks.get(&network, self.runtime.ensure_network(network.clone(), labels)).await?;
+        }
+        let circumstances = Circumstances {
+            lineage: &cluster.lineage,
+            cluster: &cluster.cluster,
+            advertise: self.node.advertise.as_deref(),
+            image: image.reference(),
+            files: &files,
+            variables: &variables,
+            restart: EngineRestart::No,
+        };
+        Ok(container::plan(replica, spec, &circumstances))
+    }
+
+    /// Before a container that is there is started again: its data must still be the same, and its files
+    /// may be gone with the machine's memory.
+    ///
+    /// # Errors
+    /// As [`Preparer::prepare`]; [`PrepareError::Missing`] when something is.
+    pub async fn again(&self, state: &State, replica: &Replica, spec: &ContainerSpec) -> Result<(), PrepareError> {
+        self.data(state, replica, spec, false).await?;
+        self.files(state, replica, spec).map(drop)
+    }
+
+    /// The engine said that something remembered is not so.
+    pub fn forget(&self, image: &str) {
+        self.images.forget(image);
+        self.networks.clear();
+    }
+
+    /// Waits until every pull has ended.
+    pub async fn closed(&self) {
+        self.pulls.closed().await;
+    }
+
+    async fn image(
+        &self,
+        state: &State,
+        replica: &Replica,
+        spec: &ContainerSpec,
+        image: &ResolvedImage,
+        since: Instant,
+    ) -> Result<(), PrepareError> {
+        let reference = image.reference();
+        let not_found = |message: String| PrepareError::Missing(Reason::ImageNotFound, message);
+        let (local, pull_first) = match image {
+            ResolvedImage::Local { node, .. } if *node != self.node.uid => {
+                return Err(not_found(format!("image {} ({reference}) was built on another node", spec.image)));
+            }
+            ResolvedImage::Local { .. } => (true, false),
+            ResolvedImage::Digest { .. } => (false, spec.pull_policy == PullPolicy::Always),
+        };
+        if !pull_first {
+            let ask = async {
+                match self.runtime.image(reference.to_owned()).await? {
+                    Some(image) => Ok(image),
+                    None => Err(not_found(String::new())),
+                }
+            };
+            match self.images.get(reference, ask).await {
+                Ok(image) => return fits(&image, spec),
+                Err(PrepareError::Missing(..)) if local => {
+                    return Err(not_found(format!("image {} ({reference}) is gone from this node", spec.image)));
+                }
+                Err(PrepareError::Missing(..)) if spec.pull_policy == PullPolicy::Never => {
+                    let message = format!("{reference} is not on this node and pullPolicy is never");
+                    return Err(not_found(message));
+                }
+                Err(PrepareError::Missing(..)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let credentials = ImageReference::parse(reference)
+            .ok()
+            .and_then(|parsed| registry::credentials(state, &self.sealer, spec, &parsed));
+        match self.pulls.ask(&replica.name, reference, spec.platform.clone(), credentials, since) {
+            Pull::Running(progress) => Err(PrepareError::Pulling(progress)),
+            Pull::Failed(error) => Err(PrepareError::Engine(error)),
+            Pull::Done(_) => Ok(()),
+        }
+    }
+
+    /// Judges every mount; with `first`, makes what may be made and commits first mounts.
+    async fn data(
+        &self,
+        state: &State,
+        replica: &Replica,
+        spec: &ContainerSpec,
+        first: bool,
+    ) -> Result<(), PrepareError> {
+        let cluster = cluster(state)?;
+        let slot = replica.slot.to_string();
+        let mut commands = Vec::new();
+        for mount in spec.volumes.iter().filter(|m| m.kind != MountKind::Tmpfs) {
+            let source = match mount.kind {
+                MountKind::Volume => container::volume_name(mount, &slot, &cluster.lineage),
+                MountKind::Bind | MountKind::Tmpfs => mount.source.clone().unwrap_or_default(),
+            };
+            let key = data::key(&self.node.name, mount.kind, &source);
+            let record = state.volume(&key).map(AsRef::as_ref);
+            let mut seen = data::look(&*self.runtime, mount.kind, &source).await?;
+            match data::verdict(mount, &source, record, &seen) {
+                Verdict::Use => {}
+                Verdict::Missing(reason, message) => return Err(PrepareError::Missing(reason, message)),
+                Verdict::Make => {
+                    self.make(mount, &source, cluster).await?;
+                    seen = data::look(&*self.runtime, mount.kind, &source).await?;
+                }
+            }
+            let known = record.is_some_and(|r| r.services.contains(&replica.service));
+            if first && !known && mount.policy() == DataPolicy::State {
+                let Seen::Present { filesystem } = seen else {
+                    return Err(PrepareError::Missing(Reason::DataMissing, format!("{source} was made and is gone")));
+                };
+                commands.push(Command::InitialiseVolume {
+                    volume: Volume {
+                        key: key.into(),
+                        uid: new_uid(),
+                        source,
+                        node: self.node.uid.clone(),
+                        initialised_at: 0,
+                        filesystem,
+                        services: vec![replica.service.clone()],
+                        resource_version: crate::model::Index(0),
+                    },
+                });
+            }
+        }
+        if commands.is_empty() {
+            return Ok(());
+        }
+        let group = Group { actor: format!("agent@{}", self.node.name).into(), commands, ..Group::default() };
+        match self.store.propose(group, COMMIT).await {
+            Ok(_) => Ok(()),
+            // Not known to be recorded: an empty start would look legal again.
+            Err(error) => Err(PrepareError::Missing(
+                Reason::StoreBehind,
+                format!("the first mount could not be recorded: {error}"),
+            )),
+        }
+    }
+
+    async fn make(&self, mount: &Mount, source: &str, cluster: &ClusterInfo) -> Result<(), PrepareError> {
+        match mount.kind {
+            MountKind::Volume => {
+                self.runtime.ensure_volume(source.to_owned(), labels(cluster)).await?;
+                Ok(())
+            }
+            MountKind::Bind | MountKind::Tmpfs => {
+                std::fs::create_dir_all(source).map_err(|e| disk(&e, Reason::BindSourceMissing, source))
+            }
+        }
+    }
+
+    #[allow(clippy::type_complexity, reason = "host path and path inside, and variables")]
+    fn files(
+        &self,
+        state: &State,
+        replica: &Replica,
+        spec: &ContainerSpec,
+    ) -> Result<(Vec<(String, String)>, BTreeMap<String, String>), PrepareError> {
+        let contents = gate::contents(state, &self.sealer, spec)
+            .map_err(|(missing, _)| PrepareError::Missing(missing.reason, missing.message))?;
+        let written = files::write(&self.node.run_dir, &replica.name, &contents.mounts)
+            .map_err(|e| disk(&e, Reason::EngineRefused, &self.node.run_dir.display().to_string()))?;
+        Ok((written, contents.variables))
+    }
+}
+
+fn cluster(state: &State) -> Result<&ClusterInfo, PrepareError> {
+    let unformed = || PrepareError::Missing(Reason::StoreBehind, "the cluster is not formed yet".into());
+    state.cluster().ok_or_else(unformed)
+}
+
+/// Labels of networks and volumes.
+fn labels(cluster: &ClusterInfo) -> BTreeMap<String, String> {
+    BTreeMap::from([
+        (label::LINEAGE.into(), cluster.lineage.to_string()),
+        (label::CLUSTER.into(), cluster.cluster.to_string()),
+        (label::MANAGED.into(), "1".into()),
+    ])
+}
+
+fn disk(error: &io::Error, otherwise: Reason, path: &str) -> PrepareError {
+    let reason = if error.kind() == io::ErrorKind::StorageFull { Reason::DiskFull } else { otherwise };
+    PrepareError::Missing(reason, format!("{path}: {error}"))
+}
+
+/// Whether an image's programs run on this machine; who names a platform knows what they do.
+fn fits(image: &Image, spec: &ContainerSpec) -> Result<(), PrepareError> {
+    let here = match std::env::consts::ARCH {
+        "x86_64" => &["amd64", "386"][..],
+        "aarch64" => &["arm64", "arm"][..],
+        _ => return Ok(()),
+    };
+    if spec.platform.is_some() || image.arch.is_empty() || here.contains(&image.arch.as_str()) {
+        return Ok(());
+    }
+    let message = format!("image {} is for {}, this node is {}", spec.image, image.arch, here[0]);
+    Err(PrepareError::Missing(Reason::ArchitectureMismatch, message))
+}
+
+/// A new identity.
+#[must_use]
+pub fn new_uid() -> Uid {
+    Uid::from_bytes(rand::random())
+}

@@ -1,0 +1,290 @@
+//! This node itself: its Node object, and what its engine and machine are.
+//!
+//! Here: [`register`], which makes the object once and leaves what users wrote, and [`watch`], which
+//! asks the engine every few seconds and reports what changed. [`status`] is pure.
+//! Not here: replicas (`super::agent`), what users say of a node (`model::node`).
+//! Invariant: an engine that is silent once may be busy; two silent answers in a row are a condition.
+
+use std::{
+    net::{IpAddr, UdpSocket},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    agent::{containers::Containers, prepare::new_uid},
+    reporter::Reporter,
+};
+use crate::{
+    model::{
+        Bytes, Condition, ConditionStatus, ConditionType, EventType, Kind, Millicores, NewEvent, NodeStatus, ObjectKey,
+        Reason, Status, Uid, declared::canonical, event::Subject, node::NodeSpec, status::EngineInfo,
+    },
+    runtime::{Runtime, RuntimeError},
+    store::{
+        Client, ProposeError,
+        command::{Command, Group, PutObject},
+    },
+};
+
+/// Between two looks at the engine.
+const LOOK: Duration = Duration::from_secs(5);
+/// Version, capacity and addresses are asked for every so many looks.
+const WHOLE: u32 = 12;
+/// Longest wait for the log.
+const DEADLINE: Duration = Duration::from_secs(10);
+/// Wait after a proposal that failed.
+const RETRY: Duration = Duration::from_millis(200);
+/// A container that there never is: asking for it shows that the engine answers, and costs it nothing.
+const NOBODY: &str = "constellation-is-the-engine-there";
+
+/// Why a node cannot be registered.
+#[derive(Debug, thiserror::Error)]
+pub enum RegisterError {
+    /// The specification has no JSON form.
+    #[error("the node's specification has no canonical form")]
+    Form(#[source] serde_json::Error),
+    /// The agent was stopped first.
+    #[error("stopped before the node was registered")]
+    Stopped,
+}
+
+/// Makes the Node object of this machine unless there is one; answers its identity. Tries until `stop`.
+///
+/// # Errors
+/// See [`RegisterError`].
+pub async fn register(store: &Client, name: &Arc<str>, stop: &CancellationToken) -> Result<Uid, RegisterError> {
+    let key = ObjectKey::node(name.clone());
+    let spec = canonical(&NodeSpec::first()).map_err(RegisterError::Form)?;
+    loop {
+        if let Some(node) = store.state().object(&key) {
+            return Ok(node.meta.uid.clone());
+        }
+        let put = PutObject {
+            kind: Kind::Node,
+            name: name.clone(),
+            labels: Default::default(),
+            annotations: Default::default(),
+            managed_by: None,
+            spec: spec.clone(),
+            uid: new_uid(),
+            spec_hash: None,
+            based_on: None,
+        };
+        let group = Group {
+            actor: format!("agent@{name}").into(),
+            // Somebody may write it first: theirs stays.
+            preconditions: vec![(key.clone(), None)],
+            commands: vec![Command::Put(put)],
+            ..Group::default()
+        };
+        let formed = store.state().cluster().is_some();
+        if formed {
+            match store.propose(group, DEADLINE).await {
+                Ok(_) | Err(ProposeError::Refused(_)) => continue,
+                Err(error) => tracing::debug!(%error, "the node is not registered yet"),
+            }
+        }
+        if stop.run_until_cancelled(tokio::time::sleep(RETRY)).await.is_none() {
+            return Err(RegisterError::Stopped);
+        }
+    }
+}
+
+/// What is known of the machine and its engine.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Facts {
+    /// The engine.
+    pub engine: EngineInfo,
+    /// CPU and memory of the machine.
+    pub capacity: (Millicores, Bytes),
+    /// Where it can be reached.
+    pub addresses: Vec<String>,
+}
+
+/// The status of this node. `silence`: what the engine did instead of answering. `previous`: what was
+/// said last, for the times of transitions.
+#[must_use]
+pub fn status(
+    facts: &Facts,
+    silence: Option<(Reason, &str)>,
+    schedulable: (bool, u64),
+    previous: Option<&NodeStatus>,
+    now: u64,
+) -> NodeStatus {
+    let (may, generation) = schedulable;
+    let reachable = silence.is_none();
+    let (reason, message) = silence.unwrap_or((Reason::NodeReady, ""));
+    let table = [
+        (ConditionType::Ready, reachable, if reachable { Reason::NodeReady } else { reason }),
+        (ConditionType::DockerReachable, reachable, reason),
+        (ConditionType::Schedulable, may, if may { Reason::Schedulable } else { Reason::Cordoned }),
+    ];
+    let conditions = table.into_iter().map(|(kind, holds, reason)| {
+        let status = ConditionStatus::from(holds);
+        let old = previous.and_then(|p| p.conditions.iter().find(|c| c.kind == kind)).filter(|c| c.status == status);
+        Condition {
+            kind,
+            status,
+            reason,
+            message: if kind == ConditionType::Schedulable { String::new() } else { message.into() },
+            last_transition_time: old.map_or(now, |c| c.last_transition_time),
+            observed_generation: generation,
+        }
+    });
+    let uname = rustix::system::uname();
+    NodeStatus {
+        conditions: conditions.collect(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        engine: facts.engine.clone(),
+        cpus: facts.capacity.0,
+        memory: facts.capacity.1,
+        addresses: facts.addresses.clone(),
+        kernel: uname.release().to_string_lossy().into_owned(),
+        operating_system: operating_system(),
+    }
+}
+
+/// Watches the engine until `stop` and reports what changed. `known`: what a start already asked.
+pub async fn watch(
+    node: (Arc<str>, Uid),
+    advertise: Option<IpAddr>,
+    store: Client,
+    runtime: Arc<dyn Runtime>,
+    containers: Arc<Containers>,
+    reporter: Reporter,
+    stop: CancellationToken,
+) {
+    let key = ObjectKey::node(node.0.clone());
+    let mut said: Option<NodeStatus> = store.state().node_status(&node.0).cloned();
+    // What is known stays said while the engine is silent.
+    let mut facts = said.as_ref().map(|s| Facts {
+        engine: s.engine.clone(),
+        capacity: (s.cpus, s.memory),
+        addresses: s.addresses.clone(),
+    });
+    let (mut looks, mut silent) = (0_u32, 0_u32);
+    let mut engine = containers.watch_engine();
+    loop {
+        let asked = match facts {
+            Some(_) if !looks.is_multiple_of(WHOLE) => runtime.inspect(NOBODY.into()).await.map(|_| None),
+            Some(_) | None => whole(&*runtime, advertise).await.map(Some),
+        };
+        looks = looks.wrapping_add(1);
+        let silence = match asked {
+            Ok(news) => {
+                (silent, facts) = (0, news.or(facts));
+                None
+            }
+            Err(error) => {
+                (silent, looks) = (silent.saturating_add(1), 0);
+                Some(error)
+            }
+        };
+        let certain = silence.as_ref().is_none_or(|e| matches!(e, RuntimeError::Down { .. }) || silent > 1);
+        if let Some(error) = silence.as_ref().filter(|_| certain) {
+            containers.set_engine(super::agent::listen::unknown(error));
+        }
+        if certain {
+            let state = store.state();
+            let object = state.object(&key);
+            let spec: Option<NodeSpec> = object.and_then(|o| o.parse().ok());
+            let schedulable = (spec.is_none_or(|s| s.schedulable), object.map_or(0, |o| o.meta.generation));
+            let words = silence.as_ref().map(|e| (super::registry::reason(e), e.to_string()));
+            let words = words.as_ref().map(|(r, m)| (*r, m.as_str()));
+            let new = status(&facts.clone().unwrap_or_default(), words, schedulable, said.as_ref(), store.now());
+            if said.as_ref() != Some(&new) {
+                tell(&reporter, &node, said.as_ref(), &new, store.now());
+                reporter.status(key.clone(), node.1.clone(), Status::Node(new.clone()));
+                said = Some(new);
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(LOOK) => {}
+            // Passes and lists notice it first. The news may be this loop's own: one look a moment.
+            Ok(()) = engine.changed() => {
+                engine.borrow_and_update();
+                tokio::time::sleep(RETRY).await;
+            }
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+/// Events of a node's turns.
+fn tell(reporter: &Reporter, node: &(Arc<str>, Uid), old: Option<&NodeStatus>, new: &NodeStatus, now: u64) {
+    let find = |status: &NodeStatus, kind| status.conditions.iter().find(|c| c.kind == kind).cloned();
+    for kind in [ConditionType::Ready, ConditionType::Schedulable] {
+        let (before, Some(after)) = (old.and_then(|o| find(o, kind)), find(new, kind)) else { continue };
+        if before.as_ref().is_some_and(|b| b.status == after.status && b.reason == after.reason) {
+            continue;
+        }
+        let holds = after.status == ConditionStatus::True;
+        // A node that is new takes replicas: nothing to tell.
+        if kind == ConditionType::Schedulable && before.is_none() && holds {
+            continue;
+        }
+        reporter.event(NewEvent {
+            kind: if holds || kind == ConditionType::Schedulable { EventType::Normal } else { EventType::Warning },
+            reason: after.reason,
+            object: Subject { kind: Kind::Node, name: node.0.clone(), uid: node.1.clone() },
+            node: Some(node.0.clone()),
+            message: if after.message.is_empty() { after.reason.meaning().trim().into() } else { after.message },
+            time: now,
+            count: 1,
+        });
+    }
+}
+
+async fn whole(runtime: &dyn Runtime, advertise: Option<IpAddr>) -> Result<Facts, RuntimeError> {
+    let (engine, capacity) = (runtime.info().await?, runtime.capacity().await?);
+    Ok(Facts { engine, capacity, addresses: addresses(advertise) })
+}
+
+/// Where this machine can be reached: what the operator says, else the source address of the default
+/// route. Nothing is sent: connecting a datagram socket only asks the routing table.
+fn addresses(advertise: Option<IpAddr>) -> Vec<String> {
+    if let Some(address) = advertise {
+        return vec![address.to_string()];
+    }
+    // 192.0.2.1 and 2001:db8::1 are set aside for documentation (RFC 5737, RFC 3849).
+    [("0.0.0.0:0", "192.0.2.1:9"), ("[::]:0", "[2001:db8::1]:9")]
+        .into_iter()
+        .filter_map(|(from, to)| {
+            let socket = UdpSocket::bind(from).ok()?;
+            socket.connect(to).ok()?;
+            Some(socket.local_addr().ok()?.ip().to_string())
+        })
+        .collect()
+}
+
+/// `PRETTY_NAME` of os-release.
+fn operating_system() -> Option<String> {
+    let text = std::fs::read_to_string("/etc/os-release").ok()?;
+    let value = text.lines().find_map(|l| l.strip_prefix("PRETTY_NAME="))?;
+    Some(value.trim_matches('"').to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transition_moves_the_time_and_a_repeat_does_not() {
+        let facts = Facts { capacity: (Millicores(2000), Bytes(1 << 30)), ..Facts::default() };
+        let good = status(&facts, None, (true, 1), None, 10);
+        assert_eq!(status(&facts, None, (true, 1), Some(&good), 20), good);
+        let down = status(&facts, Some((Reason::DockerDown, "no socket")), (true, 1), Some(&good), 30);
+        let of = |s: &NodeStatus, n: usize| {
+            (s.conditions[n].status, s.conditions[n].reason, s.conditions[n].last_transition_time)
+        };
+        assert_eq!(of(&down, 0), (ConditionStatus::False, Reason::DockerDown, 30));
+        assert_eq!(of(&down, 2), (ConditionStatus::True, Reason::Schedulable, 10));
+        assert_eq!(down.cpus, Millicores(2000), "what was known stays");
+        let cordoned = status(&facts, None, (false, 2), Some(&down), 40);
+        assert_eq!(of(&cordoned, 2), (ConditionStatus::False, Reason::Cordoned, 40));
+        assert_eq!(cordoned.conditions.iter().map(|c| c.observed_generation).max(), Some(2));
+    }
+}
