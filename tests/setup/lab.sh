@@ -22,72 +22,26 @@ TARGET=${CARGO_TARGET_DIR:-$ROOT/target}
 ID=$(printf %s "$ROOT" | cksum | cut -d' ' -f1 | xargs printf %08x)
 LAB=/var/tmp/constellation-lab-$ID
 NS=constellation-$ID
-SOCK=$LAB/docker.sock
-DOCKER=/usr/bin/docker # the distribution's: a `docker` earlier in the path may be another program
 unset DOCKER_HOST DOCKER_CONTEXT DOCKER_CONFIG
 . "$HERE/packages.sh"
+. "$HERE/engine.sh"
 . "$HERE/images.sh"
 
 PACKAGES="docker.io iproute2 iptables busybox-static docker-registry redis-server python3-venv curl ca-certificates util-linux procps"
 
 die() { echo "lab: $*" >&2; exit 1; }
-dk() { timeout 120 "$DOCKER" --config "$LAB/cli" -H "unix://$SOCK" "$@"; }
-inside() { nsenter --net="/var/run/netns/$NS" "$@"; }
-ready() { curl -sf --max-time 2 --unix-socket "$SOCK" http://d/_ping >/dev/null 2>&1; }
-
-# ---- processes: recorded as "pid start-time name" -----------------------------------------------
-record() { echo "$1 $(process_start "$1") $2" >>"$LAB/pids"; }
-recorded_alive() { # pids that are still the processes that were recorded
-  local pid start name
-  [ -f "$LAB/pids" ] || return 0
-  while read -r pid start name; do
-    if [ -n "$start" ] && [ "$(process_start "$pid")" = "$start" ]; then echo "$pid"; fi
-  done <"$LAB/pids"
-}
-descendants() {
-  local pid kid
-  for pid in "$@"; do
-    for kid in $(cat /proc/"$pid"/task/*/children 2>/dev/null || true); do echo "$kid"; descendants "$kid"; done
-  done
-}
-ours() { # what was recorded, what lives in our namespace, and their children
-  local all
-  all="$(recorded_alive) $(ip netns pids "$NS" 2>/dev/null || true)"
-  # shellcheck disable=SC2086
-  { echo $all; descendants $all; } | tr ' ' '\n' | grep -vx -e '' -e "$$" -e "$BASHPID" | sort -un | tr '\n' ' '
-}
-wait_for() { # wait_for SECONDS WHAT CMD...
-  local end=$((SECONDS + $1)) what=$2
-  shift 2
-  until "$@"; do
-    [ $SECONDS -lt $end ] || { echo "lab: $what: no success in time" >&2; return 1; }
-    sleep 0.1
-  done
-}
-background() { # background NAME CMD...: in the namespace, outlives this shell, its log beside it
-  local name=$1
-  shift
-  setsid nsenter --net="/var/run/netns/$NS" "$@" >>"$LAB/$name.log" 2>&1 </dev/null 9>&- &
-  record $! "$name"
-}
 
 # ---- up and down --------------------------------------------------------------------------------
 up() {
   [ "$(id -u)" = 0 ] || die "the tests drive a Docker engine of their own and need root: sudo make test"
   # shellcheck disable=SC2086
   install_packages $PACKAGES
-  down
-  mkdir -p "$LAB/cli"
-  ip netns add "$NS"
-  ip -n "$NS" link set lo up
-  # nsenter, not `ip netns exec`: that remounts /sys and loses cgroup v1.
-  background dockerd /usr/sbin/dockerd --data-root "$LAB/data" --exec-root "$LAB/exec" --pidfile "$LAB/docker.pid" \
-    -H "unix://$SOCK" --shutdown-timeout 2
+  engine_down
+  engine_up || die "no engine"
   registry open 5000
   registry private 5001
-  wait_for 60 "dockerd" ready || { tail -n 20 "$LAB/dockerd.log" >&2; die "the engine did not start"; }
-  record "$(cat "$LAB/docker.pid")" dockerd
-  for pid in $(ours); do record "$pid" below; done
+  wait_for 20 "the open registry" inside curl -sf -o /dev/null http://127.0.0.1:5000/v2/
+  wait_for 20 "the private registry" inside curl -s -o /dev/null http://127.0.0.1:5001/v2/
   images
 }
 registry() { # registry NAME PORT
@@ -106,31 +60,6 @@ EOF
   fi
   background "registry-$1" /usr/bin/docker-registry serve "$conf"
 }
-unmount_below() {
-  { grep -F " $LAB/" /proc/self/mounts || true; } | cut -d' ' -f2 | sort -r | while read -r m; do
-    umount "$m" 2>/dev/null || umount -l "$m" 2>/dev/null || true
-  done
-}
-gone() { [ -z "$(ours | tr -d ' ')" ]; }
-down() { (
-  set +e # every step is tried
-  if [ -d "$LAB" ] || [ -e "/var/run/netns/$NS" ]; then
-    if ready; then
-      left=$(dk ps -aq 2>/dev/null || true)
-      # shellcheck disable=SC2086
-      [ -z "$left" ] || dk rm -f $left >/dev/null 2>&1 || true
-    fi
-    left=$(ours)
-    for pid in $(recorded_alive); do kill "$pid" 2>/dev/null || true; done
-    wait_for 10 "end of the lab's processes" gone 2>/dev/null || true
-    # What did not end when asked: as listed before, and what is still there now.
-    for pid in $(ours); do kill -9 "$pid" 2>/dev/null || true; done
-    wait_for 5 "end of the lab's processes" gone || true
-    unmount_below
-    if [ -e "/var/run/netns/$NS" ]; then ip netns del "$NS"; fi
-    rm -rf --one-file-system "$LAB"
-  fi
-); }
 
 # ---- what is run in it --------------------------------------------------------------------------
 environment() {
@@ -156,7 +85,7 @@ locked() { # one run at a time in a checkout
 }
 within() { # within CMD...: set up, run, take down whatever happens
   locked
-  trap down EXIT
+  trap engine_down EXIT
   trap 'exit 130' INT TERM HUP
   up
   eval "$(environment)"
@@ -173,7 +102,8 @@ run_tests() {
   # shellcheck disable=SC2086
   install_packages $PACKAGES
   venv
-  within cargo test --offline "$@"
+  # Each wait in the tests has a deadline of its own; this one ends what has none.
+  within timeout "$([ -n "${CONSTELLATION_TEST_LONG:-}" ] && echo 3h || echo 25m)" cargo test --offline "$@"
 }
 
 command=${1:-}
@@ -182,7 +112,7 @@ case $command in
   test) run_tests "$@" ;;
   run) install_packages python3-venv && venv && within "$@" ;;
   up) install_packages python3-venv && venv && up && environment ;;
-  down) down ;;
+  down) engine_down ;;
   env) environment ;;
   exec) inside "$@" ;;
   *) sed -n '2,15p' "${BASH_SOURCE[0]}" | sed 's/^# \{0,1\}//'; exit 2 ;;
