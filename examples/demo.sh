@@ -9,16 +9,31 @@ ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$ROOT"
 SETUP=$ROOT/tests/setup
 TARGET=${CARGO_TARGET_DIR:-$ROOT/target}
+. "$SETUP/packages.sh"
+after_a_crash() ( # takes down what a demo left that was killed
+  for WORK in /tmp/constellation-demo-*; do
+    [ -f "$WORK/demo.pid" ] || continue
+    read -r pid start <"$WORK/demo.pid"
+    [ "$(process_start "$pid")" != "$start" ] || continue
+    LAB=$WORK/engine NS=${WORK##*/}
+    . "$SETUP/engine.sh"
+    if [ "$(id -u)" = 0 ]; then engine_down; fi
+    rm -rf --one-file-system "$WORK"
+  done
+)
+after_a_crash
 WORK=$(mktemp -d /tmp/constellation-demo-XXXXXX)
+echo "$$ $(process_start $$)" >"$WORK/demo.pid"
 LAB=$WORK/engine            # of an engine that has to be started here
 NS=${WORK##*/}
-. "$SETUP/packages.sh"
 . "$SETUP/engine.sh"
 
 bold() { if [ -t 1 ]; then printf '\n\033[1m%s\033[0m\n' "$*"; else printf '\n== %s\n' "$*"; fi; }
 say() { printf '   %s\n' "$*"; }
 run() { # shows a command, then runs it
-  printf '   $ %s\n' "${*//$WORK\//}"
+  local shown="$*"
+  shown=${shown//$WORK\//}
+  printf '   $ %s\n' "${shown/#$C/constellation}"
   "$@" 2>&1 | sed 's/^/     /'
 }
 give_up() { printf 'demo: %s\n' "$*" >&2; exit 1; }

@@ -62,7 +62,7 @@ pub struct Agent<'l> {
 impl<'l> Agent<'l> {
     /// Starts one on an empty directory and waits until it is ready.
     pub fn start(lab: &'l Lab) -> Self {
-        let root = tempfile::Builder::new().prefix("cst-").tempdir_in("/tmp").unwrap();
+        let root = tempfile::Builder::new().prefix("cst-").tempdir_in("/var/tmp").unwrap();
         let mut agent = Self { lab, root, child: None };
         agent.spawn();
         agent.wait_until_ready();
