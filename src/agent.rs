@@ -275,6 +275,8 @@ impl Parts {
             tracing::warn!(left = tasks.len(), "parts did not end in time");
             tasks.shutdown().await;
         }
+        // An error that ended the agent may have come while it was ending.
+        let outcome = told.try_recv().map_or(outcome, Err);
         reports.cancel();
         let abort = reporting.abort_handle();
         if timeout(LAST_WORDS, reporting).await.is_err() {

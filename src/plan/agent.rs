@@ -28,6 +28,8 @@ use crate::{
 /// Healthy for so long, a replica counts as settled: its backoff is forgotten, and the engine may
 /// restart it when no agent is there.
 pub const SETTLED: Duration = Duration::from_secs(600);
+/// Refused starts in a row after which a container is made anew.
+const REFUSALS: u32 = 2;
 /// How soon to look again at what the engine is busy with.
 const SOON: Duration = Duration::from_secs(1);
 
@@ -209,7 +211,7 @@ fn run(wanted: &Wanted, found: &[Found], attempts: &Attempts, now: u64) -> Step 
         return retire(own, Reason::DriftDetected, message, now);
     }
     match own.state {
-        ContainerState::Created => held_up(wanted, attempts, now).unwrap_or_else(|| Step::Start { id: own.id.clone() }),
+        ContainerState::Created => held_up(wanted, attempts, now).unwrap_or_else(|| start(own, attempts)),
         ContainerState::Running => running(wanted, own, attempts, now),
         // Its processes hold their memory and data: whoever froze it knows why.
         ContainerState::Paused => {
@@ -237,6 +239,19 @@ fn held_up(wanted: &Wanted, attempts: &Attempts, now: u64) -> Option<Step> {
     }
     let trouble = attempts.trouble.as_ref().filter(|t| t.until > now)?;
     Some(wait(trouble.reason, trouble.message.clone(), Some(trouble.until)))
+}
+
+/// Starts what is there, or makes way for a new one when the engine keeps refusing it: its network or
+/// its files may be gone for good.
+fn start(own: &Found, attempts: &Attempts) -> Step {
+    match &attempts.trouble {
+        Some(t) if t.reason == Reason::EngineRefused && t.count >= REFUSALS => Step::Remove {
+            id: own.id.clone(),
+            reason: Reason::DriftDetected,
+            message: format!("it cannot be started ({}); a new one is made", t.message),
+        },
+        Some(_) | None => Step::Start { id: own.id.clone() },
+    }
 }
 
 /// Whether a container is another one than the placement asks for.
@@ -313,7 +328,7 @@ fn after_exit(wanted: &Wanted, own: &Found, attempts: &Attempts, now: u64) -> St
         let reason = if oom { Reason::OOMKilled } else { Reason::CrashLoopBackOff };
         return wait(reason, format!("exit {code}, {} times in a row", attempts.failures), until);
     }
-    held_up(wanted, attempts, now).unwrap_or_else(|| Step::Start { id: own.id.clone() })
+    held_up(wanted, attempts, now).unwrap_or_else(|| start(own, attempts))
 }
 
 /// Ends a container, in the way that its state asks for.

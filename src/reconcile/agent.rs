@@ -50,7 +50,7 @@ use crate::{
     model::{
         Desired, ObjectKey, Reason, Replica, ReplicaStatus, Resolution, Revision, ServiceSpec, service::ContainerSpec,
     },
-    plan::agent::{Attempts, Gate, Want, Wanted, plan, report::Doing},
+    plan::agent::{Attempts, Gate, Step, Want, Wanted, plan, report::Doing},
     runtime::{Runtime, RuntimeError},
     store::{Client, State, seal::Sealer, state::Changed},
 };
@@ -150,6 +150,12 @@ impl Agent {
         }
     }
 
+    /// With another clock, for tests and simulation.
+    #[must_use]
+    pub fn with_clock(self, now: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
+        Self { now: Box::new(now), ..self }
+    }
+
     /// What this node's engine has.
     #[must_use]
     pub fn containers(&self) -> Arc<Containers> {
@@ -191,7 +197,10 @@ impl Agent {
             let (attempts, now) = (self.with(key, |m| m.attempts.clone()), (self.now)());
             let step = plan(&want, &look.seen, &attempts, state.index(), now);
             tracing::debug!(replica = %key, ?step, "next step");
-            self.record(subject.as_ref(), &want, &step, &Doing::Step, &look);
+            // A start is said when everything for it is there.
+            if !matches!(step, Step::Create | Step::Start { .. }) {
+                self.record(subject.as_ref(), &want, &step, &Doing::Step, &look);
+            }
             if let Some(action) = self.execute(&state, key, subject.as_ref(), &want, step, &look).await? {
                 return Ok(action);
             }

@@ -137,22 +137,27 @@ pub enum Doing {
     Pulling(String),
 }
 
-/// The status after a look. `previous`: what was reported last.
+/// What is known of a replica when its status is made.
+#[derive(Debug, Clone, Copy)]
+pub struct Known<'a> {
+    /// From the engine.
+    pub facts: &'a Facts,
+    /// From before.
+    pub attempts: &'a Attempts,
+    /// On its health.
+    pub verdict: Option<&'a Verdict>,
+    /// Reported last.
+    pub previous: Option<&'a ReplicaStatus>,
+}
+
+/// The status after a look.
 #[must_use]
-pub fn status(
-    want: &Want,
-    step: &Step,
-    doing: &Doing,
-    facts: &Facts,
-    attempts: &Attempts,
-    verdict: Option<&Verdict>,
-    previous: Option<&ReplicaStatus>,
-    now: u64,
-) -> ReplicaStatus {
+pub fn status(want: &Want, step: &Step, doing: &Doing, known: Known<'_>, now: u64) -> ReplicaStatus {
+    let Known { facts, attempts, verdict, previous } = known;
     let ready = facts.running
         && verdict.is_some_and(|v| v.ready)
         && matches!(want, Want::Run(_))
-        && matches!(step, Step::Nothing { .. } | Step::Protect { .. } | Step::End { .. });
+        && keeps_ready(step);
     let (phase, reason, message) = match (doing, step) {
         (Doing::Pulling(progress), _) => (ReplicaPhase::Pulling, Some(Reason::Pulling), progress.clone()),
         (Doing::Step, Step::End { phase, reason, message }) => (*phase, Some(*reason), message.clone()),
@@ -212,6 +217,20 @@ pub fn status(
     }
 }
 
+/// Whether a ready container stays ready under a step. While the engine is silent the probes still say
+/// what holds: an engine that restarts must not empty every route.
+const fn keeps_ready(step: &Step) -> bool {
+    match step {
+        Step::Nothing { .. } | Step::Protect { .. } | Step::End { .. } => true,
+        Step::Wait { reason, .. } => matches!(reason, Reason::DockerDown | Reason::DockerUnresponsive | Reason::StoreBehind),
+        Step::Create
+        | Step::Start { .. }
+        | Step::Restart { .. }
+        | Step::Retire { .. }
+        | Step::Remove { .. } => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -240,16 +259,8 @@ mod tests {
         let wait = |until| Step::Wait { reason: Reason::CrashLoopBackOff, message: String::new(), until: Some(until) };
         let attempts = Attempts { last_exit: Some(Default::default()), ..Attempts::default() };
         let say = |step: &Step, previous: Option<&ReplicaStatus>, now| {
-            status(
-                &Want::Stop(Reason::Superseded),
-                step,
-                &Doing::Step,
-                &Facts::default(),
-                &attempts,
-                None,
-                previous,
-                now,
-            )
+            let known = Known { facts: &Facts::default(), attempts: &attempts, verdict: None, previous };
+            status(&Want::Stop(Reason::Superseded), step, &Doing::Step, known, now)
         };
         let first = say(&wait(50), None, 10);
         assert_eq!((first.phase, first.since, first.next_attempt), (ReplicaPhase::BackOff, 10, Some(50)));

@@ -225,3 +225,14 @@ fn a_refused_attempt_is_made_again_later() {
     assert_eq!(name(&at(NOW)), ("wait", Some(Reason::PortConflict)));
     assert_eq!(name(&at(NOW + 1_000)).0, "create");
 }
+
+#[test]
+fn a_container_that_the_engine_keeps_refusing_is_made_anew() {
+    let mut attempts = exited(1, 1, Cause::Itself);
+    for (times, step) in [(1, "start"), (2, "remove")] {
+        attempts.failed(Reason::EngineRefused, "network x not found".into(), NOW);
+        let later = NOW + 60_000;
+        let found = plan(&Want::Run(wanted()), &known(ContainerState::Exited), &attempts, Index(50), later);
+        assert_eq!(name(&found).0, step, "refused {times} times");
+    }
+}

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     controller::Action,
     model::{
-        Reason,
+        Reason, ReplicaPhase,
         service::{ContainerSpec, STOP_GRACE_PERIOD},
     },
     plan::agent::{Step, Want, report::Doing},
@@ -70,7 +70,7 @@ impl Agent {
                 None => Ok(Some(Action::Done)),
             },
             Step::Start { id } => match subject {
-                Some(subject) => self.start_again(state, key, subject, &id).await,
+                Some(subject) => self.start_again(state, key, subject, &id, (want, look)).await,
                 None => Ok(Some(Action::Done)),
             },
             Step::Restart { id, reason, message } => {
@@ -114,6 +114,9 @@ impl Agent {
         let plan = match self.preparer.prepare(state, &subject.replica, spec, image, since).await {
             Ok(Prepared::Ready(plan)) => plan,
             Ok(Prepared::Pulling(progress)) => {
+                if !self.is_pulling(key) {
+                    self.say(Some(subject), Reason::Pulling, format!("fetching {}", image.reference()));
+                }
                 self.record(Some(subject), want, &Step::Create, &Doing::Pulling(progress), look);
                 return Ok(Some(Action::RequeueAfter(RECHECK)));
             }
@@ -123,6 +126,10 @@ impl Agent {
             }
             Err(error) => return Ok(self.refused(key, subject, &error)),
         };
+        if self.is_pulling(key) {
+            self.say(Some(subject), Reason::Pulled, format!("{} is there", image.reference()));
+        }
+        self.record(Some(subject), want, &Step::Create, &Doing::Step, look);
         // A closed semaphore cannot be: nobody closes it.
         let _permit = self.starts.acquire().await.ok();
         let (name, labels) = (plan.name.clone(), plan.labels.clone());
@@ -137,6 +144,10 @@ impl Agent {
                 Ok(self.refused(key, subject, &error))
             }
         }
+    }
+
+    fn is_pulling(&self, key: &Arc<str>) -> bool {
+        self.with(key, |m| m.reported.as_ref().is_some_and(|r| r.phase == ReplicaPhase::Pulling))
     }
 
     /// The name is taken: by an earlier create whose answer was lost, or by something that is not ours.
@@ -172,6 +183,7 @@ impl Agent {
         key: &Arc<str>,
         subject: &Subject,
         id: &Arc<str>,
+        (want, look): (&Want, &Look),
     ) -> Result<Option<Action>, PassError> {
         let Some(spec) = &subject.spec else { return Ok(Some(Action::Done)) };
         match self.preparer.again(state, &subject.replica, spec).await {
@@ -183,6 +195,7 @@ impl Agent {
             Err(PrepareError::Engine(error)) => return Ok(self.refused(key, subject, &error)),
             Err(PrepareError::Pulling(_)) => return Ok(Some(Action::RequeueAfter(RECHECK))),
         }
+        self.record(Some(subject), want, &Step::Start { id: id.clone() }, &Doing::Step, look);
         let _permit = self.starts.acquire().await.ok();
         self.start(key, id, false).await.map(|()| None)
     }

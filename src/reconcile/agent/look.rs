@@ -190,11 +190,12 @@ impl Agent {
     /// The container is gone: by this agent, or by somebody.
     fn count_vanished(&self, key: &Arc<str>, subject: &Subject) {
         let lost = self.with(key, |m| {
-            let lost = !m.removed && m.attempts.ended.is_none() && m.attempts.running_since.is_some();
+            let known = m.attempts.running_since.is_some() || m.attempts.counted.is_some();
+            let lost = known && !m.removed && m.attempts.ended.is_none();
             if !m.removed {
                 m.attempts.vanished();
             }
-            m.attempts.running_since = None;
+            (m.attempts.running_since, m.attempts.counted) = (None, None);
             lost
         });
         if lost {

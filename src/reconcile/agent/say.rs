@@ -10,7 +10,7 @@ use crate::{
     plan::agent::{
         Step, Want,
         attempts::Cause,
-        report::{Doing, status},
+        report::{Doing, Known, status},
     },
     runtime::Container,
 };
@@ -21,8 +21,13 @@ impl Agent {
         let Some(Subject { replica, .. }) = subject else { return };
         let now = (self.now)();
         let new = self.with(&replica.name, |m| {
-            let new =
-                status(want, step, doing, &look.facts, &m.attempts, look.verdict.as_ref(), m.reported.as_ref(), now);
+            let known = Known {
+                facts: &look.facts,
+                attempts: &m.attempts,
+                verdict: look.verdict.as_ref(),
+                previous: m.reported.as_ref(),
+            };
+            let new = status(want, step, doing, known, now);
             if m.reported.as_ref() == Some(&new) {
                 return None;
             }
