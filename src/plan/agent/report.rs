@@ -154,10 +154,7 @@ pub struct Known<'a> {
 #[must_use]
 pub fn status(want: &Want, step: &Step, doing: &Doing, known: Known<'_>, now: u64) -> ReplicaStatus {
     let Known { facts, attempts, verdict, previous } = known;
-    let ready = facts.running
-        && verdict.is_some_and(|v| v.ready)
-        && matches!(want, Want::Run(_))
-        && keeps_ready(step);
+    let ready = facts.running && verdict.is_some_and(|v| v.ready) && matches!(want, Want::Run(_)) && keeps_ready(step);
     let (phase, reason, message) = match (doing, step) {
         (Doing::Pulling(progress), _) => (ReplicaPhase::Pulling, Some(Reason::Pulling), progress.clone()),
         (Doing::Step, Step::End { phase, reason, message }) => (*phase, Some(*reason), message.clone()),
@@ -222,12 +219,10 @@ pub fn status(want: &Want, step: &Step, doing: &Doing, known: Known<'_>, now: u6
 const fn keeps_ready(step: &Step) -> bool {
     match step {
         Step::Nothing { .. } | Step::Protect { .. } | Step::End { .. } => true,
-        Step::Wait { reason, .. } => matches!(reason, Reason::DockerDown | Reason::DockerUnresponsive | Reason::StoreBehind),
-        Step::Create
-        | Step::Start { .. }
-        | Step::Restart { .. }
-        | Step::Retire { .. }
-        | Step::Remove { .. } => false,
+        Step::Wait { reason, .. } => {
+            matches!(reason, Reason::DockerDown | Reason::DockerUnresponsive | Reason::StoreBehind)
+        }
+        Step::Create | Step::Start { .. } | Step::Restart { .. } | Step::Retire { .. } | Step::Remove { .. } => false,
     }
 }
 
