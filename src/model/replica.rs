@@ -3,7 +3,7 @@
 //! The agent restarts or re-creates the container of one Replica as often as needed; a new Replica
 //! comes only with a new revision, node or epoch.
 
-use std::{fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -93,8 +93,11 @@ pub struct Decision {
     pub node: Option<Arc<str>>,
     /// Its score, 0–100.
     pub score: u32,
-    /// Every node that was looked at.
+    /// Every node that was looked at; of more than 64, the best.
     pub considered: Vec<Considered>,
+    /// How many nodes each filter refused; only when not all of them stand in `considered`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rejected_by: BTreeMap<String, u32>,
 }
 
 /// One node in a decision.
@@ -113,7 +116,7 @@ pub struct Considered {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Rejection {
-    /// Which filter: `capacity`, `constraint`, `port`, `architecture`, `image`, `engine`, `schedulable`, `role`.
+    /// Which filter: `schedulable`, `docker`, `role`, `constraint`, `architecture`, `engine`, `image`, `data`, `port`, `capacity`.
     pub filter: String,
     /// Its reason code.
     pub reason: Reason,

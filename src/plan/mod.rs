@@ -4,5 +4,7 @@
 
 pub mod agent;
 pub mod change;
+pub mod rollout;
+pub mod scheduler;
 pub mod view;
 pub mod why;

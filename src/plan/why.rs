@@ -1,12 +1,30 @@
 //! Why something is not as declared: differences with reasons from the closed set.
 //!
-//! Here: [`Difference`], the shape that `why`, `describe` and the API show.
-//! Not here: conditions, which sum them up.
+//! Here: [`Difference`] and what makes it for each kind ([`differences`] of a Service, [`replica`],
+//! [`node`], [`shared`] of a Config or Secret); the conditions that sum up ([`conditions`]); what a
+//! person can do ([`hint`]). `why`, `describe`, the API and the leader's status all read these.
+//! Not here: what the loops will do about it ([`super::rollout`], which is asked, not repeated).
+//! Invariants: everything as declared gives no difference; a difference always has a reason; the
+//! same facts give the same text, so that a status is written only when something changed.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::Reason;
+use crate::model::{
+    Condition, ConditionStatus, ConditionType, Decision, Desired, Kind, Reason, ReplicaPhase, ReplicaStatus,
+    Resolution, ServiceSpec, Slot, service::Restart,
+};
+
+use super::{
+    rollout::{self, Plan, Standing, standing},
+    view::{NodeView, ReplicaView, ServiceView},
+};
+
+pub mod conditions;
+pub mod hint;
+pub mod news;
+
+pub use conditions::{conditions, status};
 
 /// One thing that is not as declared.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -27,7 +45,360 @@ pub struct Difference {
     /// When it is tried again, cluster time in milliseconds; none: when something changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_attempt: Option<u64>,
+    /// Last log lines of the container that ended.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub log: Vec<String>,
     /// What a person can do; none: the loops are at it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
 }
+
+impl Difference {
+    fn new(path: impl Into<String>, desired: impl Into<String>, actual: impl Into<String>, reason: Reason) -> Self {
+        Self {
+            path: path.into(),
+            desired: desired.into(),
+            actual: actual.into(),
+            reason,
+            message: String::new(),
+            since: 0,
+            next_attempt: None,
+            log: Vec::new(),
+            hint: None,
+        }
+    }
+    fn because(self, message: impl Into<String>, since: u64) -> Self {
+        Self { message: message.into(), since, ..self }
+    }
+    fn hinted(self, hint: Option<String>) -> Self {
+        Self { hint, ..self }
+    }
+}
+
+/// What differs of a Service, the causes first: image, references, then slots, then what is on its way out.
+#[must_use]
+pub fn differences(view: &ServiceView, nodes: &[NodeView], now: u64) -> Vec<Difference> {
+    Look { view, nodes, plan: rollout::plan(view, nodes), now }.all()
+}
+
+/// What differs of one Replica.
+#[must_use]
+pub fn replica(view: &ServiceView, name: &str, nodes: &[NodeView], now: u64) -> Vec<Difference> {
+    let look = Look { view, nodes, plan: rollout::plan(view, nodes), now };
+    let Some(found) = view.replicas.iter().find(|r| *r.replica.name == *name) else { return Vec::new() };
+    look.one(found).into_iter().collect()
+}
+
+/// What differs of a Node.
+#[must_use]
+pub fn node(view: &NodeView, now: u64) -> Vec<Difference> {
+    let Some(status) = &view.status else {
+        let message = "its agent has not reported yet";
+        return vec![Difference::new("status", "reported", "silent", Reason::HealthUnknown).because(message, now)];
+    };
+    let bad = |c: &&Condition| match c.kind {
+        // A cordon is as declared.
+        ConditionType::Schedulable => view.spec.schedulable && c.status != ConditionStatus::True,
+        _ => c.status != ConditionStatus::True,
+    };
+    status
+        .conditions
+        .iter()
+        .filter(bad)
+        .map(|c| {
+            Difference::new(format!("conditions/{}", c.kind), "True", c.status.to_string(), c.reason)
+                .because(c.message.clone(), c.last_transition_time)
+                .hinted(hint::of_node(c.reason, &view.name))
+        })
+        .collect()
+}
+
+/// Services that name a Config or Secret.
+pub fn users<'a>(kind: Kind, name: &'a str, services: &'a [ServiceView]) -> impl Iterator<Item = &'a ServiceView> {
+    services.iter().filter(move |s| s.declared.as_ref().is_some_and(|(_, spec)| names(spec, kind, name)))
+}
+
+fn names(spec: &ServiceSpec, kind: Kind, name: &str) -> bool {
+    let container = &spec.container;
+    match kind {
+        Kind::Config => container.configs.iter().any(|r| r.object() == name),
+        Kind::Secret => {
+            container.secrets.iter().any(|r| r.object() == name)
+                || container.image_pull_secrets.iter().any(|s| s == name)
+        }
+        Kind::Service | Kind::Node | Kind::Replica => false,
+    }
+}
+
+/// What differs of a Config or Secret: keys that services name and that it lacks.
+#[must_use]
+pub fn shared(kind: Kind, name: &str, services: &[ServiceView], now: u64) -> Vec<Difference> {
+    let mut found = Vec::new();
+    for service in services {
+        for missing in service.missing.iter().filter(|m| m.kind == kind && m.name == name) {
+            let key = missing.key.as_deref().unwrap_or("(the object)");
+            let message = format!("svc/{} names it", service.name);
+            found.push(
+                Difference::new(format!("data[{key}]"), "there", "missing", missing.reason())
+                    .because(message, now)
+                    .hinted(hint::of_missing(missing)),
+            );
+        }
+    }
+    found
+}
+
+/// One look at a Service.
+struct Look<'a> {
+    view: &'a ServiceView,
+    nodes: &'a [NodeView],
+    plan: Plan,
+    now: u64,
+}
+
+impl Look<'_> {
+    fn all(&self) -> Vec<Difference> {
+        let mut found = Vec::new();
+        if let Some((_, spec)) = &self.view.declared {
+            found.extend(self.image());
+            found.extend(self.missing());
+            found.extend(self.suspended(spec));
+            for slot in rollout::slots(spec, self.nodes) {
+                found.extend(self.slot(&slot));
+            }
+        }
+        let leaving = self.view.replicas.iter().filter(|r| self.leaves(r));
+        found.extend(leaving.filter_map(|r| self.one(r)));
+        found
+    }
+
+    /// Not one of the slots that are wanted, or to be stopped.
+    fn leaves(&self, r: &ReplicaView) -> bool {
+        let wanted = self.view.declared.as_ref().is_some_and(|(_, spec)| {
+            r.replica.service_uid == self.view.uid && rollout::slots(spec, self.nodes).contains(&r.replica.slot)
+        });
+        r.replica.desired == Desired::Stop || !wanted
+    }
+
+    fn image(&self) -> Option<Difference> {
+        let (_, spec) = self.view.declared.as_ref()?;
+        let newest = self.view.newest()?;
+        let image = spec.container.image.as_str();
+        match &newest.image {
+            Resolution::Resolved { .. } => None,
+            Resolution::Pending => {
+                let message = format!("revision {} is new; the leader is about to ask for its image", newest.number);
+                Some(
+                    Difference::new("image", image, "not resolved", Reason::ImageUnresolved).because(message, self.now),
+                )
+            }
+            Resolution::Failed { reason, message, since, next_attempt, .. } => {
+                let difference =
+                    Difference::new("image", image, "not resolved", *reason).because(message.clone(), *since);
+                let hint = hint::of_image(*reason, image);
+                Some(Difference { next_attempt: Some(*next_attempt), ..difference }.hinted(hint))
+            }
+        }
+    }
+
+    fn missing(&self) -> impl Iterator<Item = Difference> {
+        self.view.missing.iter().filter(|m| m.required).map(|m| {
+            let path = match m.kind {
+                Kind::Service => format!("dependsOn/{}", m.name),
+                Kind::Config | Kind::Secret | Kind::Node | Kind::Replica => format!("{}/{}", m.kind.plural(), m.name),
+            };
+            let message = match &m.key {
+                Some(key) => format!("{} {} has no key {key}", m.kind, m.name),
+                None => format!("{} {} does not exist", m.kind, m.name),
+            };
+            let since = self.since(ConditionType::Ready, ConditionStatus::False);
+            Difference::new(path, "there", "missing", m.reason()).because(message, since).hinted(hint::of_missing(m))
+        })
+    }
+
+    fn suspended(&self, spec: &ServiceSpec) -> Option<Difference> {
+        let wanted = ServiceSpec { suspend: false, ..spec.clone() }.wanted();
+        spec.suspend.then(|| {
+            Difference::new("suspend", format!("{wanted} replicas"), "none: suspended", Reason::Suspended)
+                .because("suspend: true stops every replica", self.since(ConditionType::Ready, ConditionStatus::True))
+                .hinted(Some("set `suspend: false` and apply again".into()))
+        })
+    }
+
+    /// What differs in a wanted slot.
+    fn slot(&self, slot: &Slot) -> Option<Difference> {
+        let current = self.view.replicas.iter().find(|r| {
+            r.replica.slot == *slot && r.replica.desired == Desired::Run && r.replica.service_uid == self.view.uid
+        });
+        if let Some(current) = current {
+            return self.one(current);
+        }
+        let hold = self.plan.holds.get(slot);
+        let (reason, message) = match (self.plan.unplaced.get(slot), hold) {
+            (Some(decision), _) => unplaced(decision),
+            (None, Some(hold)) => (hold.reason, hold.message.clone()),
+            (None, None) => (Reason::Starting, "is about to be placed".into()),
+        };
+        let next_attempt = match self.view.newest().map(|r| &r.image) {
+            Some(Resolution::Failed { next_attempt, .. }) => Some(*next_attempt),
+            _ => None,
+        };
+        let since = self.since(ConditionType::Scheduled, ConditionStatus::False);
+        let difference = Difference::new(self.path(slot), "running", "not placed", reason).because(message, since);
+        let hint = if self.plan.unplaced.contains_key(slot) { hint::of_placement(reason) } else { None };
+        Some(Difference { next_attempt, ..difference }.hinted(hint))
+    }
+
+    /// What differs of one replica.
+    fn one(&self, r: &ReplicaView) -> Option<Difference> {
+        let replica = &r.replica;
+        let standing = standing(r, self.nodes);
+        let phase = r.status.as_ref().map_or(ReplicaPhase::Pending, |s| s.phase);
+        if replica.desired == Desired::Stop {
+            let reason = replica.stop_reason.unwrap_or(Reason::Superseded);
+            let actual = lower(phase);
+            let since = r.status.as_ref().map_or(replica.created_at, |s| s.since);
+            let message = format!("{}: {} lets it end", reason.meaning().trim().trim_end_matches('.'), replica.node);
+            let path = format!("replicas/{}", replica.name);
+            return (standing == Standing::Stopping)
+                .then(|| Difference::new(path, "stopped", actual, reason).because(message, since));
+        }
+        let path = self.path(&replica.slot);
+        let status = r.status.as_ref();
+        let since = status.map_or(replica.created_at, |s| s.since);
+        let newest = self.view.newest();
+        if self.leaves(r) {
+            let gone = self.view.declared.is_none() || replica.service_uid != self.view.uid;
+            let reason = if gone { Reason::ServiceDeleted } else { Reason::ScaledDown };
+            return Some(
+                Difference::new(path, "stopped", lower(phase), reason).because("is about to be stopped", since),
+            );
+        }
+        let old = newest.is_some_and(|n| n.spec_hash != replica.spec_hash);
+        match standing {
+            Standing::Ready if old => {
+                let (wanted, has) = (newest.map_or(0, |n| n.number), replica.revision);
+                let hold = self.plan.holds.get(&replica.slot);
+                let (reason, message) = hold.map_or_else(
+                    || (Reason::ReplicaSetUpdated, "is about to be replaced".to_owned()),
+                    |h| (h.reason, h.message.clone()),
+                );
+                let message = self.plan.unplaced.get(&replica.slot).map_or(message, |d| unplaced(d).1);
+                let since = self.since(ConditionType::Progressing, ConditionStatus::True);
+                let (desired, actual) = (format!("running revision {wanted}"), format!("running revision {has}"));
+                Some(Difference::new(path, desired, actual, reason).because(message, since))
+            }
+            Standing::Ready => drifted(status?, path, since),
+            Standing::Ended => self.ended(r, path, since),
+            Standing::Unknown | Standing::NotReady => Some(self.not_ready(r, path, since)),
+            Standing::Gone => {
+                let message = format!("node {} is not part of the cluster any more", replica.node);
+                Some(Difference::new(path, "running", "unknown", Reason::NotPlacedHere).because(message, since))
+            }
+            Standing::Stopping | Standing::Stopped => None,
+        }
+    }
+
+    fn ended(&self, r: &ReplicaView, path: String, since: u64) -> Option<Difference> {
+        let status = r.status.as_ref()?;
+        let (_, spec) = self.view.declared.as_ref()?;
+        // `restart: no` and `on-failure` let it end: with 0 that is what was wanted.
+        let allowed = matches!(spec.container.restart, Restart::No | Restart::OnFailure(_));
+        if status.phase == ReplicaPhase::Completed && allowed {
+            return None;
+        }
+        let reason = status.reason.unwrap_or(match status.phase {
+            ReplicaPhase::Completed => Reason::Completed,
+            _ => Reason::Failed,
+        });
+        let difference = Difference::new(path, "running", lower(status.phase), reason);
+        let difference = Difference { log: log(status), ..difference.because(message(status), since) };
+        Some(difference.hinted(hint::of_replica(reason, &r.replica)))
+    }
+
+    fn not_ready(&self, r: &ReplicaView, path: String, since: u64) -> Difference {
+        let Some(status) = &r.status else {
+            let message = format!("placed on {}, which has not begun", r.replica.node);
+            return Difference::new(path, "running", "placed", Reason::HealthUnknown).because(message, since);
+        };
+        let reason = status.reason.unwrap_or(match status.phase {
+            ReplicaPhase::Pulling => Reason::Pulling,
+            ReplicaPhase::BackOff => Reason::BackOff,
+            ReplicaPhase::Running if status.health == "unhealthy" => Reason::Unhealthy,
+            ReplicaPhase::Completed | ReplicaPhase::Failed | ReplicaPhase::Stopped => Reason::Exited,
+            ReplicaPhase::Pending
+            | ReplicaPhase::Waiting
+            | ReplicaPhase::Starting
+            | ReplicaPhase::Running
+            | ReplicaPhase::Stopping => Reason::Starting,
+        });
+        let actual = match status.phase {
+            ReplicaPhase::Running => format!(
+                "running, {}",
+                if status.health.is_empty() || status.health == "-" { "not ready" } else { &status.health }
+            ),
+            phase => lower(phase),
+        };
+        Difference {
+            next_attempt: status.next_attempt,
+            log: if status.phase == ReplicaPhase::BackOff { log(status) } else { Vec::new() },
+            ..Difference::new(path, "running and ready", actual, reason)
+                .because(message(status), since)
+                .hinted(hint::of_replica(reason, &r.replica))
+        }
+    }
+
+    fn path(&self, slot: &Slot) -> String {
+        format!("replicas/{}.{slot}", self.view.name)
+    }
+
+    /// Since when the leader has said so; from now on if it has not.
+    fn since(&self, kind: ConditionType, status: ConditionStatus) -> u64 {
+        let said = self.view.status.as_ref().and_then(|s| s.conditions.iter().find(|c| c.kind == kind));
+        said.filter(|c| c.status == status).map_or(self.now, |c| c.last_transition_time)
+    }
+}
+
+fn drifted(status: &ReplicaStatus, path: String, since: u64) -> Option<Difference> {
+    let reason = status.reason.filter(|r| *r == Reason::DriftDetected)?;
+    Some(Difference::new(path, "as declared", "changed by hand", reason).because(status.message.clone(), since))
+}
+
+/// Why no node takes a slot. When every node lacks the same, that is the reason.
+fn unplaced(decision: &Decision) -> (Reason, String) {
+    let mut reasons = decision.considered.iter().flat_map(|c| c.rejections.iter().map(|r| r.reason));
+    let first = reasons.next();
+    let reason = first.filter(|f| reasons.all(|r| r == *f)).unwrap_or(Reason::NoNodeFits);
+    if decision.considered.is_empty() {
+        return (reason, "the cluster has no node".into());
+    }
+    let each = decision.considered.iter().map(|c| {
+        let facts: Vec<&str> = c.rejections.iter().map(|r| r.message.as_str()).collect();
+        format!("{}: {}", c.node, facts.join(", "))
+    });
+    (reason, each.collect::<Vec<_>>().join("; "))
+}
+
+fn lower(phase: ReplicaPhase) -> String {
+    match phase {
+        ReplicaPhase::BackOff => "waiting to start again".into(),
+        other => format!("{other:?}").to_lowercase(),
+    }
+}
+
+fn log(status: &ReplicaStatus) -> Vec<String> {
+    status.last_exit.as_ref().map_or_else(Vec::new, |e| e.log_tail.clone())
+}
+
+/// The agent's words, and how the last container ended if they do not say.
+fn message(status: &ReplicaStatus) -> String {
+    match &status.last_exit {
+        Some(exit) if status.message.is_empty() => {
+            format!("exit {}{}", exit.code, if exit.oom_killed { ", out of memory" } else { "" })
+        }
+        _ => status.message.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

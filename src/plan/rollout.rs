@@ -1,0 +1,431 @@
+//! What follows next for the replicas of one Service: place, stop, forget.
+//!
+//! Here: [`plan`], from a Service and all nodes to [`Step`]s that may all be taken at once, and for each
+//! slot that waits the [`Hold`] that says why. [`slots`] and [`Standing`] are the shared reading of
+//! what is there. Not here: which node ([`super::scheduler`]), proposing it (`reconcile::rollout`),
+//! containers (the agent).
+//!
+//! Invariants:
+//! - no two replicas with `desired: Run` in one slot; an exclusive one is placed only after every
+//!   other of its slot has reported its end;
+//! - a working replica is stopped for a newer revision only when the image of that is resolved, a
+//!   node would take it, and no other slot is in motion: one at a time, stop-first, waiting for ready;
+//!   replicas that do not work are replaced at once;
+//! - unknown is neither available nor missing: nothing is made for it, and nothing else is stopped
+//!   for an update meanwhile;
+//! - a replica that ended by itself as its restart policy allows stays ended until the spec changes.
+//!
+//! Chosen: the whole next set of steps from the whole present, no remembered phase: a leader that
+//! took over goes on. Rejected: start-first by default, which needs the edge to drain (it comes with
+//! routes). Source: nomad's `reconcile_cluster.go` for the shape.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
+    sync::Arc,
+};
+
+use crate::model::{
+    ConditionStatus, ConditionType, Decision, Desired, Meta, Reason, ReplicaPhase, Resolution, ResolvedImage, Revision,
+    ServiceSpec, Slot, Uid, service::Mode,
+};
+
+use super::{
+    scheduler::{self, Request},
+    view::{NodeView, ReplicaView, ServiceView, published},
+};
+
+/// Ended replicas kept for `ps`: so many a slot, and so many in all of slots that are not wanted now.
+pub const KEPT: usize = 5;
+
+/// One step. All steps of a plan may be taken together, in their order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// The replica shall not run any more.
+    Stop {
+        /// Its name.
+        replica: Arc<str>,
+        /// Why.
+        reason: Reason,
+    },
+    /// A new replica for a slot.
+    Place {
+        /// The slot.
+        slot: Slot,
+        /// Number of the revision.
+        revision: u64,
+        /// Its stored hash.
+        spec_hash: String,
+        /// The node.
+        node: (Arc<str>, Uid),
+        /// Why this node.
+        decision: Decision,
+    },
+    /// An ended replica that nobody needs to see any more.
+    Forget {
+        /// Its name.
+        replica: Arc<str>,
+    },
+}
+
+/// Why a slot is not as wanted and nothing is done for it now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hold {
+    /// The cause.
+    pub reason: Reason,
+    /// For people.
+    pub message: String,
+}
+
+/// The next steps of a Service.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// What to do.
+    pub steps: Vec<Step>,
+    /// Slots that wait, and for what.
+    pub holds: BTreeMap<Slot, Hold>,
+    /// Slots without a node, with what each node lacks.
+    pub unplaced: BTreeMap<Slot, Decision>,
+}
+
+/// How a replica stands, as far as anybody knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Nobody has reported it, or its node is silent.
+    Unknown,
+    /// Reported, not ready.
+    NotReady,
+    /// Ready.
+    Ready,
+    /// Ended by itself, for good.
+    Ended,
+    /// To be stopped, and its end is not reported.
+    Stopping,
+    /// Stopped, as wanted.
+    Stopped,
+    /// Its node was removed from the cluster: nobody will report it any more.
+    Gone,
+}
+
+/// How a replica stands.
+#[must_use]
+pub fn standing(view: &ReplicaView, nodes: &[NodeView]) -> Standing {
+    let Some(node) = nodes.iter().find(|n| n.uid == view.replica.node_uid) else { return Standing::Gone };
+    let ended = view.status.as_ref().is_some_and(|s| s.phase.ended());
+    match (view.replica.desired, &view.status) {
+        (Desired::Stop, _) if ended => Standing::Stopped,
+        (Desired::Stop, _) => Standing::Stopping,
+        (Desired::Run, Some(_)) if ended => Standing::Ended,
+        (Desired::Run, None) => Standing::Unknown,
+        (Desired::Run, Some(_)) if silent(node) => Standing::Unknown,
+        (Desired::Run, Some(status)) if status.ready && status.phase == ReplicaPhase::Running => Standing::Ready,
+        (Desired::Run, Some(_)) => Standing::NotReady,
+    }
+}
+
+/// Whether what a node said last is not news any more.
+fn silent(node: &NodeView) -> bool {
+    let ready = |s: &crate::model::NodeStatus| s.conditions.iter().find(|c| c.kind == ConditionType::Ready).cloned();
+    node.status.as_ref().and_then(ready).is_some_and(|c| c.status == ConditionStatus::Unknown)
+}
+
+/// The slots that a Service shall have now.
+#[must_use]
+pub fn slots(spec: &ServiceSpec, nodes: &[NodeView]) -> BTreeSet<Slot> {
+    match spec.mode {
+        Mode::Replicated => (1..=spec.wanted()).map(Slot::Number).collect(),
+        Mode::Global if spec.suspend => BTreeSet::new(),
+        Mode::Global => {
+            nodes.iter().filter(|n| scheduler::eligible(spec, n)).map(|n| Slot::Node(n.name.clone())).collect()
+        }
+    }
+}
+
+/// Whether the old container must be gone before a new one of the same slot may start: two writers of
+/// one `state` mount, or two holders of one port or address.
+#[must_use]
+pub fn needs_gap(spec: &ServiceSpec) -> bool {
+    spec.container.exclusive()
+        || published(spec).next().is_some()
+        || spec.container.networks.iter().any(|n| n.ipv4_address.is_some() || n.ipv6_address.is_some())
+}
+
+/// The next steps.
+#[must_use]
+pub fn plan(view: &ServiceView, nodes: &[NodeView]) -> Plan {
+    let Some((meta, spec)) = &view.declared else { return remove(&view.replicas, nodes) };
+    let (own, strangers): (Vec<_>, Vec<_>) = view.replicas.iter().partition(|r| r.replica.service_uid == view.uid);
+    // Replicas of a deleted Service of the same name.
+    let strangers: Vec<ReplicaView> = strangers.into_iter().cloned().collect();
+    let mut plan = remove(&strangers, nodes);
+    let wanted = slots(spec, nodes);
+    let mut round = Round {
+        view,
+        meta,
+        spec,
+        wanted: &wanted,
+        nodes: nodes.to_vec(),
+        current: BTreeMap::new(),
+        places: Vec::new(),
+    };
+    let mut history: Vec<&ReplicaView> = Vec::new();
+    // Newest first: of two in one slot the newer one stays.
+    let mut own: Vec<&ReplicaView> = own;
+    own.sort_by_key(|r| std::cmp::Reverse((r.replica.index, r.replica.name.clone())));
+    let surplus = if spec.suspend { Reason::Suspended } else { Reason::ScaledDown };
+    let mut stops: Vec<(&ReplicaView, Reason)> = Vec::new();
+    for replica in own {
+        match (standing(replica, nodes), replica.replica.desired) {
+            (Standing::Stopping, _) => {}
+            (Standing::Stopped, _) => history.push(replica),
+            (Standing::Gone, Desired::Stop) => plan.forget(replica),
+            (Standing::Gone, Desired::Run) => stops.push((replica, Reason::NotPlacedHere)),
+            (_, _) if !wanted.contains(&replica.replica.slot) => stops.push((replica, surplus)),
+            (_, _) => match round.current.entry(replica.replica.slot.clone()) {
+                Entry::Vacant(free) => {
+                    free.insert(replica);
+                }
+                Entry::Occupied(_) => stops.push((replica, Reason::Superseded)),
+            },
+        }
+    }
+    // Highest slot first out.
+    stops.sort_by_key(|(r, _)| std::cmp::Reverse(r.replica.slot.clone()));
+    stops.iter().for_each(|(r, reason)| plan.stop(r, *reason));
+    round.decide(&mut plan);
+    plan.steps.append(&mut round.places);
+    forget_history(&mut plan, &history, &wanted);
+    plan
+}
+
+impl Plan {
+    fn stop(&mut self, replica: &ReplicaView, reason: Reason) {
+        self.steps.push(Step::Stop { replica: replica.replica.name.clone(), reason });
+    }
+    fn forget(&mut self, replica: &ReplicaView) {
+        self.steps.push(Step::Forget { replica: replica.replica.name.clone() });
+    }
+    fn hold(&mut self, slot: &Slot, reason: Reason, message: impl Into<String>) {
+        self.holds.insert(slot.clone(), Hold { reason, message: message.into() });
+    }
+}
+
+/// Stops what runs, then forgets it.
+fn remove(replicas: &[ReplicaView], nodes: &[NodeView]) -> Plan {
+    let mut plan = Plan::default();
+    for replica in replicas {
+        match (standing(replica, nodes), replica.replica.desired) {
+            (Standing::Stopping, _) => {}
+            (Standing::Stopped, _) | (Standing::Gone, Desired::Stop) => plan.forget(replica),
+            (_, _) => plan.stop(replica, Reason::ServiceDeleted),
+        }
+    }
+    plan
+}
+
+/// What is known while the slots of one Service are decided.
+struct Round<'a> {
+    view: &'a ServiceView,
+    meta: &'a Meta,
+    spec: &'a ServiceSpec,
+    wanted: &'a BTreeSet<Slot>,
+    /// Fills up as replicas are placed.
+    nodes: Vec<NodeView>,
+    current: BTreeMap<Slot, &'a ReplicaView>,
+    places: Vec<Step>,
+}
+
+impl<'a> Round<'a> {
+    fn decide(&mut self, plan: &mut Plan) {
+        let Some(newest) = self.view.newest() else { return };
+        let image = match &newest.image {
+            Resolution::Resolved { image } => Ok(image),
+            Resolution::Pending => Err((Reason::ImageUnresolved, "its image is not resolved yet".to_owned())),
+            Resolution::Failed { reason, message, .. } => Err((*reason, message.clone())),
+        };
+        let mut moving: Option<String> = None;
+        let mut working: Vec<&'a ReplicaView> = Vec::new();
+        for slot in self.wanted {
+            let current = self.current.get(slot).copied();
+            let Some(replica) = current else {
+                if self.fill(slot, newest, &image, plan) {
+                    moving = Some(format!("{}.{slot}", self.view.name));
+                }
+                continue;
+            };
+            let display = || Some(replica.replica.display());
+            let updated = replica.replica.spec_hash == newest.spec_hash;
+            match standing(replica, &self.nodes) {
+                Standing::Unknown => {
+                    moving = display();
+                    if !updated {
+                        plan.hold(slot, Reason::HealthUnknown, "nobody knows how it is: it is left alone");
+                    }
+                }
+                Standing::Ready if updated => {}
+                Standing::NotReady if updated => moving = display(),
+                Standing::Ready => working.push(replica),
+                Standing::NotReady => {
+                    if self.replace(replica, newest, &image, plan) {
+                        moving = display();
+                    }
+                }
+                Standing::Ended if updated => {}
+                Standing::Ended => {
+                    // Nothing runs, so nothing has to end before the next begins.
+                    if self.replace(replica, newest, &image, plan) && self.fill(slot, newest, &image, plan) {
+                        moving = display();
+                    }
+                }
+                // Sorted out before.
+                Standing::Stopping | Standing::Stopped | Standing::Gone => {}
+            }
+        }
+        for replica in working {
+            match &moving {
+                Some(other) => {
+                    let message = format!("waits until {other} is ready; one replica is replaced at a time");
+                    plan.hold(&replica.replica.slot, Reason::ReplicaSetUpdated, message);
+                }
+                None => {
+                    if self.replace(replica, newest, &image, plan) {
+                        moving = Some(replica.replica.display());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Places a replica in an empty slot. True: the slot is in motion.
+    fn fill(
+        &mut self,
+        slot: &Slot,
+        newest: &Revision,
+        image: &Result<&ResolvedImage, (Reason, String)>,
+        plan: &mut Plan,
+    ) -> bool {
+        let image = match image {
+            Ok(image) => *image,
+            Err((reason, message)) => {
+                plan.hold(slot, *reason, message.clone());
+                return false;
+            }
+        };
+        if let Some(before) = self.still_there(slot) {
+            plan.hold(slot, Reason::ReplicaSetUpdated, format!("waits until {before} has stopped"));
+            return true;
+        }
+        let decision = self.place(slot, image);
+        let found = decision.node.as_ref().and_then(|name| self.nodes.iter_mut().find(|n| n.name == *name));
+        let Some(node) = found else {
+            plan.hold(slot, Reason::NoNodeFits, "no node takes it");
+            plan.unplaced.insert(slot.clone(), decision);
+            return false;
+        };
+        node.take(&self.view.name, &format!("{}.{slot}", self.view.name), self.spec);
+        self.places.push(Step::Place {
+            slot: slot.clone(),
+            revision: newest.number,
+            spec_hash: newest.spec_hash.clone(),
+            node: (node.name.clone(), node.uid.clone()),
+            decision,
+        });
+        true
+    }
+
+    /// Stops a replica of an older revision, if what follows it is sure to have an image and a node.
+    fn replace(
+        &mut self,
+        replica: &ReplicaView,
+        newest: &Revision,
+        image: &Result<&ResolvedImage, (Reason, String)>,
+        plan: &mut Plan,
+    ) -> bool {
+        let slot = &replica.replica.slot;
+        let image = match image {
+            Ok(image) => *image,
+            Err((reason, message)) => {
+                plan.hold(slot, *reason, format!("revision {} waits: {message}", newest.number));
+                return false;
+            }
+        };
+        let released = self.release(replica);
+        let decision = self.place(slot, image);
+        // Until its end is reported it holds what it has.
+        if let Some((node, spec)) = released {
+            self.nodes[node].take(&replica.replica.service, &replica.replica.display(), &spec);
+        }
+        if decision.node.is_none() {
+            plan.hold(slot, Reason::NoNodeFits, format!("no node takes revision {}; the old one stays", newest.number));
+            plan.unplaced.insert(slot.clone(), decision);
+            return false;
+        }
+        plan.stop(replica, Reason::Superseded);
+        true
+    }
+
+    fn place(&self, slot: &Slot, image: &ResolvedImage) -> Decision {
+        let request = Request {
+            service: &self.view.name,
+            generation: self.meta.generation,
+            slot,
+            spec: self.spec,
+            image: Some(image),
+            homes: &self.view.homes,
+        };
+        scheduler::place(&request, &self.nodes)
+    }
+
+    /// Takes a replica out of its node's books; answers what would put it back.
+    fn release(&mut self, view: &ReplicaView) -> Option<(usize, ServiceSpec)> {
+        let replica = &view.replica;
+        // What ended does not stand in the books.
+        if standing(view, &self.nodes) == Standing::Ended {
+            return None;
+        }
+        let spec = spec_of(self.view, replica.revision)?;
+        let at = self.nodes.iter().position(|n| n.uid == replica.node_uid)?;
+        self.nodes[at].release(&replica.service, &replica.display(), &spec);
+        Some((at, spec))
+    }
+
+    /// A replica whose end has to be reported before another is placed in the slot.
+    fn still_there(&self, slot: &Slot) -> Option<Arc<str>> {
+        let (gap, exclusive) = (needs_gap(self.spec), self.spec.container.exclusive());
+        let blocks = |r: &&ReplicaView| {
+            let standing = standing(r, &self.nodes);
+            let lives = !matches!(standing, Standing::Stopped | Standing::Gone | Standing::Ended);
+            if r.replica.service_uid != self.view.uid {
+                // A deleted Service of the same name may hold the same data and ports.
+                lives && gap
+            } else if r.replica.slot == *slot {
+                standing == Standing::Stopping
+            } else {
+                // After a change of the mode another slot may hold the same data.
+                lives && exclusive && !self.wanted.contains(&r.replica.slot)
+            }
+        };
+        self.view.replicas.iter().find(blocks).map(|r| r.replica.name.clone())
+    }
+}
+
+/// The spec of a revision.
+#[must_use]
+pub fn spec_of(view: &ServiceView, revision: u64) -> Option<ServiceSpec> {
+    serde_json::from_slice(&view.revisions.get(&revision)?.spec).ok()
+}
+
+/// Keeps the newest ended replicas. `history` is sorted, newest first.
+fn forget_history(plan: &mut Plan, history: &[&ReplicaView], wanted: &BTreeSet<Slot>) {
+    let mut kept: BTreeMap<Option<&Slot>, usize> = BTreeMap::new();
+    for replica in history {
+        let slot = &replica.replica.slot;
+        let count = kept.entry(wanted.contains(slot).then_some(slot)).or_default();
+        *count += 1;
+        if *count > KEPT {
+            plan.forget(replica);
+        }
+    }
+}
+
+#[cfg(test)]
+pub(in crate::plan) mod tests;

@@ -1,0 +1,526 @@
+//! Tables for single decisions; for histories a small cluster that carries out what is planned.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::model::{
+    Bytes, Epoch, Index, Millicores, NodeStatus, Replica, ReplicaStatus,
+    node::NodeSpec,
+    service::{Mount, Port},
+};
+
+/// A Service on some nodes, and what agents report of it.
+#[derive(Debug, Clone)]
+pub(in crate::plan) struct Cluster {
+    pub view: ServiceView,
+    pub nodes: Vec<NodeView>,
+    made: u64,
+}
+
+impl Cluster {
+    pub fn new(nodes: usize, spec: ServiceSpec) -> Self {
+        let nodes = (1..=nodes).map(|n| node(&format!("n{n}"))).collect();
+        let uid = Uid("uid-web".into());
+        let view = ServiceView {
+            name: "web".into(),
+            uid,
+            declared: None,
+            revisions: BTreeMap::new(),
+            replicas: Vec::new(),
+            status: None,
+            missing: Vec::new(),
+            homes: Vec::new(),
+        };
+        let mut cluster = Self { view, nodes, made: 0 };
+        cluster.declare(spec, resolved());
+        cluster
+    }
+    /// Writes a spec; a new container part makes a revision with this image.
+    pub fn declare(&mut self, spec: ServiceSpec, image: Resolution) {
+        let hash = spec.container_hash().unwrap();
+        let generation = self.view.declared.as_ref().map_or(1, |(m, _)| m.generation + 1);
+        if self.view.newest().is_none_or(|r| r.spec_hash != hash) {
+            let number = self.view.newest().map_or(1, |r| r.number + 1);
+            let revision = Revision {
+                service: self.view.uid.clone(),
+                number,
+                index: Index(number),
+                generation,
+                spec_hash: hash,
+                spec: serde_json::to_vec(&spec).unwrap(),
+                image,
+            };
+            self.view.revisions.insert(number, Arc::new(revision));
+        }
+        let meta = Meta {
+            name: "web".into(),
+            labels: BTreeMap::new(),
+            annotations: BTreeMap::new(),
+            managed_by: None,
+            uid: self.view.uid.clone(),
+            generation,
+            resource_version: Index(generation),
+            created_at: 0,
+        };
+        self.view.declared = Some((meta, Arc::new(spec)));
+    }
+    pub fn plan(&self) -> Plan {
+        plan(&self.view, &self.nodes)
+    }
+    /// As the store would: refuses two in one slot.
+    pub fn take(&mut self, plan: &Plan) {
+        for step in &plan.steps {
+            match step {
+                Step::Stop { replica, reason } => {
+                    let found = self.find(replica);
+                    let stopped =
+                        Replica { desired: Desired::Stop, stop_reason: Some(*reason), ..(*found.replica).clone() };
+                    found.replica = Arc::new(stopped);
+                }
+                Step::Forget { replica } => {
+                    let found = self.find(replica);
+                    let ended = found.status.as_ref().is_some_and(|s| s.phase.ended());
+                    assert!(found.replica.desired == Desired::Stop || ended, "{replica} may still run");
+                    self.view.replicas.retain(|r| r.replica.name != *replica);
+                }
+                Step::Place { slot, revision, spec_hash, node, decision } => {
+                    self.made += 1;
+                    let held = |r: &&ReplicaView| r.replica.slot == *slot && r.replica.desired == Desired::Run;
+                    assert!(self.view.replicas.iter().find(held).is_none(), "two in slot {slot}");
+                    let replica = Replica {
+                        name: format!("web-{slot}-{:05}", self.made).into(),
+                        uid: Uid(format!("r{}", self.made).into()),
+                        service: "web".into(),
+                        service_uid: self.view.uid.clone(),
+                        slot: slot.clone(),
+                        revision: *revision,
+                        spec_hash: spec_hash.clone(),
+                        node: node.0.clone(),
+                        node_uid: node.1.clone(),
+                        epoch: Epoch::new(0, self.made),
+                        desired: Desired::Run,
+                        stop_reason: None,
+                        decision: decision.clone(),
+                        index: Index(self.made),
+                        resource_version: Index(self.made),
+                        created_at: 0,
+                    };
+                    self.view.replicas.push(ReplicaView { replica: Arc::new(replica), status: None });
+                }
+            }
+        }
+        self.book();
+    }
+    /// What the nodes hold, from what is there.
+    fn book(&mut self) {
+        for node in &mut self.nodes {
+            (node.reserved, node.ports) = ((Millicores(0), Bytes(0)), Vec::new());
+            node.replicas.clear();
+            for r in &self.view.replicas {
+                if r.replica.node_uid == node.uid && r.status.as_ref().is_none_or(|s| !s.phase.ended()) {
+                    node.hold(&r.replica, &spec_of(&self.view, r.replica.revision).unwrap());
+                }
+            }
+        }
+    }
+    pub fn find(&mut self, name: &str) -> &mut ReplicaView {
+        self.view.replicas.iter_mut().find(|r| *r.replica.name == *name).unwrap()
+    }
+    pub fn report(&mut self, name: &str, phase: ReplicaPhase, ready: bool) {
+        self.find(name).status = Some(ReplicaStatus { phase, ready, ..ReplicaStatus::default() });
+        self.book();
+    }
+    /// Every agent does all it is asked, and everything becomes ready.
+    fn work(&mut self) {
+        for at in 0..self.view.replicas.len() {
+            self.work_one(at);
+        }
+    }
+    fn work_one(&mut self, at: usize) {
+        let replica = &mut self.view.replicas[at];
+        let old = replica.status.as_ref().map(|s| s.phase);
+        let phase = match replica.replica.desired {
+            _ if old.is_some_and(ReplicaPhase::ended) => return,
+            Desired::Run => ReplicaPhase::Running,
+            Desired::Stop => ReplicaPhase::Stopped,
+        };
+        replica.status =
+            Some(ReplicaStatus { phase, ready: phase == ReplicaPhase::Running, ..ReplicaStatus::default() });
+        self.book();
+    }
+    fn ready(&self) -> usize {
+        self.view.replicas.iter().filter(|r| standing(r, &self.nodes) == Standing::Ready).count()
+    }
+    /// Until nothing is left to do; panics when that does not come.
+    pub fn settle(&mut self) {
+        for _ in 0..2_000 {
+            let plan = self.plan();
+            let before = self.view.replicas.clone();
+            self.take(&plan);
+            self.work();
+            let same = before.len() == self.view.replicas.len()
+                && before.iter().zip(&self.view.replicas).all(|(a, b)| a.replica == b.replica && a.status == b.status);
+            if same && plan.steps.is_empty() {
+                return;
+            }
+        }
+        panic!("it does not settle: {:#?}", self.plan());
+    }
+    pub fn names(&self) -> Vec<Arc<str>> {
+        self.view.replicas.iter().map(|r| r.replica.name.clone()).collect()
+    }
+}
+
+fn node(name: &str) -> NodeView {
+    NodeView {
+        name: name.into(),
+        uid: Uid(format!("uid-{name}").into()),
+        labels: BTreeMap::new(),
+        spec: NodeSpec::first(),
+        status: Some(NodeStatus { cpus: Millicores(8000), memory: Bytes(64 << 30), ..NodeStatus::default() }),
+        reserved: (Millicores(0), Bytes(0)),
+        ports: Vec::new(),
+        replicas: BTreeMap::new(),
+    }
+}
+pub(in crate::plan) fn resolved() -> Resolution {
+    Resolution::Resolved { image: ResolvedImage::Digest { reference: "x@sha256:1".into() } }
+}
+pub(in crate::plan) fn failed() -> Resolution {
+    Resolution::Failed {
+        reason: Reason::ImageNotFound,
+        message: "manifest unknown".into(),
+        since: 5,
+        next_attempt: 9_000,
+        attempts: 1,
+    }
+}
+pub(in crate::plan) fn spec(image: &str, replicas: u32) -> ServiceSpec {
+    let mut spec = ServiceSpec { replicas: Some(replicas), ..ServiceSpec::default() };
+    spec.container.image = image.into();
+    spec
+}
+fn state_mount() -> Mount {
+    serde_json::from_value(serde_json::json!({"type": "bind", "source": "/srv/x", "target": "/data"})).unwrap()
+}
+/// `stop web-1-00001 Superseded`, `place 2 r1 n1`, `forget …`.
+fn told(plan: &Plan) -> Vec<String> {
+    plan.steps
+        .iter()
+        .map(|s| match s {
+            Step::Stop { replica, reason } => format!("stop {replica} {reason}"),
+            Step::Place { slot, revision, node, .. } => format!("place {slot} r{revision} {}", node.0),
+            Step::Forget { replica } => format!("forget {replica}"),
+        })
+        .collect()
+}
+
+#[test]
+fn all_replicas_of_a_new_service_are_placed_at_once() {
+    let cluster = Cluster::new(1, spec("a", 30));
+    assert_eq!(cluster.plan().steps.len(), 30);
+    assert!(cluster.plan().holds.is_empty());
+}
+
+#[test]
+fn nothing_is_placed_before_the_image_is_resolved_and_nothing_working_is_stopped_for_one_that_cannot_be() {
+    for (image, reason) in [(Resolution::Pending, Reason::ImageUnresolved), (failed(), Reason::ImageNotFound)] {
+        let mut cluster = Cluster::new(1, spec("a", 2));
+        cluster.settle();
+        cluster.declare(spec("b", 3), image);
+        let plan = cluster.plan();
+        assert_eq!(told(&plan), Vec::<String>::new());
+        assert_eq!(plan.holds.values().map(|h| h.reason).collect::<Vec<_>>(), vec![reason; 3]);
+    }
+}
+
+#[test]
+fn an_update_replaces_one_at_a_time_and_waits_for_ready() {
+    let mut cluster = Cluster::new(1, spec("a", 3));
+    cluster.settle();
+    cluster.declare(spec("b", 3), resolved());
+    let first = cluster.plan();
+    assert_eq!(told(&first), ["stop web-1-00001 Superseded"]);
+    assert!(first.holds[&Slot::Number(2)].message.contains("waits until web.1 is ready"), "{first:?}");
+    cluster.take(&first);
+    let waiting = cluster.plan();
+    assert!(waiting.steps.is_empty(), "the end of the old one is not reported yet: {waiting:?}");
+    assert_eq!(waiting.holds[&Slot::Number(1)].reason, Reason::ReplicaSetUpdated);
+    cluster.report("web-1-00001", ReplicaPhase::Stopped, false);
+    assert_eq!(told(&cluster.plan()), ["place 1 r2 n1"]);
+    cluster.take(&cluster.plan());
+    for phase in [ReplicaPhase::Pending, ReplicaPhase::Pulling, ReplicaPhase::Running] {
+        assert!(cluster.plan().steps.is_empty());
+        cluster.report("web-1-00004", phase, false);
+    }
+    assert!(cluster.plan().steps.is_empty(), "running is not ready");
+    cluster.report("web-1-00004", ReplicaPhase::Running, true);
+    assert_eq!(told(&cluster.plan()), ["stop web-2-00002 Superseded"]);
+}
+
+#[test]
+fn old_replicas_that_do_not_work_are_replaced_at_once() {
+    let mut cluster = Cluster::new(1, spec("a", 3));
+    cluster.settle();
+    cluster.report("web-2-00002", ReplicaPhase::BackOff, false);
+    cluster.report("web-3-00003", ReplicaPhase::Waiting, false);
+    cluster.declare(spec("b", 3), resolved());
+    assert_eq!(told(&cluster.plan()), ["stop web-2-00002 Superseded", "stop web-3-00003 Superseded"]);
+}
+
+#[test]
+fn what_nobody_has_reported_stops_an_update_and_is_not_replaced() {
+    let mut cluster = Cluster::new(1, spec("a", 2));
+    cluster.settle();
+    cluster.find("web-2-00002").status = None;
+    cluster.declare(spec("b", 2), resolved());
+    let plan = cluster.plan();
+    assert!(plan.steps.is_empty(), "{plan:?}");
+    assert_eq!(plan.holds[&Slot::Number(2)].reason, Reason::HealthUnknown);
+}
+
+#[test]
+fn the_highest_slots_go_first_and_a_suspended_service_keeps_nothing_running() {
+    let mut cluster = Cluster::new(1, spec("a", 4));
+    cluster.settle();
+    cluster.declare(spec("a", 2), resolved());
+    assert_eq!(told(&cluster.plan()), ["stop web-4-00004 ScaledDown", "stop web-3-00003 ScaledDown"]);
+    cluster.declare(ServiceSpec { suspend: true, ..spec("a", 2) }, resolved());
+    assert_eq!(cluster.plan().steps.len(), 4);
+    assert!(told(&cluster.plan()).iter().all(|s| s.ends_with("Suspended")));
+    cluster.settle();
+    assert_eq!(cluster.ready(), 0);
+}
+
+#[test]
+fn a_deleted_service_stops_everything_then_forgets_it() {
+    let mut cluster = Cluster::new(1, spec("a", 2));
+    cluster.settle();
+    cluster.view.declared = None;
+    assert!(told(&cluster.plan()).iter().all(|s| s.ends_with("ServiceDeleted")));
+    cluster.settle();
+    assert!(cluster.view.replicas.is_empty());
+}
+
+#[test]
+fn a_service_made_again_waits_for_its_namesakes_data_and_ports() {
+    for (mount, port, waits) in [(true, false, true), (false, true, true), (false, false, false)] {
+        let mut cluster = Cluster::new(1, spec("a", 1));
+        cluster.settle();
+        cluster.view.uid = Uid("uid-second".into());
+        cluster.view.revisions.clear();
+        let mut second = spec("b", 1);
+        second.container.volumes.extend(mount.then(state_mount));
+        second.container.ports.extend(port.then(|| Port {
+            name: None,
+            target: 80,
+            published: Some(80),
+            protocol: Default::default(),
+            host_ip: None,
+            app_protocol: None,
+        }));
+        cluster.declare(second, resolved());
+        let steps = told(&cluster.plan());
+        assert_eq!(steps.first().map(String::as_str), Some("stop web-1-00001 ServiceDeleted"));
+        assert_eq!(steps.len() == 1, waits, "{steps:?}");
+    }
+}
+
+#[test]
+fn an_exclusive_replica_is_placed_only_when_no_other_can_hold_its_data() {
+    let mut exclusive = spec("a", 1);
+    exclusive.container.volumes.push(state_mount());
+    let mut cluster = Cluster::new(1, exclusive.clone());
+    cluster.settle();
+    let mut global = exclusive;
+    global.mode = Mode::Global;
+    global.replicas = None;
+    cluster.declare(global, resolved());
+    assert_eq!(told(&cluster.plan()), ["stop web-1-00001 ScaledDown"]);
+    cluster.take(&cluster.plan());
+    assert!(cluster.plan().steps.is_empty());
+    cluster.report("web-1-00001", ReplicaPhase::Stopped, false);
+    assert_eq!(told(&cluster.plan()), ["place n1 r1 n1"]);
+}
+
+#[test]
+fn a_replica_that_ended_by_itself_stays_ended_until_the_spec_changes() {
+    for phase in [ReplicaPhase::Completed, ReplicaPhase::Failed] {
+        let mut cluster = Cluster::new(1, spec("a", 1));
+        cluster.take(&cluster.plan());
+        cluster.report("web-1-00001", phase, false);
+        assert!(cluster.plan().steps.is_empty());
+        cluster.declare(spec("b", 1), resolved());
+        assert_eq!(told(&cluster.plan()), ["stop web-1-00001 Superseded", "place 1 r2 n1"]);
+    }
+}
+
+#[test]
+fn a_working_replica_is_not_stopped_for_one_that_no_node_takes() {
+    let mut cluster = Cluster::new(1, spec("a", 1));
+    cluster.settle();
+    let mut large = spec("b", 1);
+    large.container.resources.reservations.memory = Some(Bytes(1 << 40));
+    cluster.declare(large, resolved());
+    let plan = cluster.plan();
+    assert!(plan.steps.is_empty());
+    assert_eq!(plan.holds[&Slot::Number(1)].reason, Reason::NoNodeFits);
+    assert_eq!(plan.unplaced[&Slot::Number(1)].considered[0].rejections[0].filter, "capacity");
+}
+
+#[test]
+fn a_fixed_port_moves_from_the_old_replica_to_the_new_one() {
+    let mut with_port = spec("a", 2);
+    with_port.container.ports =
+        vec![serde_json::from_value(serde_json::json!({"target": 80, "published": 80})).unwrap()];
+    let mut cluster = Cluster::new(1, with_port.clone());
+    let plan = cluster.plan();
+    assert_eq!(told(&plan), ["place 1 r1 n1"]);
+    assert_eq!(plan.unplaced[&Slot::Number(2)].considered[0].rejections[0].reason, Reason::PortConflict);
+    cluster.settle();
+    with_port.container.image = "b".into();
+    cluster.declare(with_port, resolved());
+    cluster.settle();
+    assert_eq!((cluster.ready(), cluster.view.newest().map(|r| r.number)), (1, Some(2)));
+}
+
+#[test]
+fn a_global_service_has_one_replica_on_each_node_that_fits() {
+    let mut global = ServiceSpec { mode: Mode::Global, ..spec("a", 0) };
+    global.replicas = None;
+    global.placement.constraints = vec!["node.hostname != n2".into()];
+    let mut cluster = Cluster::new(3, global);
+    assert_eq!(told(&cluster.plan()), ["place n1 r1 n1", "place n3 r1 n3"]);
+    cluster.settle();
+    // A cordon takes nothing away and lets nothing in.
+    cluster.nodes[0].spec.schedulable = false;
+    cluster.nodes.push(node("n4"));
+    assert_eq!(told(&cluster.plan()), ["place n4 r1 n4"]);
+}
+
+#[test]
+fn five_ended_replicas_of_a_slot_are_kept() {
+    let mut cluster = Cluster::new(1, spec("v0", 1));
+    for version in 1..12 {
+        cluster.settle();
+        cluster.declare(spec(&format!("v{version}"), 1), resolved());
+    }
+    cluster.settle();
+    assert_eq!(cluster.view.replicas.len(), KEPT + 1);
+    assert_eq!(cluster.ready(), 1);
+    let oldest = cluster.view.replicas.iter().map(|r| r.replica.index).min();
+    assert_eq!(oldest, Some(Index(7)), "the newest are kept");
+}
+
+#[test]
+fn a_node_that_was_removed_holds_nothing_up() {
+    let mut cluster = Cluster::new(2, spec("a", 2));
+    cluster.settle();
+    cluster.nodes.remove(1);
+    cluster.settle();
+    assert_eq!(cluster.ready(), 2);
+    assert!(cluster.view.replicas.iter().all(|r| r.replica.node == "n1".into()));
+}
+
+#[derive(Debug, Clone)]
+enum Change {
+    Image(u8),
+    Scale(u32),
+    Suspend(bool),
+    Global(bool),
+    Work(usize),
+    Break(usize),
+    Plan,
+}
+fn change() -> impl Strategy<Value = Change> {
+    prop_oneof![
+        1 => (0u8..4).prop_map(Change::Image),
+        1 => (0u32..5).prop_map(Change::Scale),
+        1 => any::<bool>().prop_map(Change::Suspend),
+        1 => any::<bool>().prop_map(Change::Global),
+        8 => (0usize..8).prop_map(Change::Work),
+        1 => (0usize..8).prop_map(Change::Break),
+        6 => Just(Change::Plan),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    /// `Cluster::take` asserts that no slot ever holds two, and that nothing alive is forgotten.
+    #[test]
+    fn every_history_converges_to_what_is_declared(
+        nodes in 1usize..4,
+        exclusive in any::<bool>(),
+        changes in prop::collection::vec(change(), 0..60),
+    ) {
+        let mut declared = spec("v0", 2);
+        declared.container.volumes.extend(exclusive.then(state_mount));
+        let mut cluster = Cluster::new(nodes, declared.clone());
+        for change in changes {
+            match change {
+                Change::Image(n) => declared.container.image = format!("v{n}"),
+                Change::Scale(n) => declared.replicas = Some(n),
+                Change::Suspend(yes) => declared.suspend = yes,
+                Change::Global(yes) => declared.mode = if yes { Mode::Global } else { Mode::Replicated },
+                Change::Work(n) if n < cluster.view.replicas.len() => cluster.work_one(n),
+                Change::Break(n) if n < cluster.view.replicas.len() => {
+                    let name = cluster.names()[n].clone();
+                    if !cluster.find(&name).status.as_ref().is_some_and(|s| s.phase.ended()) {
+                        cluster.report(&name, ReplicaPhase::BackOff, false);
+                    }
+                }
+                Change::Work(_) | Change::Break(_) => {}
+                Change::Plan => { let plan = cluster.plan(); cluster.take(&plan); }
+            }
+            let (_, now) = cluster.view.declared.as_ref().unwrap();
+            if **now != declared { cluster.declare(declared.clone(), resolved()); }
+            if exclusive {
+                // One writer of the data at any time: what may run is at most one for each slot that is there.
+                let mut alive: BTreeMap<&Slot, usize> = BTreeMap::new();
+                for r in &cluster.view.replicas {
+                    if !matches!(standing(r, &cluster.nodes), Standing::Stopped | Standing::Ended) {
+                        *alive.entry(&r.replica.slot).or_default() += 1;
+                    }
+                }
+                prop_assert!(alive.values().all(|n| *n == 1), "two writers: {:?}", alive);
+            }
+        }
+        cluster.settle();
+        let wanted = slots(&declared, &cluster.nodes);
+        let newest = cluster.view.newest().unwrap().spec_hash.clone();
+        let running: BTreeSet<Slot> = cluster.view.replicas.iter()
+            .filter(|r| standing(r, &cluster.nodes) == Standing::Ready && r.replica.spec_hash == newest)
+            .map(|r| r.replica.slot.clone()).collect();
+        prop_assert_eq!(&running, &wanted);
+        prop_assert_eq!(cluster.ready(), wanted.len());
+    }
+
+    #[test]
+    fn an_update_never_takes_away_more_than_one_ready_replica(
+        replicas in 1u32..6,
+        broken in prop::collection::btree_set(0usize..6, 0..3),
+        order in prop::collection::vec(0usize..12, 0..80),
+    ) {
+        let mut cluster = Cluster::new(2, spec("a", replicas));
+        cluster.settle();
+        for at in broken {
+            if let Some(name) = cluster.names().get(at).cloned() {
+                cluster.report(&name, ReplicaPhase::BackOff, false);
+            }
+        }
+        let least = cluster.ready().saturating_sub(1);
+        cluster.declare(spec("b", replicas), resolved());
+        for at in order {
+            let plan = cluster.plan();
+            cluster.take(&plan);
+            // A stop takes a ready replica away as soon as it is asked for.
+            let serving = cluster.view.replicas.iter()
+                .filter(|r| r.replica.desired == Desired::Run && standing(r, &cluster.nodes) == Standing::Ready).count();
+            prop_assert!(serving >= least, "{} serve, {} must", serving, least);
+            if at < cluster.view.replicas.len() { cluster.work_one(at); }
+        }
+        cluster.settle();
+        prop_assert_eq!(cluster.ready(), replicas as usize);
+    }
+}

@@ -1,0 +1,255 @@
+//! The conditions of a Service, and the whole status that the leader writes.
+//!
+//! Here: [`status`] and [`conditions`]. They are made from the same reading as the differences, so
+//! that `get`, `wait` and `why` can never disagree. Invariant: `lastTransitionTime` moves only when the
+//! condition's status does; equal facts give an equal value.
+
+use crate::model::{
+    Condition, ConditionStatus, ConditionType, Kind, Reason, ReplicaPhase, ServiceStatus, Slot, service::Restart,
+    status::ReplicaCounts,
+};
+
+use super::{Difference, Look, users};
+use crate::plan::{
+    rollout::{self, Standing, standing},
+    view::{NodeView, ReplicaView, ServiceView},
+};
+
+/// What the leader says of a Service now; of a deleted one, nothing.
+#[must_use]
+pub fn status(view: &ServiceView, nodes: &[NodeView], now: u64) -> Option<ServiceStatus> {
+    let (meta, _) = view.declared.as_ref()?;
+    let look = Look { view, nodes, plan: rollout::plan(view, nodes), now };
+    let tally = Tally::of(&look);
+    Some(ServiceStatus {
+        conditions: made(&look, &tally, meta.generation),
+        observed_generation: meta.generation,
+        replicas: tally.counts,
+        revision: view.newest().map_or(0, |r| r.number),
+        unplaced: look.plan.unplaced.iter().map(|(slot, d)| (slot.to_string(), d.clone())).collect(),
+    })
+}
+
+/// Conditions of a Service, `Ready` first.
+#[must_use]
+pub fn conditions(view: &ServiceView, nodes: &[NodeView], now: u64) -> Vec<Condition> {
+    status(view, nodes, now).map_or_else(Vec::new, |s| s.conditions)
+}
+
+/// Conditions of a Config or Secret: `Ready`, and whether some service uses it.
+#[must_use]
+pub fn of_shared(kind: Kind, name: &str, generation: u64, created_at: u64, services: &[ServiceView]) -> Vec<Condition> {
+    let names: Vec<String> = users(kind, name, services).map(|s| format!("svc/{}", s.name)).collect();
+    let lacking = services.iter().flat_map(|s| &s.missing).find(|m| m.kind == kind && m.name == name);
+    let condition = |kind, holds: bool, reason, message| Condition {
+        kind,
+        status: holds.into(),
+        reason,
+        message,
+        last_transition_time: created_at,
+        observed_generation: generation,
+    };
+    let ready = match lacking.and_then(|m| m.key.as_ref().map(|k| (m.reason(), k))) {
+        Some((reason, key)) => condition(ConditionType::Ready, false, reason, format!("it has no key {key}")),
+        None => condition(ConditionType::Ready, true, Reason::UpToDate, String::new()),
+    };
+    let message =
+        if names.is_empty() { "no service names it".into() } else { format!("named by {}", names.join(", ")) };
+    vec![ready, condition(ConditionType::InUse, !names.is_empty(), Reason::UpToDate, message)]
+}
+
+/// How many slots are how.
+struct Tally {
+    counts: ReplicaCounts,
+    /// Ready, or ended as their restart policy allows.
+    good: u32,
+    /// Good and of the newest revision.
+    good_and_new: u32,
+    unknown: u32,
+    placed: u32,
+    /// Replicas that are still on their way out.
+    leaving: u32,
+}
+
+impl Tally {
+    fn of(look: &Look<'_>) -> Self {
+        let view = look.view;
+        let wanted = view.declared.as_ref().map(|(_, spec)| rollout::slots(spec, look.nodes)).unwrap_or_default();
+        let newest = view.newest().map(|r| r.spec_hash.as_str());
+        let mut tally = Self {
+            counts: ReplicaCounts { desired: wanted.len() as u32, ..ReplicaCounts::default() },
+            good: 0,
+            good_and_new: 0,
+            unknown: 0,
+            placed: 0,
+            leaving: 0,
+        };
+        for r in &view.replicas {
+            let standing = standing(r, look.nodes);
+            let running = r.status.as_ref().is_some_and(|s| s.phase == ReplicaPhase::Running);
+            tally.counts.running += u32::from(running);
+            if look.leaves(r) {
+                tally.leaving += u32::from(!matches!(standing, Standing::Stopped | Standing::Ended | Standing::Gone));
+                continue;
+            }
+            let new = newest == Some(r.replica.spec_hash.as_str());
+            let good = standing == Standing::Ready || completed(look, r, standing);
+            tally.placed += 1;
+            tally.counts.ready += u32::from(standing == Standing::Ready);
+            tally.counts.updated += u32::from(new);
+            tally.good += u32::from(good);
+            tally.good_and_new += u32::from(good && new);
+            tally.unknown += u32::from(standing == Standing::Unknown);
+        }
+        tally
+    }
+}
+
+fn completed(look: &Look<'_>, r: &ReplicaView, standing: Standing) -> bool {
+    let restart = look.view.declared.as_ref().map(|(_, spec)| spec.container.restart);
+    standing == Standing::Ended
+        && matches!(restart, Some(Restart::No | Restart::OnFailure(_)))
+        && r.status.as_ref().is_some_and(|s| s.phase == ReplicaPhase::Completed)
+}
+
+fn made(look: &Look<'_>, tally: &Tally, generation: u64) -> Vec<Condition> {
+    let differences = look.all();
+    let suspended = look.view.declared.as_ref().is_some_and(|(_, spec)| spec.suspend);
+    let desired = tally.counts.desired;
+    let done = tally.good_and_new == desired && tally.leaving == 0;
+    let old = |kind| look.view.status.as_ref().and_then(|s| s.conditions.iter().find(|c| c.kind == kind));
+    let condition = |kind, status: ConditionStatus, reason, message: String| Condition {
+        kind,
+        status,
+        reason,
+        message,
+        last_transition_time: old(kind).filter(|c| c.status == status).map_or(look.now, |c| c.last_transition_time),
+        observed_generation: generation,
+    };
+    let told = format!("{} of {desired} ready, {} up to date", tally.counts.ready, tally.counts.updated);
+    let cause = leading(&differences);
+    let ready = match cause {
+        _ if done && suspended => (ConditionStatus::True, Reason::Suspended, "suspended: nothing runs".into()),
+        _ if done => (ConditionStatus::True, Reason::UpToDate, told.clone()),
+        Some(d) if d.reason == Reason::HealthUnknown && tally.good + tally.unknown == desired => {
+            (ConditionStatus::Unknown, d.reason, facts(d))
+        }
+        Some(d) => (ConditionStatus::False, d.reason, facts(d)),
+        None => (ConditionStatus::False, Reason::ReplicaSetUpdated, told.clone()),
+    };
+    let progressing = match cause {
+        _ if done => (ConditionStatus::False, Reason::UpToDate, String::new()),
+        Some(d) if stuck(d.reason) => (ConditionStatus::False, d.reason, facts(d)),
+        _ => (ConditionStatus::True, Reason::ReplicaSetUpdated, told),
+    };
+    // One may be away for an update; a single one may not.
+    let enough = tally.good >= desired.saturating_sub(1).max(desired.min(1));
+    let available = if enough { Reason::MinimumReplicasAvailable } else { Reason::MinimumReplicasUnavailable };
+    let could = tally.good + tally.unknown >= desired.saturating_sub(1).max(desired.min(1));
+    let available = match (enough, could) {
+        (true, _) => (ConditionStatus::True, available),
+        (false, true) => (ConditionStatus::Unknown, Reason::HealthUnknown),
+        (false, false) => (ConditionStatus::False, available),
+    };
+    let scheduled = match look.plan.holds.iter().find(|(slot, _)| !is_placed(look, slot)) {
+        Some((slot, hold)) => {
+            (ConditionStatus::False, hold.reason, format!("{}.{slot}: {}", look.view.name, hold.message))
+        }
+        None if tally.placed < desired => (ConditionStatus::False, Reason::Starting, "about to be placed".into()),
+        None => (ConditionStatus::True, Reason::Scheduled, String::new()),
+    };
+    let drift = differences.iter().find(|d| d.reason == Reason::DriftDetected);
+    let drifted = match drift {
+        Some(d) => (ConditionStatus::True, d.reason, facts(d)),
+        None => (ConditionStatus::False, Reason::UpToDate, String::new()),
+    };
+    vec![
+        condition(ConditionType::Ready, ready.0, ready.1, ready.2),
+        condition(ConditionType::Progressing, progressing.0, progressing.1, progressing.2),
+        condition(ConditionType::Available, available.0, available.1, format!("{} of {desired} ready", tally.good)),
+        condition(ConditionType::Scheduled, scheduled.0, scheduled.1, scheduled.2),
+        condition(ConditionType::Drifted, drifted.0, drifted.1, drifted.2),
+    ]
+}
+
+fn is_placed(look: &Look<'_>, slot: &Slot) -> bool {
+    look.view.replicas.iter().any(|r| r.replica.slot == *slot && !look.leaves(r))
+}
+
+fn facts(difference: &Difference) -> String {
+    let what = difference.path.strip_prefix("replicas/").unwrap_or(&difference.path);
+    if difference.message.is_empty() { what.to_owned() } else { format!("{what}: {}", difference.message) }
+}
+
+/// The difference that says most: one that needs a person before one that only takes time.
+fn leading(differences: &[Difference]) -> Option<&Difference> {
+    differences.iter().find(|d| stuck(d.reason)).or_else(|| differences.first())
+}
+
+/// Whether time alone does not help. Every reason stands here once, so that a new one is thought of.
+#[must_use]
+pub const fn stuck(reason: Reason) -> bool {
+    match reason {
+        Reason::ImageNotFound
+        | Reason::ImagePullRefused
+        | Reason::RegistryUnreachable
+        | Reason::PortConflict
+        | Reason::SecretMissing
+        | Reason::ConfigMissing
+        | Reason::BindSourceMissing
+        | Reason::DataMissing
+        | Reason::WaitingForDependency
+        | Reason::Unhealthy
+        | Reason::CrashLoopBackOff
+        | Reason::OOMKilled
+        | Reason::StoppedByHand
+        | Reason::DockerDown
+        | Reason::DockerUnresponsive
+        | Reason::EngineRefused
+        | Reason::EngineTooOld
+        | Reason::DiskFull
+        | Reason::NoNodeFits
+        | Reason::DeviceMissing
+        | Reason::ArchitectureMismatch
+        | Reason::NotGranted
+        | Reason::Cordoned
+        | Reason::Failed => true,
+        Reason::ImageUnresolved
+        | Reason::DriftDetected
+        | Reason::Suspended
+        | Reason::BackOff
+        | Reason::StoreBehind
+        | Reason::NotPlacedHere
+        | Reason::Superseded
+        | Reason::ScaledDown
+        | Reason::ServiceDeleted
+        | Reason::Completed
+        | Reason::MinimumReplicasAvailable
+        | Reason::MinimumReplicasUnavailable
+        | Reason::NewReplicaReady
+        | Reason::ReplicaSetUpdated
+        | Reason::UpToDate
+        | Reason::HealthUnknown
+        | Reason::Scheduled
+        | Reason::FailedScheduling
+        | Reason::Pulling
+        | Reason::Pulled
+        | Reason::Created
+        | Reason::Started
+        | Reason::Killing
+        | Reason::Exited
+        | Reason::Removed
+        | Reason::Healthy
+        | Reason::Starting
+        | Reason::Configured
+        | Reason::Deleted
+        | Reason::NodeReady
+        | Reason::NodeNotReady
+        | Reason::Schedulable
+        | Reason::LeaderElected
+        | Reason::ClusterFormed
+        | Reason::ImageResolved
+        | Reason::VolumeInitialised
+        | Reason::Orphaned => false,
+    }
+}

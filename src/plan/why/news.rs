@@ -1,0 +1,105 @@
+//! What is worth an event when a Service's status moves. Pure: two statuses in, events out.
+//!
+//! Not here: events that `apply` derives from commands (`Scheduled`, `Killing`, `ImageResolved`, …) and
+//! those that agents observe.
+
+use crate::model::{
+    Condition, ConditionStatus, ConditionType, EventType, NewEvent, Reason, ServiceStatus, event::Subject,
+};
+
+/// Events of the step from one status to the next.
+#[must_use]
+pub fn news(old: Option<&ServiceStatus>, new: &ServiceStatus, subject: &Subject, now: u64) -> Vec<NewEvent> {
+    let event = |kind, reason, message: String| NewEvent {
+        kind,
+        reason,
+        object: subject.clone(),
+        node: None,
+        message,
+        time: now,
+        count: 1,
+    };
+    let mut events = Vec::new();
+    let before = |kind| old.and_then(|s| find(s, kind));
+    let ready = find(new, ConditionType::Ready);
+    let was_true = |c: Option<&Condition>| c.is_some_and(|c| c.status == ConditionStatus::True);
+
+    if old.is_some_and(|o| o.revision != new.revision && o.revision != 0) {
+        let from = old.map_or(0, |o| o.revision);
+        let message = format!("revision {from} -> {}: {} replicas to replace", new.revision, new.replicas.desired);
+        events.push(event(EventType::Normal, Reason::ReplicaSetUpdated, message));
+    }
+    let newly = new.unplaced.iter().filter(|(slot, _)| old.is_none_or(|o| !o.unplaced.contains_key(*slot)));
+    let newly: Vec<_> = newly.collect();
+    if let Some((slot, decision)) = newly.first() {
+        let facts: Vec<String> = decision
+            .considered
+            .iter()
+            .filter_map(|c| Some(format!("{}: {}", c.node, c.rejections.first()?.message)))
+            .take(8)
+            .collect();
+        let more = if newly.len() > 1 { format!(" (and {} more slots)", newly.len() - 1) } else { String::new() };
+        let message = format!("{}.{slot}{more}: {}", subject.name, facts.join("; "));
+        events.push(event(EventType::Warning, Reason::FailedScheduling, message));
+    }
+    // What is missing is the service's own matter; everything else has an event where it happens.
+    if let Some(c) = ready.filter(|c| {
+        matches!(c.reason, Reason::SecretMissing | Reason::ConfigMissing | Reason::WaitingForDependency)
+            && before(ConditionType::Ready).is_none_or(|b| b.reason != c.reason)
+    }) {
+        events.push(event(EventType::Warning, c.reason, c.message.clone()));
+    }
+    if was_true(before(ConditionType::Available)) && find(new, ConditionType::Available).is_some_and(|c| c.status == ConditionStatus::False) {
+        let message = format!("{} of {} ready", new.replicas.ready, new.replicas.desired);
+        events.push(event(EventType::Warning, Reason::MinimumReplicasUnavailable, message));
+    }
+    if was_true(ready) && !was_true(before(ConditionType::Ready)) && new.replicas.desired > 0 {
+        let message = format!("{} of {} ready, revision {}", new.replicas.ready, new.replicas.desired, new.revision);
+        events.push(event(EventType::Normal, Reason::NewReplicaReady, message));
+    }
+    events
+}
+
+fn find(status: &ServiceStatus, kind: ConditionType) -> Option<&Condition> {
+    status.conditions.iter().find(|c| c.kind == kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::{Kind, ReplicaPhase, Uid},
+        plan::{
+            rollout::tests::{Cluster, resolved, spec},
+            why::status,
+        },
+    };
+
+    /// Brings the stored status up to date and answers the events of that step.
+    fn step(cluster: &mut Cluster) -> Vec<(EventType, Reason)> {
+        let new = status(&cluster.view, &cluster.nodes, 5);
+        let subject = Subject { kind: Kind::Service, name: "web".into(), uid: Uid("u".into()) };
+        let events = new.as_ref().map(|n| news(cluster.view.status.as_ref(), n, &subject, 5)).unwrap();
+        cluster.view.status = new;
+        events.into_iter().map(|e| (e.kind, e.reason)).collect()
+    }
+
+    #[test]
+    fn a_life_of_a_service_tells_its_turns_and_nothing_twice() {
+        let mut cluster = Cluster::new(1, spec("a", 1));
+        assert_eq!(step(&mut cluster), []);
+        cluster.settle();
+        assert_eq!(step(&mut cluster), [(EventType::Normal, Reason::NewReplicaReady)]);
+        assert_eq!(step(&mut cluster), []);
+        cluster.report("web-1-00001", ReplicaPhase::BackOff, false);
+        assert_eq!(step(&mut cluster), [(EventType::Warning, Reason::MinimumReplicasUnavailable)]);
+        cluster.declare(spec("b", 1), resolved());
+        assert_eq!(step(&mut cluster), [(EventType::Normal, Reason::ReplicaSetUpdated)]);
+        cluster.settle();
+        assert_eq!(step(&mut cluster), [(EventType::Normal, Reason::NewReplicaReady)]);
+        cluster.nodes[0].spec.schedulable = false;
+        cluster.declare(spec("b", 3), resolved());
+        assert_eq!(step(&mut cluster)[0], (EventType::Warning, Reason::FailedScheduling));
+        assert_eq!(step(&mut cluster), []);
+    }
+}

@@ -1,0 +1,194 @@
+use super::*;
+use crate::{
+    model::{Kind, status::LastExit},
+    plan::{
+        rollout::tests::{Cluster, failed, resolved, spec},
+        view::Missing,
+    },
+};
+
+fn reasons(cluster: &Cluster) -> Vec<(String, Reason)> {
+    differences(&cluster.view, &cluster.nodes, 1_000).into_iter().map(|d| (d.path, d.reason)).collect()
+}
+fn condition(cluster: &Cluster, kind: ConditionType) -> (ConditionStatus, Reason) {
+    let all = conditions(&cluster.view, &cluster.nodes, 1_000);
+    assert_eq!(all[0].kind, ConditionType::Ready, "the summary stands first");
+    all.iter().find(|c| c.kind == kind).map(|c| (c.status, c.reason)).unwrap()
+}
+fn report(cluster: &mut Cluster, name: &str, status: ReplicaStatus) {
+    cluster.find(name).status = Some(status);
+}
+
+#[test]
+fn as_declared_there_is_nothing_to_say() {
+    let mut cluster = Cluster::new(1, spec("a", 2));
+    cluster.settle();
+    assert_eq!(reasons(&cluster), []);
+    assert_eq!(condition(&cluster, ConditionType::Ready), (ConditionStatus::True, Reason::UpToDate));
+    assert_eq!(condition(&cluster, ConditionType::Progressing), (ConditionStatus::False, Reason::UpToDate));
+    let status = status(&cluster.view, &cluster.nodes, 0).unwrap();
+    assert_eq!(
+        (status.replicas.desired, status.replicas.running, status.replicas.ready, status.replicas.updated),
+        (2, 2, 2, 2)
+    );
+}
+
+#[test]
+fn an_image_that_does_not_exist_is_the_reason_of_everything() {
+    let mut cluster = Cluster::new(1, spec("a", 1));
+    cluster.settle();
+    cluster.declare(spec("nope", 2), failed());
+    let found = differences(&cluster.view, &cluster.nodes, 1_000);
+    let paths: Vec<_> = found.iter().map(|d| (d.path.as_str(), d.reason, d.next_attempt)).collect();
+    assert_eq!(
+        paths,
+        [
+            ("image", Reason::ImageNotFound, Some(9_000)),
+            ("replicas/web.1", Reason::ImageNotFound, None),
+            ("replicas/web.2", Reason::ImageNotFound, Some(9_000)),
+        ]
+    );
+    assert_eq!((found[0].since, found[1].actual.as_str()), (5, "running revision 1"));
+    assert!(found[0].hint.as_ref().unwrap().contains("constellation build DIR -t nope"));
+    assert_eq!(condition(&cluster, ConditionType::Ready), (ConditionStatus::False, Reason::ImageNotFound));
+    assert_eq!(condition(&cluster, ConditionType::Available).0, ConditionStatus::True, "the old one serves");
+}
+
+#[test]
+fn a_slot_without_a_node_says_what_each_node_lacks() {
+    let mut declared = spec("a", 2);
+    declared.container.ports =
+        vec![serde_json::from_value(serde_json::json!({"target": 80, "published": 80})).unwrap()];
+    let mut cluster = Cluster::new(1, declared);
+    cluster.settle();
+    let found = differences(&cluster.view, &cluster.nodes, 1_000);
+    assert_eq!(found.len(), 1);
+    assert_eq!((found[0].path.as_str(), found[0].reason), ("replicas/web.2", Reason::PortConflict));
+    assert_eq!(found[0].message, "n1: port 80/tcp is held by web.1");
+    assert_eq!(condition(&cluster, ConditionType::Scheduled), (ConditionStatus::False, Reason::NoNodeFits));
+    let status = status(&cluster.view, &cluster.nodes, 0).unwrap();
+    assert_eq!(status.unplaced["2"].considered[0].rejections[0].filter, "port");
+}
+
+#[test]
+fn what_is_missing_is_named_with_what_to_do() {
+    let mut cluster = Cluster::new(1, spec("a", 1));
+    cluster.settle();
+    let missing = |kind, name: &str, key: Option<&str>, required| Missing {
+        kind,
+        name: name.into(),
+        key: key.map(Into::into),
+        required,
+    };
+    cluster.view.missing = vec![
+        missing(Kind::Secret, "db", None, true),
+        missing(Kind::Config, "nginx", Some("a.conf"), true),
+        missing(Kind::Service, "cache", None, true),
+        missing(Kind::Service, "metrics", None, false),
+    ];
+    assert_eq!(
+        reasons(&cluster),
+        [
+            ("secrets/db".into(), Reason::SecretMissing),
+            ("configs/nginx".into(), Reason::ConfigMissing),
+            ("dependsOn/cache".into(), Reason::WaitingForDependency),
+        ]
+    );
+    let services = [cluster.view.clone()];
+    assert_eq!(shared(Kind::Config, "nginx", &services, 0)[0].path, "data[a.conf]");
+    let conditions = conditions::of_shared(Kind::Config, "nginx", 1, 0, &services);
+    assert_eq!((conditions[0].status, conditions[0].reason), (ConditionStatus::False, Reason::ConfigMissing));
+}
+
+#[test]
+fn each_way_a_replica_can_stand_has_its_words() {
+    let exit = LastExit { code: 137, oom_killed: true, at: 3, log_tail: vec!["bye".into()] };
+    let status = |phase, reason, health: &str| ReplicaStatus {
+        phase,
+        reason,
+        health: health.into(),
+        since: 7,
+        next_attempt: (phase == ReplicaPhase::BackOff).then_some(99),
+        last_exit: Some(exit.clone()),
+        ..ReplicaStatus::default()
+    };
+    let table = [
+        (status(ReplicaPhase::Pending, None, ""), "pending", Reason::Starting, 0),
+        (status(ReplicaPhase::Pulling, None, ""), "pulling", Reason::Pulling, 0),
+        (status(ReplicaPhase::Waiting, Some(Reason::SecretMissing), ""), "waiting", Reason::SecretMissing, 0),
+        (status(ReplicaPhase::Running, None, "unhealthy"), "running, unhealthy", Reason::Unhealthy, 0),
+        (status(ReplicaPhase::Running, None, "-"), "running, not ready", Reason::Starting, 0),
+        (status(ReplicaPhase::BackOff, Some(Reason::OOMKilled), ""), "waiting to start again", Reason::OOMKilled, 1),
+        (status(ReplicaPhase::Failed, None, ""), "failed", Reason::Failed, 1),
+        (status(ReplicaPhase::Completed, None, ""), "completed", Reason::Completed, 1),
+    ];
+    for (status, actual, reason, lines) in table {
+        let mut cluster = Cluster::new(1, spec("a", 1));
+        cluster.settle();
+        let next = status.next_attempt;
+        report(&mut cluster, "web-1-00001", status);
+        let found = differences(&cluster.view, &cluster.nodes, 1_000);
+        let [one] = &found[..] else { panic!("{actual}: {found:?}") };
+        assert_eq!((one.actual.as_str(), one.reason, one.since, one.next_attempt), (actual, reason, 7, next));
+        assert_eq!(one.log.len(), lines, "{actual}");
+        assert_eq!(replica(&cluster.view, "web-1-00001", &cluster.nodes, 1_000), found);
+        assert_eq!(condition(&cluster, ConditionType::Ready).0, ConditionStatus::False);
+    }
+}
+
+#[test]
+fn a_job_that_ended_with_0_is_as_declared() {
+    let mut declared = spec("a", 1);
+    declared.container.restart = Restart::No;
+    let mut cluster = Cluster::new(1, declared);
+    cluster.take(&cluster.plan());
+    cluster.report("web-1-00001", ReplicaPhase::Completed, false);
+    assert_eq!(reasons(&cluster), []);
+    assert_eq!(condition(&cluster, ConditionType::Ready).0, ConditionStatus::True);
+    assert_eq!(condition(&cluster, ConditionType::Available).0, ConditionStatus::True);
+}
+
+#[test]
+fn silence_is_unknown_and_suspension_is_ready_when_nothing_runs() {
+    let mut cluster = Cluster::new(1, spec("a", 1));
+    cluster.take(&cluster.plan());
+    assert_eq!(condition(&cluster, ConditionType::Ready), (ConditionStatus::Unknown, Reason::HealthUnknown));
+    assert_eq!(condition(&cluster, ConditionType::Available), (ConditionStatus::Unknown, Reason::HealthUnknown));
+    cluster.settle();
+    cluster.declare(ServiceSpec { suspend: true, ..spec("a", 1) }, resolved());
+    assert_eq!(condition(&cluster, ConditionType::Ready).0, ConditionStatus::False, "it still runs");
+    cluster.settle();
+    assert_eq!(condition(&cluster, ConditionType::Ready), (ConditionStatus::True, Reason::Suspended));
+    assert_eq!(reasons(&cluster), [("suspend".into(), Reason::Suspended)]);
+}
+
+#[test]
+fn an_update_says_what_waits_for_what() {
+    let mut cluster = Cluster::new(1, spec("a", 2));
+    cluster.settle();
+    cluster.declare(spec("b", 2), resolved());
+    cluster.take(&cluster.plan());
+    let found = differences(&cluster.view, &cluster.nodes, 1_000);
+    let told: Vec<_> = found.iter().map(|d| (d.path.as_str(), d.message.as_str())).collect();
+    assert_eq!(
+        told,
+        [
+            ("replicas/web.1", "waits until web-1-00001 has stopped"),
+            ("replicas/web.2", "waits until web.1 is ready; one replica is replaced at a time"),
+            ("replicas/web-1-00001", "A newer replica took its place: n1 lets it end"),
+        ]
+    );
+    assert_eq!(condition(&cluster, ConditionType::Progressing), (ConditionStatus::True, Reason::ReplicaSetUpdated));
+}
+
+#[test]
+fn a_transition_keeps_its_time_until_the_status_moves() {
+    let mut cluster = Cluster::new(1, spec("a", 1));
+    cluster.settle();
+    cluster.view.status = status(&cluster.view, &cluster.nodes, 10);
+    assert_eq!(status(&cluster.view, &cluster.nodes, 99), cluster.view.status, "equal facts, equal status");
+    cluster.report("web-1-00001", ReplicaPhase::BackOff, false);
+    let later = status(&cluster.view, &cluster.nodes, 99).unwrap();
+    assert_eq!(later.conditions[0].last_transition_time, 99);
+    assert_eq!(later.conditions[4].last_transition_time, 10, "Drifted did not move");
+}

@@ -1,0 +1,182 @@
+//! The leader's loops on a store in memory, with a node that does all it is asked.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use futures::FutureExt as _;
+use serde_json::json;
+
+use super::*;
+use crate::{
+    model::{
+        Bytes, Condition, ConditionStatus, ConditionType, Declared, Desired, Kind, Millicores, NodeStatus, ObjectKey,
+        Reason, ReplicaPhase, ReplicaStatus, Resolution, ResolvedImage, ServiceSpec, Spec, Status, node::NodeSpec,
+    },
+    store::{
+        State,
+        command::{Command, Group},
+        put, testing,
+    },
+};
+
+const DEADLINE: Duration = Duration::from_secs(20);
+
+struct Lab {
+    store: Client,
+    sealer: Sealer,
+    stop: CancellationToken,
+    loops: JoinSet<()>,
+}
+
+impl Lab {
+    /// A cluster of one with its node, and the loops `rollout` and `status`.
+    async fn new() -> Self {
+        let mut lab = Self {
+            store: testing::memory("n1").await,
+            sealer: Sealer::ephemeral(),
+            stop: CancellationToken::new(),
+            loops: JoinSet::new(),
+        };
+        lab.put("n1", Spec::Node(NodeSpec::first())).await;
+        let status = NodeStatus { cpus: Millicores(8000), memory: Bytes(64 << 30), ..NodeStatus::default() };
+        lab.observe(ObjectKey::node("n1"), Status::Node(status)).await;
+        let keys = || Box::pin(triggers::keys(&lab.store, triggers::services));
+        let metrics = Metrics::default();
+        let rollout = Arc::new(Rollout { store: lab.store.clone() });
+        lab.loops.spawn(controller::run(Options::named("rollout"), rollout, keys(), metrics.clone(), lab.stop.clone()));
+        let status = Arc::new(Conditions::new(lab.store.clone()));
+        lab.loops.spawn(controller::run(Options::named("status"), status, keys(), metrics, lab.stop.clone()));
+        lab
+    }
+    async fn propose(&self, command: Command) {
+        let group = Group { actor: "test".into(), commands: vec![command], ..Group::default() };
+        self.store.propose(group, DEADLINE).await.unwrap();
+    }
+    async fn put(&self, name: &str, spec: Spec) {
+        let declared =
+            Declared { name: name.into(), labels: BTreeMap::new(), annotations: BTreeMap::new(), spec };
+        let uid = Uid::from_bytes(rand::random());
+        let put = put::put(&declared, None, &self.sealer, &self.store.state(), uid).unwrap();
+        self.propose(Command::Put(put)).await;
+    }
+    async fn service(&self, image: &str, replicas: u32) {
+        let spec: ServiceSpec = serde_json::from_value(json!({"image": image, "replicas": replicas})).unwrap();
+        self.put("web", Spec::Service(Box::new(spec))).await;
+    }
+    async fn observe(&self, key: ObjectKey, status: Status) {
+        let state = self.store.state();
+        let uid = match key.kind {
+            Kind::Replica => state.replica(&key.name).map(|r| r.uid.clone()),
+            _ => state.object(&key).map(|o| o.meta.uid.clone()),
+        };
+        let Some(uid) = uid else { return };
+        self.propose(Command::RecordObservations { statuses: vec![(key, uid, status)], events: vec![] }).await;
+    }
+    async fn resolve(&self) {
+        let state = self.store.state();
+        let uid = &state.object(&ObjectKey::service("web")).unwrap().meta.uid;
+        let revision = state.newest_revision(uid).unwrap().number;
+        let image = Resolution::Resolved { image: ResolvedImage::Digest { reference: "a@sha256:1".into() } };
+        self.propose(Command::ResolveImage { service: uid.clone(), revision, image }).await;
+    }
+    /// Plays the agent until the state is as asked.
+    async fn until(&self, what: &str, mut seen: impl FnMut(&State) -> bool) -> Arc<State> {
+        let mut watch = self.store.watch();
+        let all = async {
+            loop {
+                let state = watch.borrow_and_update().clone();
+                if seen(&state) {
+                    return state;
+                }
+                for replica in state.replicas() {
+                    let phase = match replica.desired {
+                        Desired::Run => ReplicaPhase::Running,
+                        Desired::Stop => ReplicaPhase::Stopped,
+                    };
+                    if state.replica_status(&replica.name).is_none_or(|s| s.phase != phase) {
+                        let ready = phase == ReplicaPhase::Running;
+                        let status = ReplicaStatus { phase, ready, ..ReplicaStatus::default() };
+                        self.observe(ObjectKey::replica(replica.name.clone()), Status::Replica(status)).await;
+                    }
+                }
+                watch.changed().await.unwrap();
+            }
+        };
+        match tokio::time::timeout(DEADLINE, all).await {
+            Ok(state) => state,
+            Err(_) => panic!("{what}: {:#?}", self.store.state().service_status("web")),
+        }
+    }
+    async fn end(mut self) {
+        self.stop.cancel();
+        tokio::time::timeout(DEADLINE, async { while self.loops.join_next().await.is_some() {} }).await.unwrap();
+    }
+}
+
+fn ready(state: &State) -> Option<Condition> {
+    state.service_status("web")?.conditions.iter().find(|c| c.kind == ConditionType::Ready).cloned()
+}
+fn settled(state: &State, generation: u64) -> bool {
+    ready(state).is_some_and(|c| c.status == ConditionStatus::True && c.observed_generation == generation)
+}
+
+#[tokio::test]
+async fn a_service_comes_up_in_one_group_is_updated_scaled_and_deleted() {
+    let lab = Lab::new().await;
+    lab.service("a", 30).await;
+    let before = lab
+        .until("nothing is placed before its image is resolved", |s| {
+            ready(s).is_some_and(|c| c.reason == Reason::ImageUnresolved)
+        })
+        .await;
+    assert_eq!(before.replicas().count(), 0);
+    lab.resolve().await;
+    let up = lab.until("thirty are ready", |s| settled(s, 1)).await;
+    let indexes: Vec<u64> = up.replicas().map(|r| r.index.0).collect();
+    let span = indexes.iter().max().unwrap() - indexes.iter().min().unwrap();
+    assert_eq!((indexes.len(), span), (30, 58), "one group: a change and an event each");
+
+    lab.service("b", 2).await;
+    lab.resolve().await;
+    let updated = lab.until("two of the new revision", |s| settled(s, 2)).await;
+    let running: Vec<u64> = updated.replicas().filter(|r| r.desired == Desired::Run).map(|r| r.revision).collect();
+    assert_eq!(running, [2, 2]);
+    assert!(updated.events().any(|e| e.reason == Reason::ReplicaSetUpdated));
+    assert!(updated.events().any(|e| e.reason == Reason::NewReplicaReady));
+
+    lab.propose(Command::Delete { key: ObjectKey::service("web") }).await;
+    lab.until("nothing is left", |s| s.replicas().next().is_none()).await;
+    lab.end().await;
+}
+
+#[tokio::test]
+async fn a_status_is_written_only_when_something_changed() {
+    let lab = Lab::new().await;
+    lab.service("a", 1).await;
+    lab.resolve().await;
+    let settled_at = lab.until("ready", |s| settled(s, 1)).await;
+    // A write that changes nothing of it names it all the same.
+    lab.put("other", Spec::Config(serde_json::from_value(json!({"data": {"a": "b"}})).unwrap())).await;
+    lab.put("n1", Spec::Node(NodeSpec { schedulable: false, ..NodeSpec::first() })).await;
+    lab.service("a", 1).await;
+    let now = lab.until("the cordon was seen", |s| s.objects(Kind::Config).next().is_some()).await;
+    assert_eq!(now.service_status("web"), settled_at.service_status("web"));
+    lab.end().await;
+}
+
+#[tokio::test]
+async fn the_stream_of_keys_begins_with_everything_and_goes_on_with_changes() {
+    let lab = Lab::new().await;
+    lab.service("a", 1).await;
+    let mut keys = Box::pin(triggers::keys(&lab.store, |state, scope| match scope {
+        triggers::Scope::All => triggers::services(state, scope),
+        triggers::Scope::One(change) if change.key.kind == Kind::Config => vec![change.key.name.clone()],
+        triggers::Scope::One(_) => vec![],
+    }));
+    use futures::StreamExt as _;
+    assert_eq!(keys.next().await.as_deref(), Some("web"));
+    lab.put("c1", Spec::Config(Default::default())).await;
+    lab.put("c2", Spec::Config(Default::default())).await;
+    assert_eq!((keys.next().await.as_deref(), keys.next().await.as_deref()), (Some("c1"), Some("c2")));
+    assert!(keys.next().now_or_never().is_none(), "a quiet store names nothing");
+    lab.end().await;
+}

@@ -1,0 +1,146 @@
+//! Leader loop: the replicas of a Service, placement included. Keyed by Service.
+//!
+//! Here: [`Rollout`], which reads one state, asks `plan::rollout`, and proposes its steps with
+//! preconditions. Not here: any decision; containers (the agent); images (`super::resolver`).
+//! Invariants: every step rests on the Service at the version that was read, on each replica it stops
+//! and each node it chose; what moved meanwhile refuses the whole group, and the pass is made again.
+//! One pass runs at a time, over all Services: two placements never count the same free memory.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use crate::{
+    controller::{Action, Reconciler},
+    model::{Decision, Desired, Epoch, Index, ObjectKey, Replica, Uid},
+    plan::{
+        rollout::{self, Step},
+        view::ServiceView,
+    },
+    reconcile::view,
+    store::{
+        Client, ProposeError, State,
+        command::{Command, Group},
+    },
+};
+
+/// Longest wait for the answer to a proposal.
+const DEADLINE: Duration = Duration::from_secs(5);
+/// After a refusal: the state moved, look again soon.
+const AGAIN: Duration = Duration::from_millis(50);
+/// Steps in one group: with decisions over 64 nodes it stays well below one entry's limit.
+const STEPS: usize = 64;
+/// What a replica's suffix is made of.
+const LETTERS: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
+
+/// Drives the replicas of Services.
+pub struct Rollout {
+    /// The log.
+    pub store: Client,
+}
+
+/// The log did not take it.
+#[derive(Debug, thiserror::Error)]
+#[error("proposing the next steps of svc/{service}")]
+pub struct RolloutError {
+    service: Arc<str>,
+    source: ProposeError,
+}
+
+impl Reconciler for Rollout {
+    type Key = Arc<str>;
+    type Error = RolloutError;
+
+    async fn reconcile(&self, name: Arc<str>) -> Result<Action, RolloutError> {
+        let state = self.store.state();
+        let Some(service) = view::service(&state, &name) else { return Ok(Action::Done) };
+        let plan = rollout::plan(&service, &view::nodes(&state));
+        let groups = groups(&state, &service, &plan.steps, &mut rand::rng());
+        for group in groups {
+            match self.store.propose(group, DEADLINE).await {
+                Ok(_) => {}
+                Err(ProposeError::Refused(refusal)) => {
+                    tracing::debug!(service = %name, %refusal, "the state moved");
+                    return Ok(Action::RequeueAfter(AGAIN));
+                }
+                Err(source) => return Err(RolloutError { service: name, source }),
+            }
+        }
+        // What follows is named by the changes that these steps make.
+        Ok(Action::Done)
+    }
+}
+
+/// Steps as groups that are all or nothing, each resting on what was read.
+fn groups(state: &State, service: &ServiceView, steps: &[Step], rng: &mut impl rand::Rng) -> Vec<Group> {
+    let version = service.declared.as_ref().map(|(meta, _)| meta.resource_version);
+    let mut taken: BTreeSet<String> = BTreeSet::new();
+    steps
+        .chunks(STEPS)
+        .map(|steps| {
+            let mut preconditions = vec![(ObjectKey::service(service.name.clone()), version)];
+            let mut commands = Vec::with_capacity(steps.len());
+            let mut nodes: BTreeSet<&Arc<str>> = BTreeSet::new();
+            for step in steps {
+                commands.push(match step {
+                    Step::Stop { replica, reason } => {
+                        let key = ObjectKey::replica(replica.clone());
+                        preconditions.push((key.clone(), state.version(&key)));
+                        Command::SetDesired { replica: replica.clone(), desired: Desired::Stop, reason: *reason }
+                    }
+                    Step::Forget { replica } => Command::Forget { replica: replica.clone() },
+                    Step::Place { slot, revision, spec_hash, node, decision } => {
+                        nodes.insert(&node.0);
+                        let name = loop {
+                            let name = format!("{}-{slot}-{}", service.name, suffix(rng));
+                            if state.replica(&name).is_none() && taken.insert(name.clone()) {
+                                break name;
+                            }
+                        };
+                        let placed = Placed { slot, revision: *revision, spec_hash, node, decision };
+                        Command::Place { replica: replica(service, name.into(), Uid::from_bytes(rng.random()), placed) }
+                    }
+                });
+            }
+            preconditions.extend(nodes.into_iter().map(|n| {
+                let key = ObjectKey::node(n.clone());
+                let version = state.version(&key);
+                (key, version)
+            }));
+            Group { actor: "rollout".into(), preconditions, commands, ..Group::default() }
+        })
+        .collect()
+}
+
+/// What a placement decided.
+struct Placed<'a> {
+    slot: &'a crate::model::Slot,
+    revision: u64,
+    spec_hash: &'a str,
+    node: &'a (Arc<str>, Uid),
+    decision: &'a Decision,
+}
+
+/// The replica to place; indexes, epoch and time are filled in by apply.
+fn replica(service: &ServiceView, name: Arc<str>, uid: Uid, placed: Placed<'_>) -> Replica {
+    Replica {
+        name,
+        uid,
+        service: service.name.clone(),
+        service_uid: service.uid.clone(),
+        slot: placed.slot.clone(),
+        revision: placed.revision,
+        spec_hash: placed.spec_hash.to_owned(),
+        node: placed.node.0.clone(),
+        node_uid: placed.node.1.clone(),
+        epoch: Epoch::default(),
+        desired: Desired::Run,
+        stop_reason: None,
+        decision: placed.decision.clone(),
+        index: Index(0),
+        resource_version: Index(0),
+        created_at: 0,
+    }
+}
+
+fn suffix(rng: &mut impl rand::Rng) -> String {
+    (0..5).map(|_| char::from(LETTERS[rng.random_range(0..LETTERS.len())])).collect()
+}
