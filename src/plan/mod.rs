@@ -1,6 +1,9 @@
 //! The decisions: functions from values to values, no clock, no IO, no randomness.
 //!
-//! Here: what planners read ([`view`]), what a node does for its replicas ([`agent`]). Not here: carrying anything out (`reconcile`).
+//! Here: what planners read ([`view`]); where a replica goes ([`scheduler`]) and when ([`rollout`]); what
+//! a node does for its replicas ([`agent`]); what a change would do ([`change`]); why something is not
+//! as declared ([`why`]). The same functions serve the real loops, `plan`, `why` and the tests.
+//! Not here: carrying anything out (`reconcile`).
 
 pub mod agent;
 pub mod change;
