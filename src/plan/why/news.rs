@@ -49,7 +49,9 @@ pub fn news(old: Option<&ServiceStatus>, new: &ServiceStatus, subject: &Subject,
     }) {
         events.push(event(EventType::Warning, c.reason, c.message.clone()));
     }
-    if was_true(before(ConditionType::Available)) && find(new, ConditionType::Available).is_some_and(|c| c.status == ConditionStatus::False) {
+    if was_true(before(ConditionType::Available))
+        && find(new, ConditionType::Available).is_some_and(|c| c.status == ConditionStatus::False)
+    {
         let message = format!("{} of {} ready", new.replicas.ready, new.replicas.desired);
         events.push(event(EventType::Warning, Reason::MinimumReplicasUnavailable, message));
     }

@@ -52,8 +52,7 @@ impl Lab {
         self.store.propose(group, DEADLINE).await.unwrap();
     }
     async fn put(&self, name: &str, spec: Spec) {
-        let declared =
-            Declared { name: name.into(), labels: BTreeMap::new(), annotations: BTreeMap::new(), spec };
+        let declared = Declared { name: name.into(), labels: BTreeMap::new(), annotations: BTreeMap::new(), spec };
         let uid = Uid::from_bytes(rand::random());
         let put = put::put(&declared, None, &self.sealer, &self.store.state(), uid).unwrap();
         self.propose(Command::Put(put)).await;
