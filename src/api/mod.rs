@@ -1,20 +1,62 @@
 //! The API of one node: REST, watches, events over ndjson and WebSocket.
 //!
-//! Here: [`serve`] and what it needs ([`Shared`], [`Listeners`], [`Limits`]), and the submodules:
-//! [`wire`] (every request and answer), [`metrics`] (requests counted by route and code).
-//! Not here: deciding (`plan`), storing (`store`), the command line (`cli`).
-//! Invariant: every route names its role; nothing waits without a deadline; a slow client holds up nobody.
+//! Here: [`serve`] and what it needs ([`Shared`], [`Listeners`], [`Limits`]). A request goes through
+//! [`accept`] (connections, deadlines), [`dispatch`] (its route in the table of [`routes`], its caller by
+//! [`auth`], counted by [`metrics`]) to one of [`read`], [`watch`], [`events`], [`write`], [`scale`],
+//! [`nodes`], [`logs`], [`builds`], [`cluster`], [`openapi`]. [`wire`] has every request and answer,
+//! [`problem`] every error.
+//! Not here: deciding (`plan`), storing (`store`), what a manifest may say (`manifest`), the command line (`cli`).
+//! Invariants: every route names its role; nothing waits without a deadline; a slow client holds up
+//! nobody; of a Secret no value ever leaves.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
+use bytes::Bytes;
 use prometheus_client::registry::Registry;
-use tokio::net::{TcpListener, UnixListener};
-use tokio_util::sync::CancellationToken;
+use tokio::{
+    net::{TcpListener, UnixListener},
+    sync::Semaphore,
+    task::JoinSet,
+    time::timeout,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{runtime::Runtime, store::Client};
+use crate::{
+    runtime::Runtime,
+    store::{Client, seal::Sealer},
+};
 
+pub mod accept;
+pub mod auth;
+pub mod builds;
+pub mod cluster;
+pub mod commit;
+pub mod dispatch;
+pub mod documents;
+pub mod events;
+pub mod guard;
+pub mod logs;
 pub mod metrics;
+pub mod nodes;
+pub mod objects;
+pub mod openapi;
+pub mod preview;
+pub mod problem;
+pub mod read;
+pub mod reply;
+pub mod request;
+pub mod routes;
+pub mod scale;
+pub mod select;
+pub mod watch;
 pub mod wire;
+pub mod write;
+
+#[cfg(test)]
+mod tests;
 
 pub use metrics::HttpMetrics;
 
@@ -24,6 +66,8 @@ pub struct Shared {
     pub store: Client,
     /// This node's engine: builds and logs.
     pub runtime: Arc<dyn Runtime>,
+    /// Seals Secrets before they are proposed.
+    pub sealer: Arc<Sealer>,
     /// This node's name.
     pub node: Arc<str>,
     /// What `/metrics` shows.
@@ -89,8 +133,46 @@ impl Default for Limits {
     }
 }
 
-/// Serves until `stop`, then lets what is in flight end within [`Limits::stop`].
+/// The server while it runs.
+pub struct Server {
+    /// What the routes read and write.
+    pub shared: Arc<Shared>,
+    gate: auth::Gate,
+    stop: CancellationToken,
+    connections: Arc<Semaphore>,
+    streams: Arc<Semaphore>,
+    /// Streams and WebSockets: they outlive the request that began them.
+    tasks: TaskTracker,
+    openapi: OnceLock<Bytes>,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Server({})", self.shared.node)
+    }
+}
+
+/// Serves until `stop`, then lets what is in flight end within [`Limits::stop`] and cuts the rest.
 pub async fn serve(shared: Arc<Shared>, listeners: Listeners, stop: CancellationToken) {
-    stop.cancelled().await;
-    drop((shared, listeners));
+    let limits = shared.limits.clone();
+    let server = Arc::new(Server {
+        gate: auth::Gate::new(&shared.admin_token, shared.uid),
+        stop,
+        connections: Arc::new(Semaphore::new(limits.connections)),
+        streams: Arc::new(Semaphore::new(limits.streams)),
+        tasks: TaskTracker::new(),
+        openapi: OnceLock::new(),
+        shared,
+    });
+    let filter = dispatch::filter(server.clone());
+    let mut loops = JoinSet::new();
+    let tcp = listeners.tcp.into_iter().map(accept::Listener::Tcp);
+    for listener in tcp.chain(listeners.unix.map(accept::Listener::Unix)) {
+        loops.spawn(accept::accept(listener, server.clone(), filter.clone()));
+    }
+    while loops.join_next().await.is_some() {}
+    server.tasks.close();
+    if timeout(limits.stop, server.tasks.wait()).await.is_err() {
+        tracing::warn!(open = server.tasks.len(), "streams did not end in time");
+    }
 }

@@ -17,12 +17,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use apply::{
-    ApplyAnswer, ApplyRequest, FieldChange, ObjectOutcome, Operation, PlanAnswer, PlanObject, RejectedNode, Scale,
-};
+pub use apply::{ApplyAnswer, ApplyRequest, ObjectOutcome, Scale, Written, WrittenMeta};
 pub use problem::{ManifestFault, Problem};
 pub use report::{
-    Actual, Check, ClusterStatus, Difference, Health, MetricFamily, MetricsReport, RaftLeader, Readiness, ReplicaRow,
+    Actual, Check, ClusterStatus, Health, MetricFamily, MetricsReport, RaftLeader, Readiness, ReplicaRow,
     Sample, ServiceReport, Wanted, WhyReport,
 };
 pub use stream::{BuildLine, LogLine, Resync, WatchLine, WatchOp};
@@ -30,6 +28,10 @@ pub use stream::{BuildLine, LogLine, Resync, WatchLine, WatchOp};
 use crate::model::{Decision, Desired, Reason, Slot};
 pub use crate::{
     model::{Condition, Event, Kind, Meta, secret::SecretView},
+    plan::{
+        change::{ChangePlan as PlanAnswer, FieldChange, ObjectChange as PlanObject, Operation},
+        why::Difference,
+    },
     store::client::RaftStatus,
 };
 

@@ -5,9 +5,12 @@ use std::{collections::BTreeMap, sync::Arc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{
-    Condition, Decision, Desired, Reason, Slot,
-    status::{LastExit, ReplicaCounts, ReplicaPhase},
+use crate::{
+    model::{
+        Condition, Decision, Desired, Reason, Slot,
+        status::{LastExit, ReplicaCounts, ReplicaPhase},
+    },
+    plan::why::Difference,
 };
 
 /// `GET /api/v1/services/NAME/status`: desired beside actual.
@@ -124,27 +127,6 @@ pub struct Actual {
 pub struct WhyReport {
     /// Sorted by path.
     pub differences: Vec<Difference>,
-}
-
-/// One difference between desired and actual.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Difference {
-    /// What differs: `replicas.1`.
-    pub path: String,
-    /// What shall be.
-    pub desired: String,
-    /// What is.
-    pub actual: String,
-    /// Why, from the closed set.
-    pub reason: Reason,
-    /// The same for people.
-    pub message: String,
-    /// Since when, cluster time in milliseconds.
-    pub since: u64,
-    /// When the next attempt is made, cluster time in milliseconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub next_attempt: Option<u64>,
 }
 
 /// `GET /api/v1/status`.

@@ -1,0 +1,144 @@
+//! One change, carried to the store: preconditions, idempotency, dry runs, and trying again when somebody
+//! else was faster and the caller did not ask to be told.
+//!
+//! Here: [`Commit`]. Not here: what the change is (`write`, `scale`, `nodes`).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::{
+    problem::Failure,
+    request::Request,
+    wire::{ApplyAnswer, ObjectOutcome},
+};
+use crate::{
+    model::{Index, ObjectKey},
+    store::{
+        ProposeError, State,
+        command::{Applied, Command, Group, Idempotency, Refusal},
+    },
+};
+
+/// How often a change is made anew from the newest state.
+const TRIES: u32 = 8;
+
+/// A change as made from one state.
+#[derive(Debug, Default)]
+pub struct Change {
+    /// What shall happen.
+    pub commands: Vec<Command>,
+    /// What was read to make it: if it moved, the change is made anew.
+    pub read: Vec<(ObjectKey, Option<Index>)>,
+}
+
+/// How a change shall be committed.
+pub struct Commit<'r> {
+    request: &'r Request,
+    body: Bytes,
+    /// What the caller asks to hold: if it moved, the caller is told.
+    asked: Vec<(ObjectKey, Option<Index>)>,
+    dry_run: bool,
+}
+
+impl<'r> Commit<'r> {
+    /// For a request; `body`: what it carried, for its idempotency key.
+    ///
+    /// # Errors
+    /// 400 for a broken query.
+    pub fn of(request: &'r Request, body: Bytes) -> Result<Self, Failure> {
+        Ok(Self { request, body, asked: Vec::new(), dry_run: request.query.flag("dryRun")? })
+    }
+    /// What must hold, by the caller's word.
+    #[must_use]
+    pub fn if_at(mut self, preconditions: impl IntoIterator<Item = (ObjectKey, Option<Index>)>) -> Self {
+        self.asked.extend(preconditions);
+        self
+    }
+
+    /// Makes the change from the newest state and commits it.
+    ///
+    /// # Errors
+    /// What `make` answers; 409, 413, 429, 503, 504 of the store.
+    pub async fn run(self, make: impl Fn(&State) -> Result<Change, Failure>) -> Result<ApplyAnswer, Failure> {
+        let shared = &self.request.server.shared;
+        let reason = self.request.reason()?;
+        let idempotency = self.idempotency()?;
+        let mut tries = 0;
+        loop {
+            let state = shared.store.state();
+            let change = make(&state)?;
+            let mut preconditions = self.asked.clone();
+            preconditions.extend(change.read.into_iter().filter(|(key, _)| !self.asked.iter().any(|(k, _)| k == key)));
+            let group = Group {
+                at: shared.store.now(),
+                preconditions,
+                idempotency: idempotency.as_ref().filter(|_| !self.dry_run).map(|i| attempt(i, tries)),
+                actor: self.request.caller.name.clone(),
+                reason: reason.clone(),
+                commands: change.commands,
+            };
+            let answer = if self.dry_run {
+                (*state).clone().apply(&group).map_err(ProposeError::Refused)
+            } else if group.commands.is_empty() && group.preconditions.is_empty() {
+                Ok(Applied { index: state.index(), objects: Vec::new() })
+            } else {
+                shared.store.propose(group, shared.limits.propose).await
+            };
+            tries += 1;
+            match answer {
+                Ok(applied) => return Ok(self.answer(applied)),
+                Err(ProposeError::Refused(Refusal::Conflict { key, .. }))
+                    if tries < TRIES && !self.asked.iter().any(|(k, _)| *k == key) => {}
+                Err(error) => return Err(self.failed(&error)),
+            }
+        }
+    }
+
+    fn failed(&self, error: &ProposeError) -> Failure {
+        let store = &self.request.server.shared.store;
+        let failure = Failure::write(error, &store.state());
+        if !matches!(error, ProposeError::NoQuorum(_)) {
+            return failure;
+        }
+        let raft = store.raft_status();
+        failure.quorum(usize::from(raft.leader.is_some()), raft.voters.len())
+    }
+
+    fn answer(&self, applied: Applied) -> ApplyAnswer {
+        let objects = applied.objects.into_iter().map(|o| ObjectOutcome {
+            kind: o.kind,
+            name: o.name.to_string(),
+            result: o.result,
+            generation: o.generation,
+            resource_version: o.resource_version.0,
+        });
+        ApplyAnswer {
+            index: applied.index.0,
+            objects: objects.collect(),
+            warnings: Vec::new(),
+            dry_run: self.dry_run,
+        }
+    }
+
+    fn idempotency(&self) -> Result<Option<Idempotency>, Failure> {
+        let Some(key) = self.request.idempotency_key()? else { return Ok(None) };
+        let mut hasher = blake3::Hasher::new();
+        for part in [self.request.route.method.as_bytes(), self.request.call.0.uri.to_string().as_bytes(), &self.body] {
+            hasher.update(&(part.len() as u64).to_le_bytes());
+            hasher.update(part);
+        }
+        let request = hasher.finalize().to_hex()[..32].to_owned();
+        Ok(Some(Idempotency { key: key.into(), request }))
+    }
+}
+
+/// The store remembers refusals too: a change made anew needs a key of its own. When the request
+/// comes again it walks the same keys to the same answer. Clients cannot send such a key.
+fn attempt(first: &Idempotency, tries: u32) -> Idempotency {
+    if tries == 0 {
+        return first.clone();
+    }
+    let key: Arc<str> = format!("{}\u{1}{tries}", first.key).into();
+    Idempotency { key, request: first.request.clone() }
+}

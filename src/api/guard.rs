@@ -1,0 +1,144 @@
+//! Bounds of one connection: how long a write may hang, how many bytes a body may have.
+//!
+//! Here: [`Patient`], an IO whose writes fail when the client takes nothing for too long, and
+//! [`Metered`], a body that ends with an error beyond its limit, chunked or not.
+//! Not here: the deadline of a request's head (hyper) and of an answer (`accept`).
+
+use std::{
+    io,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::Sleep,
+};
+
+/// An IO that gives up on a peer that takes nothing.
+///
+/// The alarm is set when a write has to wait and cleared when one goes through: streams that are idle,
+/// or slow but alive, are not cut.
+#[derive(Debug)]
+pub struct Patient<IO> {
+    io: IO,
+    limit: Duration,
+    alarm: Option<Pin<Box<Sleep>>>,
+}
+
+impl<IO> Patient<IO> {
+    /// Writes may hang for `limit`.
+    pub fn new(io: IO, limit: Duration) -> Self {
+        Self { io, limit, alarm: None }
+    }
+    fn judge(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if written.is_ready() {
+            self.alarm = None;
+            return written;
+        }
+        let limit = self.limit;
+        let alarm = self.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        ready!(alarm.as_mut().poll(cx));
+        self.alarm = None;
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes nothing")))
+    }
+}
+
+impl<IO: AsyncRead + Unpin> AsyncRead for Patient<IO> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, buf)
+    }
+}
+
+impl<IO: AsyncWrite + Unpin> AsyncWrite for Patient<IO> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.io).poll_write(cx, buf);
+        self.judge(cx, written)
+    }
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
+        self.judge(cx, written)
+    }
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+    // A socket's flush is always done at once: it says nothing about the peer.
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+/// Whether a body went over its limit: warp hides a body's error, this flag survives.
+#[derive(Debug, Clone, Default)]
+pub struct Over(Arc<AtomicBool>);
+
+impl Over {
+    /// Whether it did.
+    #[must_use]
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A body that may have so many bytes.
+#[derive(Debug)]
+pub struct Metered<B> {
+    inner: B,
+    left: u64,
+    over: Over,
+}
+
+impl<B> Metered<B> {
+    /// At most `limit` bytes; `over` says afterwards whether there were more.
+    pub fn new(inner: B, limit: u64, over: Over) -> Self {
+        Self { inner, left: limit, over }
+    }
+}
+
+impl<B> Body for Metered<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    type Data = Bytes;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let Some(frame) = ready!(Pin::new(&mut self.inner).poll_frame(cx)) else { return Poll::Ready(None) };
+        let frame = frame.map_err(Into::into)?;
+        if let Some(data) = frame.data_ref() {
+            match self.left.checked_sub(data.len() as u64) {
+                Some(left) => self.left = left,
+                None => {
+                    self.left = 0;
+                    self.over.0.store(true, Ordering::Relaxed);
+                    return Poll::Ready(Some(Err("the body is over its limit".into())));
+                }
+            }
+        }
+        Poll::Ready(Some(Ok(frame)))
+    }
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}

@@ -1,0 +1,323 @@
+//! Logs of replicas, as ndjson or as text, followed over restarts and replacements.
+//!
+//! Here: which containers are read, and their bytes made into lines. One reader holds up nobody: each
+//! container's log is asked for by each reader anew. Only this node's containers can be read.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use bytes::{Bytes, BytesMut};
+use futures::{StreamExt, stream::{BoxStream, SelectAll}};
+use warp::reply::Response;
+
+use super::{
+    problem::Failure,
+    reply::{self, Closed, NDJSON, Sink, TEXT},
+    request::{Query, Request},
+    wire::LogLine,
+};
+use crate::{
+    model::{Desired, Kind, Replica, Uid},
+    runtime::{LogChunk, LogQuery, Runtime, RuntimeError},
+    store::{Client, State},
+};
+
+/// A line longer than this is shown in parts.
+const LINE: usize = 64 << 10;
+
+/// `GET /api/v1/services/{name}/logs`.
+///
+/// # Errors
+/// 400, 404, 429.
+pub async fn of_service(request: Request) -> Result<Response, Failure> {
+    let state = request.server.shared.store.state();
+    let key = request.key()?;
+    let object = state.object(&key).ok_or_else(|| Failure::absent(&key))?;
+    let which = Which::Service(object.meta.uid.clone());
+    read(&request, &state, which)
+}
+
+/// `GET /api/v1/replicas/{name}/logs`.
+///
+/// # Errors
+/// 400, 404, 429.
+pub async fn of_replica(request: Request) -> Result<Response, Failure> {
+    let state = request.server.shared.store.state();
+    let key = request.key()?;
+    let replica = state.replica(&key.name).ok_or_else(|| Failure::absent(&key))?;
+    read(&request, &state, Which::Replica(replica.name.clone()))
+}
+
+enum Which {
+    Service(Uid),
+    Replica(Arc<str>),
+}
+
+fn read(request: &Request, state: &State, which: Which) -> Result<Response, Failure> {
+    let shared = &request.server.shared;
+    let query = &request.query;
+    let text = match query.get("format") {
+        None | Some("json" | "ndjson") => false,
+        Some("text") => true,
+        Some(other) => return Err(Failure::bad_request(format!("format={other}: there are ndjson and text"))),
+    };
+    let reader = Reader {
+        which,
+        slot: query.get("replica").map(str::to_owned),
+        all: query.flag("allReplicas")?,
+        node: shared.node.clone(),
+        ask: LogQuery {
+            follow: query.flag("follow")?,
+            tail: query.number("tail")?,
+            since: since(query)?,
+            timestamps: query.flag("timestamps")?,
+        },
+        text,
+        runtime: shared.runtime.clone(),
+        read: BTreeSet::new(),
+        reading: BTreeSet::new(),
+        ended: HashMap::new(),
+    };
+    if reader.slot.is_some() && reader.replicas(state).is_empty() {
+        let slot = reader.slot.unwrap_or_default();
+        return Err(Failure::new(404, "not-found", "No such object", format!("there is no replica {slot} to read"))
+            .hint("constellation ps lists the replicas; --all-replicas reads ended ones too"));
+    }
+    let store = shared.store.clone();
+    reply::stream(&request.server, if text { TEXT } else { NDJSON }, |sink| reader.run(store, sink))
+}
+
+/// Seconds since 1970, or an age.
+fn since(query: &Query) -> Result<Option<i64>, Failure> {
+    let Some(text) = query.get("since") else { return Ok(None) };
+    if let Ok(seconds) = text.parse() {
+        return Ok(Some(seconds));
+    }
+    let age = humantime::parse_duration(text).map_err(|_| {
+        Failure::bad_request(format!("since={text} is neither seconds since 1970 nor an age")).hint("like 10m or 1h30m")
+    })?;
+    Ok(Some(seconds(SystemTime::now().checked_sub(age).unwrap_or(UNIX_EPOCH))))
+}
+
+fn seconds(time: SystemTime) -> i64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+/// One start of one container: each is read once.
+type Start = (Arc<str>, String, Option<String>);
+
+struct Reader {
+    which: Which,
+    slot: Option<String>,
+    all: bool,
+    node: Arc<str>,
+    ask: LogQuery,
+    text: bool,
+    runtime: Arc<dyn Runtime>,
+    read: BTreeSet<Start>,
+    /// Containers that are read now.
+    reading: BTreeSet<String>,
+    /// When reading a container ended, seconds since 1970: its next start is read from there.
+    ended: HashMap<String, i64>,
+}
+
+/// What one container's log gives.
+enum Piece {
+    Chunk(usize, Result<LogChunk, RuntimeError>),
+    End(usize),
+}
+
+/// One container's log while it is read.
+struct Source {
+    replica: Arc<str>,
+    display: String,
+    container: String,
+    out: BytesMut,
+    err: BytesMut,
+}
+
+impl Reader {
+    fn replicas(&self, state: &State) -> Vec<Arc<Replica>> {
+        let fits = |r: &&Arc<Replica>| {
+            let chosen = match &self.which {
+                Which::Service(uid) => r.service_uid == *uid,
+                Which::Replica(name) => r.name == *name,
+            };
+            let slot = self.slot.as_ref().is_none_or(|s| r.slot.to_string() == **s || *r.name == **s || r.display() == **s);
+            let named = matches!(self.which, Which::Replica(_)) || self.slot.as_ref().is_some_and(|s| *r.name == **s);
+            chosen && slot && (self.all || named || r.desired == Desired::Run)
+        };
+        state.replicas().filter(fits).cloned().collect()
+    }
+
+    async fn run(mut self, store: Client, sink: Sink) -> Result<(), Closed> {
+        let mut states = store.watch();
+        let mut pieces: SelectAll<BoxStream<'static, Piece>> = SelectAll::new();
+        let mut sources: Vec<Source> = Vec::new();
+        loop {
+            let state = states.borrow_and_update().clone();
+            for replica in self.replicas(&state) {
+                if replica.node != self.node {
+                    self.elsewhere(&replica, &sink).await?;
+                } else if let Some((source, log)) = self.begin(&state, &replica, sources.len()) {
+                    sources.push(source);
+                    pieces.push(log);
+                }
+            }
+            let over = self.over(&state);
+            drop(state);
+            // News are looked at between pieces, so that a chatty container does not hide a new one.
+            loop {
+                let step = async {
+                    tokio::select! {
+                        Some(piece) = pieces.next(), if !pieces.is_empty() => Some(Some(piece)),
+                        changed = states.changed(), if self.ask.follow && !over => changed.ok().map(|()| None),
+                        else => None,
+                    }
+                };
+                match sink.wait(step).await? {
+                    Some(Some(piece)) => {
+                        let ended = matches!(piece, Piece::End(_));
+                        self.piece(piece, &mut sources, &sink).await?;
+                        if ended {
+                            break;
+                        }
+                    }
+                    Some(None) => break,
+                    None => return Ok(()),
+                }
+            }
+        }
+    }
+
+    /// Whether nothing can follow: the one replica that is read has ended.
+    fn over(&self, state: &State) -> bool {
+        match &self.which {
+            Which::Service(uid) => !state.replicas().any(|r| r.service_uid == *uid) && !self.lives(state, uid),
+            Which::Replica(name) => state.replica(name).is_none_or(|r| r.desired == Desired::Stop),
+        }
+    }
+    fn lives(&self, state: &State, service: &Uid) -> bool {
+        state.objects(Kind::Service).any(|o| o.meta.uid == *service)
+    }
+
+    async fn elsewhere(&mut self, replica: &Replica, sink: &Sink) -> Result<(), Closed> {
+        let start = (replica.name.clone(), String::new(), None);
+        if !self.read.insert(start) {
+            return Ok(());
+        }
+        let line = format!("its log is on node {}: ask the API there", replica.node);
+        self.line(&replica.name, &replica.display(), "error", &line, sink).await
+    }
+
+    /// Begins to read a start of a container that was not read yet.
+    fn begin(&mut self, state: &State, replica: &Replica, number: usize) -> Option<(Source, BoxStream<'static, Piece>)> {
+        let status = state.replica_status(&replica.name)?;
+        let container = status.container.clone()?;
+        if self.reading.contains(&container) {
+            return None;
+        }
+        if !self.read.insert((replica.name.clone(), container.clone(), status.started_at.clone())) {
+            return None;
+        }
+        self.reading.insert(container.clone());
+        let mut ask = self.ask.clone();
+        if let Some(ended) = self.ended.get(&container) {
+            (ask.since, ask.tail) = (Some(*ended), None);
+        }
+        let log = self.runtime.logs(container.clone(), ask);
+        let end = futures::stream::once(async move { Piece::End(number) });
+        let pieces = log.map(move |chunk| Piece::Chunk(number, chunk)).chain(end).boxed();
+        let source = Source {
+            replica: replica.name.clone(),
+            display: replica.display(),
+            container,
+            out: BytesMut::new(),
+            err: BytesMut::new(),
+        };
+        Some((source, pieces))
+    }
+
+    async fn piece(&mut self, piece: Piece, sources: &mut [Source], sink: &Sink) -> Result<(), Closed> {
+        match piece {
+            Piece::Chunk(number, Ok(chunk)) => {
+                let Some(source) = sources.get_mut(number) else { return Ok(()) };
+                let stream = if chunk.stderr { "stderr" } else { "stdout" };
+                let rest = if chunk.stderr { &mut source.err } else { &mut source.out };
+                rest.extend_from_slice(&chunk.bytes);
+                let mut whole = Vec::new();
+                while let Some(line) = cut(rest) {
+                    whole.push(line);
+                }
+                for line in whole {
+                    self.line(&source.replica, &source.display, stream, &String::from_utf8_lossy(&line), sink).await?;
+                }
+                Ok(())
+            }
+            Piece::Chunk(number, Err(error)) => {
+                let Some(source) = sources.get(number) else { return Ok(()) };
+                self.line(&source.replica, &source.display, "error", &error.to_string(), sink).await
+            }
+            Piece::End(number) => {
+                let Some(source) = sources.get_mut(number) else { return Ok(()) };
+                self.reading.remove(&source.container);
+                self.ended.insert(source.container.clone(), seconds(SystemTime::now()));
+                for (stream, rest) in [("stdout", source.out.split()), ("stderr", source.err.split())] {
+                    if !rest.is_empty() {
+                        let line = String::from_utf8_lossy(&rest);
+                        self.line(&source.replica, &source.display, stream, &line, sink).await?;
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+
+    async fn line(&self, replica: &str, display: &str, stream: &str, line: &str, sink: &Sink) -> Result<(), Closed> {
+        if self.text {
+            return sink.send(Bytes::from(format!("{display} | {line}\n"))).await;
+        }
+        let (time, line) = match line.split_once(' ') {
+            Some((time, line)) if self.ask.timestamps && stream != "error" => (Some(time.to_owned()), line),
+            _ => (None, line),
+        };
+        sink.line(&LogLine { replica: replica.into(), stream: stream.into(), line: line.into(), time }).await
+    }
+}
+
+/// The next whole line, without its end; a part of one that is too long.
+fn cut(rest: &mut BytesMut) -> Option<BytesMut> {
+    match rest.iter().take(LINE).position(|b| *b == b'\n') {
+        Some(end) => {
+            let mut line = rest.split_to(end + 1);
+            line.truncate(end);
+            if line.last() == Some(&b'\r') {
+                line.truncate(end - 1);
+            }
+            Some(line)
+        }
+        None if rest.len() >= LINE => Some(rest.split_to(LINE)),
+        None => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_cut_at_their_ends_and_at_the_limit() {
+        let mut rest = BytesMut::from("a\r\nb\nc");
+        assert_eq!(cut(&mut rest).unwrap(), "a");
+        assert_eq!(cut(&mut rest).unwrap(), "b");
+        assert_eq!(cut(&mut rest), None);
+        assert_eq!(rest, "c");
+        let mut long = BytesMut::from("x".repeat(LINE + 5).as_str());
+        assert_eq!(cut(&mut long).unwrap().len(), LINE);
+        assert_eq!(cut(&mut long), None);
+    }
+}

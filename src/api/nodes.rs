@@ -1,0 +1,55 @@
+//! `POST /api/v1/nodes/{name}/cordon` and `…/uncordon`.
+
+use warp::reply::Response;
+
+use super::{
+    commit::{Change, Commit},
+    documents::Item,
+    problem::Failure,
+    reply,
+    request::Request,
+    write,
+};
+use crate::model::{Declared, Spec, node::NodeSpec};
+
+/// The node takes nothing new; what it runs stays.
+///
+/// # Errors
+/// 404, and those of every write.
+pub async fn cordon(request: Request) -> Result<Response, Failure> {
+    schedulable(request, false).await
+}
+
+/// The node takes replicas again.
+///
+/// # Errors
+/// 404, and those of every write.
+pub async fn uncordon(request: Request) -> Result<Response, Failure> {
+    schedulable(request, true).await
+}
+
+async fn schedulable(mut request: Request, schedulable: bool) -> Result<Response, Failure> {
+    let body = request.bytes().await?;
+    let key = request.key()?;
+    let sealer = request.server.shared.sealer.clone();
+    let answer = Commit::of(&request, body)?
+        .run(|state| {
+            let object = state.object(&key).ok_or_else(|| Failure::absent(&key))?;
+            let spec: NodeSpec = object
+                .parse()
+                .map_err(|e| Failure::internal(format!("the stored spec of {key} cannot be read: {e}")))?;
+            let declared = Declared {
+                name: key.name.clone(),
+                labels: object.meta.labels.clone(),
+                annotations: object.meta.annotations.clone(),
+                spec: Spec::Node(NodeSpec { schedulable, ..spec }),
+            };
+            let item = Item { declared, managed_by: object.meta.managed_by.clone(), warnings: Vec::new() };
+            Ok(Change {
+                commands: vec![write::command(&item, None, state, &sealer)?],
+                read: vec![(key.clone(), Some(object.meta.resource_version))],
+            })
+        })
+        .await?;
+    reply::json(&answer)
+}

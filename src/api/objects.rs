@@ -1,0 +1,192 @@
+//! Stored objects as reads show them, without parsing their specs.
+//!
+//! Invariant: of a Secret only its [`SecretView`] leaves; stored fields that this version does not know
+//! are shown as they are.
+
+use std::{cell::OnceCell, collections::BTreeMap};
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::{
+    problem::Failure,
+    wire::{self, ReplicaSpec, UsageStatus},
+};
+use crate::{
+    model::{
+        Kind, Meta, NodeStatus, Object, ObjectKey, Replica, ReplicaStatus, ServiceStatus, Status,
+        meta::API_VERSION,
+        secret::{SealedSecret, SecretView},
+    },
+    plan::{view::ServiceView, why},
+    reconcile::view,
+    store::State,
+};
+
+/// An object on its way out, borrowed from a state. On the wire it is a [`wire::Object`].
+pub type Shown<'s> = wire::Object<Spec<'s>, Seen<'s>>;
+
+/// A spec on its way out.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum Spec<'s> {
+    /// As stored.
+    Stored(&'s RawValue),
+    /// A Secret without its values.
+    Secret(SecretView),
+    /// A placement.
+    Replica(Box<ReplicaSpec>),
+}
+
+/// A status on its way out.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum Seen<'s> {
+    /// Of a Service.
+    Service(&'s ServiceStatus),
+    /// Of a Node.
+    Node(&'s NodeStatus),
+    /// Of a Replica.
+    Replica(&'s ReplicaStatus),
+    /// Of a Config or Secret.
+    Usage(UsageStatus),
+}
+
+/// Reads objects from one state.
+pub struct Reader<'s> {
+    state: &'s State,
+    /// Only Configs and Secrets need to know who uses them: read when first asked.
+    services: OnceCell<Vec<ServiceView>>,
+}
+
+impl<'s> Reader<'s> {
+    /// Of this state.
+    #[must_use]
+    pub fn new(state: &'s State) -> Self {
+        Self { state, services: OnceCell::new() }
+    }
+
+    /// A declared object, with its status as the state has it.
+    ///
+    /// # Errors
+    /// When its stored bytes are no JSON: a fault of ours.
+    pub fn declared(&self, object: &'s Object) -> Result<Shown<'s>, Failure> {
+        let key = object.key();
+        let broken = |e: serde_json::Error| Failure::internal(format!("the stored spec of {key} cannot be read: {e}"));
+        let spec = match object.kind {
+            Kind::Secret => Spec::Secret(SecretView::from(&object.parse::<SealedSecret>().map_err(broken)?)),
+            Kind::Service | Kind::Config | Kind::Node | Kind::Replica => {
+                Spec::Stored(serde_json::from_slice(&object.spec).map_err(broken)?)
+            }
+        };
+        let status = match (object.kind, self.state.status(&key)) {
+            (Kind::Config | Kind::Secret, _) => Some(Seen::Usage(self.usage(object))),
+            (_, Some(Status::Service(s))) => Some(Seen::Service(s)),
+            (_, Some(Status::Node(s))) => Some(Seen::Node(s)),
+            (_, Some(Status::Replica(s))) => Some(Seen::Replica(s)),
+            (_, None) => None,
+        };
+        Ok(Shown { api_version: API_VERSION.into(), kind: object.kind, metadata: object.meta.clone(), spec, status })
+    }
+
+    fn usage(&self, object: &Object) -> UsageStatus {
+        let services = self.services.get_or_init(|| view::services(self.state));
+        let meta = &object.meta;
+        let conditions =
+            why::conditions::of_shared(object.kind, &meta.name, meta.generation, meta.created_at, services);
+        UsageStatus { conditions }
+    }
+
+    /// A Replica. It carries the labels of its Service.
+    #[must_use]
+    pub fn replica(&self, replica: &'s Replica) -> Shown<'s> {
+        let spec = ReplicaSpec {
+            service: replica.service.clone(),
+            slot: replica.slot.clone(),
+            display: replica.display(),
+            revision: replica.revision,
+            spec_hash: replica.spec_hash.clone(),
+            node: replica.node.clone(),
+            epoch: replica.epoch.to_string(),
+            desired: replica.desired,
+            stop_reason: replica.stop_reason,
+            decision: replica.decision.clone(),
+        };
+        Shown {
+            api_version: API_VERSION.into(),
+            kind: Kind::Replica,
+            metadata: Meta {
+                name: replica.name.clone(),
+                labels: self.labels(replica),
+                annotations: BTreeMap::new(),
+                managed_by: None,
+                uid: replica.uid.clone(),
+                generation: 1,
+                resource_version: replica.resource_version,
+                created_at: replica.created_at,
+            },
+            spec: Spec::Replica(Box::new(spec)),
+            status: self.state.replica_status(&replica.name).map(Seen::Replica),
+        }
+    }
+
+    fn labels(&self, replica: &Replica) -> BTreeMap<String, String> {
+        self.state
+            .object(&ObjectKey::service(replica.service.clone()))
+            .filter(|o| o.meta.uid == replica.service_uid)
+            .map(|o| o.meta.labels.clone())
+            .unwrap_or_default()
+    }
+
+    /// The object of a key, whatever its kind.
+    ///
+    /// # Errors
+    /// 404 when there is none.
+    pub fn find(&self, key: &ObjectKey) -> Result<Shown<'s>, Failure> {
+        match key.kind {
+            Kind::Replica => {
+                self.state.replica(&key.name).map(|r| self.replica(r)).ok_or_else(|| Failure::absent(key))
+            }
+            Kind::Service | Kind::Config | Kind::Secret | Kind::Node => {
+                self.declared(self.state.object(key).ok_or_else(|| Failure::absent(key))?)
+            }
+        }
+    }
+}
+
+/// What differs of an object, and why.
+///
+/// # Errors
+/// 404 when there is no such object.
+pub fn differences(state: &State, key: &ObjectKey, now: u64) -> Result<Vec<why::Difference>, Failure> {
+    let absent = || Failure::absent(key);
+    match key.kind {
+        Kind::Service => {
+            let unreadable = || Failure::internal(format!("{key} was written by a newer version"));
+            let view = match (view::service(state, &key.name), state.object(key)) {
+                (Some(view), _) => view,
+                (None, Some(_)) => return Err(unreadable()),
+                (None, None) => return Err(absent()),
+            };
+            Ok(why::differences(&view, &view::nodes(state), now))
+        }
+        Kind::Replica => {
+            let replica = state.replica(&key.name).ok_or_else(absent)?;
+            let view = view::service(state, &replica.service).ok_or_else(absent)?;
+            Ok(why::replica(&view, &key.name, &view::nodes(state), now))
+        }
+        Kind::Node => {
+            let nodes = view::nodes(state);
+            Ok(why::node(nodes.iter().find(|n| n.name == key.name).ok_or_else(absent)?, now))
+        }
+        Kind::Config | Kind::Secret => {
+            let services = view::services(state);
+            let found = why::shared(key.kind, &key.name, &services, now);
+            // What does not exist and is named by a service is a difference; what nobody names is not there.
+            if found.is_empty() && state.object(key).is_none() {
+                return Err(absent());
+            }
+            Ok(found)
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Good answers: JSON, text, and streams of lines.
+//!
+//! Here: [`json`], [`text`], and [`stream`], which runs a producer in a task of its own and gives its
+//! lines to one client at that client's pace. Not here: errors (`problem`), WebSockets (`socket`).
+//! Invariant: a stream holds a permit, ends with its client, with the server, or by itself, and an idle
+//! one shows an empty line now and then, so that a dead client is found.
+
+use std::{convert::Infallible, future::Future, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderValue, header::CONTENT_TYPE};
+use serde::Serialize;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use warp::reply::Response;
+
+use super::{Server, accept::Open, problem::Failure};
+
+/// Lines that wait for one client: it takes them at its own pace.
+const WAITING: usize = 16;
+
+/// Media type of streams.
+pub const NDJSON: &str = "application/x-ndjson";
+/// Media type of most answers.
+pub const JSON: &str = "application/json";
+/// Media type of logs for people.
+pub const TEXT: &str = "text/plain; charset=utf-8";
+
+/// 200 with JSON.
+///
+/// # Errors
+/// When a value has no JSON form.
+pub fn json<T: Serialize>(value: &T) -> Result<Response, Failure> {
+    let body = serde_json::to_vec(value).map_err(|e| Failure::internal(format!("an answer has no JSON form: {e}")))?;
+    Ok(whole(JSON, body))
+}
+
+/// 200 with a whole body.
+#[must_use]
+pub fn whole(media: &'static str, body: impl Into<Bytes>) -> Response {
+    let mut response = Response::new(body.into().into());
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media));
+    response
+}
+
+/// One JSON value and a newline.
+///
+/// # Errors
+/// When the value has no JSON form.
+pub fn line<T: Serialize>(value: &T) -> Result<Bytes, serde_json::Error> {
+    let mut line = serde_json::to_vec(value)?;
+    line.push(b'\n');
+    Ok(line.into())
+}
+
+/// The client is gone, or the server stops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Closed;
+
+/// Where a producer puts its lines.
+#[derive(Debug)]
+pub struct Sink {
+    lines: mpsc::Sender<Bytes>,
+    heartbeat: Duration,
+    server: Arc<Server>,
+    _permit: StreamPermit,
+}
+
+impl Sink {
+    /// Gives one piece to the client; waits while too many wait for it.
+    ///
+    /// # Errors
+    /// [`Closed`]: the producer shall end.
+    pub async fn send(&self, piece: Bytes) -> Result<(), Closed> {
+        tokio::select! {
+            sent = self.lines.send(piece) => sent.map_err(|_| Closed),
+            () = self.server.stop.cancelled() => Err(Closed),
+        }
+    }
+    /// One JSON value as a line.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub async fn line<T: Serialize>(&self, value: &T) -> Result<(), Closed> {
+        match line(value) {
+            Ok(line) => self.send(line).await,
+            Err(error) => {
+                tracing::error!(%error, "a line has no JSON form");
+                Err(Closed)
+            }
+        }
+    }
+    /// Waits for something and shows meanwhile that the stream lives.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub async fn wait<F: Future>(&self, what: F) -> Result<F::Output, Closed> {
+        tokio::pin!(what);
+        loop {
+            tokio::select! {
+                biased;
+                () = self.server.stop.cancelled() => return Err(Closed),
+                () = self.lines.closed() => return Err(Closed),
+                done = &mut what => return Ok(done),
+                () = tokio::time::sleep(self.heartbeat) => self.send(Bytes::from_static(b"\n")).await?,
+            }
+        }
+    }
+}
+
+/// The right to one long-lived stream.
+#[derive(Debug)]
+pub struct StreamPermit {
+    _permit: OwnedSemaphorePermit,
+    _open: Open,
+}
+
+/// Takes one of the permits for streams.
+///
+/// # Errors
+/// 429 when all are taken.
+pub fn permit(server: &Server) -> Result<StreamPermit, Failure> {
+    let permit = server
+        .streams
+        .clone()
+        .try_acquire_owned()
+        .map_err(|_| Failure::too_many_streams(server.shared.limits.streams))?;
+    Ok(StreamPermit { _permit: permit, _open: Open::new(&server.shared.http.streams) })
+}
+
+/// 200 with what `produce` sends. It runs in a task of its own, which the server waits for at its end.
+///
+/// # Errors
+/// 429 when too many streams are open.
+pub fn stream<P, F>(server: &Arc<Server>, media: &'static str, produce: P) -> Result<Response, Failure>
+where
+    P: FnOnce(Sink) -> F,
+    F: Future<Output = Result<(), Closed>> + Send + 'static,
+{
+    let permit = permit(server)?;
+    let (lines, mut waiting) = mpsc::channel::<Bytes>(WAITING);
+    let sink = Sink { lines, heartbeat: server.shared.limits.heartbeat, server: server.clone(), _permit: permit };
+    let producing = produce(sink);
+    server.tasks.spawn(async move {
+        // Closed: the client went away, which is how most streams end.
+        let _ = producing.await;
+    });
+    let lines = futures::stream::poll_fn(move |cx| waiting.poll_recv(cx).map(|piece| piece.map(Ok::<_, Infallible>)));
+    let mut response = warp::Reply::into_response(warp::reply::stream(lines));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media));
+    response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
+    Ok(response)
+}

@@ -1,0 +1,424 @@
+//! The route table: every path with its method, its role, its query, its shapes and who carries it out.
+//!
+//! Here: [`TABLE`] and [`find`]. Not here: what a route does. From the same lines come the dispatch, the
+//! roles, the allowed methods, the metrics' labels and the OpenAPI document (`openapi`).
+
+use std::sync::LazyLock;
+
+use futures::future::BoxFuture;
+use http::Method;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde_json::Value;
+use warp::reply::Response;
+
+use super::{
+    Limits,
+    auth::Role::{self, Admin, None as Nobody, Read, Write},
+    builds, cluster, events, logs, nodes,
+    openapi,
+    problem::Failure,
+    read,
+    reply::{JSON, NDJSON, TEXT},
+    request::Request,
+    scale, watch, wire,
+    wire::{Object, Written},
+    write,
+};
+use crate::model::{
+    Kind, NodeStatus, ReplicaStatus, ServiceSpec, ServiceStatus, config::ConfigSpec, node::NodeSpec, secret::SecretSpec,
+};
+
+/// Carries a request out.
+pub type Run = fn(Request) -> BoxFuture<'static, Result<Response, Failure>>;
+type Shape = fn(&mut SchemaGenerator) -> Schema;
+
+/// A body's media type and shape.
+#[derive(Clone, Copy)]
+pub struct Content {
+    /// `application/json`, …
+    pub media: &'static str,
+    /// Its schema; none: bytes or text.
+    pub shape: Option<Shape>,
+}
+
+/// A query parameter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Param {
+    /// As in the query.
+    pub name: &'static str,
+    /// For people.
+    pub about: &'static str,
+}
+
+/// One route.
+pub struct Route {
+    /// `GET`, `PUT`, `POST`, `DELETE`.
+    pub method: &'static str,
+    /// `/api/v1/services/{name}`.
+    pub path: &'static str,
+    segments: Vec<&'static str>,
+    /// The kind it is about.
+    pub kind: Option<Kind>,
+    /// Who may.
+    pub role: Role,
+    /// What it does, in a line.
+    pub about: &'static str,
+    /// Its query.
+    pub query: &'static [Param],
+    /// What it takes.
+    pub takes: Vec<Content>,
+    /// What it gives with 200.
+    pub gives: Vec<Content>,
+    /// Whether it takes a build's context rather than a document.
+    pub context: bool,
+    /// Who carries it out.
+    pub run: Run,
+}
+
+/// What a method and a path lead to.
+pub enum Found<'p> {
+    /// A route and the `{name}` in the path, still encoded.
+    Route(&'static Route, &'p str),
+    /// The path exists, with these methods.
+    Methods(Vec<&'static str>),
+    /// Settled, but not built.
+    Unbuilt(&'static str),
+    /// Nothing.
+    Nothing,
+}
+
+/// Finds the route of a request.
+#[must_use]
+pub fn find<'p>(method: &Method, path: &'p str) -> Found<'p> {
+    let segments: Vec<&str> = path.strip_prefix('/').unwrap_or(path).split('/').collect();
+    let mut methods = Vec::new();
+    for route in TABLE.iter() {
+        let Some(name) = route.fits(&segments) else { continue };
+        if route.method == method.as_str() {
+            return Found::Route(route, name);
+        }
+        methods.push(route.method);
+    }
+    if !methods.is_empty() {
+        return Found::Methods(methods);
+    }
+    match segments.as_slice() {
+        ["api", "v1", kind @ ("routes" | "middlewares" | "redis" | "builds" | "volumes" | "migrations" | "leases"), ..] => {
+            Found::Unbuilt(UNBUILT_KINDS.iter().find(|k| *k == kind).copied().unwrap_or("this kind"))
+        }
+        ["api", "v1", _, _, "exec"] => Found::Unbuilt("exec"),
+        ["api", "v1", "nodes", _, "drain"] => Found::Unbuilt("drain"),
+        ["traefik", "config"] => Found::Unbuilt("the configuration of Traefik"),
+        _ => Found::Nothing,
+    }
+}
+const UNBUILT_KINDS: [&str; 7] = ["routes", "middlewares", "redis", "builds", "volumes", "migrations", "leases"];
+
+/// How many bytes the body of such a request may have.
+#[must_use]
+pub fn body_limit(method: &Method, path: &str, limits: &Limits) -> u64 {
+    match find(method, path) {
+        Found::Route(route, _) if route.context => limits.context,
+        _ => limits.body,
+    }
+}
+
+impl Route {
+    fn fits<'p>(&self, segments: &[&'p str]) -> Option<&'p str> {
+        if self.segments.len() != segments.len() {
+            return None;
+        }
+        let mut name = "";
+        for (own, given) in self.segments.iter().zip(segments) {
+            match *own {
+                "{name}" if !given.is_empty() => name = given,
+                own if own == *given => {}
+                _ => return None,
+            }
+        }
+        Some(name)
+    }
+    fn new(method: &'static str, path: &'static str, role: Role, about: &'static str, run: Run) -> Self {
+        Self {
+            method,
+            path,
+            segments: path.strip_prefix('/').unwrap_or(path).split('/').collect(),
+            kind: None,
+            role,
+            about,
+            query: &[],
+            takes: Vec::new(),
+            gives: Vec::new(),
+            context: false,
+            run,
+        }
+    }
+    fn kind(mut self, kind: Kind) -> Self {
+        self.kind = Some(kind);
+        self
+    }
+    fn query(mut self, query: &'static [Param]) -> Self {
+        self.query = query;
+        self
+    }
+    fn takes<T: JsonSchema>(mut self, media: &'static str) -> Self {
+        self.takes.push(Content { media, shape: Some(|g| g.subschema_for::<T>()) });
+        self
+    }
+    fn takes_context(mut self) -> Self {
+        self.takes.push(Content { media: "application/x-tar", shape: None });
+        self.context = true;
+        self
+    }
+    fn gives<T: JsonSchema>(mut self, media: &'static str) -> Self {
+        self.gives.push(Content { media, shape: Some(|g| g.subschema_for::<T>()) });
+        self
+    }
+    fn gives_text(mut self) -> Self {
+        self.gives.push(Content { media: TEXT, shape: None });
+        self
+    }
+}
+
+const fn param(name: &'static str, about: &'static str) -> Param {
+    Param { name, about }
+}
+const LIST: &[Param] = &[
+    param("labels", "Selector: `app=web,tier!=db,gpu,!old`."),
+    param("watch", "true: changes as ndjson instead of a list."),
+    param("fromIndex", "Changes after this index; 0: from the oldest kept; absent: from now."),
+];
+const LIST_REPLICAS: &[Param] = &[
+    param("labels", "Selector over the labels of the replica's Service."),
+    param("watch", "true: changes as ndjson instead of a list."),
+    param("fromIndex", "Changes after this index; 0: from the oldest kept; absent: from now."),
+    param("service", "Only replicas of this Service."),
+    param("node", "Only replicas on this node."),
+];
+const PUT: &[Param] = &[param("dryRun", "true: answer as if, write nothing.")];
+const DELETE: &[Param] = &[
+    param("dryRun", "true: answer as if, write nothing."),
+    param("resourceVersion", "Only at this version; else 409."),
+];
+const APPLY: &[Param] = &[
+    param("dryRun", "true: answer as if, write nothing."),
+    param("set", "Set of the objects, where a document names none."),
+    param("prune", "Delete the objects of this set that are not in the request; the objects belong to it."),
+];
+const PLAN: &[Param] = &[
+    param("set", "Set of the objects, where a document names none."),
+    param("prune", "Plan to delete the objects of this set that are not in the request."),
+];
+const EVENTS: &[Param] = &[
+    param("fromIndex", "Events after this index; 0: from the oldest kept; absent: from now."),
+    param("kinds", "Kinds of objects, `Service,replica`."),
+    param("names", "Names, `web,svc/db`."),
+    param("types", "`Normal`, `Warning`."),
+    param("follow", "false: end after what is kept. Only without WebSocket."),
+];
+const LOGS: &[Param] = &[
+    param("follow", "true: go on with new lines."),
+    param("tail", "Last lines of each replica."),
+    param("since", "Lines since then: seconds since 1970, or an age like `10m`."),
+    param("timestamps", "true: with the engine's times."),
+    param("replica", "Slot, or a replica's full name."),
+    param("allReplicas", "true: ended replicas too, while their containers exist."),
+    param("format", "`text` instead of ndjson."),
+];
+const BUILD: &[Param] = &[
+    param("tag", "`name:tag` of the image."),
+    param("dockerfile", "Path of the Dockerfile in the context; `Dockerfile`."),
+    param("target", "Stage to build."),
+    param("noCache", "true: use no cache."),
+    param("pull", "true: look for newer bases."),
+    param("platform", "`os/arch`."),
+    param("arg", "`KEY=VALUE`, repeated."),
+];
+
+/// The routes of one kind: its list, its objects, its reasons.
+macro_rules! kind {
+    ($table:ident, $kind:expr, $plural:literal, $spec:ty, $status:ty, $list:expr) => {
+        $table.push(
+            Route::new("GET", concat!("/api/v1/", $plural), Read, "Lists or watches objects.", |r| {
+                Box::pin(watch::list_or_watch(r))
+            })
+            .kind($kind)
+            .query($list)
+            .gives::<wire::List<Object<$spec, $status>>>(JSON)
+            .gives::<wire::WatchLine<Object<$spec, $status>>>(NDJSON),
+        );
+        $table.push(
+            Route::new("GET", concat!("/api/v1/", $plural, "/{name}"), Read, "One object.", |r| Box::pin(read::one(r)))
+                .kind($kind)
+                .gives::<Object<$spec, $status>>(JSON),
+        );
+        $table.push(
+            Route::new("GET", concat!("/api/v1/", $plural, "/{name}/why"), Read, "What differs and why.", |r| {
+                Box::pin(read::why(r))
+            })
+            .kind($kind)
+            .gives::<wire::WhyReport>(JSON),
+        );
+    };
+}
+/// Writing one object of a kind.
+macro_rules! written {
+    ($table:ident, $kind:expr, $plural:literal, $spec:ty, $role:expr) => {
+        $table.push(
+            Route::new("PUT", concat!("/api/v1/", $plural, "/{name}"), $role, "Writes one object.", |r| {
+                Box::pin(write::put_one(r))
+            })
+            .kind($kind)
+            .query(PUT)
+            .takes::<Written<$spec>>(JSON)
+            .takes::<Written<$spec>>("application/yaml")
+            .gives::<wire::ApplyAnswer>(JSON),
+        );
+        $table.push(
+            Route::new("DELETE", concat!("/api/v1/", $plural, "/{name}"), $role, "Deletes one object.", |r| {
+                Box::pin(write::delete_one(r))
+            })
+            .kind($kind)
+            .query(DELETE)
+            .gives::<wire::ApplyAnswer>(JSON),
+        );
+    };
+}
+
+/// Every route.
+pub static TABLE: LazyLock<Vec<Route>> = LazyLock::new(table);
+
+#[allow(clippy::too_many_lines)] // a table
+fn table() -> Vec<Route> {
+    let mut t = Vec::new();
+    // The commonest first: they are looked for in this order.
+    kind!(t, Kind::Service, "services", ServiceSpec, ServiceStatus, LIST);
+    written!(t, Kind::Service, "services", ServiceSpec, Write);
+    kind!(t, Kind::Config, "configs", ConfigSpec, wire::UsageStatus, LIST);
+    written!(t, Kind::Config, "configs", ConfigSpec, Write);
+    kind!(t, Kind::Replica, "replicas", wire::ReplicaSpec, ReplicaStatus, LIST_REPLICAS);
+    kind!(t, Kind::Secret, "secrets", wire::SecretView, wire::UsageStatus, LIST);
+    written!(t, Kind::Secret, "secrets", SecretSpec, Write);
+    kind!(t, Kind::Node, "nodes", NodeSpec, NodeStatus, LIST);
+    written!(t, Kind::Node, "nodes", NodeSpec, Admin);
+    t.extend([
+        Route::new("GET", "/api/v1/services/{name}/status", Read, "Desired beside actual, for each replica.", |r| {
+            Box::pin(read::service_report(r))
+        })
+        .kind(Kind::Service)
+        .gives::<wire::ServiceReport>(JSON),
+        Route::new("GET", "/api/v1/services/{name}/scale", Read, "Replicas wanted.", |r| Box::pin(scale::get(r)))
+            .kind(Kind::Service)
+            .gives::<wire::Scale>(JSON),
+        Route::new("PUT", "/api/v1/services/{name}/scale", Write, "Changes the replicas wanted.", |r| {
+            Box::pin(scale::put(r))
+        })
+        .kind(Kind::Service)
+        .query(PUT)
+        .takes::<wire::Scale>(JSON)
+        .gives::<wire::ApplyAnswer>(JSON),
+        Route::new("GET", "/api/v1/services/{name}/logs", Read, "Logs of its replicas.", |r| Box::pin(logs::of_service(r)))
+            .kind(Kind::Service)
+            .query(LOGS)
+            .gives::<wire::LogLine>(NDJSON)
+            .gives_text(),
+        Route::new("GET", "/api/v1/replicas/{name}/logs", Read, "Logs of one replica.", |r| Box::pin(logs::of_replica(r)))
+            .kind(Kind::Replica)
+            .query(LOGS)
+            .gives::<wire::LogLine>(NDJSON)
+            .gives_text(),
+        Route::new("POST", "/api/v1/nodes/{name}/cordon", Admin, "The node takes nothing new.", |r| {
+            Box::pin(nodes::cordon(r))
+        })
+        .kind(Kind::Node)
+        .query(PUT)
+        .gives::<wire::ApplyAnswer>(JSON),
+        Route::new("POST", "/api/v1/nodes/{name}/uncordon", Admin, "The node takes replicas again.", |r| {
+            Box::pin(nodes::uncordon(r))
+        })
+        .kind(Kind::Node)
+        .query(PUT)
+        .gives::<wire::ApplyAnswer>(JSON),
+        Route::new("POST", "/api/v1/apply", Write, "Writes objects, all or none.", |r| Box::pin(write::apply(r)))
+            .query(APPLY)
+            .takes::<wire::ApplyRequest>(JSON)
+            .takes::<Value>("application/yaml")
+            .gives::<wire::ApplyAnswer>(JSON),
+        Route::new("POST", "/api/v1/plan", Read, "What an apply would do, and why.", |r| Box::pin(write::plan(r)))
+            .query(PLAN)
+            .takes::<wire::ApplyRequest>(JSON)
+            .takes::<Value>("application/yaml")
+            .gives::<wire::PlanAnswer>(JSON),
+        Route::new("POST", "/api/v1/builds", Write, "Builds an image on this node's engine.", |r| Box::pin(builds::build(r)))
+            .query(BUILD)
+            .takes_context()
+            .gives::<wire::BuildLine>(NDJSON),
+        Route::new("GET", "/api/v1/events", Read, "Events, as ndjson or on a WebSocket.", |r| Box::pin(events::events(r)))
+            .query(EVENTS)
+            .gives::<wire::Event>(NDJSON),
+        Route::new("GET", "/ws", Read, "Events on a WebSocket.", |r| Box::pin(events::socket_only(r)))
+            .query(EVENTS)
+            .gives::<wire::Event>(NDJSON),
+        Route::new("GET", "/api/v1/status", Read, "The cluster in a few numbers.", |r| Box::pin(cluster::status(r)))
+            .gives::<wire::ClusterStatus>(JSON),
+        Route::new("GET", "/api/v1/raft/status", Read, "Raft as this node sees it.", |r| Box::pin(cluster::raft_status(r)))
+            .gives::<wire::RaftStatus>(JSON),
+        Route::new("GET", "/api/v1/raft/leader", Read, "Who leads.", |r| Box::pin(cluster::leader(r)))
+            .gives::<wire::RaftLeader>(JSON),
+        Route::new("GET", "/api/v1/metrics", Read, "The metrics as JSON.", |r| Box::pin(cluster::metrics_json(r)))
+            .gives::<wire::MetricsReport>(JSON),
+        Route::new("GET", "/metrics", Read, "The metrics for Prometheus.", |r| Box::pin(cluster::metrics_text(r)))
+            .gives_text(),
+        Route::new("GET", "/health", Nobody, "Answers as long as the process can.", |r| Box::pin(cluster::health(r)))
+            .gives::<wire::Health>(JSON),
+        Route::new("GET", "/ready", Nobody, "Whether this node can serve.", |r| Box::pin(cluster::ready(r)))
+            .gives::<wire::Readiness>(JSON),
+        Route::new("GET", "/openapi.json", Read, "This description.", |r| Box::pin(openapi::document(r)))
+            .gives::<Value>(JSON),
+    ]);
+    t
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_leads_to_its_route_its_methods_or_a_reason() {
+        let say = |method: Method, path: &str| match find(&method, path) {
+            Found::Route(route, name) => format!("{} {} {name}", route.method, route.path),
+            Found::Methods(methods) => methods.join(","),
+            Found::Unbuilt(what) => format!("unbuilt {what}"),
+            Found::Nothing => "nothing".into(),
+        };
+        let table = [
+            (Method::GET, "/api/v1/services", "GET /api/v1/services "),
+            (Method::GET, "/api/v1/services/web", "GET /api/v1/services/{name} web"),
+            (Method::PUT, "/api/v1/services/web/scale", "PUT /api/v1/services/{name}/scale web"),
+            (Method::POST, "/api/v1/nodes/n1/cordon", "POST /api/v1/nodes/{name}/cordon n1"),
+            (Method::PUT, "/api/v1/replicas/web-1-abcde", "GET"),
+            (Method::POST, "/api/v1/services/web", "GET,PUT,DELETE"),
+            (Method::GET, "/api/v1/services/", "nothing"),
+            (Method::GET, "/api/v1/routes", "unbuilt routes"),
+            (Method::GET, "/api/v1/redis/cache", "unbuilt redis"),
+            (Method::POST, "/api/v1/nodes/n1/drain", "unbuilt drain"),
+            (Method::GET, "/api/v1/builds", "POST"),
+            (Method::GET, "/api/v1/builds/7", "unbuilt builds"),
+            (Method::GET, "/api/v2/services", "nothing"),
+            (Method::GET, "/", "nothing"),
+        ];
+        for (method, path, want) in table {
+            assert_eq!(say(method.clone(), path), want, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn no_two_routes_share_method_and_path_and_only_probes_need_no_token() {
+        let mut seen = std::collections::BTreeSet::new();
+        for route in TABLE.iter() {
+            assert!(seen.insert((route.method, route.path)), "{} {}", route.method, route.path);
+            assert_eq!(route.role == Nobody, matches!(route.path, "/health" | "/ready"), "{}", route.path);
+            assert!(route.method == "GET" || route.role > Read || route.path == "/api/v1/plan", "{}", route.path);
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! `GET` and `PUT /api/v1/services/{name}/scale`.
+
+use warp::reply::Response;
+
+use super::{
+    commit::{Change, Commit},
+    documents,
+    problem::Failure,
+    reply,
+    request::Request,
+    wire::Scale,
+    write,
+};
+use crate::model::{ServiceSpec, service::Mode};
+
+/// Replicas wanted, suspended or not.
+///
+/// # Errors
+/// 404; 422 for a service that is not counted.
+pub async fn get(request: Request) -> Result<Response, Failure> {
+    let state = request.server.shared.store.state();
+    let key = request.key()?;
+    let object = state.object(&key).ok_or_else(|| Failure::absent(&key))?;
+    let spec: ServiceSpec =
+        object.parse().map_err(|e| Failure::internal(format!("the stored spec of {key} cannot be read: {e}")))?;
+    if spec.mode == Mode::Global {
+        return Err(global(&key));
+    }
+    reply::json(&Scale { replicas: spec.replicas.unwrap_or(1) })
+}
+
+/// Changes the replicas wanted and nothing else: whoever changes another field meanwhile is not undone.
+///
+/// # Errors
+/// 404, 422, and those of every write.
+pub async fn put(mut request: Request) -> Result<Response, Failure> {
+    let body = request.bytes().await?;
+    let wanted: Scale = request.json(&body)?;
+    let key = request.key()?;
+    let sealer = request.server.shared.sealer.clone();
+    let answer = Commit::of(&request, body)?
+        .run(|state| {
+            let object = state.object(&key).ok_or_else(|| Failure::absent(&key))?;
+            if object.parse::<ServiceSpec>().is_ok_and(|s| s.mode == Mode::Global) {
+                return Err(global(&key));
+            }
+            // The whole document is checked anew: not every service may have more than one replica.
+            let item = documents::edited(object, |spec| spec["replicas"] = wanted.replicas.into())?;
+            Ok(Change {
+                commands: vec![write::command(&item, None, state, &sealer)?],
+                read: vec![(key.clone(), Some(object.meta.resource_version))],
+            })
+        })
+        .await?;
+    reply::json(&answer)
+}
+
+fn global(key: &crate::model::ObjectKey) -> Failure {
+    Failure::unprocessable(format!("{key} is global: it has one replica on each node that fits"))
+        .hint("set mode: replicated to count its replicas")
+}

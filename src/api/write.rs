@@ -1,0 +1,204 @@
+//! Writes of declared objects: apply, plan, PUT, DELETE.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use http::header::{HeaderName, IF_MATCH, IF_NONE_MATCH};
+use warp::reply::Response;
+
+use super::{
+    commit::{Change, Commit},
+    documents::{self, Documents, Item},
+    problem::Failure,
+    reply,
+    request::Request,
+};
+use crate::{
+    model::{Desired, Index, Kind, ObjectKey, Uid},
+    store::{
+        State,
+        command::Command,
+        put::{PutError, put},
+        seal::Sealer,
+    },
+};
+
+/// `POST /api/v1/apply`.
+///
+/// # Errors
+/// 409, 413, 415, 422, 429, 503, 504.
+pub async fn apply(mut request: Request) -> Result<Response, Failure> {
+    let body = request.bytes().await?;
+    let asked = Asked::read(&request, &body)?;
+    let sealer = request.server.shared.sealer.clone();
+    let commit = Commit::of(&request, body)?.if_at(asked.documents.preconditions.clone());
+    let mut answer = commit.run(|state| asked.change(state, &sealer)).await?;
+    answer.warnings = asked.warnings();
+    reply::json(&answer)
+}
+
+/// `PUT /api/v1/{kind}/{name}`.
+///
+/// # Errors
+/// As [`apply`].
+pub async fn put_one(mut request: Request) -> Result<Response, Failure> {
+    let body = request.bytes().await?;
+    let key = request.key()?;
+    let (item, expected) = documents::one(&body, request.format(&body)?, &key)?;
+    let mut preconditions = if_match(&request, &key)?;
+    if let (Some(at), true) = (expected, preconditions.is_empty()) {
+        preconditions.push((key, Some(at)));
+    }
+    let sealer = request.server.shared.sealer.clone();
+    let commit = Commit::of(&request, body)?.if_at(preconditions);
+    let mut answer = commit
+        .run(|state| Ok(Change { commands: vec![command(&item, None, state, &sealer)?], ..Change::default() }))
+        .await?;
+    answer.warnings.clone_from(&item.warnings);
+    reply::json(&answer)
+}
+
+/// `DELETE /api/v1/{kind}/{name}`.
+///
+/// # Errors
+/// 404, 409, 429, 503, 504.
+pub async fn delete_one(mut request: Request) -> Result<Response, Failure> {
+    let body = request.bytes().await?;
+    let key = request.key()?;
+    let mut preconditions = if_match(&request, &key)?;
+    if let Some(at) = request.query.number("resourceVersion")? {
+        preconditions.push((key.clone(), Some(Index(at))));
+    }
+    let commit = Commit::of(&request, body)?.if_at(preconditions);
+    let answer = commit
+        .run(|state| {
+            unused(state, &key)?;
+            Ok(Change { commands: vec![Command::Delete { key: key.clone() }], ..Change::default() })
+        })
+        .await?;
+    reply::json(&answer)
+}
+
+/// A node is not taken away from under its replicas.
+fn unused(state: &State, key: &ObjectKey) -> Result<(), Failure> {
+    if key.kind != Kind::Node {
+        return Ok(());
+    }
+    let placed = state.replicas().filter(|r| r.node == key.name && r.desired == Desired::Run).count();
+    if placed == 0 {
+        return Ok(());
+    }
+    Err(Failure::new(409, "in-use", "It is in use", format!("{placed} replicas are placed on {key}"))
+        .hint("cordon it and stop what it runs first"))
+}
+
+/// `If-Match: "18442"` and `If-None-Match: *`.
+fn if_match(request: &Request, key: &ObjectKey) -> Result<Vec<(ObjectKey, Option<Index>)>, Failure> {
+    let mut preconditions = Vec::new();
+    let text = |name: &HeaderName| request.headers.get(name).map(|v| v.to_str().unwrap_or("?").trim());
+    if let Some(tag) = text(&IF_MATCH) {
+        let version = tag.trim_matches('"').parse().map_err(|_| {
+            Failure::bad_request(format!("If-Match: {tag} is no resourceVersion")).hint("send the ETag of a read")
+        })?;
+        preconditions.push((key.clone(), Some(Index(version))));
+    }
+    match text(&IF_NONE_MATCH) {
+        None => {}
+        Some("*") => preconditions.push((key.clone(), None)),
+        Some(other) => return Err(Failure::bad_request(format!("If-None-Match: {other} is not understood; only *"))),
+    }
+    Ok(preconditions)
+}
+
+/// What an apply or a plan asks for.
+pub(super) struct Asked {
+    pub(super) documents: Documents,
+    /// Set of the documents that name none.
+    pub(super) set: Option<String>,
+    /// Set whose other objects go.
+    pub(super) prune: Option<String>,
+}
+
+impl Asked {
+    pub(super) fn read(request: &Request, body: &[u8]) -> Result<Self, Failure> {
+        let documents = documents::many(body, request.format(body)?)?;
+        let prune = match request.query.get("prune") {
+            Some("" | "true" | "false") => {
+                return Err(Failure::bad_request("prune names the set to prune").hint("send ?prune=SET"));
+            }
+            other => other.map(str::to_owned),
+        };
+        let set = request.query.get("set").map(str::to_owned).or_else(|| documents.set.clone());
+        let set = match (set, &prune) {
+            (Some(set), Some(prune)) if set != *prune => {
+                let detail = format!("the objects belong to the set {set}, and {prune} shall be pruned");
+                return Err(Failure::bad_request(detail).hint("prune the set that is applied"));
+            }
+            (set, prune) => set.or_else(|| prune.clone()),
+        };
+        if documents.items.is_empty() && prune.is_none() {
+            return Err(Failure::unprocessable("the request has no documents"));
+        }
+        Ok(Self { documents, set, prune })
+    }
+
+    /// Objects of the pruned set that the request does not name, services first.
+    pub(super) fn pruned(&self, state: &State) -> Vec<(ObjectKey, Index)> {
+        let Some(set) = &self.prune else { return Vec::new() };
+        let named: BTreeSet<ObjectKey> = self.documents.items.iter().map(|i| i.declared.key()).collect();
+        // A machine is not taken out of the cluster because a file is gone.
+        [Kind::Service, Kind::Secret, Kind::Config]
+            .into_iter()
+            .flat_map(|kind| state.objects(kind))
+            .filter(|o| o.meta.managed_by.as_ref() == Some(set))
+            .map(|o| (o.key(), o.meta.resource_version))
+            .filter(|(key, _)| !named.contains(key))
+            .collect()
+    }
+
+    fn change(&self, state: &State, sealer: &Sealer) -> Result<Change, Failure> {
+        let mut change = Change::default();
+        for item in &self.documents.items {
+            change.commands.push(command(item, self.set.clone(), state, sealer)?);
+        }
+        for (key, version) in self.pruned(state) {
+            change.read.push((key.clone(), Some(version)));
+            change.commands.push(Command::Delete { key });
+        }
+        Ok(change)
+    }
+
+    pub(super) fn warnings(&self) -> Vec<String> {
+        let each = self.documents.items.iter().flat_map(|i| i.warnings.iter().map(|w| format!("{}: {w}", i.declared.key())));
+        each.collect()
+    }
+}
+
+/// The command that writes a document.
+pub(super) fn command(item: &Item, set: Option<String>, state: &State, sealer: &Sealer) -> Result<Command, Failure> {
+    let key = item.declared.key();
+    if key.kind == Kind::Node && state.object(&key).is_none() {
+        return Err(Failure::unprocessable(format!("{key} is not part of the cluster"))
+            .hint("a node is made by its agent; then its labels and policy can be written"));
+    }
+    let uid = Uid::from_bytes(rand::random());
+    let managed_by = item.managed_by.clone().or(set);
+    match put(&item.declared, managed_by, sealer, state, uid) {
+        Ok(put) => Ok(Command::Put(put)),
+        Err(PutError::Seal(error)) => {
+            Err(Failure::unprocessable(format!("{key}: {error}")).hint(error.hint()))
+        }
+        Err(PutError::Canonical(error)) => Err(Failure::internal(format!("{key} has no canonical form: {error}"))),
+    }
+}
+
+/// `POST /api/v1/plan`.
+///
+/// # Errors
+/// 413, 415, 422.
+pub async fn plan(mut request: Request) -> Result<Response, Failure> {
+    let body = request.bytes().await?;
+    let asked = Asked::read(&request, &body)?;
+    let shared = &request.server.shared;
+    let _: &Arc<Sealer> = &shared.sealer;
+    reply::json(&super::preview::plan(&asked, &shared.store.state(), &shared.sealer)?)
+}
