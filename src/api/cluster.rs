@@ -9,10 +9,7 @@ use super::{
     problem::Failure,
     reply::{self, JSON},
     request::Request,
-    wire::{
-        Check, ClusterStatus, Health, MetricFamily, MetricsReport, RaftLeader, Readiness, Sample,
-        report::Ratio,
-    },
+    wire::{Check, ClusterStatus, Health, MetricFamily, MetricsReport, RaftLeader, Readiness, Sample, report::Ratio},
 };
 use crate::{
     model::{Condition, ConditionStatus, ConditionType, Desired, Kind},
@@ -42,13 +39,15 @@ pub async fn status(request: Request) -> Result<Response, Failure> {
         leader: state.leader().map(|l| l.node.to_string()),
         writable: writable(&shared.store),
         voters: u32::try_from(shared.store.raft_status().voters.len()).unwrap_or(u32::MAX),
-        nodes: ratio(state.objects(Kind::Node).map(|o| {
-            state.node_status(&o.meta.name).is_some_and(|s| holds(&s.conditions, ConditionType::Ready))
-        })),
-        services: ratio(state.objects(Kind::Service).map(|o| {
+        nodes: ratio(
             state
-                .service_status(&o.meta.name)
-                .is_some_and(|s| s.observed_generation == o.meta.generation && holds(&s.conditions, ConditionType::Ready))
+                .objects(Kind::Node)
+                .map(|o| state.node_status(&o.meta.name).is_some_and(|s| holds(&s.conditions, ConditionType::Ready))),
+        ),
+        services: ratio(state.objects(Kind::Service).map(|o| {
+            state.service_status(&o.meta.name).is_some_and(|s| {
+                s.observed_generation == o.meta.generation && holds(&s.conditions, ConditionType::Ready)
+            })
         })),
         replicas: ratio(
             state

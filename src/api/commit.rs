@@ -113,12 +113,7 @@ impl<'r> Commit<'r> {
             generation: o.generation,
             resource_version: o.resource_version.0,
         });
-        ApplyAnswer {
-            index: applied.index.0,
-            objects: objects.collect(),
-            warnings: Vec::new(),
-            dry_run: self.dry_run,
-        }
+        ApplyAnswer { index: applied.index.0, objects: objects.collect(), warnings: Vec::new(), dry_run: self.dry_run }
     }
 
     fn idempotency(&self) -> Result<Option<Idempotency>, Failure> {

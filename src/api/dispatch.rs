@@ -72,12 +72,7 @@ async fn dispatch(server: Arc<Server>, incoming: Incoming) -> Response {
     count(&server, Some(route), began, response)
 }
 
-async fn run(
-    server: Arc<Server>,
-    route: &'static Route,
-    name: &str,
-    incoming: Incoming,
-) -> Result<Response, Failure> {
+async fn run(server: Arc<Server>, route: &'static Route, name: &str, incoming: Incoming) -> Result<Response, Failure> {
     let Incoming { call, headers, body, upgrade, .. } = incoming;
     let caller = server.gate.admit(&headers, call.0.peer.uid, route.role)?;
     let name = request::decode(name, false)

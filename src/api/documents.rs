@@ -16,12 +16,10 @@ use super::{
     request::{Format, json_fault},
     wire::{ManifestFault, Written},
 };
-use crate::{
-    model::{
-        Declared, Index, Kind, Object, ObjectKey, Spec,
-        config::{CONFIG_LIMIT, ConfigSpec},
-        meta::API_VERSION,
-    },
+use crate::model::{
+    Declared, Index, Kind, Object, ObjectKey, Spec,
+    config::{CONFIG_LIMIT, ConfigSpec},
+    meta::API_VERSION,
 };
 
 use manifest::ManifestError;
@@ -94,7 +92,9 @@ pub fn many(body: &[u8], format: Format) -> Result<Documents, Failure> {
 pub fn one(body: &[u8], format: Format, key: &ObjectKey) -> Result<(Item, Option<Index>), Failure> {
     let mut documents = many(body, format)?;
     let (Some(item), true) = (documents.items.pop(), documents.items.is_empty()) else {
-        return Err(Failure::unprocessable("this path takes exactly one document").hint("POST /api/v1/apply takes many"));
+        return Err(
+            Failure::unprocessable("this path takes exactly one document").hint("POST /api/v1/apply takes many")
+        );
     };
     let found = item.declared.key();
     if found != *key {

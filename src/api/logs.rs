@@ -10,7 +10,10 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use futures::{StreamExt, stream::{BoxStream, SelectAll}};
+use futures::{
+    StreamExt,
+    stream::{BoxStream, SelectAll},
+};
 use warp::reply::Response;
 
 use super::{
@@ -147,7 +150,8 @@ impl Reader {
                 Which::Service(uid) => r.service_uid == *uid,
                 Which::Replica(name) => r.name == *name,
             };
-            let slot = self.slot.as_ref().is_none_or(|s| r.slot.to_string() == **s || *r.name == **s || r.display() == **s);
+            let slot =
+                self.slot.as_ref().is_none_or(|s| r.slot.to_string() == **s || *r.name == **s || r.display() == **s);
             let named = matches!(self.which, Which::Replica(_)) || self.slot.as_ref().is_some_and(|s| *r.name == **s);
             chosen && slot && (self.all || named || r.desired == Desired::Run)
         };
@@ -215,7 +219,12 @@ impl Reader {
     }
 
     /// Begins to read a start of a container that was not read yet.
-    fn begin(&mut self, state: &State, replica: &Replica, number: usize) -> Option<(Source, BoxStream<'static, Piece>)> {
+    fn begin(
+        &mut self,
+        state: &State,
+        replica: &Replica,
+        number: usize,
+    ) -> Option<(Source, BoxStream<'static, Piece>)> {
         let status = state.replica_status(&replica.name)?;
         let container = status.container.clone()?;
         if self.reading.contains(&container) {

@@ -144,9 +144,7 @@ impl<'s> Reader<'s> {
     /// 404 when there is none.
     pub fn find(&self, key: &ObjectKey) -> Result<Shown<'s>, Failure> {
         match key.kind {
-            Kind::Replica => {
-                self.state.replica(&key.name).map(|r| self.replica(r)).ok_or_else(|| Failure::absent(key))
-            }
+            Kind::Replica => self.state.replica(&key.name).map(|r| self.replica(r)).ok_or_else(|| Failure::absent(key)),
             Kind::Service | Kind::Config | Kind::Secret | Kind::Node => {
                 self.declared(self.state.object(key).ok_or_else(|| Failure::absent(key))?)
             }

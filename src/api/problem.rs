@@ -18,11 +18,7 @@ use super::{
 use crate::{
     model::{Index, Kind, ObjectKey},
     runtime::RuntimeError,
-    store::{
-        ProposeError, State,
-        command::Refusal,
-        state::Gone,
-    },
+    store::{ProposeError, State, command::Refusal, state::Gone},
 };
 
 /// An error on its way out.
@@ -120,13 +116,19 @@ impl Failure {
     /// Known, but not allowed to.
     #[must_use]
     pub fn forbidden(has: Role, needed: Role) -> Self {
-        Self::new(403, "forbidden", "Not allowed", format!("the token's role is {}, {} is needed", has.name(), needed.name()))
-            .hint(format!("use a token of the role {}", needed.name()))
+        Self::new(
+            403,
+            "forbidden",
+            "Not allowed",
+            format!("the token's role is {}, {} is needed", has.name(), needed.name()),
+        )
+        .hint(format!("use a token of the role {}", needed.name()))
     }
     /// No such path.
     #[must_use]
     pub fn no_route(path: &str) -> Self {
-        Self::new(404, "no-route", "No such path", format!("there is no {path}")).hint("GET /openapi.json lists every path")
+        Self::new(404, "no-route", "No such path", format!("there is no {path}"))
+            .hint("GET /openapi.json lists every path")
     }
     /// A path that is settled and not built.
     #[must_use]
@@ -137,8 +139,12 @@ impl Failure {
     #[must_use]
     pub fn method(method: &str, allowed: &[&str]) -> Self {
         let allowed = allowed.join(", ");
-        let mut failure =
-            Self::new(405, "method-not-allowed", "Method not allowed", format!("{method} is not for this path; it takes {allowed}"));
+        let mut failure = Self::new(
+            405,
+            "method-not-allowed",
+            "Method not allowed",
+            format!("{method} is not for this path; it takes {allowed}"),
+        );
         failure.0.allow = Some(allowed);
         failure
     }
@@ -186,7 +192,8 @@ impl Failure {
     /// The request's own deadline.
     #[must_use]
     pub fn late(limit: Duration) -> Self {
-        let mut failure = Self::new(408, "timeout", "The request took too long", format!("it was not done within {limit:?}"));
+        let mut failure =
+            Self::new(408, "timeout", "The request took too long", format!("it was not done within {limit:?}"));
         failure.0.close = true;
         failure
     }
@@ -201,16 +208,21 @@ impl Failure {
     /// A position that this node has not reached.
     #[must_use]
     pub fn ahead(asked: Index, here: Index) -> Self {
-        let mut failure =
-            Self::new(410, "gone", "This position does not exist", format!("index {asked} is ahead of this node's {here}"))
-                .hint("list again: the position may be of another cluster, or of one that was restored");
+        let mut failure = Self::new(
+            410,
+            "gone",
+            "This position does not exist",
+            format!("index {asked} is ahead of this node's {here}"),
+        )
+        .hint("list again: the position may be of another cluster, or of one that was restored");
         failure.0.problem.index = Some(here.0);
         failure
     }
     /// Too many open streams.
     #[must_use]
     pub fn too_many_streams(limit: usize) -> Self {
-        Self::new(429, "too-many-streams", "Too many streams", format!("{limit} streams are open already")).retry_after(5)
+        Self::new(429, "too-many-streams", "Too many streams", format!("{limit} streams are open already"))
+            .retry_after(5)
     }
     /// A broken invariant of ours.
     #[must_use]
@@ -255,11 +267,12 @@ impl Failure {
             ProposeError::NoQuorum(_) => Self::new(503, "no-quorum", "The cluster takes no writes now", detail)
                 .hint("nothing was written; try again when a majority of the servers is up (constellation status)")
                 .retry_after(2),
-            ProposeError::Unknown(_) => Self::new(504, "unknown-outcome", "The outcome is not known", detail)
-                .hint("it may still happen: read the object before you repeat, or repeat with the same Idempotency-Key"),
-            ProposeError::Busy(_) => {
-                Self::new(429, "busy", "The store is busy", detail).hint("nothing was written; try again").retry_after(1)
-            }
+            ProposeError::Unknown(_) => Self::new(504, "unknown-outcome", "The outcome is not known", detail).hint(
+                "it may still happen: read the object before you repeat, or repeat with the same Idempotency-Key",
+            ),
+            ProposeError::Busy(_) => Self::new(429, "busy", "The store is busy", detail)
+                .hint("nothing was written; try again")
+                .retry_after(1),
             ProposeError::TooLarge { .. } => Self::new(413, "too-large", "The change is too large", detail)
                 .hint("apply fewer or smaller objects at a time"),
             ProposeError::Closed => Self::new(503, "stopping", "The agent is stopping", detail).retry_after(5),

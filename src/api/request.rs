@@ -242,9 +242,10 @@ impl Query {
 
 fn unknown(name: &str, known: &[super::routes::Param]) -> Failure {
     let failure = Failure::bad_request(format!("the query parameter {name:?} is not known here"));
-    let near = known.iter().map(|p| p.name).max_by(|a, b| {
-        strsim::jaro_winkler(a, name).total_cmp(&strsim::jaro_winkler(b, name))
-    });
+    let near = known
+        .iter()
+        .map(|p| p.name)
+        .max_by(|a, b| strsim::jaro_winkler(a, name).total_cmp(&strsim::jaro_winkler(b, name)));
     match near {
         None => failure.hint("this path takes no query"),
         Some(near) if strsim::jaro_winkler(near, name) > 0.8 => failure.hint(format!("did you mean {near}?")),
@@ -298,7 +299,13 @@ mod tests {
 
     #[test]
     fn a_flag_is_true_false_or_an_error() {
-        let table = [("", Ok(false)), ("kinds", Ok(true)), ("kinds=true", Ok(true)), ("kinds=false", Ok(false)), ("kinds=ja", Err(400))];
+        let table = [
+            ("", Ok(false)),
+            ("kinds", Ok(true)),
+            ("kinds=true", Ok(true)),
+            ("kinds=false", Ok(false)),
+            ("kinds=ja", Err(400)),
+        ];
         for (text, want) in table {
             let got = Query::read(text, KNOWN).unwrap().flag("kinds").map_err(|f| f.status());
             assert_eq!(got, want, "{text}");

@@ -14,8 +14,7 @@ use warp::reply::Response;
 use super::{
     Limits,
     auth::Role::{self, Admin, None as Nobody, Read, Write},
-    builds, cluster, events, logs, nodes,
-    openapi,
+    builds, cluster, events, logs, nodes, openapi,
     problem::Failure,
     read,
     reply::{JSON, NDJSON, TEXT},
@@ -103,9 +102,12 @@ pub fn find<'p>(method: &Method, path: &'p str) -> Found<'p> {
         return Found::Methods(methods);
     }
     match segments.as_slice() {
-        ["api", "v1", kind @ ("routes" | "middlewares" | "redis" | "builds" | "volumes" | "migrations" | "leases"), ..] => {
-            Found::Unbuilt(UNBUILT_KINDS.iter().find(|k| *k == kind).copied().unwrap_or("this kind"))
-        }
+        [
+            "api",
+            "v1",
+            kind @ ("routes" | "middlewares" | "redis" | "builds" | "volumes" | "migrations" | "leases"),
+            ..,
+        ] => Found::Unbuilt(UNBUILT_KINDS.iter().find(|k| *k == kind).copied().unwrap_or("this kind")),
         ["api", "v1", _, _, "exec"] => Found::Unbuilt("exec"),
         ["api", "v1", "nodes", _, "drain"] => Found::Unbuilt("drain"),
         ["traefik", "config"] => Found::Unbuilt("the configuration of Traefik"),
@@ -317,16 +319,20 @@ fn table() -> Vec<Route> {
         .query(PUT)
         .takes::<wire::Scale>(JSON)
         .gives::<wire::ApplyAnswer>(JSON),
-        Route::new("GET", "/api/v1/services/{name}/logs", Read, "Logs of its replicas.", |r| Box::pin(logs::of_service(r)))
-            .kind(Kind::Service)
-            .query(LOGS)
-            .gives::<wire::LogLine>(NDJSON)
-            .gives_text(),
-        Route::new("GET", "/api/v1/replicas/{name}/logs", Read, "Logs of one replica.", |r| Box::pin(logs::of_replica(r)))
-            .kind(Kind::Replica)
-            .query(LOGS)
-            .gives::<wire::LogLine>(NDJSON)
-            .gives_text(),
+        Route::new("GET", "/api/v1/services/{name}/logs", Read, "Logs of its replicas.", |r| {
+            Box::pin(logs::of_service(r))
+        })
+        .kind(Kind::Service)
+        .query(LOGS)
+        .gives::<wire::LogLine>(NDJSON)
+        .gives_text(),
+        Route::new("GET", "/api/v1/replicas/{name}/logs", Read, "Logs of one replica.", |r| {
+            Box::pin(logs::of_replica(r))
+        })
+        .kind(Kind::Replica)
+        .query(LOGS)
+        .gives::<wire::LogLine>(NDJSON)
+        .gives_text(),
         Route::new("POST", "/api/v1/nodes/{name}/cordon", Admin, "The node takes nothing new.", |r| {
             Box::pin(nodes::cordon(r))
         })
@@ -349,20 +355,26 @@ fn table() -> Vec<Route> {
             .takes::<wire::ApplyRequest>(JSON)
             .takes::<Value>("application/yaml")
             .gives::<wire::PlanAnswer>(JSON),
-        Route::new("POST", "/api/v1/builds", Write, "Builds an image on this node's engine.", |r| Box::pin(builds::build(r)))
-            .query(BUILD)
-            .takes_context()
-            .gives::<wire::BuildLine>(NDJSON),
-        Route::new("GET", "/api/v1/events", Read, "Events, as ndjson or on a WebSocket.", |r| Box::pin(events::events(r)))
-            .query(EVENTS)
-            .gives::<wire::Event>(NDJSON),
+        Route::new("POST", "/api/v1/builds", Write, "Builds an image on this node's engine.", |r| {
+            Box::pin(builds::build(r))
+        })
+        .query(BUILD)
+        .takes_context()
+        .gives::<wire::BuildLine>(NDJSON),
+        Route::new("GET", "/api/v1/events", Read, "Events, as ndjson or on a WebSocket.", |r| {
+            Box::pin(events::events(r))
+        })
+        .query(EVENTS)
+        .gives::<wire::Event>(NDJSON),
         Route::new("GET", "/ws", Read, "Events on a WebSocket.", |r| Box::pin(events::socket_only(r)))
             .query(EVENTS)
             .gives::<wire::Event>(NDJSON),
         Route::new("GET", "/api/v1/status", Read, "The cluster in a few numbers.", |r| Box::pin(cluster::status(r)))
             .gives::<wire::ClusterStatus>(JSON),
-        Route::new("GET", "/api/v1/raft/status", Read, "Raft as this node sees it.", |r| Box::pin(cluster::raft_status(r)))
-            .gives::<wire::RaftStatus>(JSON),
+        Route::new("GET", "/api/v1/raft/status", Read, "Raft as this node sees it.", |r| {
+            Box::pin(cluster::raft_status(r))
+        })
+        .gives::<wire::RaftStatus>(JSON),
         Route::new("GET", "/api/v1/raft/leader", Read, "Who leads.", |r| Box::pin(cluster::leader(r)))
             .gives::<wire::RaftLeader>(JSON),
         Route::new("GET", "/api/v1/metrics", Read, "The metrics as JSON.", |r| Box::pin(cluster::metrics_json(r)))

@@ -124,11 +124,7 @@ impl Filter {
             let shown = state.replicas().filter(|r| self.takes(r)).map(|r| reader.replica(r));
             return Ok(shown.filter(|o| self.labels.fits(&o.metadata.labels)).collect());
         }
-        state
-            .objects(self.kind)
-            .filter(|o| self.labels.fits(&o.meta.labels))
-            .map(|o| reader.declared(o))
-            .collect()
+        state.objects(self.kind).filter(|o| self.labels.fits(&o.meta.labels)).map(|o| reader.declared(o)).collect()
     }
 
     fn batch(&self, state: &State, after: Index) -> Result<Batch, Gone> {
@@ -176,6 +172,7 @@ impl Filter {
 
     fn replica<'s>(&self, reader: &Reader<'s>, replica: &'s Replica) -> Option<Result<Shown<'s>, Failure>> {
         let shown = reader.replica(replica);
-        (self.takes(replica) && (self.labels.is_empty() || self.labels.fits(&shown.metadata.labels))).then_some(Ok(shown))
+        (self.takes(replica) && (self.labels.is_empty() || self.labels.fits(&shown.metadata.labels)))
+            .then_some(Ok(shown))
     }
 }

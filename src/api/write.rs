@@ -168,7 +168,8 @@ impl Asked {
     }
 
     pub(super) fn warnings(&self) -> Vec<String> {
-        let each = self.documents.items.iter().flat_map(|i| i.warnings.iter().map(|w| format!("{}: {w}", i.declared.key())));
+        let each =
+            self.documents.items.iter().flat_map(|i| i.warnings.iter().map(|w| format!("{}: {w}", i.declared.key())));
         each.collect()
     }
 }
@@ -184,9 +185,7 @@ pub(super) fn command(item: &Item, set: Option<String>, state: &State, sealer: &
     let managed_by = item.managed_by.clone().or(set);
     match put(&item.declared, managed_by, sealer, state, uid) {
         Ok(put) => Ok(Command::Put(put)),
-        Err(PutError::Seal(error)) => {
-            Err(Failure::unprocessable(format!("{key}: {error}")).hint(error.hint()))
-        }
+        Err(PutError::Seal(error)) => Err(Failure::unprocessable(format!("{key}: {error}")).hint(error.hint())),
         Err(PutError::Canonical(error)) => Err(Failure::internal(format!("{key} has no canonical form: {error}"))),
     }
 }

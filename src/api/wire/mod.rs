@@ -20,8 +20,8 @@ use serde_json::Value;
 pub use apply::{ApplyAnswer, ApplyRequest, ObjectOutcome, Scale, Written, WrittenMeta};
 pub use problem::{ManifestFault, Problem};
 pub use report::{
-    Actual, Check, ClusterStatus, Health, MetricFamily, MetricsReport, RaftLeader, Readiness, ReplicaRow,
-    Sample, ServiceReport, Wanted, WhyReport,
+    Actual, Check, ClusterStatus, Health, MetricFamily, MetricsReport, RaftLeader, Readiness, ReplicaRow, Sample,
+    ServiceReport, Wanted, WhyReport,
 };
 pub use stream::{BuildLine, LogLine, Resync, WatchLine, WatchOp};
 
