@@ -481,3 +481,6 @@ fn told(group: &Group, what: &str) -> String {
 fn plural(nodes: usize) -> String {
     if nodes == 1 { "1 node".into() } else { format!("{nodes} nodes") }
 }
+
+#[cfg(test)]
+mod tests;

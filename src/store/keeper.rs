@@ -1,7 +1,7 @@
 //! The keeper: when a snapshot is made, and what of the log may go after it.
 //!
 //! Rule: at most one a minute, and only after 64 MiB or 50,000 entries; at a rate of writes that
-//! would let the log grow beyond [`AT_ONCE`] within that minute, at once. Why that exception: what
+//! would let the log grow beyond [`Pace::at_once`] within that minute, at once. Why that exception: what
 //! lies behind the snapshot is replayed at a start and stands on the disk twice until then.
 //! The log is purged up to the snapshot before the newest: when the newest one turns out damaged,
 //! the older one and the log still give the whole state; and members that lag find that much log.
@@ -16,22 +16,41 @@ use tokio_util::sync::CancellationToken;
 
 use super::{log::Log, machine::Machine, proposer::Metrics, raft::Raft};
 
-/// Between two snapshots, at least.
-const BETWEEN: Duration = Duration::from_secs(60);
-/// Bytes of log that are worth a snapshot.
-const BYTES: u64 = 64 << 20;
-/// Entries that are worth a snapshot.
-const ENTRIES: u64 = 50_000;
-/// Bytes of log that do not wait for the minute.
-const AT_ONCE: u64 = 256 << 20;
-/// How often it looks.
-const LOOK: Duration = Duration::from_secs(1);
 /// How long one snapshot may take before it is said aloud.
 const DEADLINE: Duration = Duration::from_secs(120);
 
-/// Whether a snapshot is due, `since` after the last one, with this much log behind it.
-fn is_due(since: Duration, bytes: u64, entries: u64) -> bool {
-    bytes >= AT_ONCE || since >= BETWEEN && (bytes >= BYTES || entries >= ENTRIES)
+/// How often the log is cut. The default is what the design settles; tests of crashes go faster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    /// Between two snapshots, at least.
+    pub between: Duration,
+    /// Bytes of log that are worth a snapshot.
+    pub bytes: u64,
+    /// Entries that are worth a snapshot.
+    pub entries: u64,
+    /// Bytes of log that do not wait for `between`.
+    pub at_once: u64,
+    /// Bytes after which the log goes on in a fresh database.
+    pub generation: usize,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            between: Duration::from_secs(60),
+            bytes: 64 << 20,
+            entries: 50_000,
+            at_once: 256 << 20,
+            generation: 64 << 20,
+        }
+    }
+}
+
+impl Pace {
+    /// Whether a snapshot is due, `since` after the last one, with this much log behind it.
+    fn is_due(&self, since: Duration, bytes: u64, entries: u64) -> bool {
+        bytes >= self.at_once || since >= self.between && (bytes >= self.bytes || entries >= self.entries)
+    }
 }
 
 /// The task.
@@ -39,6 +58,7 @@ pub(super) struct Keeper {
     pub raft: Raft,
     pub log: Log,
     pub machine: Machine,
+    pub pace: Pace,
     pub metrics: watch::Receiver<Metrics>,
     pub stop: CancellationToken,
 }
@@ -54,7 +74,7 @@ impl Keeper {
     }
 
     async fn keep(&mut self) {
-        let mut look = interval(LOOK);
+        let mut look = interval(self.pace.between.min(Duration::from_secs(1)));
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut last, mut covered) = (Instant::now(), 0);
         loop {
@@ -65,7 +85,7 @@ impl Keeper {
                 (metrics.last_applied.map_or(0, |l| l.index), metrics.snapshot.map_or(0, |l| l.index))
             };
             let bytes = written.saturating_sub(covered);
-            if !is_due(last.elapsed(), bytes, applied.saturating_sub(snapshot)) {
+            if !self.pace.is_due(last.elapsed(), bytes, applied.saturating_sub(snapshot)) {
                 continue;
             }
             let started = Instant::now();
@@ -99,15 +119,16 @@ mod tests {
 
     #[test]
     fn a_snapshot_comes_once_a_minute_when_it_is_worth_it_and_earlier_only_before_a_flood() {
+        let pace = Pace::default();
         let table = [
             ("nothing was written", 3_600, 0, 0, false),
-            ("a minute and many entries", 60, 0, ENTRIES, true),
-            ("a minute and many bytes", 60, BYTES, 1, true),
-            ("many bytes and no minute", 59, BYTES, ENTRIES, false),
-            ("a flood", 1, AT_ONCE, 1, true),
+            ("a minute and many entries", 60, 0, pace.entries, true),
+            ("a minute and many bytes", 60, pace.bytes, 1, true),
+            ("many bytes and no minute", 59, pace.bytes, pace.entries, false),
+            ("a flood", 1, pace.at_once, 1, true),
         ];
         for (case, seconds, bytes, entries, due) in table {
-            assert_eq!(is_due(Duration::from_secs(seconds), bytes, entries), due, "{case}");
+            assert_eq!(pace.is_due(Duration::from_secs(seconds), bytes, entries), due, "{case}");
         }
     }
 }

@@ -32,9 +32,12 @@ pub mod state;
 pub mod testing;
 
 pub use client::{Client, ProposeError, RaftStatus};
+pub use keeper::Pace;
 pub use open::{OpenError, Options, Store, open};
 pub use raft::Profile;
 pub use state::State;
 
+#[cfg(test)]
+mod conformance;
 #[cfg(test)]
 mod tests;

@@ -20,7 +20,7 @@ use super::{
     client::Client,
     clock::Clock,
     disk::Memory,
-    keeper::Keeper,
+    keeper::{Keeper, Pace},
     leading::Leading,
     log::{Log, LogError},
     machine::Machine,
@@ -49,13 +49,21 @@ pub struct Options {
     pub cluster: Arc<str>,
     /// Which links the members have between them.
     pub profile: Profile,
+    /// How often the log is cut.
+    pub pace: Pace,
 }
 
 impl Options {
     /// A store in `dir` for the node `node`, with the defaults for the rest.
     #[must_use]
     pub fn new(dir: impl Into<PathBuf>, node: impl Into<Arc<str>>) -> Self {
-        Self { dir: dir.into(), node: node.into(), cluster: "constellation".into(), profile: Profile::default() }
+        Self {
+            dir: dir.into(),
+            node: node.into(),
+            cluster: "constellation".into(),
+            profile: Profile::default(),
+            pace: Pace::default(),
+        }
     }
 }
 
@@ -202,8 +210,8 @@ struct Opened {
 pub async fn open(options: Options) -> Result<Store, OpenError> {
     let (fatal, _) = watch::channel(None);
     let dir = options.dir.join("raft");
-    let (at, told) = (dir.clone(), fatal.clone());
-    let opened = spawn_blocking(move || read_files(dir, told))
+    let (at, told, generation) = (dir.clone(), fatal.clone(), options.pace.generation);
+    let opened = spawn_blocking(move || read_files(dir, generation, told))
         .await
         .map_err(|e| OpenError::Raft(format!("opening it panicked: {e}")))??;
     start(options, opened, fatal, THREADS, &at).await
@@ -223,7 +231,7 @@ pub(super) async fn open_in_memory(node: &str) -> Result<Store, OpenError> {
     start(Options::new("memory", node), opened, fatal, 1, &PathBuf::from("memory")).await
 }
 
-fn read_files(dir: PathBuf, fatal: watch::Sender<Option<String>>) -> Result<Opened, OpenError> {
+fn read_files(dir: PathBuf, generation: usize, fatal: watch::Sender<Option<String>>) -> Result<Opened, OpenError> {
     let damaged = |what: String| OpenError::Damaged { dir: dir.clone(), what };
     let io = |source: io::Error| match source.kind() {
         io::ErrorKind::InvalidData => damaged(source.to_string()),
@@ -241,7 +249,7 @@ fn read_files(dir: PathBuf, fatal: watch::Sender<Option<String>>) -> Result<Open
     let folder = Folder::open(&dir.join("snapshots")).map_err(snapshots)?;
     let (newest, wrong) = folder.newest().map_err(snapshots)?;
     let last = newest.as_ref().and_then(|(content, _)| content.last).map(|l| l.index);
-    let disk = Sled::open(&dir.join("log")).map_err(io)?;
+    let disk = Sled::open(&dir.join("log"), generation).map_err(io)?;
     let (log, thread) = Log::open(disk, last, fatal).map_err(|error| match error {
         LogError::Disk(source) => io(source),
         LogError::Newer { at, what } => OpenError::Newer { dir: dir.clone(), what: format!("{at}: {what}") },
@@ -355,7 +363,9 @@ async fn start(
             .run(),
         );
         let (log, machine) = (opened.log, opened.machine);
-        tasks.spawn(Keeper { raft: raft.clone(), log, machine, metrics: metrics.clone(), stop: stop.clone() }.run());
+        let pace = options.pace;
+        let keeper = Keeper { raft: raft.clone(), log, machine, pace, metrics: metrics.clone(), stop: stop.clone() };
+        tasks.spawn(keeper.run());
         tasks.spawn(tell_fatal(metrics.clone(), fatal, stop));
         let alone = metrics.borrow().membership_config.voter_ids().all(|voter| voter == id);
         if alone {

@@ -103,3 +103,69 @@ pub fn push_change(changes: &mut Vector<Arc<Change>>, change: Arc<Change>) -> Op
     changes.push_back(change);
     if changes.len() > CHANGES { changes.pop_front().map(|left| left.index) } else { None }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{EventType, Kind, event::Subject};
+
+    fn event(index: u64, object: &str, message: &str) -> Event {
+        Event {
+            index: Index(index),
+            time: index,
+            kind: EventType::Normal,
+            reason: Reason::Started,
+            object: Subject { kind: Kind::Replica, name: object.into(), uid: Uid(object.into()) },
+            node: None,
+            message: message.into(),
+            count: 1,
+            first_seen: index,
+        }
+    }
+
+    #[test]
+    fn a_repeat_is_shown_again_with_its_count_and_first_time() {
+        let mut ring = Events::default();
+        for (index, object, message) in [(1, "a", "exit 1"), (2, "b", "exit 1"), (3, "a", "exit 2"), (4, "a", "killed")] {
+            ring.push(event(index, object, message));
+        }
+        let seen: Vec<_> = ring.iter().map(|e| (e.index.0, e.count, e.first_seen)).collect();
+        assert_eq!(seen, [(2, 1, 2), (3, 2, 1), (4, 1, 4)]);
+        assert_eq!(ring.dropped(), Index(0), "a repeat that moved on is not lost");
+    }
+
+    #[test]
+    fn the_ring_is_bounded_by_number_and_by_bytes_and_says_what_left() {
+        let mut ring = Events::default();
+        for index in 1..=EVENTS as u64 + 5 {
+            ring.push(event(index, &format!("o{index}"), "x"));
+        }
+        assert_eq!((ring.iter().count(), ring.dropped()), (EVENTS, Index(5)));
+        let long = "x".repeat(1 << 20);
+        for index in 0..8u64 {
+            ring.push(event(20_000 + index, &format!("long{index}"), &long));
+        }
+        assert!(ring.bytes <= EVENT_BYTES);
+        assert_eq!(ring.bytes, ring.iter().map(|e| weight(e)).sum::<usize>());
+        assert_eq!(ring.by_class.len(), ring.by_index.len());
+    }
+
+    #[test]
+    fn a_flapping_object_pushes_nothing_else_out() {
+        let mut ring = Events::default();
+        ring.push(event(1, "quiet", "x"));
+        for index in 2..20_000 {
+            ring.push(event(index, "flapping", &format!("attempt {index}")));
+        }
+        assert_eq!(ring.iter().next().map(|e| e.index), Some(Index(1)));
+    }
+
+    #[test]
+    fn a_packed_ring_is_the_same_ring() {
+        let mut ring = Events::default();
+        ring.push(event(1, "a", "exit 1"));
+        let mut again = Events::unpack(ring.pack());
+        again.push(event(2, "a", "exit 2"));
+        assert_eq!(again.iter().map(|e| e.count).collect::<Vec<_>>(), [2]);
+    }
+}

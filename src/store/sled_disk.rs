@@ -27,8 +27,6 @@ const CACHE: u64 = 8 << 20;
 const SEGMENT: usize = 2 << 20;
 /// Largest value given to sled.
 const PIECE: usize = 16 << 10;
-/// A generation that holds more makes room for the next one.
-const FULL: usize = 64 << 20;
 const READY: &str = "ready";
 const MARKS: [Kind; 3] = [Kind::Vote, Kind::Purged, Kind::Committed];
 
@@ -47,6 +45,8 @@ struct Generation {
 /// The log's folder.
 pub struct Sled {
     folder: PathBuf,
+    /// A generation that holds more bytes makes room for the next one.
+    full: usize,
     /// Oldest first; never empty.
     generations: Vec<Generation>,
     /// The one after the newest, opened ahead.
@@ -145,7 +145,7 @@ impl Sled {
     ///
     /// # Errors
     /// When the disk fails; `InvalidData` when sled finds damage.
-    pub fn open(folder: &Path) -> io::Result<Self> {
+    pub fn open(folder: &Path, full: usize) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
         let mut numbers = Vec::new();
         for entry in fs::read_dir(folder)? {
@@ -168,7 +168,7 @@ impl Sled {
         }
         let after = generations.last().map_or(1, |g| g.number) + 1;
         let next = open_ahead(folder, after);
-        Ok(Self { folder: folder.to_owned(), generations, next, sweepers: Vec::new() })
+        Ok(Self { folder: folder.to_owned(), full, generations, next, sweepers: Vec::new() })
     }
 
     fn newest(&mut self) -> io::Result<&mut Generation> {
@@ -224,7 +224,7 @@ impl Drop for Sled {
 
 impl Disk for Sled {
     fn append(&mut self, records: Vec<(u64, Vec<u8>)>) -> io::Result<()> {
-        if self.newest()?.bytes > FULL
+        if self.newest()?.bytes > self.full
             && let Ok(next) = self.next.try_recv()
         {
             self.rotate(next?)?;

@@ -265,10 +265,74 @@ impl Folder {
             let name = path.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
             match Content::unpack(&name, &fs::read(&path).map_err(io)?) {
                 Ok(content) => return Ok((Some((content, path)), wrong)),
-                Err(error @ SnapshotError::Damaged { .. }) => wrong.push(error),
+                Err(error @ SnapshotError::Damaged { .. }) => {
+                    // Kept as evidence, and out of the count of those to fall back on.
+                    fs::rename(&path, path.with_extension("damaged")).map_err(io)?;
+                    wrong.push(error);
+                }
                 Err(error) => return Err(error),
             }
         }
         Ok((None, wrong))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::command::{Command, Group};
+
+    fn content(index: u64) -> Content {
+        let mut state = State::default();
+        for n in 0..index {
+            let command = Command::LeaderStarted { member: 1, incarnation: n, nonce: n, node: "n1".into() };
+            state.apply(&Group { at: n, commands: vec![command], ..Group::default() }).ok();
+        }
+        Content { state, last: Some(LogId::new(openraft::CommittedLeaderId::new(1, 1), index)), ..Content::default() }
+    }
+    fn written(folder: &Folder, index: u64) -> PathBuf {
+        let content = content(index);
+        folder.write(content.last, &content.pack().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_change_of_any_byte_and_a_cut_at_any_place_are_seen() {
+        let bytes = content(3).pack().unwrap();
+        for at in 0..bytes.len() {
+            let mut changed = bytes.clone();
+            changed[at] ^= 0x10;
+            assert!(matches!(Content::unpack("x", &changed), Err(SnapshotError::Damaged { .. })), "byte {at}");
+            assert!(matches!(Content::unpack("x", &bytes[..at]), Err(SnapshotError::Damaged { .. })), "cut at {at}");
+        }
+    }
+
+    #[test]
+    fn a_whole_snapshot_of_a_newer_format_is_no_damage() {
+        let mut bytes = content(3).pack().unwrap();
+        bytes[8] = 2;
+        let sum = checksum(&bytes[8..20], &bytes[HEADER..]);
+        bytes[20..HEADER].copy_from_slice(sum.as_bytes());
+        assert!(matches!(Content::unpack("x", &bytes), Err(SnapshotError::Newer { .. })));
+    }
+
+    #[test]
+    fn the_newest_whole_one_counts_and_a_damaged_one_is_kept_and_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::open(dir.path()).unwrap();
+        written(&folder, 1);
+        let second = written(&folder, 2);
+        let third = written(&folder, 3);
+        fs::write(dir.path().join("x.tmp"), b"half").unwrap();
+        let mut bytes = fs::read(&third).unwrap();
+        bytes.pop();
+        fs::write(&third, bytes).unwrap();
+        let folder = Folder::open(dir.path()).unwrap();
+        let (newest, wrong) = folder.newest().unwrap();
+        let (found, path) = newest.unwrap();
+        assert_eq!((path, found.state.hash()), (second, content(2).state.hash()));
+        assert!(matches!(wrong[..], [SnapshotError::Damaged { .. }]));
+        assert!(third.with_extension("damaged").exists(), "evidence is not removed");
+        assert_eq!(folder.files("snap").unwrap().len(), KEPT - 1, "older ones were");
+        assert!(folder.files("tmp").unwrap().is_empty());
     }
 }

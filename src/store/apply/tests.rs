@@ -1,0 +1,372 @@
+//! What holds for all histories of commands.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use proptest::{prelude::*, test_runner::FileFailurePersistence};
+
+use crate::{
+    model::{
+        Desired, Epoch, EventType, Index, Kind, NewEvent, ObjectKey, Reason, Replica, ReplicaPhase, ReplicaStatus,
+        Resolution, ResolvedImage, Slot, Status, Uid, Volume, event::Subject,
+    },
+    store::{
+        State,
+        command::{Command, Group, Idempotency, Outcome, PutObject, Refusal},
+        snapshot::Content,
+    },
+};
+
+/// A step that becomes a command of the state it meets, so that many of them are carried out.
+#[derive(Debug, Clone)]
+enum Step {
+    Put { kind: Kind, name: u8, spec: u8, set: Option<u8>, stale: bool },
+    Delete { kind: Kind, name: u8 },
+    Place { service: u8, slot: u32, node: u8, old: bool },
+    Stop { pick: u8 },
+    Forget { pick: u8 },
+    Observe { pick: u8, phase: bool, ready: bool },
+    Resolve { service: u8, ok: bool },
+    Volume { node: u8, name: u8, service: u8 },
+    Lead { nonce: u64 },
+    Form,
+}
+
+fn kind() -> impl Strategy<Value = Kind> {
+    prop::sample::select(vec![Kind::Service, Kind::Config, Kind::Secret, Kind::Node, Kind::Replica])
+}
+fn step() -> impl Strategy<Value = Step> {
+    let small = || 0u8..3;
+    prop_oneof![
+        6 => (kind(), small(), small(), prop::option::weighted(0.2, small()), prop::bool::weighted(0.1))
+            .prop_map(|(kind, name, spec, set, stale)| Step::Put { kind, name, spec, set, stale }),
+        1 => (kind(), small()).prop_map(|(kind, name)| Step::Delete { kind, name }),
+        5 => (small(), 1u32..4, small(), any::<bool>())
+            .prop_map(|(service, slot, node, old)| Step::Place { service, slot, node, old }),
+        2 => any::<u8>().prop_map(|pick| Step::Stop { pick }),
+        2 => any::<u8>().prop_map(|pick| Step::Forget { pick }),
+        3 => (any::<u8>(), any::<bool>(), any::<bool>())
+            .prop_map(|(pick, phase, ready)| Step::Observe { pick, phase, ready }),
+        1 => (small(), any::<bool>()).prop_map(|(service, ok)| Step::Resolve { service, ok }),
+        1 => (small(), small(), small()).prop_map(|(node, name, service)| Step::Volume { node, name, service }),
+        1 => any::<u64>().prop_map(|nonce| Step::Lead { nonce }),
+        1 => Just(Step::Form),
+    ]
+}
+
+fn name(n: u8) -> Arc<str> {
+    format!("n{n}").into()
+}
+fn uid(n: u64) -> Uid {
+    Uid(format!("{n:032x}").into())
+}
+fn picked(state: &State, pick: u8) -> Option<Arc<Replica>> {
+    let count = state.replicas().count();
+    state.replicas().nth(usize::from(pick) % count.max(1)).cloned()
+}
+fn absent() -> Arc<Replica> {
+    Arc::new(replica("gone", &uid(0), 1, "x", &Slot::Number(1), 0))
+}
+fn replica(name_: &str, service: &Uid, revision: u64, hash: &str, slot: &Slot, node: u8) -> Replica {
+    Replica {
+        name: name_.into(),
+        uid: Uid(format!("replica {name_}").into()),
+        service: "n0".into(),
+        service_uid: service.clone(),
+        slot: slot.clone(),
+        revision,
+        spec_hash: hash.into(),
+        node: name(node),
+        node_uid: uid(u64::from(node)),
+        epoch: Epoch::default(),
+        desired: Desired::Run,
+        stop_reason: None,
+        decision: crate::model::Decision::default(),
+        index: Index(0),
+        resource_version: Index(0),
+        created_at: 0,
+    }
+}
+
+/// The command of a step at a state; `n` makes names and identities unique.
+fn command(step: &Step, state: &State, n: u64) -> Command {
+    match step {
+        Step::Put { kind, name: number, spec, set, stale } => {
+            let old = state.object(&ObjectKey::new(*kind, name(*number)));
+            Command::Put(PutObject {
+                kind: *kind,
+                name: name(*number),
+                labels: [].into(),
+                annotations: [].into(),
+                managed_by: set.map(|s| format!("set{s}")),
+                spec: format!("{{\"x\":{spec}}}").into_bytes(),
+                uid: old.map_or_else(|| uid(n), |o| o.meta.uid.clone()),
+                based_on: old.filter(|_| !stale).map(|o| o.meta.resource_version),
+                spec_hash: matches!(kind, Kind::Service | Kind::Secret).then(|| format!("h{spec}")),
+            })
+        }
+        Step::Delete { kind, name: number } => Command::Delete { key: ObjectKey::new(*kind, name(*number)) },
+        Step::Place { service, slot, node, old } => {
+            let object = state.object(&ObjectKey::service(name(*service)));
+            let service_uid = object.map_or_else(|| uid(0), |o| o.meta.uid.clone());
+            let mut revisions = state.revisions(&service_uid);
+            let revision = if *old { revisions.next() } else { revisions.next_back() };
+            let (number, hash) = revision.map_or((1, "h0".into()), |r| (r.number, r.spec_hash.clone()));
+            let made = replica(&format!("r{n}"), &service_uid, number, &hash, &Slot::Number(*slot), *node);
+            Command::Place { replica: Replica { service: name(*service), ..made } }
+        }
+        Step::Stop { pick } => {
+            let replica = picked(state, *pick).unwrap_or_else(absent).name.clone();
+            Command::SetDesired { replica, desired: Desired::Stop, reason: Reason::Superseded }
+        }
+        Step::Forget { pick } => {
+            Command::Forget { replica: picked(state, *pick).unwrap_or_else(absent).name.clone() }
+        }
+        Step::Observe { pick, phase, ready } => {
+            let replica = picked(state, *pick).unwrap_or_else(absent);
+            let phase = if *phase { ReplicaPhase::Running } else { ReplicaPhase::Stopped };
+            let status = Status::Replica(ReplicaStatus { phase, ready: *ready, ..ReplicaStatus::default() });
+            let key = ObjectKey::replica(replica.name.clone());
+            let event = NewEvent {
+                kind: EventType::Normal,
+                reason: Reason::Started,
+                object: Subject { kind: Kind::Replica, name: replica.name.clone(), uid: replica.uid.clone() },
+                node: None,
+                message: format!("attempt {n}"),
+                time: n,
+                count: 1,
+            };
+            Command::RecordObservations { statuses: vec![(key, replica.uid.clone(), status)], events: vec![event] }
+        }
+        Step::Resolve { service, ok } => {
+            let object = state.object(&ObjectKey::service(name(*service)));
+            let service = object.map_or_else(|| uid(0), |o| o.meta.uid.clone());
+            let revision = state.newest_revision(&service).map_or(1, |r| r.number);
+            let image = if *ok {
+                Resolution::Resolved { image: ResolvedImage::Digest { reference: format!("x@sha256:{n}") } }
+            } else {
+                let message = format!("no such image, {n}");
+                Resolution::Failed { reason: Reason::ImageNotFound, message, since: n, next_attempt: n + 1, attempts: 1 }
+            };
+            Command::ResolveImage { service, revision, image }
+        }
+        Step::Volume { node, name: number, service } => {
+            let at = state.object(&ObjectKey::node(name(*node)));
+            Command::InitialiseVolume {
+                volume: Volume {
+                    key: format!("n{node}/volume:v{number}").into(),
+                    uid: uid(n),
+                    source: format!("v{number}"),
+                    node: at.map_or_else(|| uid(0), |o| o.meta.uid.clone()),
+                    initialised_at: 0,
+                    filesystem: "fs".into(),
+                    services: vec![name(*service)],
+                    resource_version: Index(0),
+                },
+            }
+        }
+        Step::Lead { nonce } => {
+            Command::LeaderStarted { member: 1, incarnation: n, nonce: *nonce, node: name(0) }
+        }
+        Step::Form => {
+            Command::FormCluster { name: "c".into(), node: name(0), cluster: uid(n), lineage: uid(n + 1) }
+        }
+    }
+}
+
+/// Groups of steps, some with a precondition that may or may not hold.
+fn history() -> impl Strategy<Value = Vec<(Vec<Step>, Option<(u8, bool)>)>> {
+    let group = (prop::collection::vec(step(), 1..5), prop::option::weighted(0.3, (0u8..3, any::<bool>())));
+    prop::collection::vec(group, 1..40)
+}
+fn group(steps: &[Step], expect: Option<(u8, bool)>, state: &State, n: u64) -> Group {
+    let commands = steps.iter().zip(0..).map(|(step, i)| command(step, state, n * 10 + i)).collect();
+    let preconditions = expect.map(|(number, right)| {
+        let key = ObjectKey::new(Kind::Config, name(number));
+        let found = state.version(&key);
+        (key, if right { found } else { Some(Index(found.map_or(7, |i| i.0 + 1))) })
+    });
+    Group { at: n, preconditions: preconditions.into_iter().collect(), commands, ..Group::default() }
+}
+
+/// Everything but the clock and the remembered keys.
+fn trace(state: &State) -> String {
+    State { time: 0, keys: super::super::keys::Keys::default(), ..state.clone() }.hash()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("regressions"))),
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn a_group_is_all_or_nothing_and_its_indexes_are_contiguous(history in history()) {
+        let mut state = State::default();
+        for (n, (steps, expect)) in (1..).zip(&history) {
+            let group = group(steps, *expect, &state, n);
+            let (before, was) = (state.index(), trace(&state));
+            match state.apply(&group) {
+                Err(_) => prop_assert_eq!(trace(&state), was, "a refusal left a trace: {:?}", group),
+                Ok(applied) => {
+                    prop_assert_eq!(applied.index, state.index());
+                    let changes = state.changes_after(before).unwrap().map(|c| c.index.0);
+                    let events = state.events_after(before).unwrap().map(|e| e.index.0);
+                    let used: Vec<u64> = changes.chain(events).collect();
+                    prop_assert!(used.iter().all(|i| (before.0 + 1..=state.index().0).contains(i)));
+                    prop_assert_eq!(used.iter().collect::<BTreeSet<_>>().len(), used.len(), "an index was used twice");
+                    for object in &applied.objects {
+                        prop_assert!(object.result == Outcome::Unchanged || object.resource_version > before);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_same_commands_give_the_same_state_through_any_snapshot(history in history(), cut in 0usize..40) {
+        let (mut one, mut other) = (State::default(), State::default());
+        for (n, (steps, expect)) in (1..).zip(&history) {
+            let group = group(steps, *expect, &one, n);
+            let answer = one.apply(&group);
+            prop_assert_eq!(answer, other.apply(&group));
+            if n as usize == cut {
+                let packed = Content { state: other, ..Content::default() }.pack().unwrap();
+                other = Content::unpack("test", &packed).unwrap().state;
+            }
+            prop_assert_eq!(one.hash(), other.hash());
+        }
+    }
+
+    #[test]
+    fn an_epoch_is_granted_once_and_a_slot_runs_once(history in history()) {
+        let (mut state, mut granted) = (State::default(), BTreeSet::new());
+        for (n, (steps, expect)) in (1..).zip(&history) {
+            let group = group(steps, *expect, &state, n);
+            if state.apply(&group).is_err() { continue }
+            for command in &group.commands {
+                if let Command::Place { replica } = command
+                    && let Some(placed) = state.replica(&replica.name)
+                {
+                    prop_assert!(granted.insert(placed.epoch), "{} granted twice", placed.epoch);
+                }
+            }
+            let running: Vec<_> = state.replicas().filter(|r| r.desired == Desired::Run).collect();
+            let slots: BTreeSet<_> = running.iter().map(|r| (&r.service_uid, &r.slot)).collect();
+            prop_assert_eq!(slots.len(), running.len());
+        }
+    }
+
+    #[test]
+    fn the_maps_agree_with_each_other(history in history()) {
+        let mut state = State::default();
+        for (n, (steps, expect)) in (1..).zip(&history) {
+            let group = group(steps, *expect, &state, n);
+            let _ = state.apply(&group);
+            for service in (0..3).filter_map(|n| state.object(&ObjectKey::service(name(n))).cloned()) {
+                let slow: Vec<_> = state.replicas().filter(|r| r.service_uid == service.meta.uid).collect();
+                prop_assert_eq!(state.replicas_of(&service.meta.uid).collect::<Vec<_>>(), slow);
+                prop_assert_eq!(state.object_by_uid(&service.meta.uid), Some(&service));
+                prop_assert!(state.newest_revision(&service.meta.uid).is_some());
+            }
+            for node in 0..3 {
+                let node = name(node);
+                let slow: Vec<_> = state.replicas().filter(|r| r.node == node).collect();
+                prop_assert_eq!(state.replicas_on(&node).collect::<Vec<_>>(), slow);
+            }
+            let objects = Kind::ALL.into_iter().map(|k| state.objects(k).count()).sum::<usize>();
+            prop_assert_eq!(state.uids.len(), objects);
+            for replica in state.replicas() {
+                prop_assert!(state.revision(&replica.service_uid, replica.revision).is_some(), "its revision is kept");
+            }
+        }
+    }
+
+    #[test]
+    fn a_key_gives_its_answer_again_and_changes_nothing(history in history()) {
+        let mut state = State::default();
+        for (n, (steps, expect)) in (1..).zip(&history) {
+            let mut group = group(steps, *expect, &state, n);
+            group.idempotency = Some(Idempotency { key: format!("k{n}").into(), request: "r".into() });
+            let answer = state.apply(&group);
+            let hash = state.hash();
+            prop_assert_eq!(state.apply(&group), answer);
+            prop_assert_eq!(state.hash(), hash);
+            group.idempotency = Some(Idempotency { key: format!("k{n}").into(), request: "other".into() });
+            let reused = matches!(state.apply(&group), Err(Refusal::KeyReused { .. }));
+            prop_assert!(reused);
+        }
+    }
+
+    #[test]
+    fn a_watcher_that_resumes_sees_each_change_once_or_learns_that_it_is_gone(history in history(), every in 1usize..5) {
+        let (mut state, mut at, mut seen) = (State::default(), Index(0), Vec::new());
+        for (n, (steps, expect)) in (1usize..).zip(&history) {
+            let group = group(steps, *expect, &state, n as u64);
+            let _ = state.apply(&group);
+            if n % every == 0 {
+                seen.extend(state.changes_after(at).unwrap().map(|c| c.index));
+                at = state.index();
+            }
+        }
+        seen.extend(state.changes_after(at).unwrap().map(|c| c.index));
+        let all: Vec<_> = state.changes_after(Index(0)).unwrap().map(|c| c.index).collect();
+        prop_assert_eq!(seen, all);
+    }
+}
+
+fn put(state: &mut State, number: u8, spec: u8) {
+    let step = Step::Put { kind: Kind::Config, name: number, spec, set: None, stale: false };
+    let at = state.index().0;
+    let commands = vec![command(&step, state, at)];
+    state.apply(&Group { at, commands, ..Group::default() }).unwrap();
+}
+
+#[test]
+fn a_position_older_than_the_ring_is_gone_and_the_oldest_kept_is_not() {
+    let mut state = State::default();
+    put(&mut state, 0, 0);
+    let early = state.index();
+    for n in 0..=super::ring::CHANGES {
+        put(&mut state, 0, (n % 2) as u8 + 1);
+    }
+    let gone = state.changes_after(early).err().unwrap();
+    let resumed: Vec<_> = state.changes_after(Index(gone.oldest.0 - 1)).unwrap().collect();
+    assert_eq!(resumed.len(), super::ring::CHANGES);
+    assert!(state.changes_after(state.index()).unwrap().next().is_none());
+}
+
+#[test]
+fn after_a_snapshot_an_old_position_of_changes_is_gone_and_one_of_events_is_not() {
+    let mut state = State::default();
+    put(&mut state, 0, 0);
+    let early = state.index();
+    put(&mut state, 1, 0);
+    let packed = Content { state, ..Content::default() }.pack().unwrap();
+    let state = Content::unpack("test", &packed).unwrap().state;
+    assert!(state.changes_after(early).is_err());
+    assert!(state.changes_after(state.index()).is_ok());
+    assert_eq!(state.events_after(early).unwrap().count(), 1);
+}
+
+#[test]
+fn the_set_of_an_object_is_kept_and_another_set_is_refused() {
+    let mut state = State::default();
+    let mut write = |set: Option<&str>| {
+        let command = Command::Put(PutObject {
+            kind: Kind::Config,
+            name: "a".into(),
+            labels: [].into(),
+            annotations: [].into(),
+            managed_by: set.map(Into::into),
+            spec: b"{}".to_vec(),
+            uid: uid(1),
+            based_on: None,
+            spec_hash: None,
+        });
+        state.apply(&Group { commands: vec![command], ..Group::default() }).map(|a| a.objects[0].result)
+    };
+    assert_eq!(write(None), Ok(Outcome::Created));
+    assert_eq!(write(Some("web")), Ok(Outcome::Configured));
+    assert_eq!(write(None), Ok(Outcome::Unchanged));
+    assert!(matches!(write(Some("db")), Err(Refusal::OtherSet { .. })));
+}

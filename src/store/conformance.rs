@@ -1,0 +1,285 @@
+//! What every disk and every log must do: the disk's contract, openraft's own storage suite, and what
+//! happens to a log whose bytes are not what was written.
+//!
+//! openraft's suite tests the contract, not durability: `tests/store_kill.rs` does that for a kill.
+
+use std::{fs, path::Path};
+
+use openraft::{
+    Entry, EntryPayload, LogId, RaftLogReader as _,
+    storage::{RaftLogStorage as _, RaftLogStorageExt as _},
+    testing::{StoreBuilder, Suite},
+};
+use tempfile::TempDir;
+use tokio::sync::watch;
+
+use super::{
+    disk::{Disk, Memory},
+    log::{Log, LogError},
+    machine::Machine,
+    raft::{StorageError, Types},
+    record::{self, Kind},
+    sled_disk::Sled,
+    snapshot::Folder,
+};
+
+const FULL: usize = 32 << 20;
+
+struct InMemory;
+impl StoreBuilder<Types, Log, Machine, ()> for InMemory {
+    async fn build(&self) -> Result<((), Log, Machine), StorageError> {
+        let (log, _) = Log::open(Memory::default(), None, watch::channel(None).0).unwrap();
+        Ok(((), log, Machine::new(None, None)))
+    }
+}
+
+struct OnSled;
+impl StoreBuilder<Types, Log, Machine, TempDir> for OnSled {
+    async fn build(&self) -> Result<(TempDir, Log, Machine), StorageError> {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Sled::open(&dir.path().join("log"), FULL).unwrap();
+        let (log, _) = Log::open(disk, None, watch::channel(None).0).unwrap();
+        let folder = Folder::open(&dir.path().join("snapshots")).unwrap();
+        Ok((dir, log, Machine::new(Some(folder), None)))
+    }
+}
+
+#[test]
+fn the_store_in_memory_keeps_openrafts_contract() {
+    Suite::test_all(InMemory).unwrap();
+}
+
+#[test]
+fn the_store_on_sled_keeps_openrafts_contract() {
+    Suite::test_all(OnSled).unwrap();
+}
+
+/// The contract of a disk. `again` closes and opens it.
+fn conforms<D: Disk>(mut disk: D, again: impl Fn(D) -> D) {
+    let record = |index: u64, size: usize| (index, vec![index as u8; size]);
+    let indexes = |found: Vec<(u64, Vec<u8>)>| found.into_iter().map(|(i, _)| i).collect::<Vec<_>>();
+    assert_eq!(disk.read(0, 9, usize::MAX).unwrap(), []);
+    assert_eq!(disk.marked(Kind::Vote).unwrap(), None);
+    // Sizes around where records are cut, and one of many pieces.
+    let sizes = [1, 16_383, 16_384, 16_385, 40_000, 1_000_000, 3];
+    let records: Vec<_> = sizes.iter().zip(0..).map(|(size, index)| record(index, *size)).collect();
+    disk.append(records.clone()).unwrap();
+    disk.mark(Kind::Vote, vec![1]).unwrap();
+    disk.mark(Kind::Vote, vec![2]).unwrap();
+    disk.sync().unwrap();
+    let mut disk = again(disk);
+    assert_eq!(disk.read(0, u64::MAX, usize::MAX).unwrap(), records);
+    assert_eq!(disk.read(2, 4, usize::MAX).unwrap(), records[2..4]);
+    assert_eq!(disk.marked(Kind::Vote).unwrap(), Some(vec![2]));
+    assert_eq!(indexes(disk.read(0, 9, 1).unwrap()), [0], "at least one");
+    assert_eq!(indexes(disk.read(0, 9, 2).unwrap()), [0, 1], "up to the one that reaches the limit");
+
+    disk.truncate(5).unwrap();
+    disk.sync().unwrap();
+    let mut disk = again(disk);
+    assert_eq!(indexes(disk.read(0, 9, usize::MAX).unwrap()), [0, 1, 2, 3, 4]);
+    disk.append(vec![record(5, 7), record(6, 7)]).unwrap();
+    disk.sync().unwrap();
+    assert_eq!(disk.read(5, 6, usize::MAX).unwrap(), [record(5, 7)], "a shorter record leaves nothing of the old one");
+
+    disk.purge(3).unwrap();
+    assert_eq!(indexes(disk.read(4, 9, usize::MAX).unwrap()), [4, 5, 6]);
+    disk.mark(Kind::Purged, vec![3]).unwrap();
+    disk.purge(6).unwrap();
+    disk.append(vec![record(7, 20_000)]).unwrap();
+    disk.sync().unwrap();
+    let mut disk = again(disk);
+    assert_eq!(disk.read(7, 9, usize::MAX).unwrap(), [record(7, 20_000)]);
+    assert_eq!(disk.marked(Kind::Vote).unwrap(), Some(vec![2]), "marks outlive the records around them");
+    assert_eq!(disk.marked(Kind::Purged).unwrap(), Some(vec![3]));
+}
+
+#[test]
+fn the_disk_in_memory_keeps_the_contract() {
+    conforms(Memory::default(), |disk| disk);
+}
+
+#[test]
+fn the_disk_on_sled_keeps_the_contract() {
+    let dir = tempfile::tempdir().unwrap();
+    conforms(Sled::open(dir.path(), FULL).unwrap(), |disk| {
+        drop(disk);
+        Sled::open(dir.path(), FULL).unwrap()
+    });
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let mut names: Vec<_> =
+        fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn what_a_crash_left_half_made_or_half_removed_is_gone_at_the_next_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut disk = Sled::open(dir.path(), FULL).unwrap();
+    disk.append(vec![(0, vec![7])]).unwrap();
+    disk.sync().unwrap();
+    drop(disk);
+    for (name, file) in [("gen-000000000009", "conf"), ("dead-000000000000", "db")] {
+        fs::create_dir_all(dir.path().join(name)).unwrap();
+        fs::write(dir.path().join(name).join(file), b"half").unwrap();
+    }
+    let mut disk = Sled::open(dir.path(), FULL).unwrap();
+    assert_eq!(disk.read(0, 9, usize::MAX).unwrap(), [(0, vec![7])]);
+    drop(disk);
+    assert_eq!(names(dir.path()), ["gen-000000000001", "gen-000000000002"]);
+}
+
+#[test]
+fn generations_follow_each_other_and_no_value_leaves_the_synced_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut disk = Sled::open(dir.path(), FULL).unwrap();
+    for index in 0..200 {
+        disk.append(vec![(index, vec![index as u8; 700_000])]).unwrap();
+        disk.sync().unwrap();
+    }
+    drop(disk);
+    let mut disk = Sled::open(dir.path(), FULL).unwrap();
+    let before = names(dir.path());
+    assert!(before.len() > 2, "{before:?}");
+    for name in &before {
+        assert_eq!(names(&dir.path().join(name).join("blobs")), [""; 0], "{name}");
+    }
+    let mut read = 0;
+    for (index, record) in (0..200).step_by(20).flat_map(|i| disk.read(i, i + 20, usize::MAX).unwrap()) {
+        assert!(record == vec![index as u8; 700_000], "record {index}");
+        read += 1;
+    }
+    assert_eq!(read, 200);
+    disk.purge(199).unwrap();
+    drop(disk);
+    let after = names(dir.path());
+    assert!(after.iter().all(|name| !before[..before.len() - 1].contains(name)), "{after:?}");
+}
+
+fn entry(index: u64) -> Entry<Types> {
+    Entry { log_id: LogId::new(openraft::CommittedLeaderId::new(1, 1), index), payload: EntryPayload::Blank }
+}
+
+/// A disk with a log of ten entries.
+fn written() -> (Memory, Vec<(u64, Vec<u8>)>) {
+    let (mut chain, mut records) = (0, Vec::new());
+    for index in 0..10 {
+        let payload = rmp_serde::to_vec_named(&entry(index)).unwrap();
+        let (bytes, sum) = record::encode(Kind::Entry, index, 1, chain, &payload);
+        chain = sum;
+        records.push((index, bytes));
+    }
+    (Memory::default(), records)
+}
+fn opened(change: impl FnOnce(&mut Memory, &mut Vec<(u64, Vec<u8>)>)) -> Result<Log, LogError> {
+    let (mut disk, mut records) = written();
+    change(&mut disk, &mut records);
+    disk.append(records).unwrap();
+    Log::open(disk, None, watch::channel(None).0).map(|(log, _)| log)
+}
+
+#[test]
+fn a_log_that_is_not_what_was_written_does_not_open() {
+    assert_eq!(opened(|_, _| {}).unwrap().extent().last, Some(9));
+    type Change = Box<dyn FnOnce(&mut Memory, &mut Vec<(u64, Vec<u8>)>)>;
+    let mark = |kind, index| {
+        let payload = rmp_serde::to_vec_named(&entry(index).log_id).unwrap();
+        record::encode(kind, 0, 0, 0, &payload).0
+    };
+    let (committed, vote) = (mark(Kind::Committed, 12), mark(Kind::Vote, 1));
+    let table: [(&str, Change); 6] = [
+        ("a flipped bit", Box::new(|_, r| r[4].1[50] ^= 1)),
+        ("an entry in the place of another", Box::new(|_, r| r[4].1 = r[5].1.clone())),
+        ("a missing entry", Box::new(|_, r| drop(r.remove(4)))),
+        ("a missing beginning", Box::new(|_, r| drop(r.remove(0)))),
+        ("committed entries are missing at the end", Box::new(move |d, _| d.mark(Kind::Committed, committed).unwrap())),
+        ("a cut vote", Box::new(move |d, _| d.mark(Kind::Vote, vote[..20].to_vec()).unwrap())),
+    ];
+    for (case, change) in table {
+        let error = opened(change).err().unwrap_or_else(|| panic!("{case}: it opened"));
+        assert!(matches!(error, LogError::Damaged { .. }), "{case}: {error}");
+    }
+}
+
+#[test]
+fn an_entry_of_a_newer_version_stops_the_log_and_is_no_damage() {
+    let newer = |kind: u8, payload: &[u8]| {
+        let (mut bytes, _) = record::encode(Kind::Entry, 3, 1, 0, payload);
+        bytes[5] = kind;
+        let sum = crc32c::crc32c_append(crc32c::crc32c(&bytes[..32]), payload);
+        bytes[32..36].copy_from_slice(&sum.to_le_bytes());
+        bytes
+    };
+    let table = [("an unknown kind of record", newer(9, b"")), ("an unknown command", newer(1, &[0x81, 0xa1, b'x', 1]))];
+    for (case, record) in table {
+        let error = opened(|_, r| r[3].1 = record).err().unwrap();
+        assert!(matches!(error, LogError::Newer { .. }), "{case}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_log_opens_again_after_a_cut_and_a_purge() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || Log::open(Sled::open(dir.path(), FULL).unwrap(), None, watch::channel(None).0).unwrap();
+    let (mut log, thread) = open();
+    log.blocking_append((0..10).map(entry)).await.unwrap();
+    log.truncate(entry(7).log_id).await.unwrap();
+    log.blocking_append((7..9).map(entry)).await.unwrap();
+    log.purge(entry(3).log_id).await.unwrap();
+    log.save_committed(Some(entry(8).log_id)).await.unwrap();
+    drop(log);
+    thread.join().unwrap();
+    let (mut log, thread) = open();
+    let extent = log.extent();
+    assert_eq!((extent.purged, extent.last), (Some(3), Some(8)));
+    let read: Vec<u64> = log.try_get_log_entries(0..100).await.unwrap().iter().map(|e| e.log_id.index).collect();
+    assert_eq!(read, [4, 5, 6, 7, 8]);
+    log.purge(entry(8).log_id).await.unwrap();
+    log.blocking_append((9..11).map(entry)).await.unwrap();
+    drop(log);
+    thread.join().unwrap();
+    let (log, _) = open();
+    assert_eq!((log.extent().purged, log.extent().last), (Some(8), Some(10)));
+}
+
+/// Fails from its `n`th sync on.
+struct Failing(Memory, u32);
+impl Disk for Failing {
+    fn append(&mut self, records: Vec<(u64, Vec<u8>)>) -> std::io::Result<()> {
+        self.0.append(records)
+    }
+    fn mark(&mut self, kind: Kind, record: Vec<u8>) -> std::io::Result<()> {
+        self.0.mark(kind, record)
+    }
+    fn sync(&mut self) -> std::io::Result<()> {
+        self.1 = self.1.saturating_sub(1);
+        if self.1 == 0 { Err(std::io::Error::from(std::io::ErrorKind::StorageFull)) } else { Ok(()) }
+    }
+    fn truncate(&mut self, from: u64) -> std::io::Result<()> {
+        self.0.truncate(from)
+    }
+    fn purge(&mut self, upto: u64) -> std::io::Result<()> {
+        self.0.purge(upto)
+    }
+    fn read(&mut self, from: u64, to: u64, limit: usize) -> std::io::Result<Vec<(u64, Vec<u8>)>> {
+        self.0.read(from, to, limit)
+    }
+    fn marked(&mut self, kind: Kind) -> std::io::Result<Option<Vec<u8>>> {
+        self.0.marked(kind)
+    }
+}
+
+#[tokio::test]
+async fn a_disk_that_fails_once_ends_the_log_for_good_and_says_so() {
+    let (fatal, mut told) = watch::channel(None);
+    let (mut log, thread) = Log::open(Failing(Memory::default(), 2), None, fatal).unwrap();
+    log.blocking_append([entry(0)]).await.unwrap();
+    assert!(log.blocking_append([entry(1)]).await.is_err(), "an append that was not synced is not answered");
+    let why = told.wait_for(Option::is_some).await.unwrap().clone().unwrap();
+    assert!(why.contains("the log failed"), "{why}");
+    thread.join().unwrap();
+    assert!(log.blocking_append([entry(2)]).await.is_err());
+}
