@@ -213,7 +213,8 @@ fn an_entry_of_a_newer_version_stops_the_log_and_is_no_damage() {
         bytes[32..36].copy_from_slice(&sum.to_le_bytes());
         bytes
     };
-    let table = [("an unknown kind of record", newer(9, b"")), ("an unknown command", newer(1, &[0x81, 0xa1, b'x', 1]))];
+    let table =
+        [("an unknown kind of record", newer(9, b"")), ("an unknown command", newer(1, &[0x81, 0xa1, b'x', 1]))];
     for (case, record) in table {
         let error = opened(|_, r| r[3].1 = record).err().unwrap();
         assert!(matches!(error, LogError::Newer { .. }), "{case}: {error}");

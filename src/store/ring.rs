@@ -126,7 +126,8 @@ mod tests {
     #[test]
     fn a_repeat_is_shown_again_with_its_count_and_first_time() {
         let mut ring = Events::default();
-        for (index, object, message) in [(1, "a", "exit 1"), (2, "b", "exit 1"), (3, "a", "exit 2"), (4, "a", "killed")] {
+        for (index, object, message) in [(1, "a", "exit 1"), (2, "b", "exit 1"), (3, "a", "exit 2"), (4, "a", "killed")]
+        {
             ring.push(event(index, object, message));
         }
         let seen: Vec<_> = ring.iter().map(|e| (e.index.0, e.count, e.first_seen)).collect();

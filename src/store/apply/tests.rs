@@ -118,9 +118,7 @@ fn command(step: &Step, state: &State, n: u64) -> Command {
             let replica = picked(state, *pick).unwrap_or_else(absent).name.clone();
             Command::SetDesired { replica, desired: Desired::Stop, reason: Reason::Superseded }
         }
-        Step::Forget { pick } => {
-            Command::Forget { replica: picked(state, *pick).unwrap_or_else(absent).name.clone() }
-        }
+        Step::Forget { pick } => Command::Forget { replica: picked(state, *pick).unwrap_or_else(absent).name.clone() },
         Step::Observe { pick, phase, ready } => {
             let replica = picked(state, *pick).unwrap_or_else(absent);
             let phase = if *phase { ReplicaPhase::Running } else { ReplicaPhase::Stopped };
@@ -145,7 +143,13 @@ fn command(step: &Step, state: &State, n: u64) -> Command {
                 Resolution::Resolved { image: ResolvedImage::Digest { reference: format!("x@sha256:{n}") } }
             } else {
                 let message = format!("no such image, {n}");
-                Resolution::Failed { reason: Reason::ImageNotFound, message, since: n, next_attempt: n + 1, attempts: 1 }
+                Resolution::Failed {
+                    reason: Reason::ImageNotFound,
+                    message,
+                    since: n,
+                    next_attempt: n + 1,
+                    attempts: 1,
+                }
             };
             Command::ResolveImage { service, revision, image }
         }
@@ -164,12 +168,8 @@ fn command(step: &Step, state: &State, n: u64) -> Command {
                 },
             }
         }
-        Step::Lead { nonce } => {
-            Command::LeaderStarted { member: 1, incarnation: n, nonce: *nonce, node: name(0) }
-        }
-        Step::Form => {
-            Command::FormCluster { name: "c".into(), node: name(0), cluster: uid(n), lineage: uid(n + 1) }
-        }
+        Step::Lead { nonce } => Command::LeaderStarted { member: 1, incarnation: n, nonce: *nonce, node: name(0) },
+        Step::Form => Command::FormCluster { name: "c".into(), node: name(0), cluster: uid(n), lineage: uid(n + 1) },
     }
 }
 
