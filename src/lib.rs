@@ -1,7 +1,9 @@
 //! Constellation.
 pub mod api;
 pub mod cli;
+pub mod config;
 pub mod controller;
+pub mod manifest;
 pub mod model;
 pub mod plan;
 pub mod reconcile;

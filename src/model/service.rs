@@ -426,9 +426,28 @@ pub struct TmpfsOptions {
     /// Largest size.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<Bytes>,
-    /// Mode bits.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Mode bits, written as an octal text like `"1777"`.
+    #[serde(default, with = "octal", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
     pub mode: Option<u32>,
+}
+
+/// Mode bits as people read them: `"0755"`.
+mod octal {
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+
+    #[allow(clippy::ref_option)] // serde's signature
+    pub(super) fn serialize<S: Serializer>(mode: &Option<u32>, s: S) -> Result<S::Ok, S::Error> {
+        match mode {
+            Some(mode) => s.collect_str(&format_args!("{mode:04o}")),
+            None => s.serialize_none(),
+        }
+    }
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u32>, D::Error> {
+        Option::<String>::deserialize(d)?
+            .map(|t| u32::from_str_radix(&t, 8).map_err(|_| D::Error::custom(format!("{t:?} is not octal"))))
+            .transpose()
+    }
 }
 
 /// What the data of a mount means for moves, copies and second writers.

@@ -52,16 +52,7 @@ pub type Raft = openraft::Raft<Types>;
 /// What its storage answers.
 pub type StorageError = openraft::StorageError<MemberId>;
 
-/// Which links the members have between them.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Profile {
-    /// One site.
-    #[default]
-    Lan,
-    /// Several sites.
-    Wan,
-}
+pub use crate::model::Profile;
 
 /// Milliseconds after which a leader that hears no majority takes nothing new.
 #[must_use]

@@ -1,0 +1,126 @@
+//! Order, provenance, and what is refused.
+
+use std::fs;
+
+use super::*;
+
+fn env(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+}
+
+fn loaded(flags: &AgentFlags, pairs: &[(&str, &str)]) -> Result<AgentConfig, Vec<String>> {
+    load(flags, env(pairs), "N1.example.com").map_err(|e| e.faults.iter().map(ToString::to_string).collect())
+}
+
+#[test]
+fn defaults_are_those_of_the_page() {
+    let config = loaded(&AgentFlags::default(), &[("HOME", "/root"), ("CONSTELLATION_TOKEN_FILE", "/x")]).unwrap();
+    assert_eq!(config.data_dir, PathBuf::from("/var/lib/constellation"));
+    assert_eq!(config.run_dir, PathBuf::from("/run/constellation"));
+    assert_eq!(config.api_socket, PathBuf::from("/run/constellation/api.sock"));
+    assert_eq!(config.docker_host, "unix:///var/run/docker.sock");
+    assert_eq!(config.api_address.to_string(), "127.0.0.1:7443");
+    assert_eq!((config.peer_port, config.join_port, config.gossip_port), (7444, 7445, 7446));
+    assert_eq!((config.profile, config.log_format), (Profile::Lan, LogFormat::Text));
+    assert_eq!((config.node_name.as_str(), config.advertise_address, config.join.as_deref()), ("n1", None, None));
+    assert!(config.origins.values().all(|o| *o == Origin::Default));
+    assert!(!config.is_chosen("runDir"));
+}
+
+#[test]
+fn a_flag_wins_over_a_variable_and_that_over_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("agent.yaml");
+    fs::write(&file, "# ports\npeerPort: 1\njoinPort: 2\ngossipPort: 3\nlogFormat: json\n").unwrap();
+    let flags = AgentFlags { config: Some(file.clone()), peer_port: Some("11".into()), ..AgentFlags::default() };
+    let config = loaded(&flags, &[("CONSTELLATION_PEER_PORT", "21"), ("CONSTELLATION_JOIN_PORT", "22")]).unwrap();
+    assert_eq!((config.peer_port, config.join_port, config.gossip_port), (11, 22, 3));
+    assert_eq!(config.origins["peerPort"], Origin::Flag);
+    assert_eq!(config.origins["joinPort"], Origin::Environment);
+    assert_eq!(config.origins["gossipPort"], Origin::File { path: file.clone(), line: 4, column: 13 });
+    assert_eq!(config.origins["profile"], Origin::Default);
+    assert_eq!(config.log_format, LogFormat::Json);
+    // The same as JSON, named by the environment.
+    fs::write(&file, "{\"peerPort\": 1,\n \"profile\": \"wan\"}").unwrap();
+    let config = loaded(&AgentFlags::default(), &[("CONSTELLATION_CONFIG", file.to_str().unwrap())]).unwrap();
+    assert_eq!((config.peer_port, config.profile), (1, Profile::Wan));
+    // Nothing but comments is nothing chosen.
+    fs::write(&file, "# dataDir: /x\n").unwrap();
+    assert!(loaded(&AgentFlags { config: Some(file), ..AgentFlags::default() }, &[]).is_ok());
+}
+
+#[test]
+fn the_socket_stands_in_the_run_directory() {
+    let flags = AgentFlags { run_dir: Some("/tmp/r".into()), ..AgentFlags::default() };
+    assert_eq!(loaded(&flags, &[]).unwrap().api_socket, PathBuf::from("/tmp/r/api.sock"));
+}
+
+#[test]
+fn every_fault_is_named_as_it_was_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("agent.yaml");
+    fs::write(&file, "peerport: 1\nprofile: man\nprofile: lan\njoinPort: [1]\n").unwrap();
+    let flags = AgentFlags {
+        config: Some(file),
+        api_address: Some("0.0.0.0:7443".into()),
+        join: Some("s3cret@n1".into()),
+        ..AgentFlags::default()
+    };
+    let faults =
+        loaded(&flags, &[("CONSTELLATION_DATADIR", "/x"), ("CONSTELLATION_GOSSIP_PORT", "70000")]).unwrap_err();
+    let text = faults.join("\n").replace(dir.path().to_str().unwrap(), "");
+    insta::assert_snapshot!(text);
+    assert!(!text.contains("s3cret"));
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_an_error() {
+    let flags = AgentFlags { config: Some("/nowhere/agent.yaml".into()), ..AgentFlags::default() };
+    let faults = loaded(&flags, &[]).unwrap_err();
+    assert!(faults.len() == 1 && faults[0].starts_with("/nowhere/agent.yaml: cannot be read"), "{faults:?}");
+}
+
+#[test]
+fn wrong_values_are_refused_and_odd_ones_are_not() {
+    let with = |variable: &str, value: &str| loaded(&AgentFlags::default(), &[(variable, value)]);
+    for (variable, value) in [
+        ("CONSTELLATION_API_ADDRESS", "localhost:0"),
+        ("CONSTELLATION_API_ADDRESS", "[::1]:0"),
+        ("CONSTELLATION_PEER_PORT", "0"),
+        ("CONSTELLATION_ADVERTISE_ADDRESS", "100.64.0.1"),
+        ("CONSTELLATION_DOCKER_HOST", "unix:///run/user/1000/docker.sock"),
+        ("CONSTELLATION_DATA_DIR", "relative"),
+    ] {
+        assert!(with(variable, value).is_ok(), "{variable}={value}: {:?}", with(variable, value));
+    }
+    for (variable, value) in [
+        ("CONSTELLATION_API_ADDRESS", "192.0.2.1:7443"),
+        ("CONSTELLATION_API_ADDRESS", "127.0.0.1"),
+        ("CONSTELLATION_ADVERTISE_ADDRESS", "0.0.0.0"),
+        ("CONSTELLATION_ADVERTISE_ADDRESS", "n1"),
+        ("CONSTELLATION_DOCKER_HOST", "tcp://127.0.0.1:2375"),
+        ("CONSTELLATION_DOCKER_HOST", "docker.sock"),
+        ("CONSTELLATION_NODE_NAME", "N1"),
+        ("CONSTELLATION_NODE_NAME", ""),
+        ("CONSTELLATION_DATA_DIR", ""),
+        ("CONSTELLATION_PEER_PORT", "7445"),
+        ("CONSTELLATION_PEER_PORT", "7443"),
+        ("CONSTELLATION_JOIN", "token"),
+        ("CONSTELLATION_LOG_FORMAT", "xml"),
+    ] {
+        let faults = with(variable, value).unwrap_err();
+        assert_eq!(faults.len(), 1, "{variable}={value}: {faults:?}");
+    }
+    assert_eq!(load(&AgentFlags::default(), env(&[]), "..").unwrap().node_name, "node");
+}
+
+#[test]
+fn flags_and_keys_come_from_one_name() {
+    assert_eq!(Setting::AdvertiseAddress.flag(), "--advertise-address");
+    assert_eq!(Setting::ApiSocket.variable(), "CONSTELLATION_API_SOCKET");
+    let command = <AgentFlags as clap::Args>::augment_args(clap::Command::new("agent"));
+    for setting in SETTINGS {
+        let flag = setting.flag();
+        assert!(command.get_arguments().any(|a| a.get_long().is_some_and(|l| format!("--{l}") == flag)), "{flag}");
+    }
+}
