@@ -151,7 +151,7 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
     let home = Home::take(&config.data_dir, &config.run_dir, &config.api_socket)?;
     let unusable = |source| AgentError::Directory { path: home.data.clone(), source };
     let sealer = Arc::new(Sealer::open_or_create(&home.data).map_err(unusable)?);
-    let docker = Docker::new(&config.docker_host).map_err(|e| AgentError::Engine(config.docker_host.clone(), e))?;
+    let docker = Docker::connect(&config.docker_host).map_err(|e| AgentError::Engine(config.docker_host.clone(), e))?;
     let runtime: Arc<dyn Runtime> = Arc::new(docker);
     // An engine that is there is judged before anything is opened.
     let engine = match timeout(FIRST_ANSWER, runtime.info()).await {
@@ -293,6 +293,7 @@ impl Parts {
         Arc::new(api::Shared {
             store: self.store.clone(),
             runtime: self.runtime.clone(),
+            sealer: self.sealer.clone(),
             node: self.name.clone(),
             registry: Arc::new(registry),
             http,

@@ -8,7 +8,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{SETTLED, millis};
-use crate::model::{Reason, ReplicaPhase, ReplicaStatus, service::AutoRestart, status::LastExit};
+use crate::model::{Reason, ReplicaPhase, ReplicaStatus, service::{AutoRestart, MIN_HEALTHY_TIME}, status::LastExit};
 
 /// Second restart in a row waits so long; each further one twice as long.
 pub const FIRST_BACKOFF: Duration = Duration::from_secs(10);
@@ -90,7 +90,10 @@ impl Attempts {
         let by_hand = status.reason == Some(Reason::StoppedByHand);
         Self {
             life,
-            running_since: (status.phase == ReplicaPhase::Running).then_some(status.since),
+            // What was ready has run long enough for it.
+            running_since: (status.phase == ReplicaPhase::Running).then(|| {
+                if status.ready { status.since.saturating_sub(millis(MIN_HEALTHY_TIME)) } else { status.since }
+            }),
             restarts: status.restarts,
             failures: if in_backoff && !by_hand { status.restarts.saturating_add(1) } else { 0 },
             not_before: status.next_attempt.filter(|_| in_backoff).unwrap_or(0),

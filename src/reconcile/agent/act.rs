@@ -124,7 +124,10 @@ impl Agent {
                 self.failed(key, subject, reason, message);
                 return Ok(None);
             }
-            Err(error) => return Ok(self.refused(key, subject, &error)),
+            Err(error) => {
+                self.refused(key, subject, &error);
+                return Ok(None);
+            }
         };
         if self.is_pulling(key) {
             self.say(Some(subject), Reason::Pulled, format!("{} is there", image.reference()));
@@ -141,7 +144,8 @@ impl Agent {
             Err(error @ RuntimeError::Conflict { .. }) => self.adopt_or_refuse(key, subject, &error).await,
             Err(error) => {
                 self.preparer.forget(image.reference());
-                Ok(self.refused(key, subject, &error))
+                self.refused(key, subject, &error);
+                Ok(None)
             }
         }
     }
@@ -173,7 +177,10 @@ impl Agent {
                 self.failed(key, subject, Reason::EngineRefused, message);
                 Ok(None)
             }
-            None => Ok(self.refused(key, subject, error)),
+            None => {
+                self.refused(key, subject, error);
+                Ok(None)
+            }
         }
     }
 
@@ -192,7 +199,10 @@ impl Agent {
                 self.failed(key, subject, reason, message);
                 return Ok(None);
             }
-            Err(PrepareError::Engine(error)) => return Ok(self.refused(key, subject, &error)),
+            Err(PrepareError::Engine(error)) => {
+                self.refused(key, subject, &error);
+                return Ok(None);
+            }
             Err(PrepareError::Pulling(_)) => return Ok(Some(Action::RequeueAfter(RECHECK))),
         }
         self.record(Some(subject), want, &Step::Start { id: id.clone() }, &Doing::Step, look);
@@ -211,7 +221,7 @@ impl Agent {
         }
         let state = self.store.state();
         if let Some(subject) = self.subject(&state, key) {
-            let _ = self.refused(key, &subject, &error);
+            self.refused(key, &subject, &error);
         }
         if fresh {
             self.with(key, |m| m.removed = true);
@@ -231,14 +241,14 @@ impl Agent {
         self.engine("stopping a container", stopped)
     }
 
-    /// An attempt failed for a reason of the engine's; silence of it is no trouble of the replica.
-    fn refused(&self, key: &Arc<str>, subject: &Subject, error: &RuntimeError) -> Option<Action> {
+    /// An attempt failed for a reason of the engine's; silence of it is no trouble of the replica, and
+    /// the next look says it.
+    fn refused(&self, key: &Arc<str>, subject: &Subject, error: &RuntimeError) {
         if matches!(error, RuntimeError::Down { .. }) {
             self.containers.set_engine(listen::unknown(error));
-            return Some(Action::RequeueAfter(RECHECK));
+        } else {
+            self.failed(key, subject, registry::reason(error), error.to_string());
         }
-        self.failed(key, subject, registry::reason(error), error.to_string());
-        None
     }
 
     fn failed(&self, key: &Arc<str>, subject: &Subject, reason: Reason, message: String) {

@@ -10,6 +10,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use tokio::sync::watch;
@@ -237,13 +238,17 @@ impl Entry {
             .filter(|c| c.state == ContainerState::Running && !self.stale)
             .and_then(|c| nanos(&c.started_at))
     }
-    /// Whether its last exit followed a signal that somebody sent while it ran.
+    /// Whether its last exit followed a signal that somebody sent, by no more than the time that `docker
+    /// stop` gives. Later it is another story: the signal may have been a reload.
     #[must_use]
-    pub fn ended_by_hand(&self) -> bool {
+    pub fn ended_by_hand(&self, grace: Duration) -> bool {
+        let patience = i64::try_from(grace.as_nanos()).unwrap_or(i64::MAX).saturating_add(SAME_START);
         let Some(container) = &self.inspected else { return false };
         match (self.killed_at, nanos(&container.started_at), nanos(&container.finished_at)) {
             // An event and the end it announces may be stamped in either order.
-            (Some(kill), Some(from), Some(to)) => from <= kill && kill <= to + SAME_START,
+            (Some(kill), Some(from), Some(to)) => {
+                from <= kill && kill <= to.saturating_add(SAME_START) && to.saturating_sub(kill) <= patience
+            }
             _ => false,
         }
     }
@@ -323,6 +328,7 @@ mod tests {
             ("stopped", Some(at(30)), true),
             ("crashed", None, false),
             ("an older life was stopped", Some(at(5)), false),
+            ("reloaded, and crashed later", Some(at(12)), false),
         ] {
             let known = Containers::default();
             known.made(summary("a", ContainerState::Running));
@@ -331,7 +337,7 @@ mod tests {
             }
             let (from, to) = ("2026-01-01T00:00:10Z", "2026-01-01T00:00:31Z");
             known.learned(inspected("a", ContainerState::Exited, from, to));
-            assert_eq!(known.of("web-a")[0].ended_by_hand(), by_hand, "{case}");
+            assert_eq!(known.of("web-a")[0].ended_by_hand(Duration::from_secs(10)), by_hand, "{case}");
         }
     }
 }

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     model::{
         Index, Reason, ReplicaPhase,
-        service::{ContainerSpec, NetworkMode, Readiness, ReadinessSource},
+        service::{ContainerSpec, NetworkMode, Readiness, ReadinessSource, STOP_GRACE_PERIOD},
         status::LastExit,
     },
     plan::agent::{
@@ -160,10 +160,11 @@ impl Agent {
         if !ended || self.with(key, |m| m.attempts.knows_exit(&container.id, &container.finished_at)) {
             return;
         }
+        let grace = subject.spec.as_ref().map_or(STOP_GRACE_PERIOD, ContainerSpec::grace);
         let cause = match self.with(key, |m| m.ending.clone()) {
             Some(id) if id == container.id => Cause::Agent,
             Some(_) | None if container.oom_killed => Cause::Itself,
-            Some(_) | None if entry.ended_by_hand() => Cause::Hand,
+            Some(_) | None if entry.ended_by_hand(grace) => Cause::Hand,
             Some(_) | None => Cause::Itself,
         };
         let log_tail = match cause {

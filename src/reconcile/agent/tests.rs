@@ -1,1 +1,523 @@
+//! The node's loop against an engine in memory and a store without files. Passes are asked for one by
+//! one and the clock is moved by hand, so that nothing here waits for time; one test runs it all.
 
+mod engine;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde_json::json;
+
+use self::engine::Engine;
+use super::*;
+use crate::{
+    controller,
+    model::{
+        Decision, Declared, Epoch, Index, Kind, ReplicaPhase, ResolvedImage, Slot, Spec, Status, Uid,
+        config::ConfigSpec,
+    },
+    reconcile::{container::label, node},
+    store::{
+        command::{Command, Group},
+        put::put,
+        testing::memory,
+    },
+};
+
+const WAIT: Duration = Duration::from_secs(5);
+const IMAGE: &str = "hello@sha256:0000000000000000000000000000000000000000000000000000000000000000";
+
+struct World {
+    store: Client,
+    engine: Arc<Engine>,
+    sealer: Arc<Sealer>,
+    agent: Arc<Agent>,
+    now: Arc<AtomicU64>,
+    run: tempfile::TempDir,
+    node: Uid,
+    stop: CancellationToken,
+}
+
+impl World {
+    async fn new() -> Self {
+        let (store, stop) = (memory("n1").await, CancellationToken::new());
+        let node = node::register(&store, &"n1".into(), &stop).await.unwrap();
+        let (engine, sealer) = (Engine::new(), Arc::new(Sealer::ephemeral()));
+        engine.with_image(IMAGE);
+        let (now, run) = (Arc::new(AtomicU64::new(1_000_000)), tempfile::tempdir().unwrap());
+        let agent = make(&store, &engine, &sealer, &now, &run, &node, &stop);
+        let world = Self { store, engine, sealer, agent, now, run, node, stop };
+        world.list().await;
+        world
+    }
+    /// The agent process ends and another one begins.
+    async fn restart_agent(&mut self) {
+        let (engine, sealer) = (&self.engine, &self.sealer);
+        self.agent = make(&self.store, engine, sealer, &self.now, &self.run, &self.node, &self.stop);
+        self.list().await;
+    }
+    /// What a full list does.
+    async fn list(&self) {
+        let lineage = self.lineage();
+        let begun = self.agent.containers.clock();
+        let list = self.engine.list(label::LINEAGE.into(), lineage).await.unwrap();
+        self.agent.containers.listed(begun, list);
+        self.agent.containers.set_engine(containers::Engine::Known);
+    }
+    fn lineage(&self) -> String {
+        self.store.state().cluster().unwrap().lineage.to_string()
+    }
+    async fn propose(&self, commands: Vec<Command>) {
+        let group = Group { actor: "test".into(), commands, ..Group::default() };
+        self.store.propose(group, WAIT).await.unwrap();
+    }
+    async fn declare(&self, name: &str, spec: Spec) {
+        let declared = Declared { name: name.into(), labels: Default::default(), annotations: Default::default(), spec };
+        let state = self.store.state();
+        let command = put(&declared, None, &self.sealer, &state, prepare::new_uid()).unwrap();
+        self.propose(vec![Command::Put(command)]).await;
+    }
+    /// A service of one replica on this node; answers the replica's name.
+    async fn service(&self, name: &str, mut spec: serde_json::Value) -> Arc<str> {
+        spec["image"] = json!("hello");
+        let spec: ServiceSpec = serde_json::from_value(spec).unwrap();
+        self.declare(name, Spec::Service(Box::new(spec))).await;
+        let state = self.store.state();
+        let service = state.object(&ObjectKey::service(name)).unwrap().meta.uid.clone();
+        let revision = state.newest_revision(&service).unwrap().clone();
+        let replica = Replica {
+            name: format!("{name}-1-abcde").into(),
+            uid: prepare::new_uid(),
+            service: name.into(),
+            service_uid: service.clone(),
+            slot: Slot::Number(1),
+            revision: revision.number,
+            spec_hash: revision.spec_hash.clone(),
+            node: "n1".into(),
+            node_uid: self.node.clone(),
+            epoch: Epoch::default(),
+            desired: Desired::Run,
+            stop_reason: None,
+            decision: Decision::default(),
+            index: Index(0),
+            resource_version: Index(0),
+            created_at: 0,
+        };
+        let image = Resolution::Resolved { image: ResolvedImage::Digest { reference: IMAGE.into() } };
+        let key = replica.name.clone();
+        let resolve = Command::ResolveImage { service, revision: revision.number, image };
+        self.propose(vec![resolve, Command::Place { replica }]).await;
+        key
+    }
+    async fn pass(&self, key: &Arc<str>) -> Action {
+        self.agent.reconcile(key.clone()).await.unwrap()
+    }
+    /// The next replica that something woke.
+    async fn woken(&self) -> Option<Arc<str>> {
+        std::pin::pin!(self.agent.wakes.stream()).next().await
+    }
+    fn later(&self, seconds: u64) {
+        self.now.fetch_add(seconds * 1_000, Ordering::Relaxed);
+    }
+    /// The engine tells of what happened to a container.
+    fn hear(&self, key: &Arc<str>, actions: &[&str]) {
+        for entry in self.agent.containers.of(key) {
+            let Summary { id, name, labels, .. } = entry.summary;
+            let at = entry.inspected.and_then(|c| c.started_at.parse().ok()).map(|t: jiff::Timestamp| t.as_nanosecond());
+            let at = i64::try_from(at.unwrap_or(0)).unwrap() + 1_000_000_000;
+            for action in actions {
+                let (container, labels) = (id.clone(), labels.clone());
+                let event = RuntimeEvent { container, name: name.clone(), labels, action: (*action).into(), at };
+                self.agent.containers.happened(&event);
+            }
+        }
+    }
+    fn reported(&self, key: &Arc<str>) -> ReplicaStatus {
+        self.agent.with(key, |m| m.reported.clone()).unwrap_or_default()
+    }
+    fn says(&self, key: &Arc<str>) -> (ReplicaPhase, Option<Reason>, bool) {
+        let status = self.reported(key);
+        (status.phase, status.reason, status.ready)
+    }
+    /// Writes the last report into the log, as the reporter does.
+    async fn write_report(&self, key: &Arc<str>) {
+        let uid = self.store.state().replica(key).unwrap().uid.clone();
+        let status = Status::Replica(self.reported(key));
+        let statuses = vec![(ObjectKey::replica(key.clone()), uid, status)];
+        self.propose(vec![Command::RecordObservations { statuses, events: vec![] }]).await;
+    }
+}
+
+use crate::runtime::{ContainerState, RuntimeEvent, Summary};
+
+fn make(
+    store: &Client,
+    engine: &Arc<Engine>,
+    sealer: &Arc<Sealer>,
+    now: &Arc<AtomicU64>,
+    run: &tempfile::TempDir,
+    node: &Uid,
+    stop: &CancellationToken,
+) -> Arc<Agent> {
+    let this = ThisNode { name: "n1".into(), uid: node.clone(), advertise: None, run_dir: run.path().to_owned() };
+    let clock = now.clone();
+    let agent = Agent::new(this, store.clone(), engine.clone(), sealer.clone(), Reporter::default(), stop);
+    Arc::new(agent.with_clock(move || clock.load(Ordering::Relaxed)))
+}
+
+#[tokio::test]
+async fn a_placed_replica_is_made_started_and_becomes_ready() {
+    let world = World::new().await;
+    let key = world.service("web", json!({})).await;
+    assert_eq!(world.pass(&key).await, Action::RequeueAfter(Duration::from_millis(10_001)));
+    assert_eq!(world.engine.calls(), ["create web-1-abcde", "start web-1-abcde"]);
+    let plan = world.engine.plan(&key);
+    assert_eq!((plan.image.as_str(), plan.labels[label::REPLICA].as_str()), (IMAGE, "web-1-abcde"));
+    assert_eq!(world.says(&key), (ReplicaPhase::Running, Some(Reason::Starting), false));
+    world.later(10);
+    world.pass(&key).await;
+    assert_eq!(world.says(&key), (ReplicaPhase::Running, None, true));
+    assert_eq!(world.engine.calls(), [""; 0], "and nothing more is done");
+}
+
+#[tokio::test]
+async fn a_crash_loop_backs_off_and_says_what_was_logged_last() {
+    let world = World::new().await;
+    let key = world.service("web", json!({})).await;
+    world.pass(&key).await;
+    let mut waits = Vec::new();
+    for _ in 0..4 {
+        world.engine.crash(&key, 1);
+        world.hear(&key, &["die"]);
+        world.pass(&key).await;
+        let status = world.reported(&key);
+        let wait = status.next_attempt.map_or(0, |at| at - world.now.load(Ordering::Relaxed)) / 1_000;
+        waits.push(wait);
+        if wait > 0 {
+            assert_eq!((status.phase, status.reason), (ReplicaPhase::BackOff, Some(Reason::CrashLoopBackOff)));
+            world.later(wait);
+            world.pass(&key).await;
+        }
+    }
+    assert_eq!(waits, [0, 10, 20, 40]);
+    let status = world.reported(&key);
+    assert_eq!((status.restarts, status.phase), (4, ReplicaPhase::Running));
+    assert_eq!(status.last_exit.unwrap().log_tail, ["starting", "[31mpanic: no database"]);
+}
+
+#[tokio::test]
+async fn what_somebody_removed_is_made_again_at_once_every_time() {
+    let world = World::new().await;
+    let key = world.service("web", json!({})).await;
+    world.pass(&key).await;
+    for round in 0..3 {
+        let before = world.engine.container(&key).unwrap().id;
+        world.hear(&key, &["kill", "die"]);
+        world.engine.hand_remove(&key);
+        world.hear(&key, &["destroy"]);
+        world.pass(&key).await;
+        let now = world.engine.container(&key).unwrap();
+        assert_ne!(now.id, before, "round {round}");
+        assert_eq!(now.state, ContainerState::Running, "round {round}");
+    }
+}
+
+#[tokio::test]
+async fn what_somebody_stopped_comes_back_after_ten_seconds_or_stays() {
+    let world = World::new().await;
+    for (restart, state) in [("always", ContainerState::Running), ("unless-stopped", ContainerState::Exited)] {
+        let key = world.service(restart, json!({ "restart": restart })).await;
+        world.pass(&key).await;
+        world.engine.hand_stop(&key);
+        world.hear(&key, &["kill", "die", "stop"]);
+        world.pass(&key).await;
+        assert_eq!(world.says(&key).1, Some(Reason::StoppedByHand), "{restart}");
+        assert_eq!(world.engine.container(&key).unwrap().state, ContainerState::Exited, "{restart}");
+        world.later(10);
+        world.pass(&key).await;
+        assert_eq!(world.engine.container(&key).unwrap().state, state, "{restart}");
+    }
+}
+
+#[tokio::test]
+async fn a_new_agent_adopts_what_runs_and_touches_nothing() {
+    let mut world = World::new().await;
+    let key = world.service("web", json!({})).await;
+    world.pass(&key).await;
+    world.later(10);
+    world.pass(&key).await;
+    world.write_report(&key).await;
+    let before = world.engine.container(&key);
+    world.engine.calls();
+    world.restart_agent().await;
+    world.later(1);
+    world.pass(&key).await;
+    assert_eq!(world.engine.calls(), [""; 0]);
+    assert_eq!(world.engine.container(&key), before);
+    let old = world.store.state().replica_status(&key).cloned();
+    assert_eq!(Some(world.reported(&key)), old, "and says nothing new");
+}
+
+#[tokio::test]
+async fn bad_health_restarts_a_container_that_was_good() {
+    let world = World::new().await;
+    let spec = json!({ "healthcheck": { "test": ["CMD", "true"], "interval": "10s" } });
+    let key = world.service("web", spec).await;
+    world.pass(&key).await;
+    assert!(!world.reported(&key).ready);
+    for health in ["healthy", "unhealthy"] {
+        world.engine.set_health(&key, health);
+        world.hear(&key, &["health_status"]);
+        world.pass(&key).await;
+    }
+    assert_eq!(world.says(&key), (ReplicaPhase::Running, Some(Reason::Unhealthy), false));
+    world.engine.calls();
+    world.later(20);
+    world.pass(&key).await;
+    assert_eq!(world.engine.calls(), ["stop web-1-abcde", "start web-1-abcde"]);
+    assert_eq!(world.reported(&key).restarts, 1);
+    assert_eq!(world.says(&key).1, Some(Reason::Starting), "our own stop is no crash");
+}
+
+#[tokio::test]
+async fn a_missing_secret_holds_up_the_start_until_it_comes() {
+    let world = World::new().await;
+    let spec = json!({ "secrets": [{ "source": "db" }], "configs": [{ "source": "conf", "target": "/etc/c" }] });
+    let key = world.service("web", spec).await;
+    world.declare("conf", Spec::Config(ConfigSpec { data: [("a".into(), "1".into())].into() })).await;
+    world.pass(&key).await;
+    assert_eq!(world.says(&key), (ReplicaPhase::Waiting, Some(Reason::SecretMissing), false));
+    assert_eq!(world.engine.calls(), [""; 0]);
+    let waits = ObjectKey::new(Kind::Secret, "db");
+    assert_eq!(world.agent.waiting_for(&waits), std::slice::from_ref(&key));
+    let secret = serde_json::from_value(json!({ "stringData": { "url": "postgres://" } })).unwrap();
+    world.declare("db", Spec::Secret(secret)).await;
+    world.pass(&key).await;
+    assert_eq!(world.says(&key).0, ReplicaPhase::Running);
+    assert!(world.agent.waiting_for(&waits).is_empty());
+    let mounts = world.engine.plan(&key).mounts;
+    assert_eq!(mounts.len(), 2);
+    assert_eq!(std::fs::read_to_string(world.run.path().join("files/web-1-abcde/1")).unwrap(), "postgres://");
+}
+
+#[tokio::test]
+async fn a_dependency_is_waited_for_before_the_first_start_only() {
+    let world = World::new().await;
+    let depends = json!({ "dependsOn": [{ "name": "db", "condition": "service_healthy" }] });
+    let key = world.service("web", depends).await;
+    world.pass(&key).await;
+    assert_eq!(world.says(&key).1, Some(Reason::WaitingForDependency));
+    let db = world.service("db", json!({})).await;
+    world.pass(&db).await;
+    world.write_report(&db).await;
+    world.pass(&key).await;
+    assert_eq!(world.says(&key).1, Some(Reason::WaitingForDependency), "it runs but is not ready");
+    world.later(10);
+    world.pass(&db).await;
+    world.write_report(&db).await;
+    world.pass(&key).await;
+    assert_eq!(world.says(&key).0, ReplicaPhase::Running);
+    world.engine.crash(&db, 1);
+    world.engine.crash(&key, 1);
+    world.hear(&key, &["die"]);
+    world.pass(&key).await;
+    assert_eq!(world.says(&key).0, ReplicaPhase::Running, "a restart waits for nobody");
+}
+
+#[tokio::test]
+async fn orphans_go_and_foreign_containers_are_never_touched() {
+    let world = World::new().await;
+    let ours = BTreeMap::from([
+        (label::LINEAGE.to_owned(), world.lineage()),
+        (label::REPLICA.to_owned(), "old-1-zzzzz".to_owned()),
+    ]);
+    let newer = BTreeMap::from([
+        (label::LINEAGE.to_owned(), world.lineage()),
+        (label::REPLICA.to_owned(), "new-1-yyyyy".to_owned()),
+        (label::INDEX.to_owned(), "999999".to_owned()),
+    ]);
+    let other = BTreeMap::from([(label::LINEAGE.to_owned(), "another".to_owned())]);
+    world.engine.foreign("old-1-zzzzz", ours);
+    world.engine.foreign("new-1-yyyyy", newer);
+    world.engine.foreign("theirs", other);
+    world.engine.foreign("web-1-abcde", BTreeMap::new());
+    world.list().await;
+    for key in ["old-1-zzzzz", "new-1-yyyyy", "theirs"] {
+        world.pass(&key.into()).await;
+    }
+    assert_eq!(world.engine.calls(), ["stop old-1-zzzzz", "remove old-1-zzzzz"]);
+    // A name that something foreign has is said, and left alone.
+    let key = world.service("web", json!({})).await;
+    world.pass(&key).await;
+    assert_eq!(world.says(&key).1, Some(Reason::EngineRefused));
+    assert!(world.reported(&key).message.contains("not ours"), "{}", world.reported(&key).message);
+    assert_eq!(world.engine.calls(), ["create web-1-abcde"]);
+}
+
+#[tokio::test]
+async fn data_that_is_gone_is_never_replaced_by_nothing() {
+    let world = World::new().await;
+    let spec = json!({ "volumes": [{ "type": "volume", "source": "data", "target": "/data" }] });
+    let key = world.service("db", spec).await;
+    world.pass(&key).await;
+    let volume = world.engine.volumes()[0].clone();
+    let record = world.store.state().volume(&format!("n1/volume:{volume}")).cloned().unwrap();
+    assert_eq!((record.source.as_str(), record.services.len()), (volume.as_str(), 1));
+    world.engine.calls();
+    world.engine.hand_remove(&key);
+    world.engine.lose_volume(&volume);
+    world.hear(&key, &["destroy"]);
+    world.pass(&key).await;
+    assert_eq!(world.says(&key), (ReplicaPhase::BackOff, Some(Reason::DataMissing), false));
+    assert_eq!(world.engine.calls(), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_bind_directory_is_made_only_when_asked() {
+    let world = World::new().await;
+    let (asked, not) = (world.run.path().join("asked/deep"), world.run.path().join("not"));
+    let mount = |path: &std::path::Path, create: bool| {
+        json!({ "volumes": [{ "type": "bind", "source": path, "target": "/d", "bind": { "createHostPath": create } }] })
+    };
+    let (a, n) = (world.service("a", mount(&asked, true)).await, world.service("n", mount(&not, false)).await);
+    world.pass(&a).await;
+    world.pass(&n).await;
+    assert_eq!(world.says(&a).0, ReplicaPhase::Running);
+    assert!(asked.is_dir());
+    assert_eq!(world.says(&n).1, Some(Reason::BindSourceMissing));
+    assert!(!not.exists());
+    assert!(world.store.state().volume(&format!("n1/bind:{}", asked.display())).is_some());
+}
+
+#[tokio::test]
+async fn a_stopped_replica_is_removed_with_its_files() {
+    let world = World::new().await;
+    let key = world.service("web", json!({ "configs": [{ "source": "conf" }] })).await;
+    world.declare("conf", Spec::Config(ConfigSpec { data: [("a".into(), "1".into())].into() })).await;
+    world.pass(&key).await;
+    assert!(world.run.path().join("files/web-1-abcde").exists());
+    let stop = Command::SetDesired { replica: key.clone(), desired: Desired::Stop, reason: Reason::ScaledDown };
+    world.propose(vec![stop]).await;
+    world.engine.calls();
+    world.pass(&key).await;
+    assert_eq!(world.engine.calls(), ["stop web-1-abcde", "remove web-1-abcde"]);
+    assert_eq!(world.says(&key), (ReplicaPhase::Stopped, Some(Reason::ScaledDown), false));
+    assert!(!world.run.path().join("files/web-1-abcde").exists());
+    assert_eq!(world.pass(&key).await, Action::Done);
+}
+
+#[tokio::test]
+async fn a_renamed_container_is_replaced_and_a_paused_one_is_left() {
+    let world = World::new().await;
+    let key = world.service("web", json!({})).await;
+    world.pass(&key).await;
+    world.engine.calls();
+    world.engine.hand_rename(&key, "mine");
+    world.hear(&key, &["rename"]);
+    world.pass(&key).await;
+    assert_eq!(world.engine.calls(), ["stop mine", "remove mine", "create web-1-abcde", "start web-1-abcde"]);
+    world.engine.hand_pause(&key);
+    world.hear(&key, &["pause"]);
+    world.pass(&key).await;
+    assert_eq!(world.engine.calls(), [""; 0]);
+    assert_eq!(world.says(&key), (ReplicaPhase::Waiting, Some(Reason::DriftDetected), false));
+}
+
+#[tokio::test]
+async fn a_silent_engine_is_no_absence() {
+    let world = World::new().await;
+    let key = world.service("web", json!({})).await;
+    world.engine.down(true);
+    world.pass(&key).await;
+    assert_eq!(world.says(&key).1, Some(Reason::DockerDown));
+    world.engine.down(false);
+    world.list().await;
+    world.pass(&key).await;
+    assert_eq!(world.says(&key).0, ReplicaPhase::Running);
+}
+
+#[tokio::test]
+async fn an_image_that_is_not_there_is_fetched_and_a_wrong_one_is_said() {
+    let world = World::new().await;
+    let other = "other@sha256:1111111111111111111111111111111111111111111111111111111111111111";
+    let key = world.service("web", json!({})).await;
+    let gone = world.service("gone", json!({ "environment": { "A": "1" } })).await;
+    let state = world.store.state();
+    drop(state);
+    // The node loses the image; the registry has it.
+    world.engine.in_registry(IMAGE, Ok(()));
+    world.engine.forget_image(IMAGE);
+    world.pass(&key).await;
+    assert_eq!(world.says(&key).0, ReplicaPhase::Pulling);
+    assert_eq!(world.woken().await.as_ref(), Some(&key), "named when it is there");
+    world.pass(&key).await;
+    assert_eq!(world.says(&key).0, ReplicaPhase::Running);
+    world.engine.forget_image(IMAGE);
+    let refused = RuntimeError::ImageRefused { image: other.into(), message: "no credentials".into() };
+    world.engine.in_registry(IMAGE, Err(refused));
+    world.agent.preparer.forget(IMAGE);
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(120)).await;
+    world.pass(&gone).await;
+    assert_eq!(world.woken().await.as_ref(), Some(&gone));
+    world.pass(&gone).await;
+    assert_eq!(world.says(&gone), (ReplicaPhase::BackOff, Some(Reason::ImagePullRefused), false));
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_is_tried_again_and_nothing_is_left_behind() {
+    let world = World::new().await;
+    let key = world.service("web", json!({})).await;
+    let taken = RuntimeError::PortTaken { port: 80, message: "bind: address already in use".into() };
+    world.engine.refuse_start(Some(taken));
+    world.pass(&key).await;
+    assert_eq!(world.says(&key), (ReplicaPhase::BackOff, Some(Reason::PortConflict), false));
+    assert!(world.engine.container(&key).is_none());
+    world.engine.refuse_start(None);
+    world.later(1);
+    world.pass(&key).await;
+    assert_eq!(world.says(&key).0, ReplicaPhase::Running);
+}
+
+#[tokio::test]
+async fn the_whole_loop_repairs_what_a_hand_does() {
+    let world = World::new().await;
+    let agent = world.agent.clone();
+    let stop = world.stop.clone();
+    let everything = agent.clone();
+    let listening = tokio::spawn(listen::listen(
+        world.engine.clone(),
+        world.lineage(),
+        agent.containers(),
+        agent.wakes(),
+        || 0,
+        move || everything.replicas(),
+        stop.clone(),
+    ));
+    let options = controller::Options::named("agent").concurrency(16);
+    let metrics = controller::Metrics::default();
+    let passes = tokio::spawn(controller::run(options, agent.clone(), keys(&agent), metrics, stop.clone()));
+    let key = world.service("web", json!({})).await;
+    let other_than = async |old: Option<Arc<str>>| {
+        let found = async {
+            loop {
+                if let Some(now) = world.engine.container(&key).filter(|c| c.state == ContainerState::Running)
+                    && Some(&now.id) != old.as_ref()
+                {
+                    return now.id;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(WAIT, found).await.expect("a container runs")
+    };
+    let first = other_than(None).await;
+    world.engine.hand_remove(&key);
+    let second = other_than(Some(first)).await;
+    world.engine.hand_remove(&key);
+    other_than(Some(second)).await;
+    stop.cancel();
+    for task in [listening, passes] {
+        tokio::time::timeout(WAIT, task).await.expect("ends when asked").unwrap();
+    }
+    assert_eq!(world.engine.container(&key).unwrap().state, ContainerState::Running, "and stops nothing");
+}
