@@ -8,7 +8,11 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{SETTLED, millis};
-use crate::model::{Reason, ReplicaPhase, ReplicaStatus, service::{AutoRestart, MIN_HEALTHY_TIME}, status::LastExit};
+use crate::model::{
+    Reason, ReplicaPhase, ReplicaStatus,
+    service::{AutoRestart, MIN_HEALTHY_TIME},
+    status::LastExit,
+};
 
 /// Second restart in a row waits so long; each further one twice as long.
 pub const FIRST_BACKOFF: Duration = Duration::from_secs(10);

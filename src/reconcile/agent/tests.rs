@@ -71,7 +71,8 @@ impl World {
         self.store.propose(group, WAIT).await.unwrap();
     }
     async fn declare(&self, name: &str, spec: Spec) {
-        let declared = Declared { name: name.into(), labels: Default::default(), annotations: Default::default(), spec };
+        let declared =
+            Declared { name: name.into(), labels: Default::default(), annotations: Default::default(), spec };
         let state = self.store.state();
         let command = put(&declared, None, &self.sealer, &state, prepare::new_uid()).unwrap();
         self.propose(vec![Command::Put(command)]).await;
@@ -122,7 +123,8 @@ impl World {
     fn hear(&self, key: &Arc<str>, actions: &[&str]) {
         for entry in self.agent.containers.of(key) {
             let Summary { id, name, labels, .. } = entry.summary;
-            let at = entry.inspected.and_then(|c| c.started_at.parse().ok()).map(|t: jiff::Timestamp| t.as_nanosecond());
+            let at =
+                entry.inspected.and_then(|c| c.started_at.parse().ok()).map(|t: jiff::Timestamp| t.as_nanosecond());
             let at = i64::try_from(at.unwrap_or(0)).unwrap() + 1_000_000_000;
             for action in actions {
                 let (container, labels) = (id.clone(), labels.clone());
@@ -375,9 +377,7 @@ async fn data_that_is_gone_is_never_replaced_by_nothing() {
 async fn a_bind_directory_is_made_only_when_asked() {
     let world = World::new().await;
     let (asked, not) = (world.run.path().join("asked/deep"), world.run.path().join("not"));
-    let mount = |path: &std::path::Path, create: bool| {
-        json!({ "volumes": [{ "type": "bind", "source": path, "target": "/d", "bind": { "createHostPath": create } }] })
-    };
+    let mount = |path: &std::path::Path, create: bool| json!({ "volumes": [{ "type": "bind", "source": path, "target": "/d", "bind": { "createHostPath": create } }] });
     let (a, n) = (world.service("a", mount(&asked, true)).await, world.service("n", mount(&not, false)).await);
     world.pass(&a).await;
     world.pass(&n).await;

@@ -186,7 +186,11 @@ impl Engine {
         Ok(())
     }
     /// Every call goes through here; `what` is written down when it changes something.
-    fn answer<T: Send + 'static>(&self, what: Option<String>, give: impl FnOnce() -> Result<T, RuntimeError>) -> Answer<T> {
+    fn answer<T: Send + 'static>(
+        &self,
+        what: Option<String>,
+        give: impl FnOnce() -> Result<T, RuntimeError>,
+    ) -> Answer<T> {
         let mut inner = self.inner.lock().unwrap();
         if inner.down {
             let down = RuntimeError::Down { address: "test".into(), message: "refused".into() };
