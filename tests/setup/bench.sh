@@ -12,6 +12,7 @@ TARGET=${CARGO_TARGET_DIR:-$PWD/target}
 title() { printf '\n== %s\n' "$*"; }
 
 if [ "${1:-}" != inside ]; then
+  cargo_of_caller
   install_packages etcd-server
   cargo bench --no-run
   exec "$HERE/lab.sh" run "$HERE/bench.sh" inside

@@ -94,7 +94,7 @@ within() { # within CMD...: set up, run, take down whatever happens
   return $status
 }
 run_tests() {
-  command -v cargo >/dev/null || die "cargo is missing: curl https://sh.rustup.rs -sSf | sh -s -- -y"
+  cargo_of_caller
   command -v cc >/dev/null || install_packages gcc libc6-dev
   cd "$ROOT"
   # The build needs the network for crates; the namespace has none.

@@ -6,7 +6,13 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 TARGET=${CARGO_TARGET_DIR:-$PWD/target}
+. tests/setup/packages.sh
+cargo_of_caller
 step() { echo "lint: $*"; }
+
+for part in fmt clippy; do
+  cargo $part --version >/dev/null 2>&1 || rustup component add "${part/fmt/rustfmt}"
+done
 
 step "format"
 cargo fmt --all -- --check

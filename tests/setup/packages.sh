@@ -1,6 +1,7 @@
 # Installs packages of the distribution without starting their services. Sourced, not run.
 #
-# Here: `install_packages NAME...` (Debian and Ubuntu, root). Nothing happens when all are there.
+# Here: `install_packages NAME...` (Debian and Ubuntu, root; nothing happens when all are there) and
+# `cargo_of_caller` (finds cargo under sudo too).
 # How: the packages' scripts ask /usr/sbin/policy-rc.d whether a service may start. Ours says no while
 # this process lives and is without effect afterwards, so that even a crash leaves no lasting rule;
 # one that was there before is kept and put back.
@@ -59,4 +60,18 @@ install_packages() {
       apt_get update >/dev/null && apt_get install -y --no-install-recommends $missing >&2
     }
   ) || { echo "packages: could not install $missing" >&2; return 1; }
+}
+
+cargo_of_caller() { # with sudo, cargo belongs to the user who called it
+  local home
+  command -v cargo >/dev/null && return 0
+  for home in "$HOME" "$(getent passwd "${SUDO_USER:-root}" | cut -d: -f6)"; do
+    if [ -x "$home/.cargo/bin/cargo" ]; then
+      export PATH="$home/.cargo/bin:$PATH" CARGO_HOME="$home/.cargo"
+      if [ -d "$home/.rustup" ]; then export RUSTUP_HOME="$home/.rustup"; fi
+      return 0
+    fi
+  done
+  echo "cargo is missing: curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y && . ~/.cargo/env" >&2
+  return 1
 }
