@@ -121,9 +121,9 @@ impl<'l> Agent<'l> {
     }
     /// Asks it to end, as a service manager does; how it ended, and how long that took.
     pub fn stop(&mut self) -> (ExitStatus, Duration) {
+        let pid = rustix::process::Pid::from_raw(i32::try_from(self.pid()).unwrap()).unwrap();
         let mut child = self.child.take().expect("an agent was started");
         let begun = Instant::now();
-        let pid = rustix::process::Pid::from_child(&child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
         let status = eventually(secs(15), "the agent ends when asked", || {
             child.try_wait().unwrap().ok_or_else(|| "it still runs".to_owned())

@@ -75,7 +75,7 @@ impl Docker {
         let label = service.map_or("constellation.managed=1".into(), |s| format!("constellation.service={s}"));
         let filters = serde_json::json!({ "label": [label] }).to_string();
         let path = format!("/containers/json?all=1&filters={}", encode(&filters));
-        let answer = http::ask(&self.socket, "GET", &path, "application/json", b"").unwrap();
+        let answer = http::ask(self.socket(), "GET", &path, "application/json", b"").unwrap();
         assert_eq!(answer.status, 200, "{}", answer.text());
         let text = |v: &Value| v.as_str().unwrap_or_default().to_owned();
         let mut seen: Vec<Seen> = answer

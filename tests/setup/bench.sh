@@ -19,24 +19,7 @@ if [ "${1:-}" != inside ]; then
 fi
 
 # In the namespace of the lab from here on; whatever this starts ends with it.
-WORK=$(mktemp -d /var/tmp/constellation-bench-XXXXXX)
-ETCD_PID=
-clean() {
-  [ -z "$ETCD_PID" ] || { kill "$ETCD_PID" 2>/dev/null || true; wait "$ETCD_PID" 2>/dev/null || true; }
-  rm -rf --one-file-system "$WORK"
-}
-trap clean EXIT
-trap 'exit 130' INT TERM
-# Criterion measures; the numbers without its files and plots.
 bench() { timeout 1800 cargo bench --offline --quiet --bench "$1" -- "${@:2}"; }
-
-etcd --data-dir "$WORK/etcd" --listen-client-urls http://127.0.0.1:2379 --advertise-client-urls http://127.0.0.1:2379 \
-  --listen-peer-urls http://127.0.0.1:2380 --initial-advertise-peer-urls http://127.0.0.1:2380 \
-  --initial-cluster default=http://127.0.0.1:2380 --auto-compaction-mode revision --auto-compaction-retention 1000 \
-  --quota-backend-bytes 8589934592 >"$WORK/etcd.log" 2>&1 &
-ETCD_PID=$!
-for _ in $(seq 100); do curl -sf http://127.0.0.1:2379/health >/dev/null && break; sleep 0.1; done
-export ETCD=127.0.0.1:2379
 
 title "store (our clients are in this process, etcd's are not)"
 bench store
