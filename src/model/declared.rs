@@ -5,6 +5,9 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use super::{Kind, ObjectKey, ServiceSpec, config::ConfigSpec, node::NodeSpec, secret::SecretSpec};
 
 /// One declared object.
@@ -49,6 +52,20 @@ impl Declared {
     pub fn key(&self) -> ObjectKey {
         ObjectKey::new(self.kind(), self.name.clone())
     }
+}
+
+/// What becomes of a declared object, in kubectl's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// It is new.
+    Created,
+    /// Spec or metadata changed.
+    Configured,
+    /// Everything was as asked: no index moved.
+    Unchanged,
+    /// It is gone.
+    Deleted,
 }
 
 /// Canonical JSON: fields in the order of the type, maps sorted, what was not set left out.

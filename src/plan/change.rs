@@ -1,13 +1,55 @@
 //! What a change would do, before it is done.
 //!
-//! Here: [`ChangePlan`], the answer of `POST /api/v1/plan`.
+//! Here: [`plan`], from wishes and the world to [`ChangePlan`], the answer of `POST /api/v1/plan`: which
+//! fields change ([`fields`]), what happens to replicas and where ([`replicas`]), and what a person
+//! should know first ([`warnings`]). Not here: reading text (`manifest`), doing it (`store`, `reconcile`).
+//! Invariants: placement goes through the scheduler with the seed that the real one will use, so the
+//! plan names the node that is then chosen if nothing moves; a secret's value never enters a plan, only
+//! names of keys and the keyed digest that the caller brings.
+//! Deletions and stops are counted before placements: what they free may be used by the rest.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Index, Kind, Reason, replica::Considered};
+pub use crate::model::declared::Outcome;
+use crate::model::{
+    Declared, Index, Kind, Object, ObjectKey, Reason, Spec, declared::canonical, replica::Considered,
+};
+
+use super::view::World;
+
+pub mod fields;
+pub mod replicas;
+pub mod warnings;
+
+/// What somebody wants.
+#[derive(Debug, Clone)]
+pub enum Wish<'a> {
+    /// An object as declared.
+    Put {
+        /// The object.
+        declared: &'a Declared,
+        /// Its set; none: as it is.
+        managed_by: Option<&'a str>,
+        /// Of a Secret: the keyed digest of its values, as the sealer gives it.
+        digest: Option<String>,
+    },
+    /// An object shall go.
+    Delete(ObjectKey),
+}
+
+impl Wish<'_> {
+    /// What it is about.
+    #[must_use]
+    pub fn key(&self) -> ObjectKey {
+        match self {
+            Self::Put { declared, .. } => declared.key(),
+            Self::Delete(key) => key.clone(),
+        }
+    }
+}
 
 /// What a set of changes would do.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -44,20 +86,6 @@ pub struct ObjectChange {
     pub operations: Vec<Operation>,
 }
 
-/// In kubectl's words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Outcome {
-    /// New.
-    Created,
-    /// Changed.
-    Configured,
-    /// As it is.
-    Unchanged,
-    /// Gone.
-    Deleted,
-}
-
 /// One field that changes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -89,7 +117,7 @@ pub struct Operation {
     /// `stop-first` when it is replaced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order: Option<String>,
-    /// Its cause.
+    /// Its cause; of one without a node, what the nodes lack.
     pub reason: Reason,
     /// The node's score, 0–100.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -132,3 +160,63 @@ impl std::fmt::Display for Op {
         })
     }
 }
+
+/// What the wishes would do, in their order.
+#[must_use]
+pub fn plan(wishes: &[Wish<'_>], world: &World) -> ChangePlan {
+    let mut books = replicas::Books::new(wishes, world);
+    let mut objects: Vec<ObjectChange> = wishes.iter().map(|wish| object(wish, world)).collect();
+    let changes = || wishes.iter().zip(&objects).map(|(w, o)| (w, o.result)).collect::<Vec<_>>();
+    let mut operations = books.operations(&changes());
+    for change in &mut objects {
+        change.operations = operations.remove(&ObjectKey::new(change.kind, change.name.clone())).unwrap_or_default();
+    }
+    ChangePlan {
+        index: world.index,
+        preconditions: wishes
+            .iter()
+            .map(|w| (w.key().to_string(), world.objects.get(&w.key()).map(|o| o.meta.resource_version.0)))
+            .collect(),
+        warnings: warnings::all(wishes, &objects, world),
+        objects,
+    }
+}
+
+fn object(wish: &Wish<'_>, world: &World) -> ObjectChange {
+    let key = wish.key();
+    let old = world.objects.get(&key).map(|o| &**o);
+    let change = |result, generation, fields| ObjectChange {
+        kind: key.kind,
+        name: key.name.clone(),
+        result,
+        generation,
+        fields,
+        operations: Vec::new(),
+    };
+    match (wish, old) {
+        (Wish::Delete(_), None) => change(Outcome::Unchanged, 0, Vec::new()),
+        (Wish::Delete(_), Some(old)) => change(Outcome::Deleted, old.meta.generation, Vec::new()),
+        (Wish::Put { declared, managed_by, digest }, None) => {
+            change(Outcome::Created, 1, fields::changes(declared, *managed_by, digest.as_deref(), None))
+        }
+        (Wish::Put { declared, managed_by, digest }, Some(old)) => {
+            let same = same_spec(declared, digest.as_deref(), old);
+            let fields = fields::changes(declared, *managed_by, digest.as_deref(), Some(old));
+            let result = if same && fields.is_empty() { Outcome::Unchanged } else { Outcome::Configured };
+            change(result, old.meta.generation + u64::from(!same), fields)
+        }
+    }
+}
+
+/// The store's own rule: canonical bytes, of a Secret the digest.
+fn same_spec(declared: &Declared, digest: Option<&str>, old: &Object) -> bool {
+    match &declared.spec {
+        Spec::Secret(_) => digest.is_some() && digest == old.digest.as_deref(),
+        Spec::Service(spec) => canonical(spec).is_ok_and(|bytes| bytes == old.spec),
+        Spec::Config(spec) => canonical(spec).is_ok_and(|bytes| bytes == old.spec),
+        Spec::Node(spec) => canonical(spec).is_ok_and(|bytes| bytes == old.spec),
+    }
+}
+
+#[cfg(test)]
+mod tests;

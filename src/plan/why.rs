@@ -365,7 +365,7 @@ fn drifted(status: &ReplicaStatus, path: String, since: u64) -> Option<Differenc
 }
 
 /// Why no node takes a slot. When every node lacks the same, that is the reason.
-fn unplaced(decision: &Decision) -> (Reason, String) {
+pub(super) fn unplaced(decision: &Decision) -> (Reason, String) {
     let mut reasons = decision.considered.iter().flat_map(|c| c.rejections.iter().map(|r| r.reason));
     let first = reasons.next();
     let reason = first.filter(|f| reasons.all(|r| r == *f)).unwrap_or(Reason::NoNodeFits);

@@ -8,6 +8,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::model::declared::Outcome;
 use crate::model::{Desired, Index, Kind, NewEvent, ObjectKey, Reason, Replica, Resolution, Status, Uid, Volume};
 
 /// All or nothing: every precondition holds and every command is carried out, or none is.
@@ -113,20 +114,6 @@ pub struct ObjectResult {
     pub generation: u64,
     /// Index of its last change.
     pub resource_version: Index,
-}
-
-/// In kubectl's words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Outcome {
-    /// It is new.
-    Created,
-    /// Spec or metadata changed.
-    Configured,
-    /// Everything was as asked: no index moved.
-    Unchanged,
-    /// It is gone.
-    Deleted,
 }
 
 /// Why a group was not carried out.

@@ -1,0 +1,207 @@
+//! What happens to replicas: made, stopped, replaced, and where.
+//!
+//! Here: [`Books`], every node's bookkeeping while a plan is made, and the operations of each Service.
+//! Not here: the pace ([`crate::plan::rollout`] keeps it when the change is real); the choice of a node
+//! ([`crate::plan::scheduler`], asked here with the real seed).
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use crate::{
+    model::{
+        Declared, Decision, Desired, ObjectKey, Reason, ServiceSpec, Slot, Spec, replica::Considered,
+        service::DataPolicy,
+    },
+    plan::{
+        rollout::{self, Standing, standing},
+        scheduler::{self, Request},
+        view::{Home, NodeView, ReplicaView, ServiceView, World},
+        why,
+    },
+};
+
+use super::{Op, Operation, Outcome, Wish};
+
+/// What nodes hold while the wishes are worked out one after the other.
+pub struct Books<'a> {
+    world: &'a World,
+    nodes: Vec<NodeView>,
+}
+
+impl<'a> Books<'a> {
+    /// The nodes as they are, with what the wishes say of them.
+    #[must_use]
+    pub fn new(wishes: &[Wish<'_>], world: &'a World) -> Self {
+        let mut nodes = world.nodes.clone();
+        for wish in wishes {
+            match wish {
+                Wish::Put { declared: Declared { name, labels, spec: Spec::Node(spec), .. }, .. } => {
+                    for node in nodes.iter_mut().filter(|n| n.name == *name) {
+                        (node.labels, node.spec) = (labels.clone(), spec.clone());
+                    }
+                }
+                Wish::Put { .. } | Wish::Delete(_) => {}
+            }
+        }
+        Self { world, nodes }
+    }
+
+    /// The operations of every Service that changes.
+    pub fn operations(&mut self, changes: &[(&Wish<'_>, Outcome)]) -> BTreeMap<ObjectKey, Vec<Operation>> {
+        let mut found: BTreeMap<ObjectKey, Vec<Operation>> = BTreeMap::new();
+        let touched = || changes.iter().filter(|(_, outcome)| *outcome != Outcome::Unchanged).map(|(wish, _)| *wish);
+        // What goes makes room for what comes.
+        for wish in touched() {
+            found.entry(wish.key()).or_default().extend(self.stops(wish));
+        }
+        for wish in touched() {
+            if let Wish::Put { declared, .. } = wish
+                && let Spec::Service(spec) = &declared.spec
+            {
+                let operations = self.service(&declared.name, spec);
+                let stops = found.entry(wish.key()).or_default();
+                stops.splice(0..0, operations);
+            }
+        }
+        found
+    }
+
+    /// Replicas that are not wanted any more.
+    fn stops(&mut self, wish: &Wish<'_>) -> Vec<Operation> {
+        let key = wish.key();
+        let Some(view) = self.world.services.get(&key.name).filter(|_| key.kind == crate::model::Kind::Service) else {
+            return Vec::new();
+        };
+        let (wanted, reason) = match wish {
+            Wish::Delete(_) => (BTreeSet::new(), Reason::ServiceDeleted),
+            Wish::Put { declared: Declared { spec: Spec::Service(spec), .. }, .. } => {
+                let reason = if spec.suspend { Reason::Suspended } else { Reason::ScaledDown };
+                (rollout::slots(spec, &self.nodes), reason)
+            }
+            Wish::Put { .. } => return Vec::new(),
+        };
+        let mut leaving: Vec<&ReplicaView> = self.alive(view).filter(|r| !wanted.contains(&r.replica.slot)).collect();
+        leaving.sort_by_key(|r| std::cmp::Reverse(r.replica.slot.clone()));
+        leaving
+            .into_iter()
+            .map(|r| {
+                self.release(view, r);
+                operation(Op::Remove, r.replica.display(), Some(r.replica.node.clone()), reason)
+            })
+            .collect()
+    }
+
+    fn alive(&self, view: &'a ServiceView) -> impl Iterator<Item = &'a ReplicaView> + use<'a> {
+        let nodes = &self.world.nodes;
+        view.replicas.iter().filter(move |r| {
+            r.replica.desired == Desired::Run
+                && r.replica.service_uid == view.uid
+                && standing(r, nodes) != Standing::Gone
+        })
+    }
+
+    fn release(&mut self, view: &ServiceView, r: &ReplicaView) {
+        // What ended does not stand in the books.
+        if standing(r, &self.world.nodes) == Standing::Ended {
+            return;
+        }
+        let spec = rollout::spec_of(view, r.replica.revision);
+        let node = self.nodes.iter_mut().find(|n| n.uid == r.replica.node_uid);
+        if let (Some(spec), Some(node)) = (spec, node) {
+            node.release(&r.replica.service, &r.replica.display(), &spec);
+        }
+    }
+
+    /// Replicas that are made or replaced.
+    fn service(&mut self, name: &Arc<str>, spec: &ServiceSpec) -> Vec<Operation> {
+        let view = self.world.services.get(name).filter(|v| v.declared.is_some());
+        let generation = view.and_then(|v| v.declared.as_ref()).map_or(1, |(meta, _)| meta.generation + 1);
+        let hash = spec.container_hash().unwrap_or_default();
+        let homes = view.map_or(&[][..], |v| &v.homes);
+        let current: BTreeMap<Slot, &ReplicaView> = view.map_or_else(BTreeMap::new, |v| {
+            self.alive(v).map(|r| (r.replica.slot.clone(), r)).collect()
+        });
+        let mut operations = Vec::new();
+        for slot in rollout::slots(spec, &self.nodes) {
+            let place = Place { name, generation, slot: &slot, spec, homes };
+            match (current.get(&slot).copied(), view) {
+                (Some(old), Some(view)) if old.replica.spec_hash != hash => {
+                    self.release(view, old);
+                    operations.push(self.replace(old, &place));
+                }
+                (Some(_), _) => {}
+                (None, _) => operations.push(self.add(&place)),
+            }
+        }
+        operations
+    }
+
+    fn decide(&mut self, place: &Place<'_>) -> Decision {
+        let Place { name, generation, slot, spec, homes } = *place;
+        let request = Request { service: name, generation, slot, spec, image: None, homes };
+        let decision = scheduler::place(&request, &self.nodes);
+        if let Some(node) = self.nodes.iter_mut().find(|n| Some(&n.name) == decision.node.as_ref()) {
+            node.take(name, &format!("{name}.{slot}"), spec);
+        }
+        decision
+    }
+
+    fn add(&mut self, place: &Place<'_>) -> Operation {
+        let decision = self.decide(place);
+        let replica = format!("{}.{}", place.name, place.slot);
+        decided(operation(Op::Add, replica, None, Reason::Scheduled), decision)
+    }
+
+    fn replace(&mut self, old: &ReplicaView, place: &Place<'_>) -> Operation {
+        let decision = self.decide(place);
+        let mut operation = operation(Op::StopFirst, old.replica.display(), None, Reason::Superseded);
+        operation.order = Some("stop-first".into());
+        if let Some(mount) = place.spec.container.volumes.iter().find(|m| m.policy() == DataPolicy::State) {
+            let source = mount.source.as_deref().unwrap_or_default();
+            operation.detail = format!("because {source} is read-write and exclusive");
+        }
+        match &decision.node {
+            Some(node) if *node != old.replica.node => {
+                let moves = format!("from {}", old.replica.node);
+                operation.detail = [moves, operation.detail].join(" ").trim_end().into();
+            }
+            Some(_) => {}
+            None => {
+                let mut kept = decided(operation, decision);
+                kept.detail = format!("the old one stays: {}", kept.detail);
+                return kept;
+            }
+        }
+        decided(operation, decision)
+    }
+}
+
+/// A slot that wants a node.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    name: &'a Arc<str>,
+    generation: u64,
+    slot: &'a Slot,
+    spec: &'a ServiceSpec,
+    homes: &'a [Home],
+}
+
+fn operation(op: Op, replica: String, node: Option<Arc<str>>, reason: Reason) -> Operation {
+    Operation { op, replica, node, order: None, reason, score: None, rejected: Vec::new(), detail: String::new() }
+}
+
+/// Puts what the scheduler said into an operation.
+fn decided(mut operation: Operation, decision: Decision) -> Operation {
+    if decision.node.is_none() {
+        let (reason, facts) = why::unplaced(&decision);
+        operation.reason = reason;
+        operation.detail = facts;
+    } else {
+        operation.score = Some(decision.score);
+    }
+    operation.rejected = decision.considered.into_iter().filter(|c: &Considered| Some(&c.node) != decision.node.as_ref()).collect();
+    operation.node = decision.node;
+    operation
+}

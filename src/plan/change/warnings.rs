@@ -1,0 +1,247 @@
+//! What a person should know before saying yes.
+//!
+//! Here: [`all`]. A warning never stops anything: what must not happen is refused at the door
+//! (`manifest`) or is a reason afterwards (`plan::why`).
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use crate::{
+    model::{
+        Declared, Kind, Object, ObjectKey, ServiceSpec, Spec,
+        config::ConfigSpec,
+        secret::SealedSecret,
+        service::{DataPolicy, FileRef, Mount, MountKind, NetworkMode, ReadinessSource},
+    },
+    plan::{scheduler, view::World},
+};
+
+use super::{ObjectChange, Outcome, Wish};
+
+/// Words in the name of a variable that is better a Secret.
+const SECRETIVE: [&str; 4] = ["PASSWORD", "SECRET", "TOKEN", "API_KEY"];
+
+/// Every warning, by object in the order of the wishes.
+#[must_use]
+pub fn all(wishes: &[Wish<'_>], objects: &[ObjectChange], world: &World) -> Vec<String> {
+    let after = After::new(wishes, world);
+    let mut warnings = Vec::new();
+    for (wish, change) in wishes.iter().zip(objects) {
+        let key = wish.key();
+        let mut say = |text: String| warnings.push(format!("{key}: {text}"));
+        match wish {
+            Wish::Delete(_) => users(&key, &after).into_iter().for_each(&mut say),
+            Wish::Put { declared, managed_by, .. } => {
+                let set = world.objects.get(&key).and_then(|o| o.meta.managed_by.as_deref());
+                if let (Some(found), Some(asked)) = (set, managed_by)
+                    && found != *asked
+                {
+                    say(format!("it belongs to the set {found:?}; apply will refuse it for the set {asked:?}"));
+                }
+                if let Spec::Service(spec) = &declared.spec {
+                    after.missing(spec).into_iter().for_each(&mut say);
+                    if change.result != Outcome::Unchanged {
+                        let old = world.services.get(&declared.name).and_then(|v| v.declared.as_ref());
+                        service(declared, spec, old.map(|(_, spec)| &**spec), world, &mut say);
+                    }
+                }
+            }
+        }
+        for operation in change.operations.iter().filter(|o| o.node.is_none()) {
+            say(format!("{} fits on no node: {}", operation.replica, operation.detail));
+        }
+    }
+    warnings.extend(after.cycles());
+    warnings
+}
+
+fn service(
+    declared: &Declared,
+    spec: &ServiceSpec,
+    old: Option<&ServiceSpec>,
+    world: &World,
+    say: &mut impl FnMut(String),
+) {
+    let container = &spec.container;
+    let known = |mount: &Mount| old.is_some_and(|o| o.container.volumes.iter().any(|m| m.target == mount.target && m.policy() == mount.policy()));
+    for mount in container.volumes.iter().filter(|m| m.kind != MountKind::Tmpfs && !known(m)) {
+        say(data_policy(mount));
+    }
+    let unset = |ip: Option<&str>| ip.is_none() && world.nodes.iter().all(|n| n.status.as_ref().is_none_or(|s| s.addresses.is_empty()));
+    for port in container.ports.iter().filter(|_| container.network_mode == NetworkMode::Bridge) {
+        if unset(port.host_ip.as_deref()) || port.host_ip.as_deref() == Some("0.0.0.0") {
+            let number = port.published.map_or("a port that the engine chooses".into(), |p| p.to_string());
+            say(format!("{number} is published on 0.0.0.0, every address of the host; set `hostIp` to narrow it"));
+        }
+    }
+    let own = container.healthcheck.as_ref();
+    if container.readiness.is_none() && own.is_none_or(|h| h.disable) {
+        let unless = if own.is_none() { " (unless the image has one)" } else { "" };
+        match container.readiness(false) {
+            ReadinessSource::Tcp(port) => say(format!("no healthcheck{unless}; readiness falls back to TCP {port}")),
+            ReadinessSource::RunningFor(time) => {
+                say(format!("no healthcheck{unless} and no port; ready means running for {}s", time.as_secs()));
+            }
+            ReadinessSource::Probe(_) | ReadinessSource::Healthcheck => {}
+        }
+    }
+    for secret in &container.secrets {
+        if let Some(variable) = &secret.env {
+            say(format!(
+                "secret {} as variable {variable} can be read by everybody who may inspect the container",
+                secret.object()
+            ));
+        }
+    }
+    for name in container.environment.keys() {
+        let upper = name.to_uppercase();
+        if SECRETIVE.iter().any(|word| upper.contains(word)) && !upper.ends_with("_FILE") {
+            say(format!("environment[{name}] looks like a secret and is stored in clear; use `secrets` with `env: {name}`"));
+        }
+    }
+    let too_old: BTreeSet<String> = world
+        .nodes
+        .iter()
+        .filter_map(|n| scheduler::engine_too_old(spec, n).map(|facts| format!("EngineTooOld on {}: {facts}", n.name)))
+        .collect();
+    too_old.into_iter().for_each(&mut *say);
+    if container.depends_on.iter().any(|d| d.name == *declared.name) {
+        say("it depends on itself".into());
+    }
+}
+
+fn data_policy(mount: &Mount) -> String {
+    use DataPolicy as P;
+    let source = mount.source.as_deref().unwrap_or_default();
+    let policy = mount.policy();
+    let means = match policy {
+        P::State => "moves with the replica, never two containers at once",
+        P::Shared => "must be present wherever it runs",
+        P::Config => "copied as content",
+        P::Cache => "may be empty after a move",
+        P::Host => "belongs to the host, never moves",
+    };
+    let how = if mount.data_policy.is_some() { "as written" } else { "worked out" };
+    format!("{source} at {}: dataPolicy {policy} ({how}): {means}", mount.target)
+}
+
+/// Services that would still name an object that goes.
+fn users(gone: &ObjectKey, after: &After<'_>) -> Vec<String> {
+    let names = |spec: &ServiceSpec| {
+        let c = &spec.container;
+        match gone.kind {
+            Kind::Config => c.configs.iter().any(|r| *r.object() == *gone.name),
+            Kind::Secret => {
+                c.secrets.iter().any(|r| *r.object() == *gone.name) || c.image_pull_secrets.iter().any(|s| **s == *gone.name)
+            }
+            Kind::Service => c.depends_on.iter().any(|d| *d.name == *gone.name),
+            Kind::Node | Kind::Replica => false,
+        }
+    };
+    after.services.iter().filter(|(_, spec)| names(spec)).map(|(name, _)| format!("svc/{name} names it")).collect()
+}
+
+/// The objects as they would be afterwards.
+struct After<'a> {
+    services: BTreeMap<Arc<str>, &'a ServiceSpec>,
+    declared: BTreeMap<ObjectKey, &'a Declared>,
+    stored: BTreeMap<ObjectKey, &'a Object>,
+}
+
+impl<'a> After<'a> {
+    fn new(wishes: &'a [Wish<'_>], world: &'a World) -> Self {
+        let mut after = Self {
+            services: world
+                .services
+                .iter()
+                .filter_map(|(name, v)| Some((name.clone(), &*v.declared.as_ref()?.1)))
+                .collect(),
+            declared: BTreeMap::new(),
+            stored: world.objects.iter().map(|(key, object)| (key.clone(), &**object)).collect(),
+        };
+        for wish in wishes {
+            let key = wish.key();
+            after.stored.remove(&key);
+            match wish {
+                Wish::Delete(_) if key.kind == Kind::Service => drop(after.services.remove(&key.name)),
+                Wish::Delete(_) => {}
+                Wish::Put { declared, .. } => {
+                    if let Spec::Service(spec) = &declared.spec {
+                        after.services.insert(key.name.clone(), spec);
+                    }
+                    after.declared.insert(key, declared);
+                }
+            }
+        }
+        after
+    }
+
+    fn exists(&self, key: &ObjectKey) -> bool {
+        self.declared.contains_key(key) || self.stored.contains_key(key)
+    }
+
+    /// References of a Service to what would not be there.
+    fn missing(&self, spec: &ServiceSpec) -> Vec<String> {
+        let container = &spec.container;
+        let files = container.configs.iter().map(|r| (Kind::Config, r));
+        let files = files.chain(container.secrets.iter().map(|r| (Kind::Secret, r)));
+        let mut found: Vec<String> = files.filter_map(|(kind, reference)| self.lacks(kind, reference)).collect();
+        for name in &container.image_pull_secrets {
+            if !self.exists(&ObjectKey::new(Kind::Secret, name.as_str())) {
+                found.push(format!("Secret {name} for the registry does not exist; the image is asked for without it"));
+            }
+        }
+        for dependency in &container.depends_on {
+            if !self.exists(&ObjectKey::service(dependency.name.as_str())) {
+                let waits = if dependency.required { "; it waits for it" } else { " and is not required" };
+                found.push(format!("Service {} does not exist{waits}", dependency.name));
+            }
+        }
+        found
+    }
+
+    fn lacks(&self, kind: Kind, reference: &FileRef) -> Option<String> {
+        let key = ObjectKey::new(kind, reference.object());
+        if !self.exists(&key) {
+            return Some(format!("{kind} {} does not exist; replicas wait for it", reference.object()));
+        }
+        let wanted = reference.key()?;
+        let has = match (self.declared.get(&key).map(|d| &d.spec), self.stored.get(&key)) {
+            (Some(Spec::Config(c)), _) => c.data.contains_key(wanted),
+            (Some(Spec::Secret(s)), _) => s.data.contains_key(wanted) || s.string_data.contains_key(wanted),
+            (_, Some(object)) if kind == Kind::Secret => {
+                object.parse::<SealedSecret>().is_ok_and(|s| s.sealed.contains_key(wanted))
+            }
+            (_, Some(object)) => object.parse::<ConfigSpec>().is_ok_and(|c| c.data.contains_key(wanted)),
+            (_, None) => false,
+        };
+        (!has).then(|| format!("{kind} {} has no key {wanted}; replicas wait for it", reference.object()))
+    }
+
+    /// Services that wait for each other for ever; each circle once.
+    fn cycles(&self) -> Vec<String> {
+        let mut found = BTreeSet::new();
+        for start in self.services.keys() {
+            let mut path: Vec<&str> = vec![start];
+            self.walk(&mut path, &mut BTreeSet::new(), &mut found);
+        }
+        found.into_iter().collect()
+    }
+
+    fn walk<'b>(&'b self, path: &mut Vec<&'b str>, seen: &mut BTreeSet<&'b str>, found: &mut BTreeSet<String>) {
+        let Some(spec) = path.last().and_then(|last| self.services.get(*last)) else { return };
+        for next in spec.container.depends_on.iter().map(|d| d.name.as_str()) {
+            // A circle is told from its smallest name; one of itself is told at the service.
+            if path.first() == Some(&next) && path.len() > 1 && path.iter().all(|n| *n >= next) {
+                let names: Vec<String> = path.iter().chain([&next]).map(|n| format!("svc/{n}")).collect();
+                found.insert(format!("{} wait for each other", names.join(" -> ")));
+            } else if !path.contains(&next) && seen.insert(next) {
+                path.push(next);
+                self.walk(path, seen, found);
+                path.pop();
+            }
+        }
+    }
+}
