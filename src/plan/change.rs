@@ -14,9 +14,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use crate::model::declared::Outcome;
-use crate::model::{
-    Declared, Index, Kind, Object, ObjectKey, Reason, Spec, declared::canonical, replica::Considered,
-};
+use crate::model::{Declared, Index, Kind, Object, ObjectKey, Reason, Spec, declared::canonical, replica::Considered};
 
 use super::view::World;
 

@@ -35,7 +35,10 @@ pub fn changes(
     let replaces = |path: &str| {
         let field = path.strip_prefix("spec.").unwrap_or_default();
         let top = field.split(['.', '[']).next().unwrap_or_default();
-        matches!(declared.spec, Spec::Service(_)) && old.is_some() && path.starts_with("spec.") && !IN_PLACE.contains(&top)
+        matches!(declared.spec, Spec::Service(_))
+            && old.is_some()
+            && path.starts_with("spec.")
+            && !IN_PLACE.contains(&top)
     };
     let mut look = Look { found: &mut found, replaces: &replaces };
     look.compare("metadata.labels", meta.map(|m| value(&m.labels)), Some(value(&declared.labels)));

@@ -11,7 +11,7 @@ use std::{
 
 use crate::{
     model::{
-        Declared, Decision, Desired, ObjectKey, Reason, ServiceSpec, Slot, Spec, replica::Considered,
+        Decision, Declared, Desired, ObjectKey, Reason, ServiceSpec, Slot, Spec, replica::Considered,
         service::DataPolicy,
     },
     plan::{
@@ -120,9 +120,8 @@ impl<'a> Books<'a> {
         let generation = view.and_then(|v| v.declared.as_ref()).map_or(1, |(meta, _)| meta.generation + 1);
         let hash = spec.container_hash().unwrap_or_default();
         let homes = view.map_or(&[][..], |v| &v.homes);
-        let current: BTreeMap<Slot, &ReplicaView> = view.map_or_else(BTreeMap::new, |v| {
-            self.alive(v).map(|r| (r.replica.slot.clone(), r)).collect()
-        });
+        let current: BTreeMap<Slot, &ReplicaView> =
+            view.map_or_else(BTreeMap::new, |v| self.alive(v).map(|r| (r.replica.slot.clone(), r)).collect());
         let mut operations = Vec::new();
         for slot in rollout::slots(spec, &self.nodes) {
             let place = Place { name, generation, slot: &slot, spec, homes };
@@ -201,7 +200,8 @@ fn decided(mut operation: Operation, decision: Decision) -> Operation {
     } else {
         operation.score = Some(decision.score);
     }
-    operation.rejected = decision.considered.into_iter().filter(|c: &Considered| Some(&c.node) != decision.node.as_ref()).collect();
+    operation.rejected =
+        decision.considered.into_iter().filter(|c: &Considered| Some(&c.node) != decision.node.as_ref()).collect();
     operation.node = decision.node;
     operation
 }

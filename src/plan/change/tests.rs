@@ -43,13 +43,20 @@ fn running(nodes: usize, spec: Value) -> World {
 }
 /// `- web.2 n1`, `-/+ web.1 n1 …`.
 fn told(change: &ObjectChange) -> Vec<String> {
-    change.operations.iter().map(|o| format!("{} {} {}", o.op, o.replica, o.node.as_deref().unwrap_or("nowhere"))).collect()
+    change
+        .operations
+        .iter()
+        .map(|o| format!("{} {} {}", o.op, o.replica, o.node.as_deref().unwrap_or("nowhere")))
+        .collect()
 }
 
 #[test]
 fn a_new_service_shows_its_replicas_and_an_equal_one_nothing() {
     let world = running(1, json!({"image": "a", "replicas": 2}));
-    let (new, same) = (declared("api", service(json!({"image": "b", "replicas": 2}))), declared("web", service(json!({"image": "a", "replicas": 2}))));
+    let (new, same) = (
+        declared("api", service(json!({"image": "b", "replicas": 2}))),
+        declared("web", service(json!({"image": "a", "replicas": 2}))),
+    );
     let plan = plan(&[put(&new), put(&same)], &world);
     assert_eq!(plan.objects.iter().map(|o| o.result).collect::<Vec<_>>(), [Outcome::Created, Outcome::Unchanged]);
     assert_eq!(told(&plan.objects[0]), ["+ api.1 n1", "+ api.2 n1"]);
@@ -61,24 +68,37 @@ fn a_new_service_shows_its_replicas_and_an_equal_one_nothing() {
 
 #[test]
 fn fields_are_named_as_in_the_manifest_and_say_whether_they_replace() {
-    let world = running(1, json!({"image": "a", "replicas": 1, "environment": {"A": "1", "B": "2"},
-        "ports": [{"target": 80}], "command": ["x", "y"]}));
-    let new = declared("web", service(json!({"image": "b", "replicas": 2, "environment": {"A": "1", "C": "3"},
-        "ports": [{"target": 81}, {"target": 82}], "command": ["x", "z"]})));
+    let world = running(
+        1,
+        json!({"image": "a", "replicas": 1, "environment": {"A": "1", "B": "2"},
+        "ports": [{"target": 80}], "command": ["x", "y"]}),
+    );
+    let new = declared(
+        "web",
+        service(json!({"image": "b", "replicas": 2, "environment": {"A": "1", "C": "3"},
+        "ports": [{"target": 81}, {"target": 82}], "command": ["x", "z"]})),
+    );
     let plan = plan(&[put(&new)], &world);
-    let fields: Vec<String> = plan.objects[0].fields.iter().map(|f| {
-        let show = |v: &Option<Value>| v.as_ref().map_or("-".into(), ToString::to_string);
-        format!("{} {} {}{}", f.path, show(&f.from), show(&f.to), if f.forces_replace { " replace" } else { "" })
-    }).collect();
-    assert_eq!(fields, [
-        "spec.command [\"x\",\"y\"] [\"x\",\"z\"] replace",
-        "spec.environment[B] \"2\" - replace",
-        "spec.environment[C] - \"3\" replace",
-        "spec.image \"a\" \"b\" replace",
-        "spec.ports[0].target 80 81 replace",
-        "spec.ports[1] - {\"target\":82} replace",
-        "spec.replicas 1 2",
-    ]);
+    let fields: Vec<String> = plan.objects[0]
+        .fields
+        .iter()
+        .map(|f| {
+            let show = |v: &Option<Value>| v.as_ref().map_or("-".into(), ToString::to_string);
+            format!("{} {} {}{}", f.path, show(&f.from), show(&f.to), if f.forces_replace { " replace" } else { "" })
+        })
+        .collect();
+    assert_eq!(
+        fields,
+        [
+            "spec.command [\"x\",\"y\"] [\"x\",\"z\"] replace",
+            "spec.environment[B] \"2\" - replace",
+            "spec.environment[C] - \"3\" replace",
+            "spec.image \"a\" \"b\" replace",
+            "spec.ports[0].target 80 81 replace",
+            "spec.ports[1] - {\"target\":82} replace",
+            "spec.replicas 1 2",
+        ]
+    );
     assert_eq!(told(&plan.objects[0]), ["-/+ web.1 n1", "+ web.2 n1"]);
     assert_eq!(plan.objects[0].operations[0].order.as_deref(), Some("stop-first"));
     assert_eq!(plan.objects[0].generation, 4);
@@ -102,10 +122,15 @@ fn the_plan_names_the_node_that_is_then_chosen() {
     let world = World { nodes: cluster.nodes.clone(), ..World::default() };
     let new = declared("web", service(spec));
     let planned: Vec<_> = plan(&[put(&new)], &world).objects[0].operations.iter().map(|o| o.node.clone()).collect();
-    let real: Vec<_> = cluster.plan().steps.into_iter().map(|s| match s {
-        crate::plan::rollout::Step::Place { node, .. } => Some(node.0),
-        _ => None,
-    }).collect();
+    let real: Vec<_> = cluster
+        .plan()
+        .steps
+        .into_iter()
+        .map(|s| match s {
+            crate::plan::rollout::Step::Place { node, .. } => Some(node.0),
+            _ => None,
+        })
+        .collect();
     assert_eq!(planned, real);
 }
 
@@ -117,7 +142,14 @@ fn what_goes_makes_room_and_what_does_not_fit_says_why() {
     let clash = plan(&[put(&api)], &world);
     assert_eq!(told(&clash.objects[0]), ["+ api.1 nowhere"]);
     assert_eq!(clash.objects[0].operations[0].reason, Reason::PortConflict);
-    assert!(clash.warnings.iter().any(|w| w.starts_with("svc/api: api.1 fits on no node: n1: port 80/tcp is held by web.1")), "{:?}", clash.warnings);
+    assert!(
+        clash
+            .warnings
+            .iter()
+            .any(|w| w.starts_with("svc/api: api.1 fits on no node: n1: port 80/tcp is held by web.1")),
+        "{:?}",
+        clash.warnings
+    );
     let room = plan(&[put(&api), Wish::Delete(ObjectKey::service("web"))], &world);
     assert_eq!(told(&room.objects[0]), ["+ api.1 n1"]);
     // A cordon in the same plan counts too.
@@ -128,15 +160,25 @@ fn what_goes_makes_room_and_what_does_not_fit_says_why() {
 
 #[test]
 fn a_secret_shows_names_version_and_digest_and_nothing_else() {
-    let sealed: SealedSecret = serde_json::from_value(json!({"type": "opaque", "version": 2, "digest": "d2", "sealed": {"a": "xx", "b": "yy"}})).unwrap();
-    let world = World { objects: BTreeMap::from([stored(Kind::Secret, "db", &sealed, Some("d2"))]), ..World::default() };
-    let new = declared("db", Spec::Secret(serde_json::from_value(json!({"stringData": {"a": "hush", "c": "hush"}})).unwrap()));
+    let sealed: SealedSecret = serde_json::from_value(
+        json!({"type": "opaque", "version": 2, "digest": "d2", "sealed": {"a": "xx", "b": "yy"}}),
+    )
+    .unwrap();
+    let world =
+        World { objects: BTreeMap::from([stored(Kind::Secret, "db", &sealed, Some("d2"))]), ..World::default() };
+    let new = declared(
+        "db",
+        Spec::Secret(serde_json::from_value(json!({"stringData": {"a": "hush", "c": "hush"}})).unwrap()),
+    );
     let wish = |digest: &str| Wish::Put { declared: &new, managed_by: None, digest: Some(digest.into()) };
     let changed = plan(&[wish("d3")], &world);
     let paths: Vec<&str> = changed.objects[0].fields.iter().map(|f| f.path.as_str()).collect();
     assert_eq!(paths, ["spec.data[b]", "spec.data[c]", "spec.version", "spec.digest"]);
     assert!(!serde_json::to_string(&changed).unwrap().contains("hush"));
-    let same = declared("db", Spec::Secret(serde_json::from_value(json!({"stringData": {"a": "hush", "b": "hush"}})).unwrap()));
+    let same = declared(
+        "db",
+        Spec::Secret(serde_json::from_value(json!({"stringData": {"a": "hush", "b": "hush"}})).unwrap()),
+    );
     let same = plan(&[Wish::Put { declared: &same, managed_by: None, digest: Some("d2".into()) }], &world);
     assert_eq!(same.objects[0].result, Outcome::Unchanged);
 }
@@ -144,16 +186,20 @@ fn a_secret_shows_names_version_and_digest_and_nothing_else() {
 #[test]
 fn every_warning_has_its_cause() {
     let world = running(1, json!({"image": "a"}));
-    let config = declared("nginx", Spec::Config(ConfigSpec { data: BTreeMap::from([("a.conf".into(), "x\ny".into())]) }));
-    let new = declared("api", service(json!({
-        "image": "b",
-        "volumes": [{"type": "bind", "source": "/srv/x", "target": "/data"}],
-        "ports": [{"target": 8080, "published": 8080}],
-        "environment": {"DB_PASSWORD": "hush", "DB_PASSWORD_FILE": "/run/secrets/db"},
-        "secrets": [{"source": "db", "env": "DB"}],
-        "configs": [{"source": "nginx/b.conf"}, {"source": "nginx/a.conf"}],
-        "dependsOn": [{"name": "cache"}, {"name": "metrics", "required": false}],
-    })));
+    let config =
+        declared("nginx", Spec::Config(ConfigSpec { data: BTreeMap::from([("a.conf".into(), "x\ny".into())]) }));
+    let new = declared(
+        "api",
+        service(json!({
+            "image": "b",
+            "volumes": [{"type": "bind", "source": "/srv/x", "target": "/data"}],
+            "ports": [{"target": 8080, "published": 8080}],
+            "environment": {"DB_PASSWORD": "hush", "DB_PASSWORD_FILE": "/run/secrets/db"},
+            "secrets": [{"source": "db", "env": "DB"}],
+            "configs": [{"source": "nginx/b.conf"}, {"source": "nginx/a.conf"}],
+            "dependsOn": [{"name": "cache"}, {"name": "metrics", "required": false}],
+        })),
+    );
     let plan = plan(&[put(&config), put(&new)], &world);
     let expected = [
         "svc/api: Config nginx has no key b.conf; replicas wait for it",
@@ -167,7 +213,10 @@ fn every_warning_has_its_cause() {
         "svc/api: environment[DB_PASSWORD] looks like a secret and is stored in clear; use `secrets` with `env: DB_PASSWORD`",
     ];
     assert_eq!(plan.warnings, expected);
-    assert_eq!(plan.objects[0].fields[0].to, Some(Value::from(format!("(2 lines, 3 bytes, {})", &blake3::hash(b"x\ny").to_hex()[..8]))));
+    assert_eq!(
+        plan.objects[0].fields[0].to,
+        Some(Value::from(format!("(2 lines, 3 bytes, {})", &blake3::hash(b"x\ny").to_hex()[..8])))
+    );
 }
 
 #[test]
@@ -178,14 +227,16 @@ fn services_that_wait_for_each_other_are_named_once() {
     };
     let all = [of("c", &["a"]), of("a", &["b"]), of("b", &["c", "d"]), of("d", &[])];
     let wishes: Vec<Wish<'_>> = all.iter().map(put).collect();
-    let told: Vec<String> = plan(&wishes, &World::default()).warnings.into_iter().filter(|w| w.contains("each other")).collect();
+    let told: Vec<String> =
+        plan(&wishes, &World::default()).warnings.into_iter().filter(|w| w.contains("each other")).collect();
     assert_eq!(told, ["svc/a -> svc/b -> svc/c -> svc/a wait for each other"]);
 }
 
 #[test]
 fn what_is_deleted_and_still_named_is_said() {
     let mut world = running(1, json!({"image": "a", "secrets": [{"source": "db"}]}));
-    let sealed: SealedSecret = serde_json::from_value(json!({"type": "opaque", "version": 1, "digest": "d", "sealed": {}})).unwrap();
+    let sealed: SealedSecret =
+        serde_json::from_value(json!({"type": "opaque", "version": 1, "digest": "d", "sealed": {}})).unwrap();
     world.objects.extend([stored(Kind::Secret, "db", &sealed, Some("d"))]);
     let plan = plan(&[Wish::Delete(ObjectKey::new(Kind::Secret, "db"))], &world);
     assert_eq!(plan.warnings, ["secret/db: svc/web names it"]);

@@ -65,11 +65,17 @@ fn service(
     say: &mut impl FnMut(String),
 ) {
     let container = &spec.container;
-    let known = |mount: &Mount| old.is_some_and(|o| o.container.volumes.iter().any(|m| m.target == mount.target && m.policy() == mount.policy()));
+    let known = |mount: &Mount| {
+        old.is_some_and(|o| {
+            o.container.volumes.iter().any(|m| m.target == mount.target && m.policy() == mount.policy())
+        })
+    };
     for mount in container.volumes.iter().filter(|m| m.kind != MountKind::Tmpfs && !known(m)) {
         say(data_policy(mount));
     }
-    let unset = |ip: Option<&str>| ip.is_none() && world.nodes.iter().all(|n| n.status.as_ref().is_none_or(|s| s.addresses.is_empty()));
+    let unset = |ip: Option<&str>| {
+        ip.is_none() && world.nodes.iter().all(|n| n.status.as_ref().is_none_or(|s| s.addresses.is_empty()))
+    };
     for port in container.ports.iter().filter(|_| container.network_mode == NetworkMode::Bridge) {
         if unset(port.host_ip.as_deref()) || port.host_ip.as_deref() == Some("0.0.0.0") {
             let number = port.published.map_or("a port that the engine chooses".into(), |p| p.to_string());
@@ -98,7 +104,9 @@ fn service(
     for name in container.environment.keys() {
         let upper = name.to_uppercase();
         if SECRETIVE.iter().any(|word| upper.contains(word)) && !upper.ends_with("_FILE") {
-            say(format!("environment[{name}] looks like a secret and is stored in clear; use `secrets` with `env: {name}`"));
+            say(format!(
+                "environment[{name}] looks like a secret and is stored in clear; use `secrets` with `env: {name}`"
+            ));
         }
     }
     let too_old: BTreeSet<String> = world
@@ -134,7 +142,8 @@ fn users(gone: &ObjectKey, after: &After<'_>) -> Vec<String> {
         match gone.kind {
             Kind::Config => c.configs.iter().any(|r| *r.object() == *gone.name),
             Kind::Secret => {
-                c.secrets.iter().any(|r| *r.object() == *gone.name) || c.image_pull_secrets.iter().any(|s| **s == *gone.name)
+                c.secrets.iter().any(|r| *r.object() == *gone.name)
+                    || c.image_pull_secrets.iter().any(|s| **s == *gone.name)
             }
             Kind::Service => c.depends_on.iter().any(|d| *d.name == *gone.name),
             Kind::Node | Kind::Replica => false,
