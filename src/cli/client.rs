@@ -20,8 +20,8 @@ use crate::{
     model::{Kind, ObjectKey},
 };
 
-/// Longest wait for an answer.
-const LIMIT: Duration = Duration::from_secs(30);
+/// Longest wait for an answer; the API gives up before that and says why.
+const LIMIT: Duration = Duration::from_secs(40);
 /// Longest wait for the head of a build's answer: it comes once the context arrived.
 const BUILD_LIMIT: Duration = Duration::from_secs(3600);
 
@@ -72,7 +72,16 @@ impl Api {
     /// # Errors
     /// As [`Api::status`].
     pub async fn list(&self, kind: Kind) -> Result<List, CliError> {
-        self.read(format!("/api/v1/{}", kind.plural())).await
+        self.select(kind, None).await
+    }
+
+    /// Those of a kind that a label selector fits.
+    ///
+    /// # Errors
+    /// As [`Api::status`].
+    pub async fn select(&self, kind: Kind, labels: Option<&str>) -> Result<List, CliError> {
+        let query: Query = [("labels", labels.map(str::to_owned))].into();
+        self.read(query.onto(&format!("/api/v1/{}", kind.plural()))).await
     }
 
     /// One object.
@@ -154,8 +163,14 @@ impl Api {
     ///
     /// # Errors
     /// As [`Transport::send`]; 410 when that index is no longer kept.
-    pub async fn watch(&self, kind: Kind, from: u64) -> Result<Stream<WatchLine>, CliError> {
-        self.stream(format!("/api/v1/{}?watch=true&fromIndex={from}", kind.plural())).await
+    pub async fn watch(&self, kind: Kind, from: u64, labels: Option<&str>) -> Result<Stream<WatchLine>, CliError> {
+        let query: Query = [
+            ("watch", Some("true".to_owned())),
+            ("fromIndex", Some(from.to_string())),
+            ("labels", labels.map(str::to_owned)),
+        ]
+        .into();
+        self.stream(query.onto(&format!("/api/v1/{}", kind.plural()))).await
     }
 
     /// A stream of lines.
@@ -220,10 +235,9 @@ fn post<T: Serialize>(target: &str, body: Option<&T>, change: Change<'_>) -> Res
     })
 }
 
-/// Headers are ASCII: other characters travel percent-encoded, and so does the percent sign.
+/// A header is one line without control characters.
 fn header_text(text: &str) -> String {
-    let plain = |b: u8| (b.is_ascii_graphic() || b == b' ') && b != b'%';
-    encode(text, plain)
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect::<String>().trim().to_owned()
 }
 
 /// A query made from names and values.
@@ -251,11 +265,8 @@ impl Query {
 
 /// Percent-encodes all but unreserved characters (RFC 3986).
 fn escape(text: &str) -> String {
-    encode(text, |b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~'))
-}
-
-fn encode(text: &str, plain: impl Fn(u8) -> bool) -> String {
     use std::fmt::Write as _;
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~');
     text.bytes().fold(String::with_capacity(text.len()), |mut out, b| {
         if plain(b) {
             out.push(char::from(b));
@@ -275,6 +286,6 @@ mod tests {
         let query: Query = [("tag", Some("a/b:1&x=y".to_owned())), ("none", None)].into();
         assert_eq!(query.onto("/p"), "/p?tag=a%2Fb%3A1%26x%3Dy");
         assert_eq!(Query::default().onto("/p"), "/p");
-        assert_eq!(header_text("größer: 100%\n"), "gr%C3%B6%C3%9Fer: 100%25%0A");
+        assert_eq!(header_text("größer:\n100%\n"), "größer: 100%");
     }
 }

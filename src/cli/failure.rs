@@ -83,6 +83,9 @@ pub enum CliError {
     /// Manifests with errors, one per line, each with its place and its fix.
     #[error("{}", manifests(.0.len()))]
     Manifests(Vec<String>),
+    /// Flags, environment or file of an agent are wrong; one per line.
+    #[error("{}", configuration(.0.len()))]
+    Configuration(Vec<String>),
     /// A file of the user cannot be read or written.
     #[error("cannot {doing} {}", .path.display())]
     File {
@@ -179,6 +182,10 @@ fn manifests(errors: usize) -> String {
     if errors == 1 { "1 error in the manifests".into() } else { format!("{errors} errors in the manifests") }
 }
 
+fn configuration(errors: usize) -> String {
+    if errors == 1 { "1 error in the configuration".into() } else { format!("{errors} errors in the configuration") }
+}
+
 fn refusal(refusal: &Problem) -> String {
     let mut text = match (refusal.title.as_str(), refusal.detail.as_str()) {
         ("", "") => format!("the API answered {}", refusal.status),
@@ -209,7 +216,7 @@ impl CliError {
     #[must_use]
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Usage { .. } | Self::Manifests(_) | Self::File { .. } => Exit::Usage,
+            Self::Usage { .. } | Self::Manifests(_) | Self::Configuration(_) | Self::File { .. } => Exit::Usage,
             Self::NoConnection { denied: true, .. } => Exit::NotAllowed,
             Self::NoConnection { .. } | Self::Deadline { .. } | Self::Broken { .. } | Self::Unknown { .. } => {
                 Exit::NoConnection
@@ -256,7 +263,7 @@ impl CliError {
                 _ => None,
             }),
             Self::Answer { .. } => Some("compare `constellation version`: client and server may be of different releases".into()),
-            Self::Manifests(_) | Self::File { .. } | Self::Broken { .. } | Self::Output(_) => None,
+            Self::Manifests(_) | Self::Configuration(_) | Self::File { .. } | Self::Broken { .. } | Self::Output(_) => None,
         }
     }
 
@@ -268,7 +275,7 @@ impl CliError {
         }
         let mut text = String::new();
         let lines: Vec<String> = match self {
-            Self::Manifests(errors) => errors.clone(),
+            Self::Manifests(errors) | Self::Configuration(errors) => errors.clone(),
             Self::Refused(refusal) => refusal.errors.iter().map(fault).collect(),
             _ => Vec::new(),
         };

@@ -1,14 +1,88 @@
 //! The command line: everything a person types.
 //!
-//! Here: the arguments ([`args`]), the way to an API ([`endpoint`], [`transport`]), and what goes wrong
-//! ([`failure`]). Not here: what the API decides (`api`), the agent itself (`agent`).
-//! Invariant: nothing from a server is printed before [`text::clean`] has seen it; exit codes are those of
-//! [`failure::Exit`] and nothing else.
+//! Here: the arguments ([`args`]), what each command does ([`command`]), the way to an API ([`endpoint`],
+//! [`transport`], [`client`]), what people see ([`show`], [`text`], [`screen`]), waiting for a change
+//! ([`wait`], [`follow`]), manifests from files ([`source`]), a build's context ([`context`]), and what goes
+//! wrong ([`failure`]). Not here: what the API decides (`api`), the agent itself (`agent`).
+//! Invariants: nothing from a server is printed before [`text::clean`] has seen it; exit codes are those of
+//! [`failure::Exit`] and nothing else. Next: [`run`].
 
+pub mod args;
 pub mod client;
+pub mod command;
+pub mod context;
+pub mod dockerignore;
 pub mod endpoint;
 pub mod failure;
+pub mod follow;
 pub mod names;
+pub mod progress;
+pub mod replicas;
 pub mod screen;
+pub mod show;
+pub mod source;
 pub mod text;
 pub mod transport;
+pub mod wait;
+
+use self::{
+    args::{Cli, Command},
+    client::Api,
+    command::{apply, build, delete, diff, env, events, get, logs, look, node, plan},
+    endpoint::Endpoint,
+    failure::{CliError, Exit},
+    screen::Screen,
+    transport::Transport,
+};
+
+/// Runs one command to its end.
+///
+/// # Errors
+/// As the command; [`CliError::exit`] says how the process ends.
+pub fn run(cli: Cli) -> Result<Exit, CliError> {
+    match cli.command {
+        command => {
+            // One request at a time needs no more than this thread; files are read on others.
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .map_err(|source| CliError::Usage { message: format!("no runtime: {source}"), hint: None })?;
+            let exit = runtime.block_on(ask(command, cli.api.as_deref()));
+            // A read of standard input that nobody waits for must not hold the process up.
+            runtime.shutdown_background();
+            exit
+        }
+    }
+}
+
+/// The API that the arguments or the environment name.
+fn api(given: Option<&str>) -> Result<Api, CliError> {
+    let named = given.map(str::to_owned).or_else(|| env("CONSTELLATION_API").filter(|text| !text.is_empty()));
+    let endpoint: Endpoint = named.map_or_else(|| Ok(Endpoint::default()), |text| text.parse())?;
+    Ok(Api::new(Transport::new(endpoint, endpoint::token(env)?)))
+}
+
+async fn ask(command: Command, given: Option<&str>) -> Result<Exit, CliError> {
+    let screen = &Screen;
+    let api = || api(given);
+    match command {
+        Command::Apply(args) => apply::apply(&api()?, screen, &args).await?,
+        Command::Plan(args) => return plan::plan(&api()?, screen, &args).await,
+        Command::Diff(args) => return diff::diff(&api()?, screen, &args).await,
+        Command::Validate(args) => look::validate(screen, &args)?,
+        Command::Get(args) => get::get(&api()?, screen, &args).await?,
+        Command::Describe(args) => look::describe(&api()?, screen, &args).await?,
+        Command::Why(args) => look::why(&api()?, screen, &args).await?,
+        Command::Delete(args) => delete::delete(&api()?, screen, &args).await?,
+        Command::Events(args) => events::events(&api()?, screen, &args).await?,
+        Command::Ps(args) => look::ps(&api()?, screen, &args).await?,
+        Command::Scale(args) => apply::scale(&api()?, screen, &args).await?,
+        Command::Logs(args) => logs::logs(&api()?, screen, &args).await?,
+        Command::Build(args) => build::build(&api()?, screen, &args).await?,
+        Command::Status(args) => look::status(&api()?, screen, &args).await?,
+        Command::Node(command) => node::node(&api()?, screen, &command).await?,
+        Command::Schema => look::schema(screen)?,
+        Command::Version(args) => look::version(api, screen, &args).await?,
+    }
+    Ok(Exit::Done)
+}

@@ -1,8 +1,6 @@
-//! Names on the command line: `svc/web`, `web`, `web=5`, `app=shop`.
+//! Names on the command line: `svc/web`, `web`, `web=5`.
 //!
 //! Here: parsers for clap, with a suggestion for a kind that is nearly right. Not here: what is done with them.
-
-use std::collections::BTreeMap;
 
 use crate::model::{Kind, ObjectKey};
 
@@ -22,29 +20,6 @@ pub struct ScaleTo {
     pub service: String,
     /// Wanted.
     pub replicas: u32,
-}
-
-/// What labels an object must have.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Selector(Vec<Term>);
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Term {
-    Is(String, String),
-    IsNot(String, String),
-    Has(String),
-}
-
-impl Selector {
-    /// Whether these labels fit.
-    #[must_use]
-    pub fn fits(&self, labels: &BTreeMap<String, String>) -> bool {
-        self.0.iter().all(|term| match term {
-            Term::Is(key, value) => labels.get(key) == Some(value),
-            Term::IsNot(key, value) => labels.get(key) != Some(value),
-            Term::Has(key) => labels.contains_key(key),
-        })
-    }
 }
 
 /// `svc`, `services`, `Service`.
@@ -135,28 +110,6 @@ pub fn scale(text: &str) -> Result<ScaleTo, String> {
     Ok(ScaleTo { service: service(target)?, replicas })
 }
 
-/// `app=shop,tier!=db,public`.
-///
-/// # Errors
-/// When a term has no key.
-pub fn selector(text: &str) -> Result<Selector, String> {
-    let term = |term: &str| {
-        let (key, made) = if let Some((key, value)) = term.split_once("!=") {
-            (key, Term::IsNot(key.trim().into(), value.trim().into()))
-        } else if let Some((key, value)) = term.split_once('=') {
-            // kubectl's `==` means the same.
-            (key, Term::Is(key.trim().into(), value.strip_prefix('=').unwrap_or(value).trim().into()))
-        } else {
-            (term, Term::Has(term.trim().into()))
-        };
-        if key.trim().is_empty() {
-            return Err(format!("{text:?} has a term without a key; write it like app=shop,tier!=db"));
-        }
-        Ok(made)
-    };
-    text.split(',').map(term).collect::<Result<_, _>>().map(Selector)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -177,24 +130,8 @@ mod tests {
             (service("node/n1").unwrap_err(), "is a Node"),
             (scale("web").unwrap_err(), "svc/web=5"),
             (scale("web=x").unwrap_err(), "no number"),
-            (selector("a=1,,").unwrap_err(), "without a key"),
         ] {
             assert!(error.contains(said), "{error}");
-        }
-    }
-
-    #[test]
-    fn a_selector_is_an_and() {
-        let labels = BTreeMap::from([("app".to_owned(), "shop".to_owned())]);
-        for (text, fits) in [
-            ("app=shop", true),
-            ("app==shop", true),
-            ("app!=shop", false),
-            ("app", true),
-            ("tier!=db", true),
-            ("app=shop,tier", false),
-        ] {
-            assert_eq!(selector(text).unwrap().fits(&labels), fits, "{text}");
         }
     }
 }

@@ -11,7 +11,7 @@ use std::{io, time::Duration};
 use bytes::{Bytes, BytesMut};
 use futures::future::BoxFuture;
 use http::{HeaderValue, Method, StatusCode, header};
-use http_body_util::{BodyExt as _, Full, combinators::BoxBody};
+use http_body_util::{BodyExt as _, Full, combinators::UnsyncBoxBody};
 use hyper::{body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
@@ -38,7 +38,7 @@ const RETRIES: [Duration; 4] =
     [Duration::from_millis(200), Duration::from_millis(800), Duration::from_secs(2), Duration::from_secs(4)];
 
 /// A body on its way out.
-pub type Outgoing = BoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
+pub type Outgoing = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 
 /// What is asked.
 #[derive(Debug, Clone)]
@@ -64,7 +64,7 @@ impl Request {
             target: target.into(),
             headers: Vec::new(),
             body: None,
-            limit: Duration::from_secs(30),
+            limit: Duration::from_secs(40),
         }
     }
     /// For messages: `GET /api/v1/services`.
@@ -119,7 +119,7 @@ impl Transport {
     /// No connection, no answer in time, or a refusal by the API.
     pub async fn send(&self, request: &Request) -> Result<Answer, CliError> {
         let body = request.body.as_ref().map_or_else(Bytes::new, |(_, body)| body.clone());
-        let whole = Full::new(body).map_err(|never| match never {}).boxed();
+        let whole = Full::new(body).map_err(|never| match never {}).boxed_unsync();
         self.send_body(request, whole).await
     }
 
@@ -197,7 +197,8 @@ impl Transport {
             head = head.header(header::CONTENT_TYPE, *kind);
         }
         for (name, value) in &request.headers {
-            head = head.header(*name, value);
+            // By bytes: a reason may be written in any language.
+            head = head.header(*name, value.as_bytes());
         }
         if let Some(token) = &self.token {
             let text = Zeroizing::new(format!("Bearer {}", token.as_str()));

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::*;
-use http_body_util::{BodyExt as BodyExtras, StreamBody};
+use http_body_util::{BodyExt as BodyExtras, StreamBody, combinators::BoxBody};
 use hyper::body::Frame;
 use hyper::{server::conn::http1 as server, service::service_fn};
 

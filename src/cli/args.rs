@@ -1,0 +1,535 @@
+//! The arguments of every command, with their help and examples.
+//!
+//! Here: what may be typed. Not here: what it does (`command`), the agent's flags (`config`).
+//! Invariant: a flag that is accepted works.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use super::names::{self, KindOrKey, ScaleTo};
+use crate::model::{ObjectKey, Period};
+
+/// Runs and watches containers on one to fifty Docker machines.
+#[derive(Debug, Parser)]
+#[command(
+    name = "constellation",
+    version,
+    about,
+    max_term_width = 110,
+    arg_required_else_help = true,
+    after_help = "Exit codes: 0 done, 1 the answer is no or differs, 2 wrong usage or invalid manifest,\n\
+                  3 no connection or no quorum, 4 not allowed, 5 not found, 6 conflict.\n\n\
+                  Start with `constellation agent` as root, then `constellation apply -f examples/hello.yaml`."
+)]
+pub struct Cli {
+    /// Where the API is: unix:///run/constellation/api.sock or http://127.0.0.1:7443 [env: CONSTELLATION_API].
+    /// A token comes from CONSTELLATION_TOKEN or CONSTELLATION_TOKEN_FILE.
+    #[arg(long, global = true, value_name = "URL", help_heading = "Connection")]
+    pub api: Option<String>,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show what manifests would change, ask, change it and wait until it is ready
+    #[command(
+        after_help = "Examples:\n  constellation apply -f web.yaml\n  constellation apply -f deploy/ -y -m \"new logo\"\n  \
+        constellation apply -f deploy/ --set home --prune\n  constellation plan -f deploy/ --out change.plan && constellation apply --plan change.plan -y"
+    )]
+    Apply(Apply),
+    /// Show what manifests would change: fields, operations, nodes and why (exit 0 nothing, 1 changes, 2+ error)
+    #[command(
+        after_help = "Examples:\n  constellation plan -f deploy/\n  constellation plan -f - -o json < web.yaml\n  constellation plan -f deploy/ --out change.plan"
+    )]
+    Plan(Plan),
+    /// Compare: with -f the manifests with what is declared, without it what is declared with what runs
+    #[command(
+        after_help = "Examples:\n  constellation diff -f deploy/     what a commit would change (exit 0 same, 1 differs)\n  \
+        constellation diff                what is not as declared, and why\n  constellation diff svc/web"
+    )]
+    Diff(Diff),
+    /// Check manifests without an agent
+    #[command(
+        after_help = "Examples:\n  constellation validate -f deploy/\n  cat web.yaml | constellation validate -f -"
+    )]
+    Validate(Validate),
+    /// List objects or show one
+    #[command(
+        visible_alias = "ls",
+        after_help = "Examples:\n  constellation get svc\n  constellation get svc/web -o yaml\n  \
+        constellation get replicas -l app=shop -w\n  constellation get nodes -o wide"
+    )]
+    Get(Get),
+    /// Show one object whole: declaration, conditions, replicas, differences, events
+    #[command(visible_alias = "inspect", after_help = "Example:\n  constellation describe svc/web")]
+    Describe(Describe),
+    /// Say why something is not as declared, and what to do
+    #[command(after_help = "Examples:\n  constellation why svc/web\n  constellation why svc/web --replica 2")]
+    Why(Why),
+    /// Delete objects and wait until their containers are gone; data stays
+    #[command(
+        visible_alias = "rm",
+        after_help = "Examples:\n  constellation delete svc/web\n  constellation delete -f deploy/ -y"
+    )]
+    Delete(Delete),
+    /// Show what happened
+    #[command(
+        after_help = "Examples:\n  constellation events -w\n  constellation events --for svc/web --types Warning --since 1h\n  \
+        constellation events --from-index 18442 -o json"
+    )]
+    Events(Events),
+    /// List replicas with their containers, ended ones too
+    #[command(after_help = "Examples:\n  constellation ps\n  constellation ps web")]
+    Ps(Ps),
+    /// Change the number of replicas and wait until they are ready
+    #[command(after_help = "Example:\n  constellation scale svc/web=5")]
+    Scale(Scale),
+    /// Show what a service writes
+    #[command(
+        after_help = "Examples:\n  constellation logs web -f\n  constellation logs web --replica 2 --tail 100 --timestamps"
+    )]
+    Logs(Logs),
+    /// Build an image on the node from a directory
+    #[command(
+        after_help = "Examples:\n  constellation build . -t web:1.9\n  constellation build examples/hello -t hello:2 --build-arg VERSION=2"
+    )]
+    Build(Build),
+    /// Show the cluster on one screen
+    Status(Status),
+    /// Show nodes and say whether they take new replicas
+    #[command(subcommand)]
+    Node(NodeCommand),
+    /// Print the JSON Schema of a manifest document
+    Schema,
+    /// Show the version of this program and of the agent
+    Version(Version),
+}
+
+/// Which manifests.
+#[derive(Debug, Args)]
+pub struct Files {
+    /// File, directory (read recursively: *.yaml, *.yml, *.json) or - for standard input
+    #[arg(short = 'f', long = "file", value_name = "PATH", required = true)]
+    pub files: Vec<PathBuf>,
+}
+
+/// How long to wait for a change.
+#[derive(Debug, Clone, Args)]
+pub struct Waiting {
+    /// Return as soon as the change is accepted
+    #[arg(short, long)]
+    pub detach: bool,
+    /// Longest wait until everything is ready
+    #[arg(long, default_value = "10m", value_name = "DURATION")]
+    pub timeout: Period,
+    /// Why, kept with the change
+    #[arg(short = 'm', long = "message", value_name = "TEXT")]
+    pub reason: Option<String>,
+}
+
+/// `apply`.
+#[derive(Debug, Args)]
+pub struct Apply {
+    /// File, directory (read recursively: *.yaml, *.yml, *.json) or - for standard input
+    #[arg(short = 'f', long = "file", value_name = "PATH", required_unless_present = "plan", conflicts_with = "plan")]
+    pub files: Vec<PathBuf>,
+    /// Apply a plan that `plan --out` wrote; refused when something it looked at moved
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["prune", "set"])]
+    pub plan: Option<PathBuf>,
+    /// Change nothing: check here, or let the server say what it would do
+    #[arg(long, value_name = "WHERE")]
+    pub dry_run: Option<DryRun>,
+    /// Delete what belongs to the set and stands in none of the manifests
+    #[arg(long, requires = "set")]
+    pub prune: bool,
+    /// Set that the objects belong to
+    #[arg(long, value_name = "NAME")]
+    pub set: Option<String>,
+    /// Do not ask
+    #[arg(short, long)]
+    pub yes: bool,
+    /// How long to wait.
+    #[command(flatten)]
+    pub waiting: Waiting,
+}
+
+/// Where a dry run ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DryRun {
+    /// Manifests are read and checked; no agent is asked
+    Client,
+    /// The agent says what would become of each object
+    Server,
+}
+
+/// `plan`.
+#[derive(Debug, Args)]
+pub struct Plan {
+    /// Which manifests.
+    #[command(flatten)]
+    pub files: Files,
+    /// Plan the deletion of what belongs to the set and stands in none of the manifests
+    #[arg(long, requires = "set")]
+    pub prune: bool,
+    /// Set that the objects belong to
+    #[arg(long, value_name = "NAME")]
+    pub set: Option<String>,
+    /// Form of the output
+    #[arg(short, long, value_enum, default_value = "text")]
+    pub output: PlanOutput,
+    /// Write plan and documents to a file for `apply --plan` (mode 0600: it may hold secrets)
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
+/// Form of a plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PlanOutput {
+    /// For people
+    Text,
+    /// For programs
+    Json,
+}
+
+/// `diff`.
+#[derive(Debug, Args)]
+pub struct Diff {
+    /// Only these objects
+    #[arg(value_name = "KIND/NAME", value_parser = names::key, conflicts_with = "files")]
+    pub objects: Vec<ObjectKey>,
+    /// Manifests to compare with what is declared; - for standard input
+    #[arg(short = 'f', long = "file", value_name = "PATH")]
+    pub files: Vec<PathBuf>,
+}
+
+/// `validate`.
+#[derive(Debug, Args)]
+pub struct Validate {
+    /// Which manifests.
+    #[command(flatten)]
+    pub files: Files,
+}
+
+/// `get`.
+#[derive(Debug, Args)]
+pub struct Get {
+    /// Kind (svc, config, secret, node, replica) or KIND/NAME
+    #[arg(value_name = "KIND", value_parser = names::kind_or_key)]
+    pub what: KindOrKey,
+    /// Only this object
+    #[arg(value_name = "NAME")]
+    pub name: Option<String>,
+    /// Form of the output
+    #[arg(short, long, value_enum, default_value = "table")]
+    pub output: Output,
+    /// Go on with each change
+    #[arg(short, long)]
+    pub watch: bool,
+    /// Only objects with these labels: key=value, key!=value, key, !key; commas mean "and". Of replicas: their service's
+    #[arg(short = 'l', long = "selector", value_name = "SELECTOR", conflicts_with = "name")]
+    pub selector: Option<String>,
+    /// Times as dates instead of ages
+    #[arg(long)]
+    pub timestamps: bool,
+}
+
+/// Form of a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// Columns
+    Table,
+    /// More columns
+    Wide,
+    /// As the API gives it
+    Json,
+    /// As a manifest
+    Yaml,
+    /// KIND/NAME
+    Name,
+}
+
+/// `describe`.
+#[derive(Debug, Args)]
+pub struct Describe {
+    /// Which object
+    #[arg(value_name = "KIND/NAME", value_parser = names::key)]
+    pub object: ObjectKey,
+    /// Times as dates instead of ages
+    #[arg(long)]
+    pub timestamps: bool,
+}
+
+/// `why`.
+#[derive(Debug, Args)]
+pub struct Why {
+    /// Which object
+    #[arg(value_name = "KIND/NAME", value_parser = names::key)]
+    pub object: ObjectKey,
+    /// Only this slot of a service: a number, or a node's name for a global one
+    #[arg(long, value_name = "SLOT")]
+    pub replica: Option<String>,
+    /// The answer as the API gives it
+    #[arg(short, long, value_enum, default_value = "text")]
+    pub output: PlanOutput,
+    /// Times as dates instead of ages
+    #[arg(long)]
+    pub timestamps: bool,
+}
+
+/// `delete`.
+#[derive(Debug, Args)]
+pub struct Delete {
+    /// Which objects
+    #[arg(value_name = "KIND/NAME", value_parser = names::key, required_unless_present = "files", conflicts_with = "files")]
+    pub objects: Vec<ObjectKey>,
+    /// Delete what these manifests name; - for standard input
+    #[arg(short = 'f', long = "file", value_name = "PATH")]
+    pub files: Vec<PathBuf>,
+    /// Do not ask
+    #[arg(short, long)]
+    pub yes: bool,
+    /// An object that does not exist is no error
+    #[arg(long)]
+    pub ignore_not_found: bool,
+    /// How long to wait.
+    #[command(flatten)]
+    pub waiting: Waiting,
+}
+
+/// `events`.
+#[derive(Debug, Args)]
+pub struct Events {
+    /// Go on with what happens from now on
+    #[arg(short, long)]
+    pub watch: bool,
+    /// Only what concerns this object; a service's replicas too
+    #[arg(long = "for", value_name = "KIND/NAME", value_parser = names::key)]
+    pub object: Option<ObjectKey>,
+    /// Only these types
+    #[arg(long, value_name = "TYPE", value_delimiter = ',', ignore_case = true)]
+    pub types: Vec<EventKind>,
+    /// Only what happened in this time
+    #[arg(long, value_name = "DURATION")]
+    pub since: Option<Period>,
+    /// Only what stands after this index
+    #[arg(long, value_name = "N")]
+    pub from_index: Option<u64>,
+    /// Form of the output; json is one event a line
+    #[arg(short, long, value_enum, default_value = "text")]
+    pub output: PlanOutput,
+    /// Times as dates instead of ages
+    #[arg(long)]
+    pub timestamps: bool,
+}
+
+/// Type of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "PascalCase")]
+pub enum EventKind {
+    /// The course of things
+    Normal,
+    /// Worth a look
+    Warning,
+}
+
+/// `ps`.
+#[derive(Debug, Args)]
+pub struct Ps {
+    /// Only these services
+    #[arg(value_name = "SVC", value_parser = names::service)]
+    pub services: Vec<String>,
+    /// Times as dates instead of ages
+    #[arg(long)]
+    pub timestamps: bool,
+}
+
+/// `scale`.
+#[derive(Debug, Args)]
+pub struct Scale {
+    /// Service and number of replicas
+    #[arg(value_name = "SVC=N", required = true, value_parser = names::scale)]
+    pub targets: Vec<ScaleTo>,
+    /// How long to wait.
+    #[command(flatten)]
+    pub waiting: Waiting,
+}
+
+/// `logs`.
+#[derive(Debug, Args)]
+pub struct Logs {
+    /// Which service
+    #[arg(value_name = "SVC", value_parser = names::service)]
+    pub service: String,
+    /// Go on with new lines
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Only the last lines of each replica
+    #[arg(long, value_name = "N")]
+    pub tail: Option<u32>,
+    /// Only lines of this time
+    #[arg(long, value_name = "DURATION")]
+    pub since: Option<Period>,
+    /// Only this slot: a number, or a node's name for a global service
+    #[arg(long, value_name = "SLOT", conflicts_with = "all_replicas")]
+    pub replica: Option<String>,
+    /// Ended replicas too
+    #[arg(long)]
+    pub all_replicas: bool,
+    /// The time of each line
+    #[arg(long)]
+    pub timestamps: bool,
+}
+
+/// `build`.
+#[derive(Debug, Args)]
+pub struct Build {
+    /// Directory that the Dockerfile copies from
+    #[arg(value_name = "DIR")]
+    pub context: PathBuf,
+    /// Name of the image
+    #[arg(short, long, value_name = "NAME")]
+    pub tag: String,
+    /// The Dockerfile; DIR/Dockerfile when not given
+    #[arg(short = 'f', long = "file", value_name = "PATH")]
+    pub dockerfile: Option<PathBuf>,
+    /// Argument of the build; without =VALUE from the environment
+    #[arg(long, value_name = "NAME[=VALUE]")]
+    pub build_arg: Vec<String>,
+    /// Stage to build
+    #[arg(long, value_name = "STAGE")]
+    pub target: Option<String>,
+    /// Platform to build for, like linux/arm64
+    #[arg(long, value_name = "OS/ARCH")]
+    pub platform: Option<String>,
+    /// Do not use layers of earlier builds
+    #[arg(long)]
+    pub no_cache: bool,
+    /// Ask the registry for a newer base
+    #[arg(long)]
+    pub pull: bool,
+    /// Print only the id of the image
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+/// `status`.
+#[derive(Debug, Args)]
+pub struct Status {
+    /// Form of the output
+    #[arg(short, long, value_enum, default_value = "text")]
+    pub output: PlanOutput,
+}
+
+/// `node …`.
+#[derive(Debug, Subcommand)]
+pub enum NodeCommand {
+    /// List nodes
+    Ls {
+        /// Form of the output
+        #[arg(short, long, value_enum, default_value = "wide")]
+        output: Output,
+    },
+    /// Take nothing new on a node; what runs there stays
+    Cordon {
+        /// Which nodes
+        #[arg(value_name = "NODE", required = true, value_parser = names::node)]
+        nodes: Vec<String>,
+        /// Why, kept with the change
+        #[arg(short = 'm', long = "message", value_name = "TEXT")]
+        reason: Option<String>,
+    },
+    /// Take new replicas on a node again
+    Uncordon {
+        /// Which nodes
+        #[arg(value_name = "NODE", required = true, value_parser = names::node)]
+        nodes: Vec<String>,
+        /// Why, kept with the change
+        #[arg(short = 'm', long = "message", value_name = "TEXT")]
+        reason: Option<String>,
+    },
+}
+
+/// `version`.
+#[derive(Debug, Args)]
+pub struct Version {
+    /// Only this program's; no agent is asked
+    #[arg(long)]
+    pub client: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_that_takes_arguments_shows_an_example() {
+        for command in Cli::command().get_subcommands() {
+            let simple = ["status", "node", "schema", "version", "help"];
+            if !simple.contains(&command.get_name()) {
+                let after = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+                assert!(after.contains("constellation "), "{}", command.get_name());
+            }
+        }
+    }
+
+    #[test]
+    fn what_people_type_is_understood_or_refused() {
+        for (line, good) in [
+            ("apply -f a.yaml -f b/ -y -m why --timeout 5m", true),
+            ("apply --plan x.plan -y", true),
+            ("apply", false),
+            ("apply -f a --prune", false),
+            ("apply -f a --prune --set home", true),
+            ("apply -f a --plan b", false),
+            ("apply -f a --dry-run=client", true),
+            ("apply -f a --dry-run=other", false),
+            ("plan -f . -o json --out p", true),
+            ("plan", false),
+            ("diff", true),
+            ("diff svc/web -f x", false),
+            ("get svc", true),
+            ("get svc/web -w", true),
+            ("get services web -o yaml", true),
+            ("get services -l app=web -o name", true),
+            ("get services web -l app=web", false),
+            ("get bogus", false),
+            ("describe svc/web", true),
+            ("describe web", false),
+            ("why svc/web --replica 2", true),
+            ("delete svc/web config/x", true),
+            ("delete", false),
+            ("events -w --for svc/web --types warning --since 1h --from-index 0 -o json", true),
+            ("events --types Bad", false),
+            ("ps web svc/db", true),
+            ("scale svc/web=5", true),
+            ("scale web=0", true),
+            ("scale web", false),
+            ("scale web=-1", false),
+            ("logs web -f --tail 10 --since 5m --replica 1 --timestamps", true),
+            ("logs web --replica 1 --all-replicas", false),
+            ("build . -t web:1 --build-arg A=B --target x --no-cache --pull", true),
+            ("build .", false),
+            ("node cordon n1 -m disk", true),
+            ("node", false),
+            ("version --client", true),
+            ("schema", true),
+            ("--api http://127.0.0.1:1 status", true),
+            ("status --api http://127.0.0.1:1", true),
+            ("aply -f x", false),
+        ] {
+            let arguments = std::iter::once("constellation").chain(line.split(' '));
+            assert_eq!(Cli::try_parse_from(arguments).is_ok(), good, "{line}");
+        }
+    }
+}

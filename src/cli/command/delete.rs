@@ -1,0 +1,54 @@
+//! `delete`: objects by name or by manifests; waits until their containers are gone.
+
+use super::{env, outcomes, wait};
+use crate::{
+    api::wire::ApplyAnswer,
+    cli::{
+        args::Delete,
+        client::{Api, Change},
+        failure::CliError,
+        screen::Screen,
+        source, text,
+    },
+};
+
+/// Runs `delete`.
+///
+/// # Errors
+/// As the API and the wait; when nobody can be asked and `-y` is missing.
+pub async fn delete(api: &Api, screen: &Screen, args: &Delete) -> Result<(), CliError> {
+    let (keys, by_files) = if args.files.is_empty() {
+        (args.objects.clone(), false)
+    } else {
+        (source::keys_to_delete(&source::read(&args.files, &env)?.documents), true)
+    };
+    if !args.yes {
+        if !screen.interactive() {
+            return Err(CliError::usage("nobody can be asked: this is no terminal", "add -y to delete without asking"));
+        }
+        for key in &keys {
+            screen.line(&format!("- {key}"))?;
+        }
+        screen.line("Volumes and directories with data stay where they are.")?;
+        if !screen.confirm(&format!("Delete {}?", text::count(keys.len(), "object")))? {
+            return Err(CliError::No { message: "nothing was deleted".into(), hint: None });
+        }
+    }
+    let mut all = ApplyAnswer::default();
+    for key in &keys {
+        let change = Change { reason: args.waiting.reason.as_deref(), ..Change::default() };
+        match api.delete(key, change).await {
+            Ok(answer) => {
+                outcomes(screen, &answer, "")?;
+                all.index = answer.index;
+                all.objects.extend(answer.objects);
+            }
+            // What manifests name and nobody applied is as good as deleted.
+            Err(CliError::Refused(problem)) if problem.status == 404 && (args.ignore_not_found || by_files) => {
+                screen.aside(&format!("{key} does not exist"));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    wait(api, screen, &all, &args.waiting).await
+}

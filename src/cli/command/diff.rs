@@ -1,0 +1,51 @@
+//! `diff`: manifests against what is declared, or what is declared against what runs.
+
+use super::plan;
+use crate::{
+    cli::{
+        args::Diff,
+        client::Api,
+        failure::{CliError, Exit},
+        screen::Screen,
+        show,
+        text::Times,
+    },
+    model::{Kind, ObjectKey},
+};
+
+/// Runs `diff`: 0 the same, 1 differs.
+///
+/// # Errors
+/// As the API.
+pub async fn diff(api: &Api, screen: &Screen, args: &Diff) -> Result<Exit, CliError> {
+    if !args.files.is_empty() {
+        let (_, plan) = plan::ask(api, screen, &args.files, None, false).await?;
+        screen.print(&show::plan::text(&plan, show::plan::Detail::Fields, None))?;
+        return Ok(if show::plan::changes(&plan) { Exit::No } else { Exit::Done });
+    }
+    let keys = if args.objects.is_empty() { declared(api).await? } else { args.objects.clone() };
+    let mut exit = Exit::Done;
+    for key in keys {
+        let why = match api.why(&key).await {
+            Ok(why) => why,
+            // Deleted since the list was read: there is nothing left to differ.
+            Err(CliError::Refused(problem)) if problem.status == 404 && args.objects.is_empty() => continue,
+            Err(error) => return Err(error),
+        };
+        if !why.differences.is_empty() {
+            exit = Exit::No;
+            screen.print(&show::why::report(&key, &[], &why.differences, Times::new(false)))?;
+        }
+    }
+    Ok(exit)
+}
+
+/// Everything that people declare.
+async fn declared(api: &Api) -> Result<Vec<ObjectKey>, CliError> {
+    let mut keys = Vec::new();
+    for kind in [Kind::Node, Kind::Config, Kind::Secret, Kind::Service] {
+        let list = api.list(kind).await?;
+        keys.extend(list.items.iter().map(|o| ObjectKey::new(kind, o.metadata.name.clone())));
+    }
+    Ok(keys)
+}

@@ -1,0 +1,173 @@
+//! `events`: what happened, and what happens.
+
+use crate::{
+    cli::{
+        args::{EventKind, Events, PlanOutput},
+        client::{Api, Query},
+        failure::CliError,
+        follow::EventLine,
+        replicas::Replicas,
+        screen::Screen,
+        show::events as show,
+        text::{self, Times},
+    },
+    model::{Event, EventType, Kind, ObjectKey, event::Subject},
+};
+
+/// Broken streams in a row before it gives up.
+const BREAKS: u32 = 5;
+
+/// Whether an event concerns an object: itself, or a replica of it.
+#[must_use]
+pub fn concerns(key: &ObjectKey, subject: &Subject, known: &Replicas) -> bool {
+    subject.key() == *key || (key.kind == Kind::Service && known.service_of(subject).as_deref() == Some(&*key.name))
+}
+
+/// Events that are kept after an index.
+///
+/// # Errors
+/// As the API.
+pub async fn kept(api: &Api, types: &[EventKind], from: u64) -> Result<Vec<Event>, CliError> {
+    let mut stream = api.stream::<EventLine>(target(types, Some(from), false)).await?;
+    let mut events = Vec::new();
+    while let Some(line) = stream.next().await? {
+        match line {
+            EventLine::Event(event) => events.push(*event),
+            EventLine::Resync(_) => break,
+        }
+    }
+    Ok(events)
+}
+
+fn target(types: &[EventKind], from: Option<u64>, follow: bool) -> String {
+    let types: Vec<&str> = types
+        .iter()
+        .map(|kind| match kind {
+            EventKind::Normal => "Normal",
+            EventKind::Warning => "Warning",
+        })
+        .collect();
+    let query: Query = [
+        ("fromIndex", from.map(|n| n.to_string())),
+        ("types", (!types.is_empty()).then(|| types.join(","))),
+        ("follow", (!follow).then(|| "false".to_owned())),
+    ]
+    .into();
+    query.onto("/api/v1/events")
+}
+
+/// Runs `events`.
+///
+/// # Errors
+/// As the API.
+pub async fn events(api: &Api, screen: &Screen, args: &Events) -> Result<(), CliError> {
+    let known = Replicas::from_list(&api.list(Kind::Replica).await?.items);
+    let oldest =
+        args.since.map(|since| text::now().saturating_sub(u64::try_from(since.0.as_millis()).unwrap_or(u64::MAX)));
+    let mut view = View { screen, args, known, oldest };
+    let history = !args.watch || args.since.is_some() || args.from_index.is_some();
+    if !history {
+        // What is on its way now: the header first, so that a person sees that something listens.
+        let from = api.status().await?.index;
+        view.header()?;
+        return view.follow(api, from).await;
+    }
+    let shown: Vec<Event> = kept(api, &args.types, args.from_index.unwrap_or(0)).await?;
+    let last = shown.last().map_or(args.from_index.unwrap_or(0), |event| event.index.0);
+    let shown: Vec<Event> = shown.into_iter().filter(|event| view.wanted(event)).collect();
+    if args.watch {
+        view.header()?;
+        shown.iter().try_for_each(|event| view.line(event))?;
+        return view.follow(api, last).await;
+    }
+    match args.output {
+        PlanOutput::Json => shown.iter().try_for_each(|event| view.line(event)),
+        PlanOutput::Text if shown.is_empty() => {
+            screen.aside("no events");
+            Ok(())
+        }
+        PlanOutput::Text => {
+            let times = Times::new(args.timestamps);
+            let rows: Vec<Vec<String>> = shown.iter().map(|event| show::row(event, &view.known, times)).collect();
+            screen.print(&text::table(0, &show::HEADER, &rows))
+        }
+    }
+}
+
+struct View<'a> {
+    screen: &'a Screen,
+    args: &'a Events,
+    known: Replicas,
+    oldest: Option<u64>,
+}
+
+impl View<'_> {
+    fn wanted(&self, event: &Event) -> bool {
+        let kind = match event.kind {
+            EventType::Normal => EventKind::Normal,
+            EventType::Warning => EventKind::Warning,
+        };
+        (self.args.types.is_empty() || self.args.types.contains(&kind))
+            && self.oldest.is_none_or(|oldest| event.time >= oldest)
+            && self.args.object.as_ref().is_none_or(|key| concerns(key, &event.object, &self.known))
+    }
+
+    fn header(&self) -> Result<(), CliError> {
+        match self.args.output {
+            PlanOutput::Text => self.screen.line(&show::line(&show::HEADER)),
+            PlanOutput::Json => Ok(()),
+        }
+    }
+
+    fn line(&self, event: &Event) -> Result<(), CliError> {
+        match self.args.output {
+            PlanOutput::Text => {
+                self.screen.line(&show::line(&show::row(event, &self.known, Times::new(self.args.timestamps))))
+            }
+            PlanOutput::Json => {
+                self.screen.line(&serde_json::to_string(event).map_err(|e| CliError::Output(e.into()))?)
+            }
+        }
+    }
+
+    /// Goes on with each event; a broken stream is opened again after the last one.
+    async fn follow(&mut self, api: &Api, mut from: u64) -> Result<(), CliError> {
+        let mut broken = 0;
+        loop {
+            match self.read(api, &mut from, &mut broken).await {
+                Ok(()) => {}
+                Err(error @ (CliError::Broken { .. } | CliError::NoConnection { .. })) if broken >= BREAKS => {
+                    return Err(error);
+                }
+                Err(CliError::Broken { .. } | CliError::NoConnection { .. }) => {}
+                Err(error) => return Err(error),
+            }
+            broken += 1;
+            tokio::time::sleep(std::time::Duration::from_millis(500) * broken.min(8)).await;
+        }
+    }
+
+    async fn read(&mut self, api: &Api, from: &mut u64, broken: &mut u32) -> Result<(), CliError> {
+        let mut stream = api.stream::<EventLine>(target(&self.args.types, Some(*from), true)).await?;
+        while let Some(line) = stream.next().await? {
+            match line {
+                EventLine::Event(event) => {
+                    *from = event.index.0;
+                    *broken = 0;
+                    // A replica that is new since the list was read belongs to a service all the same.
+                    if event.object.kind == Kind::Replica && self.known.service(&event.object.name).is_none() {
+                        self.known = Replicas::from_list(&api.list(Kind::Replica).await?.items);
+                    }
+                    if self.wanted(&event) {
+                        self.line(&event)?;
+                    }
+                }
+                EventLine::Resync(missed) => {
+                    self.screen.aside("warning: this reader was too slow; some events are lost");
+                    *from = missed.resync;
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,212 @@
+//! `get`: objects as tables, JSON, manifests or names; once or with each change.
+
+use serde_json::json;
+
+use crate::{
+    api::wire::{ClusterStatus, List, Object, WatchOp},
+    cli::{
+        args::{Get, Output},
+        client::Api,
+        failure::CliError,
+        names::KindOrKey,
+        screen::Screen,
+        show::objects::{self, Around},
+        text::{self, Times, clean},
+    },
+    manifest,
+    model::{Kind, ObjectKey},
+};
+
+/// Broken watches in a row before it gives up.
+const BREAKS: u32 = 5;
+
+/// Runs `get`.
+///
+/// # Errors
+/// As the API; 5 when the named object is not there.
+pub async fn get(api: &Api, screen: &Screen, args: &Get) -> Result<(), CliError> {
+    let (kind, name) = match (&args.what, &args.name) {
+        (KindOrKey::Kind(kind), name) => (*kind, name.clone()),
+        (KindOrKey::Key(key), None) => (key.kind, Some(key.name.to_string())),
+        (KindOrKey::Key(key), Some(name)) => {
+            return Err(CliError::usage(
+                format!("{key} names an object already, and so does {name:?}"),
+                format!("write {key} or {}/{name}", key.kind.short()),
+            ));
+        }
+    };
+    let list = match &name {
+        Some(name) => {
+            let object = api.get(&ObjectKey::new(kind, name.as_str())).await?;
+            // A watch from the object's own index would miss nothing, but a status moves no version.
+            let index = if args.watch { api.status().await?.index } else { 0 };
+            List { items: vec![object], index }
+        }
+        None => api.select(kind, args.selector.as_deref()).await?,
+    };
+    let view = View { api, screen, kind, output: args.output, times: args.timestamps, single: name.is_some() };
+    view.all(&list).await?;
+    if args.watch { view.watch(name.as_deref(), args.selector.as_deref(), list.index).await } else { Ok(()) }
+}
+
+/// Lists nodes, as `node ls`.
+///
+/// # Errors
+/// As the API.
+pub async fn nodes(api: &Api, screen: &Screen, output: Output) -> Result<(), CliError> {
+    let list = api.list(Kind::Node).await?;
+    View { api, screen, kind: Kind::Node, output, times: false, single: false }.all(&list).await
+}
+
+struct View<'a> {
+    api: &'a Api,
+    screen: &'a Screen,
+    kind: Kind,
+    output: Output,
+    times: bool,
+    single: bool,
+}
+
+/// What the columns need beside the objects.
+#[derive(Default)]
+struct Beside {
+    replicas: Vec<Object>,
+    services: Vec<Object>,
+    status: Option<ClusterStatus>,
+}
+
+impl View<'_> {
+    async fn beside(&self) -> Result<Beside, CliError> {
+        let mut beside = Beside::default();
+        let wide_nodes = self.kind == Kind::Node && self.output == Output::Wide;
+        if self.kind == Kind::Service || wide_nodes {
+            beside.replicas = self.api.list(Kind::Replica).await?.items;
+        }
+        if wide_nodes {
+            beside.services = self.api.list(Kind::Service).await?.items;
+        }
+        if self.kind == Kind::Node {
+            beside.status = Some(self.api.status().await?);
+        }
+        Ok(beside)
+    }
+
+    fn rows(&self, items: &[Object], beside: &Beside) -> Vec<Vec<String>> {
+        let around = Around {
+            wide: self.output == Output::Wide,
+            times: Times::new(self.times),
+            replicas: &beside.replicas,
+            services: &beside.services,
+            leader: beside.status.as_ref().and_then(|s| s.leader.as_deref()),
+        };
+        items.iter().map(|object| objects::row(object, &around)).collect()
+    }
+
+    async fn all(&self, list: &List) -> Result<(), CliError> {
+        match self.output {
+            Output::Table | Output::Wide => {
+                if list.items.is_empty() {
+                    self.screen.aside(&format!("no {} yet", self.kind.plural()));
+                    return Ok(());
+                }
+                let beside = self.beside().await?;
+                let header = objects::header(self.kind, self.output == Output::Wide);
+                self.screen.print(&text::table(0, &header, &self.rows(&list.items, &beside)))?;
+                match &beside.status {
+                    Some(status) if self.output == Output::Wide => {
+                        let quorum = if status.writable { "quorum" } else { "no quorum" };
+                        self.screen
+                            .line(&format!("* = leader   {quorum}, voters {}   index {}", status.voters, status.index))
+                    }
+                    Some(_) | None => Ok(()),
+                }
+            }
+            Output::Json if self.single => list.items.iter().try_for_each(|object| self.json(object)),
+            Output::Json => self.json(list),
+            Output::Yaml | Output::Name => {
+                list.items.iter().enumerate().try_for_each(|(i, object)| self.one(object, i > 0))
+            }
+        }
+    }
+
+    /// One object in a form that needs no columns.
+    fn one(&self, object: &Object, further: bool) -> Result<(), CliError> {
+        let key = ObjectKey::new(object.kind, object.metadata.name.clone());
+        match self.output {
+            Output::Name | Output::Table | Output::Wide => self.screen.line(&clean(&key.to_string())),
+            Output::Json => self.json(object),
+            Output::Yaml => {
+                let text = manifest::to_yaml(object.kind, &object.metadata, &object.spec);
+                let text: String = text.lines().map(|line| format!("{}\n", clean(line))).collect();
+                self.screen.print(&format!("{}{text}", if further { "---\n" } else { "" }))
+            }
+        }
+    }
+
+    /// JSON escapes control characters itself.
+    fn json<T: serde::Serialize>(&self, value: &T) -> Result<(), CliError> {
+        let text = serde_json::to_string_pretty(value).map_err(|e| CliError::Output(e.into()))?;
+        self.screen.line(&text)
+    }
+
+    /// Goes on with each change; a broken stream is opened again from the last index.
+    async fn watch(&self, name: Option<&str>, labels: Option<&str>, mut from: u64) -> Result<(), CliError> {
+        let mut broken = 0;
+        loop {
+            match self.changes(name, labels, &mut from, &mut broken).await {
+                Ok(()) => {}
+                Err(error @ (CliError::Broken { .. } | CliError::NoConnection { .. })) if broken >= BREAKS => {
+                    return Err(error);
+                }
+                Err(CliError::Broken { .. } | CliError::NoConnection { .. }) => {}
+                // What happened meanwhile is not kept: what stands now is shown instead.
+                Err(CliError::Refused(problem)) if problem.status == 410 && broken < BREAKS => {
+                    let list = self.api.select(self.kind, labels).await?;
+                    from = list.index;
+                    self.screen.aside("changes were missed; this is how it stands now");
+                    let items =
+                        list.items.into_iter().filter(|o| name.is_none_or(|n| *o.metadata.name == *n)).collect();
+                    self.all(&List { items, index: from }).await?;
+                }
+                Err(error) => return Err(error),
+            }
+            broken += 1;
+            tokio::time::sleep(std::time::Duration::from_millis(500) * broken.min(8)).await;
+        }
+    }
+
+    async fn changes(
+        &self,
+        name: Option<&str>,
+        labels: Option<&str>,
+        from: &mut u64,
+        broken: &mut u32,
+    ) -> Result<(), CliError> {
+        let mut stream = self.api.watch(self.kind, *from, labels).await?;
+        while let Some(change) = stream.next().await? {
+            *from = change.index;
+            *broken = 0;
+            if name.is_some_and(|name| *change.object.metadata.name != *name) {
+                continue;
+            }
+            match (self.output, change.op) {
+                (Output::Table | Output::Wide, WatchOp::Put) => {
+                    let beside = self.beside().await?;
+                    let rows = self.rows(std::slice::from_ref(&change.object), &beside);
+                    self.screen.print(&text::table(0, &[], &rows))?;
+                }
+                (Output::Table | Output::Wide, WatchOp::Delete) => {
+                    let key = ObjectKey::new(change.object.kind, change.object.metadata.name.clone());
+                    self.screen.line(&format!("{} deleted", clean(&key.to_string())))?;
+                }
+                (Output::Json, op) => {
+                    let line = json!({ "index": change.index, "op": op, "object": change.object });
+                    self.screen.line(&line.to_string())?;
+                }
+                (Output::Yaml | Output::Name, WatchOp::Put) => self.one(&change.object, true)?,
+                (Output::Yaml | Output::Name, WatchOp::Delete) => {}
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,213 @@
+//! Commands that read and show once: `describe`, `why`, `ps`, `status`, `version`, `schema`, `validate`.
+
+use std::fmt::Write as _;
+
+use super::{env, events};
+use crate::{
+    api::wire::ClusterStatus,
+    cli::{
+        args::{Describe, PlanOutput, Ps, Status, Validate, Version, Why},
+        client::Api,
+        failure::CliError,
+        replicas::Replicas,
+        screen::Screen,
+        show, source,
+        text::{self, Times, clean},
+    },
+    manifest,
+    model::{Condition, Kind, ObjectKey},
+};
+
+/// Newest events that `describe` shows.
+const EVENTS: usize = 20;
+
+/// Runs `describe`.
+///
+/// # Errors
+/// As the API.
+pub async fn describe(api: &Api, screen: &Screen, args: &Describe) -> Result<(), CliError> {
+    let key = &args.object;
+    let object = api.get(key).await?;
+    let replicas = api.list(Kind::Replica).await?.items;
+    let known = Replicas::from_list(&replicas);
+    let own: Vec<_> = match key.kind {
+        Kind::Service => {
+            let ours = |o: &crate::api::wire::Object| known.service(&o.metadata.name).as_deref() == Some(&*key.name);
+            replicas.iter().filter(|o| ours(o)).cloned().collect()
+        }
+        Kind::Node => {
+            replicas.into_iter().filter(|o| o.spec.get("node").and_then(|n| n.as_str()) == Some(&key.name)).collect()
+        }
+        Kind::Config | Kind::Secret | Kind::Replica => Vec::new(),
+    };
+    let differences = api.why(key).await?.differences;
+    let mut happened = events::kept(api, &[], 0).await?;
+    happened.retain(|event| events::concerns(key, &event.object, &known));
+    let newest = happened.len().saturating_sub(EVENTS);
+    let whole = show::describe::Whole {
+        object: &object,
+        replicas: &own,
+        differences: &differences,
+        events: happened.get(newest..).unwrap_or_default(),
+        known: &known,
+        times: Times::new(args.timestamps),
+    };
+    screen.print(&show::describe::text(&whole))
+}
+
+/// Runs `why`: 0 whatever the answer is; `diff` is the command whose exit code says it.
+///
+/// # Errors
+/// As the API.
+pub async fn why(api: &Api, screen: &Screen, args: &Why) -> Result<(), CliError> {
+    let times = Times::new(args.timestamps);
+    let (key, conditions) = match &args.replica {
+        Some(slot) => one_replica(api, &args.object, slot).await?,
+        None => (args.object.clone(), conditions(&api.get(&args.object).await?)),
+    };
+    let report = api.why(&key).await?;
+    match args.output {
+        PlanOutput::Json => {
+            let text = serde_json::to_string_pretty(&report).map_err(|e| CliError::Output(e.into()))?;
+            screen.line(&text)
+        }
+        PlanOutput::Text => screen.print(&show::why::report(&key, &conditions, &report.differences, times)),
+    }
+}
+
+/// The replica that shall run in a slot, else the newest one that was there.
+async fn one_replica(api: &Api, key: &ObjectKey, slot: &str) -> Result<(ObjectKey, Vec<Condition>), CliError> {
+    if key.kind != Kind::Service {
+        return Err(CliError::usage(format!("{key} has no replicas"), "--replica goes with a service: svc/NAME"));
+    }
+    let display = format!("{}.{slot}", key.name);
+    let items = api.list(Kind::Replica).await?.items;
+    let text =
+        |o: &crate::api::wire::Object, field: &str| o.spec.get(field).and_then(|v| v.as_str()).map(str::to_owned);
+    let found = items
+        .iter()
+        .filter(|o| text(o, "display").as_deref() == Some(&display) || *o.metadata.name == *slot)
+        .max_by_key(|o| (text(o, "desired").as_deref() == Some("Run"), o.metadata.created_at));
+    match found {
+        Some(object) => Ok((ObjectKey::replica(object.metadata.name.clone()), conditions(object))),
+        None => Err(CliError::Refused(Box::new(crate::api::wire::Problem {
+            status: 404,
+            title: format!("{key} has no replica {slot}"),
+            hint: Some(format!("`constellation ps {}` lists those it has", key.name)),
+            ..crate::api::wire::Problem::default()
+        }))),
+    }
+}
+
+fn conditions(object: &crate::api::wire::Object) -> Vec<Condition> {
+    let found = object.status.as_ref().and_then(|s| s.get("conditions"));
+    found.and_then(|c| serde_json::from_value(c.clone()).ok()).unwrap_or_default()
+}
+
+/// Runs `ps`.
+///
+/// # Errors
+/// As the API; 5 when a named service neither exists nor has replicas left.
+pub async fn ps(api: &Api, screen: &Screen, args: &Ps) -> Result<(), CliError> {
+    let list = api.list(Kind::Replica).await?;
+    for service in &args.services {
+        let has = list.items.iter().any(|o| o.spec.get("service").and_then(|s| s.as_str()) == Some(service));
+        if !has {
+            api.get(&ObjectKey::service(service.as_str())).await?;
+        }
+    }
+    screen.print(&show::replicas::ps(&list.items, &args.services, Times::new(args.timestamps)))
+}
+
+/// Runs `status`.
+///
+/// # Errors
+/// As the API.
+pub async fn status(api: &Api, screen: &Screen, args: &Status) -> Result<(), CliError> {
+    let status = api.status().await?;
+    if args.output == PlanOutput::Json {
+        let text = serde_json::to_string_pretty(&status).map_err(|e| CliError::Output(e.into()))?;
+        return screen.line(&text);
+    }
+    screen.print(&summary(&status))?;
+    let mut unready = Vec::new();
+    for kind in [Kind::Node, Kind::Service] {
+        for object in &api.list(kind).await?.items {
+            let state = show::objects::state(object);
+            if state != "Ready" && state != "Suspended" {
+                let key = ObjectKey::new(kind, object.metadata.name.clone()).to_string();
+                unready.push(vec![key.clone(), state, format!("constellation why {key}")]);
+            }
+        }
+    }
+    if unready.is_empty() {
+        return Ok(());
+    }
+    screen.print(&format!("\nWhat needs a look\n{}", text::table(2, &[], &unready)))
+}
+
+fn summary(status: &ClusterStatus) -> String {
+    let name = if status.name.is_empty() { status.cluster.get(..8).unwrap_or(&status.cluster) } else { &status.name };
+    let writes = if status.writable { "writes are taken" } else { "no quorum: writes are refused, what runs goes on" };
+    let ratio = |r: crate::api::wire::report::Ratio| format!("{}/{} ready", r.ready, r.total);
+    let rows: Vec<Vec<String>> = vec![
+        vec!["Cluster".into(), name.to_owned(), writes.to_owned()],
+        vec![
+            "Leader".into(),
+            status.leader.clone().unwrap_or_else(|| "none".into()),
+            text::count(status.voters as usize, "voter"),
+        ],
+        vec![
+            "Index".into(),
+            status.index.to_string(),
+            format!("as {} knows it, version {}", status.node, status.version),
+        ],
+        vec!["Nodes".into(), ratio(status.nodes), String::new()],
+        vec!["Services".into(), ratio(status.services), String::new()],
+        vec!["Replicas".into(), ratio(status.replicas), String::new()],
+    ];
+    text::table(0, &[], &rows)
+}
+
+/// Runs `version`. `api` makes the connection only when it is needed.
+///
+/// # Errors
+/// As the API: the client's version is printed first.
+pub async fn version(
+    api: impl FnOnce() -> Result<Api, CliError>,
+    screen: &Screen,
+    args: &Version,
+) -> Result<(), CliError> {
+    screen.line(&format!("client  {}", env!("CARGO_PKG_VERSION")))?;
+    if args.client {
+        return Ok(());
+    }
+    let api = api()?;
+    let status = api.status().await?;
+    screen.line(&format!("server  {}  at {}, node {}", clean(&status.version), api.endpoint(), clean(&status.node)))
+}
+
+/// Runs `schema`.
+///
+/// # Errors
+/// When standard output is gone.
+pub fn schema(screen: &Screen) -> Result<(), CliError> {
+    let text = serde_json::to_string_pretty(&manifest::schema()).map_err(|e| CliError::Output(e.into()))?;
+    screen.line(&text)
+}
+
+/// Runs `validate`.
+///
+/// # Errors
+/// Every error of the manifests.
+pub fn validate(screen: &Screen, args: &Validate) -> Result<(), CliError> {
+    let manifests = source::read(&args.files.files, &env)?;
+    for warning in &manifests.warnings {
+        screen.aside(&format!("warning: {}", clean(warning)));
+    }
+    let mut out = String::new();
+    for document in &manifests.documents {
+        let _ = writeln!(out, "{} valid ({}:{})", document.declared.key(), document.source, document.line);
+    }
+    screen.print(&out)
+}

@@ -1,0 +1,82 @@
+//! What each command does: asks, shows, waits.
+//!
+//! Here: one file per command or family. Not here: arguments (`args`), looks (`show`), the wait (`follow`).
+
+pub mod apply;
+pub mod build;
+pub mod delete;
+pub mod diff;
+pub mod events;
+pub mod get;
+pub mod logs;
+pub mod look;
+pub mod node;
+pub mod plan;
+
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    args::Waiting,
+    client::Api,
+    failure::CliError,
+    follow::{self, Awaited},
+    screen::Screen,
+    text::clean,
+    wait::Aim,
+};
+use crate::{
+    api::wire::ApplyAnswer,
+    model::{Kind, ObjectKey},
+    store::command::Outcome,
+};
+
+/// Looks a variable up in the environment.
+#[must_use]
+pub fn env(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// Prints one line per object, `svc/web configured`, and the warnings beside them.
+fn outcomes(screen: &Screen, answer: &ApplyAnswer, suffix: &str) -> Result<(), CliError> {
+    for object in &answer.objects {
+        let result = match object.result {
+            Outcome::Created => "created",
+            Outcome::Configured => "configured",
+            Outcome::Unchanged => "unchanged",
+            Outcome::Deleted => "deleted",
+        };
+        let key = ObjectKey::new(object.kind, object.name.as_str()).to_string();
+        screen.line(&format!("{} {result}{suffix}", clean(&key)))?;
+    }
+    for warning in &answer.warnings {
+        screen.aside(&format!("warning: {}", clean(warning)));
+    }
+    Ok(())
+}
+
+/// What is awaited after a change: each service that it made, changed or deleted.
+fn goals(answer: &ApplyAnswer) -> Vec<(Arc<str>, Aim)> {
+    let services = answer.objects.iter().filter(|object| object.kind == Kind::Service);
+    services
+        .filter_map(|object| {
+            let aim = match object.result {
+                Outcome::Created | Outcome::Configured => Aim::Ready { generation: object.generation },
+                Outcome::Deleted => Aim::Gone,
+                Outcome::Unchanged => return None,
+            };
+            Some((object.name.as_str().into(), aim))
+        })
+        .collect()
+}
+
+/// Waits for what a change asked for, unless the user does not want to.
+async fn wait(api: &Api, screen: &Screen, answer: &ApplyAnswer, waiting: &Waiting) -> Result<(), CliError> {
+    if waiting.detach {
+        return Ok(());
+    }
+    let limit = waiting.timeout.0.max(Duration::from_millis(1));
+    // The index after the change: its own events have lower ones, and all of them matter.
+    let first = answer.objects.iter().map(|o| o.resource_version).filter(|v| *v > 0).min().unwrap_or(answer.index);
+    let from = first.saturating_sub(1);
+    follow::follow(api, screen, Awaited { goals: goals(answer), from, limit }).await
+}

@@ -1,0 +1,234 @@
+//! Waiting for a change: streams in, progress out, until everything arrived or cannot.
+//!
+//! Here: [`follow`], the thin shell around [`super::wait::Wait`]. Not here: the decision (`wait`), the looks
+//! (`progress`).
+//! Invariants: Ctrl-C leaves the change alone; a broken stream is opened again from a fresh list, so that
+//! nothing is missed; the whole wait ends at its deadline.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use serde::Deserialize;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::{
+    client::{Api, Query, Stream},
+    failure::CliError,
+    progress::Display,
+    replicas::Replicas,
+    screen::Screen,
+    show,
+    text::{self, Times},
+    wait::{Aim, Progress, Verdict, Wait},
+};
+use crate::{
+    api::wire::{Object, WatchLine, WatchOp},
+    model::{Event, Kind, ObjectKey, ReplicaStatus, ServiceStatus},
+};
+
+/// Broken streams in a row before the wait gives up.
+const BREAKS: u32 = 8;
+
+/// What is awaited, from where, for how long.
+#[derive(Debug, Clone)]
+pub struct Awaited {
+    /// Services with what is awaited of each.
+    pub goals: Vec<(Arc<str>, Aim)>,
+    /// Index of the change: events after it are shown.
+    pub from: u64,
+    /// Longest wait.
+    pub limit: Duration,
+}
+
+/// One line of the event stream.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub enum EventLine {
+    /// What happened.
+    Event(Box<Event>),
+    /// Some of it was missed.
+    Resync(crate::api::wire::Resync),
+}
+
+struct Streams {
+    services: Stream<WatchLine>,
+    replicas: Stream<WatchLine>,
+    events: Stream<EventLine>,
+}
+
+/// How a wait that did not fail ended.
+enum End {
+    Done,
+    Failed,
+    Late,
+    Detached,
+}
+
+/// Waits until every service arrived, and shows the way there.
+///
+/// # Errors
+/// When one cannot arrive or does not within the limit, with what is known of why; or when the API is gone.
+pub async fn follow(api: &Api, screen: &Screen, awaited: Awaited) -> Result<(), CliError> {
+    let began = Instant::now();
+    let mut wait = Wait::new(awaited.goals.iter().cloned());
+    if wait.is_empty() {
+        return Ok(());
+    }
+    let mut display = Display::new(screen, awaited.goals.iter().map(|(name, _)| name));
+    let end = tokio::select! {
+        end = watch(api, &mut wait, &mut display, awaited.from) => end?,
+        () = sleep_until(began + awaited.limit) => End::Late,
+        _ = tokio::signal::ctrl_c() => End::Detached,
+    };
+    drop(display);
+    let took = text::duration(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX));
+    let mut unfinished = Vec::new();
+    for (name, progress) in wait.progress() {
+        match progress {
+            Progress::Reached(said) if said == "deleted" => screen.line(&format!("svc/{name} is gone ({took})"))?,
+            Progress::Reached(said) => screen.line(&format!("svc/{name} ready ({}, {took})", text::clean(said)))?,
+            Progress::Waiting(_) | Progress::Lost(_) => unfinished.push((name.clone(), progress.said().to_owned())),
+        }
+    }
+    let first = unfinished.first().map_or_else(String::new, |(name, _)| name.to_string());
+    match end {
+        End::Done => Ok(()),
+        End::Detached => {
+            screen.line(&format!("\ndetached; the change goes on: constellation get svc/{first} -w"))?;
+            Ok(())
+        }
+        End::Failed | End::Late => {
+            for (name, _) in &unfinished {
+                explain(api, screen, name).await?;
+            }
+            let each: Vec<String> = unfinished.iter().map(|(name, said)| format!("svc/{name}: {said}")).collect();
+            let how =
+                if matches!(end, End::Late) { format!("not done after {took}") } else { "it cannot be done".into() };
+            Err(CliError::No {
+                message: format!("{how}: {}", each.join("; ")),
+                hint: Some(format!("the change stands and is worked on: constellation why svc/{first}")),
+            })
+        }
+    }
+}
+
+/// Reads streams until the verdict falls. Never returns [`End::Late`] or [`End::Detached`].
+async fn watch(api: &Api, wait: &mut Wait, display: &mut Display<'_>, mut from: u64) -> Result<End, CliError> {
+    let mut broken = 0u32;
+    let mut known = Replicas::default();
+    loop {
+        let result = match open(api, wait, &mut known, from).await {
+            Ok(mut streams) => read(&mut streams, wait, &mut known, display, &mut from, &mut broken).await,
+            Err(error) => Err(error),
+        };
+        let error = match result {
+            Ok(Some(end)) => return Ok(end),
+            Ok(None) => None,
+            Err(error) => Some(error),
+        };
+        broken += 1;
+        match error {
+            // Refusals do not heal by asking again; 410 does, by a fresh list.
+            Some(error @ CliError::Refused(_)) if !matches!(&error, CliError::Refused(p) if matches!(p.status, 410 | 429 | 503)) =>
+            {
+                return Err(error);
+            }
+            Some(error) if broken >= BREAKS => return Err(error),
+            None if broken >= BREAKS => return Ok(End::Failed),
+            Some(_) | None => sleep(Duration::from_millis(250) * broken.min(8)).await,
+        }
+    }
+}
+
+/// Reads what stands, then opens streams from there.
+async fn open(api: &Api, wait: &mut Wait, known: &mut Replicas, from: u64) -> Result<Streams, CliError> {
+    let services = api.list(Kind::Service).await?;
+    let replicas = api.list(Kind::Replica).await?;
+    for object in &services.items {
+        service(wait, object);
+    }
+    for object in &replicas.items {
+        replica(wait, known, object);
+    }
+    let names = |items: &[Object]| -> BTreeSet<Arc<str>> { items.iter().map(|o| o.metadata.name.clone()).collect() };
+    wait.only(&names(&services.items), &names(&replicas.items));
+    let query: Query = [("fromIndex", Some(from.to_string())), ("kinds", Some("Service,Replica".to_owned()))].into();
+    Ok(Streams {
+        services: api.watch(Kind::Service, services.index, None).await?,
+        replicas: api.watch(Kind::Replica, replicas.index, None).await?,
+        events: api.stream(query.onto("/api/v1/events")).await?,
+    })
+}
+
+/// Reads until the verdict falls; none when a stream ended before.
+async fn read(
+    streams: &mut Streams,
+    wait: &mut Wait,
+    known: &mut Replicas,
+    display: &mut Display<'_>,
+    from: &mut u64,
+    broken: &mut u32,
+) -> Result<Option<End>, CliError> {
+    loop {
+        for (name, progress) in wait.progress() {
+            display.service(name, progress.said());
+        }
+        match wait.verdict() {
+            Verdict::Done => return Ok(Some(End::Done)),
+            Verdict::Failed => return Ok(Some(End::Failed)),
+            Verdict::Waiting => {}
+        }
+        tokio::select! {
+            line = streams.services.next() => {
+                let Some(line) = line? else { return Ok(None) };
+                match line.op {
+                    WatchOp::Put => service(wait, &line.object),
+                    WatchOp::Delete => wait.service_gone(&line.object.metadata.name),
+                }
+            }
+            line = streams.replicas.next() => {
+                let Some(line) = line? else { return Ok(None) };
+                match line.op {
+                    WatchOp::Put => replica(wait, known, &line.object),
+                    WatchOp::Delete => wait.replica_gone(&line.object.metadata.name),
+                }
+            }
+            line = streams.events.next() => match line? {
+                Some(EventLine::Event(event)) => {
+                    *from = event.index.0;
+                    if let Some(service) = known.service_of(&event.object)
+                        && wait.services().any(|name| **name == *service)
+                    {
+                        display.event(&event, &known.display(&event.object));
+                    }
+                }
+                Some(EventLine::Resync(_)) | None => return Ok(None),
+            },
+        }
+        *broken = 0;
+    }
+}
+
+fn service(wait: &mut Wait, object: &Object) {
+    // A status of a newer version that cannot be read is as good as none.
+    let status = object.status.as_ref().and_then(|s| ServiceStatus::deserialize(s).ok());
+    wait.service(&object.metadata.name, object.metadata.generation, status.as_ref());
+}
+
+fn replica(wait: &mut Wait, known: &mut Replicas, object: &Object) {
+    known.learn(object);
+    let status = object.status.as_ref().and_then(|s| ReplicaStatus::deserialize(s).ok());
+    let Some(service) = known.service(&object.metadata.name) else { return };
+    wait.replica(&object.metadata.name, &service, status.is_some_and(|s| s.phase.ended()));
+}
+
+/// What stands in the way of a service, and the last lines of a container that failed.
+async fn explain(api: &Api, screen: &Screen, service: &str) -> Result<(), CliError> {
+    let key = ObjectKey::service(service);
+    let (why, report) = match (api.why(&key).await, api.report(service).await) {
+        (Ok(why), Ok(report)) => (why, report),
+        // It is gone, or the API is: the error that follows says what is known.
+        (Err(_), _) | (_, Err(_)) => return Ok(()),
+    };
+    screen.print(&show::why::report(&key, &report.conditions, &why.differences, Times::new(false)))?;
+    screen.print(&show::why::last_words(&report))
+}

@@ -1,0 +1,93 @@
+//! `ps`: replicas with their containers, ended ones under the one that took their place.
+
+use serde::Deserialize;
+
+use crate::{
+    api::wire::{Object, ReplicaSpec},
+    cli::text::{self, Times},
+    model::{Desired, ReplicaPhase, ReplicaStatus, status::LastExit},
+};
+
+/// In the words of the table.
+#[must_use]
+pub const fn desired(desired: Desired) -> &'static str {
+    match desired {
+        Desired::Run => "Running",
+        Desired::Stop => "Stopped",
+    }
+}
+
+/// `Running`, `Starting (12s)`, `BackOff: CrashLoopBackOff, next in 20s`, `Stopped 3m ago`.
+#[must_use]
+pub fn current(status: Option<&ReplicaStatus>, times: Times) -> String {
+    let Some(status) = status else { return "Pending".into() };
+    let phase = format!("{:?}", status.phase);
+    let reason = status.reason.filter(|reason| reason.as_str() != phase).map(|reason| format!(": {reason}"));
+    let reason = reason.unwrap_or_default();
+    match status.phase {
+        ReplicaPhase::Running if !status.ready => format!("{phase}, not ready{reason}"),
+        ReplicaPhase::Running => phase,
+        ReplicaPhase::Stopped | ReplicaPhase::Completed | ReplicaPhase::Failed => {
+            format!("{phase} {}", times.around(status.since))
+        }
+        ReplicaPhase::Pending
+        | ReplicaPhase::Waiting
+        | ReplicaPhase::Pulling
+        | ReplicaPhase::Starting
+        | ReplicaPhase::BackOff
+        | ReplicaPhase::Stopping => match status.next_attempt {
+            Some(next) => format!("{phase}{reason}, next {}", times.around(next)),
+            None => format!("{phase}{reason} ({})", times.at(status.since)),
+        },
+    }
+}
+
+/// `exit 0`, `OOMKilled, exit 137, 40s ago`.
+#[must_use]
+pub fn last_exit(exit: Option<&LastExit>, times: Times) -> String {
+    let Some(exit) = exit else { return "-".into() };
+    let oom = if exit.oom_killed { "OOMKilled, " } else { "" };
+    format!("{oom}exit {}, {}", exit.code, times.around(exit.at))
+}
+
+/// The whole table, for these services or for all.
+#[must_use]
+pub fn ps(items: &[Object], services: &[String], times: Times) -> String {
+    let mut rows: Vec<(ReplicaSpec, Option<ReplicaStatus>, &Object)> = items
+        .iter()
+        .filter_map(|object| {
+            let spec = ReplicaSpec::deserialize(&object.spec).ok()?;
+            let status = object.status.as_ref().and_then(|s| ReplicaStatus::deserialize(s).ok());
+            Some((spec, status, object))
+        })
+        .filter(|(spec, ..)| services.is_empty() || services.iter().any(|s| **s == *spec.service))
+        .collect();
+    // What shall run stands first in its slot; below it, newest first, what was there before.
+    rows.sort_by(|(a, _, x), (b, _, y)| {
+        let stopped = |spec: &ReplicaSpec| spec.desired == Desired::Stop;
+        (&a.service, &a.slot, stopped(a))
+            .cmp(&(&b.service, &b.slot, stopped(b)))
+            .then(y.metadata.created_at.cmp(&x.metadata.created_at))
+            .then(b.revision.cmp(&a.revision))
+    });
+    let mut table = Vec::with_capacity(rows.len());
+    let mut above: Option<&str> = None;
+    for (spec, status, object) in &rows {
+        let status = status.as_ref();
+        let name = if above == Some(&spec.display) { format!(" \\_ {}", spec.display) } else { spec.display.clone() };
+        above = Some(&spec.display);
+        table.push(vec![
+            name,
+            spec.node.to_string(),
+            desired(spec.desired).to_owned(),
+            current(status, times),
+            text::or_dash(status.map_or("", |s| &s.health)).into_owned(),
+            spec.revision.to_string(),
+            times.at(object.metadata.created_at),
+            status.map_or(0, |s| s.restarts).to_string(),
+            last_exit(status.and_then(|s| s.last_exit.as_ref()), times),
+        ]);
+    }
+    let header = ["REPLICA", "NODE", "DESIRED", "CURRENT", "HEALTH", "REV", "AGE", "RESTARTS", "LAST EXIT"];
+    text::table(0, &header, &table)
+}

@@ -1,0 +1,110 @@
+//! `why`: each difference with its reason, and what a person can do.
+
+use std::fmt::Write as _;
+
+use crate::{
+    api::wire::{Difference, ServiceReport},
+    cli::text::{self, Times, clean},
+    model::{Condition, ConditionStatus, Kind, ObjectKey, Reason},
+};
+
+/// Log lines of a failed container that are shown.
+const TAIL: usize = 10;
+
+/// The object's first condition, its differences, and what can be done.
+#[must_use]
+pub fn report(key: &ObjectKey, conditions: &[Condition], differences: &[Difference], times: Times) -> String {
+    let mut out = key.to_string();
+    if let Some(first) = conditions.first() {
+        let age = match times {
+            Times::RelativeTo(_) => format!("for {}", times.at(first.last_transition_time)),
+            Times::Absolute => format!("since {}", times.at(first.last_transition_time)),
+        };
+        let _ = write!(out, "  {}={}  {age}", first.kind, first.status);
+        if first.status != ConditionStatus::True {
+            let _ = write!(out, "  {}", first.reason);
+        }
+    }
+    out.push('\n');
+    if differences.is_empty() {
+        out.push_str("  nothing differs: everything is as declared\n");
+        return out;
+    }
+    let rows: Vec<Vec<String>> = differences
+        .iter()
+        .map(|d| {
+            vec![
+                d.path.clone(),
+                text::or_dash(&d.desired).into_owned(),
+                text::or_dash(&d.actual).into_owned(),
+                d.reason.to_string(),
+                times.at(d.since),
+                d.next_attempt.map_or_else(|| "-".into(), |next| times.around(next)),
+            ]
+        })
+        .collect();
+    out.push_str(&text::table(2, &["WHAT", "DESIRED", "ACTUAL", "REASON", "SINCE", "NEXT"], &rows));
+    let mut said: Vec<&str> = Vec::new();
+    for difference in differences {
+        if !difference.message.is_empty() && !said.contains(&difference.message.as_str()) {
+            said.push(&difference.message);
+            let _ = writeln!(out, "  {}: {}", clean(&difference.path), clean(&difference.message));
+        }
+    }
+    let remedies = remedies(key, differences);
+    if !remedies.is_empty() {
+        out.push_str("What you can do\n");
+        out.push_str(&text::table(2, &[], &remedies));
+    }
+    out
+}
+
+/// What the answer advises, else commands that fit the reason; each once.
+fn remedies(key: &ObjectKey, differences: &[Difference]) -> Vec<Vec<String>> {
+    let mut rows: Vec<Vec<String>> = Vec::new();
+    let mut add = |command: String, why: &str| {
+        if !rows.iter().any(|row| row[0] == command) {
+            rows.push(vec![command, why.to_owned()]);
+        }
+    };
+    for difference in differences {
+        if let Some(hint) = &difference.hint {
+            add(hint.clone(), "");
+            continue;
+        }
+        match difference.reason {
+            Reason::CrashLoopBackOff | Reason::OOMKilled | Reason::Unhealthy | Reason::Failed
+                if key.kind == Kind::Service =>
+            {
+                add(format!("constellation logs {} --tail 50 --all-replicas", key.name), "what the container says");
+            }
+            Reason::NoNodeFits | Reason::FailedScheduling => {
+                add("constellation get nodes -o wide".into(), "what each node has and takes");
+            }
+            Reason::SecretMissing => add("constellation get secrets".into(), "what there is"),
+            Reason::ConfigMissing => add("constellation get configs".into(), "what there is"),
+            Reason::Cordoned => add(format!("constellation node uncordon {}", key.name), "take new replicas again"),
+            _ => {}
+        }
+    }
+    add(format!("constellation events --for {key}"), "what happened");
+    rows
+}
+
+/// The last log lines of each container that failed, newest state of each slot.
+#[must_use]
+pub fn last_words(report: &ServiceReport) -> String {
+    let mut out = String::new();
+    for row in &report.replicas {
+        let Some(actual) = &row.actual else { continue };
+        let Some(exit) = actual.last_exit.as_ref().filter(|exit| !actual.ready && !exit.log_tail.is_empty()) else {
+            continue;
+        };
+        let oom = if exit.oom_killed { ", killed for want of memory" } else { "" };
+        let _ = writeln!(out, "last lines of {} (exit {}{oom}):", clean(&row.display), exit.code);
+        for line in exit.log_tail.iter().rev().take(TAIL).rev() {
+            let _ = writeln!(out, "  | {}", clean(line));
+        }
+    }
+    out
+}

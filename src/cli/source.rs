@@ -1,0 +1,266 @@
+//! Manifests from files: `-f FILE`, `-f DIR`, `-f -`.
+//!
+//! Here: [`read`], which walks directories, fills in `${VARIABLES}` from the environment and resolves
+//! relative paths from each file's own folder; [`documents`], what is sent. Not here: what a manifest means
+//! (`manifest`).
+//! Invariant: nothing is sent while any document has an error, and each error has its place.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    io::Read as _,
+    path::{Path, PathBuf},
+};
+
+use serde_json::Value;
+
+use super::failure::CliError;
+use crate::{
+    manifest::{self, Document},
+    model::{Kind, ObjectKey, meta::API_VERSION},
+};
+
+/// Largest file.
+const FILE_LIMIT: u64 = 16 << 20;
+/// Most files and deepest directory: a wrong `-f /` ends soon.
+const FILES: usize = 10_000;
+const DEPTH: usize = 32;
+
+/// What the files say.
+#[derive(Debug, Default)]
+pub struct Manifests {
+    /// In the order of the files.
+    pub documents: Vec<Document>,
+    /// Files that were left out and fields that do nothing.
+    pub warnings: Vec<String>,
+}
+
+/// Reads everything that `-f` names.
+///
+/// # Errors
+/// When a file cannot be read, a document has errors, one object is declared twice, or nothing is declared.
+pub fn read(paths: &[PathBuf], env: &dyn Fn(&str) -> Option<String>) -> Result<Manifests, CliError> {
+    let mut files = Vec::new();
+    for path in paths {
+        if path.as_os_str() == "-" {
+            files.push(None);
+            continue;
+        }
+        let facts = fs::metadata(path).map_err(unreadable(path))?;
+        if facts.is_dir() {
+            let before = files.len();
+            walk(path, 0, &mut files)?;
+            if files.len() == before {
+                return Err(CliError::usage(
+                    format!("{} has no manifests", path.display()),
+                    "manifests are *.yaml, *.yml and *.json files",
+                ));
+            }
+        } else {
+            files.push(Some(path.clone()));
+        }
+    }
+    let (mut all, mut errors) = (Manifests::default(), Vec::new());
+    for file in files {
+        let (name, text, folder) = match &file {
+            None => ("stdin".to_owned(), standard_input()?, Path::new(".")),
+            Some(path) => (path.display().to_string(), content(path)?, path.parent().unwrap_or(Path::new("."))),
+        };
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        let folder = folder.canonicalize().map_err(unreadable(folder))?;
+        let options = manifest::Options { resolve_paths: Some(folder), interpolate: Some(env) };
+        let parsed = manifest::parse(&name, &text, &options);
+        errors.extend(parsed.errors.iter().map(ToString::to_string));
+        all.warnings.extend(parsed.skipped.iter().map(ToString::to_string));
+        for document in parsed.documents {
+            all.warnings
+                .extend(document.warnings.iter().map(|w| format!("{}:{}: {w}", document.source, document.line)));
+            all.documents.push(document);
+        }
+    }
+    twice(&all.documents, &mut errors);
+    if !errors.is_empty() {
+        return Err(CliError::Manifests(errors));
+    }
+    if all.documents.is_empty() {
+        return Err(CliError::usage(
+            "the files declare nothing",
+            format!("a manifest begins with apiVersion: {API_VERSION}; `constellation schema` describes the rest"),
+        ));
+    }
+    Ok(all)
+}
+
+/// One object may be declared once: which of two would win depends on file names.
+fn twice(documents: &[Document], errors: &mut Vec<String>) {
+    let mut seen: BTreeMap<ObjectKey, &Document> = BTreeMap::new();
+    for document in documents {
+        let key = document.declared.key();
+        if let Some(first) = seen.get(&key) {
+            errors.push(format!(
+                "{}:{}:1: metadata.name: {key} is declared at {}:{} already; rename one or remove it",
+                document.source, document.line, first.source, first.line
+            ));
+        } else {
+            seen.insert(key, document);
+        }
+    }
+}
+
+fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> CliError + use<> {
+    let path = path.to_owned();
+    move |source| CliError::File { doing: "read", path, source }
+}
+
+fn content(path: &Path) -> Result<Vec<u8>, CliError> {
+    let mut text = Vec::new();
+    fs::File::open(path).and_then(|file| file.take(FILE_LIMIT + 1).read_to_end(&mut text)).map_err(unreadable(path))?;
+    within(text, path)
+}
+
+fn standard_input() -> Result<Vec<u8>, CliError> {
+    let mut text = Vec::new();
+    let path = Path::new("standard input");
+    io::stdin().lock().take(FILE_LIMIT + 1).read_to_end(&mut text).map_err(unreadable(path))?;
+    within(text, path)
+}
+
+fn within(text: Vec<u8>, path: &Path) -> Result<Vec<u8>, CliError> {
+    if text.len() as u64 > FILE_LIMIT {
+        return Err(CliError::usage(format!("{} has more than {} MiB", path.display(), FILE_LIMIT >> 20), "split it"));
+    }
+    Ok(text)
+}
+
+/// Manifests below a directory, in the order of their paths. Links to directories are not followed: a
+/// circle would not end.
+fn walk(directory: &Path, depth: usize, files: &mut Vec<Option<PathBuf>>) -> Result<(), CliError> {
+    let too = |what: &str| {
+        CliError::usage(
+            format!("{} has too many {what}", directory.display()),
+            "name the directory that holds the manifests",
+        )
+    };
+    if depth > DEPTH {
+        return Err(too("levels"));
+    }
+    let mut entries: Vec<fs::DirEntry> =
+        fs::read_dir(directory).and_then(Iterator::collect).map_err(unreadable(directory))?;
+    entries.sort_by_key(fs::DirEntry::file_name);
+    for entry in entries {
+        let path = entry.path();
+        let kind = entry.file_type().map_err(unreadable(&path))?;
+        let manifest = path.extension().is_some_and(|e| ["yaml", "yml", "json"].iter().any(|known| e == *known));
+        if kind.is_dir() {
+            walk(&path, depth + 1, files)?;
+        } else if manifest && (kind.is_file() || path.is_file()) {
+            files.push(Some(path));
+        }
+        if files.len() > FILES {
+            return Err(too("manifests"));
+        }
+    }
+    Ok(())
+}
+
+/// The documents as the API takes them, canonical. Those of Secrets hold clear values.
+///
+/// # Errors
+/// When a spec has no JSON form; no type of `model` is so.
+pub fn documents(documents: &[Document]) -> Result<Vec<Value>, CliError> {
+    let written = |document| {
+        manifest::written(document)
+            .map_err(|source| CliError::Usage { message: format!("a document has no JSON form: {source}"), hint: None })
+    };
+    documents.iter().map(written).collect()
+}
+
+/// Keys of the documents, in the order in which they are deleted: services before what they use.
+#[must_use]
+pub fn keys_to_delete(documents: &[Document]) -> Vec<ObjectKey> {
+    let mut keys: Vec<ObjectKey> = documents.iter().map(|d| d.declared.key()).collect();
+    let place = |kind: Kind| Kind::ALL.iter().position(|k| *k == kind);
+    keys.sort_by_key(|key| std::cmp::Reverse(place(key.kind)));
+    keys
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn service(name: &str, image: &str) -> String {
+        format!(
+            "apiVersion: constellation.dev/v1\nkind: Service\nmetadata: {{name: {name}}}\nspec: {{image: \"{image}\"}}\n"
+        )
+    }
+
+    fn no_env(_: &str) -> Option<String> {
+        None
+    }
+
+    #[test]
+    fn a_directory_is_read_whole_in_the_order_of_its_paths() {
+        let root = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let path = root.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        write("b/deep/c.yml", &service("c", "x"));
+        write("a.yaml", &format!("{}---\n{}", service("a1", "x"), service("a2", "${TAG:-x}")));
+        write("notes.txt", "not read");
+        write("z.json", r#"{"some": "other file"}"#);
+        let env = |name: &str| (name == "TAG").then(|| "from-env".to_owned());
+        let read = read(&[root.path().to_owned()], &env).unwrap();
+        let names: Vec<&str> = read.documents.iter().map(|d| &*d.declared.name).collect();
+        assert_eq!(names, ["a1", "a2", "c"]);
+        assert_eq!(read.warnings.len(), 1, "{:?}", read.warnings);
+        let sent = documents(&read.documents).unwrap();
+        assert_eq!(sent[1]["spec"]["image"], "from-env");
+    }
+
+    #[test]
+    fn relative_sources_are_meant_from_the_files_own_folder() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("web.yaml");
+        let text = service("web", "x")
+            .replace("{image: \"x\"}", "{image: x, volumes: [{type: bind, source: ./data, target: /d}]}");
+        fs::write(&path, text).unwrap();
+        let sent = documents(&read(&[path], &no_env).unwrap().documents).unwrap();
+        let source = root.path().canonicalize().unwrap().join("data");
+        assert_eq!(sent[0]["spec"]["volumes"][0]["source"], source.to_str().unwrap());
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_once_for_all_files() {
+        let root = tempfile::tempdir().unwrap();
+        fs::write(root.path().join("a.yaml"), service("web", "x")).unwrap();
+        fs::write(root.path().join("b.yaml"), service("web", "y")).unwrap();
+        fs::write(root.path().join("c.yaml"), service("bad", "x").replace("image:", "imagee:")).unwrap();
+        let error = read(&[root.path().to_owned()], &no_env).unwrap_err();
+        let report = error.report();
+        assert_eq!(error.exit().code(), 2);
+        assert!(report.contains("b.yaml:") && report.contains("declared at"), "{report}");
+        assert!(report.contains("c.yaml:"), "{report}");
+    }
+
+    #[test]
+    fn nothing_to_do_is_an_error() {
+        let root = tempfile::tempdir().unwrap();
+        for paths in [vec![root.path().to_owned()], vec![root.path().join("none.yaml")]] {
+            assert_eq!(read(&paths, &no_env).unwrap_err().exit().code(), 2);
+        }
+    }
+
+    #[test]
+    fn a_secret_is_sent_with_its_values_and_services_are_deleted_first() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("s.yaml");
+        let secret = "apiVersion: constellation.dev/v1\nkind: Secret\nmetadata: {name: s}\nspec: {stringData: {password: hunter2}}\n";
+        fs::write(&path, format!("{secret}---\n{}", service("web", "x"))).unwrap();
+        let read = read(&[path], &no_env).unwrap();
+        assert_eq!(documents(&read.documents).unwrap()[0]["spec"]["data"]["password"], "aHVudGVyMg==");
+        let keys: Vec<String> = keys_to_delete(&read.documents).iter().map(ToString::to_string).collect();
+        assert_eq!(keys, ["svc/web", "secret/s"]);
+    }
+}

@@ -1,0 +1,310 @@
+//! Whether a change has arrived: what a waiting command knows, as a pure state machine.
+//!
+//! Here: [`Wait`], fed with services and replicas as they are seen, and its [`Verdict`]. Not here: streams,
+//! clocks and printing (`follow`).
+//! Invariant: a service counts as arrived only by a status made from the awaited generation or a later one;
+//! an older status says nothing about it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use crate::model::{Condition, ConditionStatus, ConditionType, Reason, ServiceStatus};
+
+/// What is awaited of one service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Aim {
+    /// Everything runs as this generation says.
+    Ready {
+        /// Of the spec.
+        generation: u64,
+    },
+    /// Neither the object nor a container of it is left.
+    Gone,
+}
+
+/// How far one service is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Progress {
+    /// On its way.
+    Waiting(String),
+    /// Arrived.
+    Reached(String),
+    /// It cannot arrive any more.
+    Lost(String),
+}
+
+impl Progress {
+    /// For people.
+    #[must_use]
+    pub fn said(&self) -> &str {
+        match self {
+            Self::Waiting(said) | Self::Reached(said) | Self::Lost(said) => said,
+        }
+    }
+}
+
+/// What a waiting command should do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Go on.
+    Waiting,
+    /// Everything arrived.
+    Done,
+    /// Something cannot arrive any more.
+    Failed,
+}
+
+#[derive(Debug)]
+struct Goal {
+    aim: Aim,
+    present: bool,
+    progress: Progress,
+}
+
+/// Services that are awaited, and what is known of them.
+#[derive(Debug, Default)]
+pub struct Wait {
+    goals: BTreeMap<Arc<str>, Goal>,
+    /// Full name of each replica that has not ended → its service.
+    live: BTreeMap<Arc<str>, Arc<str>>,
+}
+
+impl Wait {
+    /// Waits for these.
+    pub fn new(goals: impl IntoIterator<Item = (Arc<str>, Aim)>) -> Self {
+        let goal = |aim| Goal { aim, present: true, progress: Progress::Waiting("waiting".into()) };
+        Self { goals: goals.into_iter().map(|(name, aim)| (name, goal(aim))).collect(), live: BTreeMap::new() }
+    }
+
+    /// Names of the services.
+    pub fn services(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.goals.keys()
+    }
+
+    /// Each service with how far it is.
+    pub fn progress(&self) -> impl Iterator<Item = (&Arc<str>, &Progress)> {
+        self.goals.iter().map(|(name, goal)| (name, &goal.progress))
+    }
+
+    /// Whether nothing is awaited.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.goals.is_empty()
+    }
+
+    /// What to do.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        let any = |wanted: fn(&Progress) -> bool| self.goals.values().any(|goal| wanted(&goal.progress));
+        if any(|p| matches!(p, Progress::Lost(_))) {
+            Verdict::Failed
+        } else if any(|p| matches!(p, Progress::Waiting(_))) {
+            Verdict::Waiting
+        } else {
+            Verdict::Done
+        }
+    }
+
+    /// A service was seen, with its status if it has one.
+    pub fn service(&mut self, name: &str, generation: u64, status: Option<&ServiceStatus>) {
+        let Some(goal) = self.goals.get_mut(name) else { return };
+        goal.present = true;
+        goal.progress = match goal.aim {
+            Aim::Ready { generation: wanted } => ready(wanted, generation, status),
+            // Somebody declared it again while its deletion was awaited.
+            Aim::Gone => Progress::Lost("was created again meanwhile".into()),
+        };
+    }
+
+    /// A service is not there (any more).
+    pub fn service_gone(&mut self, name: &str) {
+        let Some(goal) = self.goals.get_mut(name) else { return };
+        goal.present = false;
+        if matches!(goal.aim, Aim::Ready { .. }) {
+            goal.progress = Progress::Lost("was deleted meanwhile".into());
+        }
+        self.settle();
+    }
+
+    /// A replica was seen.
+    pub fn replica(&mut self, name: &Arc<str>, service: &Arc<str>, ended: bool) {
+        if ended {
+            self.live.remove(name);
+        } else {
+            self.live.insert(name.clone(), service.clone());
+        }
+        self.settle();
+    }
+
+    /// A replica is not there (any more).
+    pub fn replica_gone(&mut self, name: &str) {
+        self.live.remove(name);
+        self.settle();
+    }
+
+    /// A whole list was read: what it does not name is gone.
+    pub fn only(&mut self, services: &BTreeSet<Arc<str>>, replicas: &BTreeSet<Arc<str>>) {
+        self.live.retain(|name, _| replicas.contains(name));
+        let gone: Vec<_> = self.goals.keys().filter(|name| !services.contains(*name)).cloned().collect();
+        for name in gone {
+            self.service_gone(&name);
+        }
+        self.settle();
+    }
+
+    /// Works out what is awaited to be gone.
+    fn settle(&mut self) {
+        for (name, goal) in &mut self.goals {
+            if goal.aim != Aim::Gone || matches!(goal.progress, Progress::Lost(_)) {
+                continue;
+            }
+            let left = self.live.values().filter(|service| *service == name).count();
+            goal.progress = match (goal.present, left) {
+                (true, _) => Progress::Waiting("waiting".into()),
+                (false, 0) => Progress::Reached("deleted".into()),
+                (false, 1) => Progress::Waiting("1 replica stops".into()),
+                (false, left) => Progress::Waiting(format!("{left} replicas stop")),
+            };
+        }
+    }
+}
+
+/// How far a service is on its way to a generation.
+fn ready(wanted: u64, generation: u64, status: Option<&ServiceStatus>) -> Progress {
+    let Some(status) = status.filter(|status| status.observed_generation >= wanted) else {
+        return Progress::Waiting("not looked at yet".into());
+    };
+    let counts = status.replicas;
+    let condition = status.conditions.iter().find(|c| c.kind == ConditionType::Ready);
+    let Some(condition) = condition.filter(|c| c.observed_generation >= wanted) else {
+        return Progress::Waiting("not judged yet".into());
+    };
+    let numbers = format!("{}/{} ready", counts.ready, counts.desired);
+    match (condition.status, condition.reason) {
+        (_, Reason::Suspended) if counts.running == 0 => Progress::Reached("suspended, nothing runs".into()),
+        (_, Reason::Suspended) => Progress::Waiting(format!("{} still running", counts.running)),
+        (_, Reason::Completed) => Progress::Reached("completed".into()),
+        (ConditionStatus::False, Reason::Failed) => Progress::Lost(format!("{numbers}: {}", because(condition))),
+        (ConditionStatus::True, _) if counts.running > counts.desired => {
+            Progress::Waiting(format!("{numbers}, {} too many still running", counts.running - counts.desired))
+        }
+        (ConditionStatus::True, _) if counts.updated < counts.desired => {
+            Progress::Waiting(format!("{numbers}, {} of {} up to date", counts.updated, counts.desired))
+        }
+        (ConditionStatus::True, _) if generation > wanted => {
+            Progress::Reached(format!("generation {generation}, newer than this change, {numbers}"))
+        }
+        (ConditionStatus::True, _) => Progress::Reached(format!("generation {wanted}, {numbers}")),
+        (ConditionStatus::False | ConditionStatus::Unknown, _) => {
+            Progress::Waiting(format!("{numbers}: {}", because(condition)))
+        }
+    }
+}
+
+fn because(condition: &Condition) -> String {
+    if condition.message.is_empty() {
+        condition.reason.to_string()
+    } else {
+        format!("{}: {}", condition.reason, condition.message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::status::ReplicaCounts;
+
+    fn status(observed: u64, ready: ConditionStatus, reason: Reason, counts: [u32; 4]) -> ServiceStatus {
+        let [desired, running, ready_count, updated] = counts;
+        ServiceStatus {
+            conditions: vec![Condition {
+                kind: ConditionType::Ready,
+                status: ready,
+                reason,
+                message: String::new(),
+                last_transition_time: 0,
+                observed_generation: observed,
+            }],
+            observed_generation: observed,
+            replicas: ReplicaCounts { desired, running, ready: ready_count, updated },
+            ..ServiceStatus::default()
+        }
+    }
+
+    #[test]
+    fn a_service_arrives_only_at_its_generation() {
+        use ConditionStatus::{False, True, Unknown};
+        let table = [
+            ("no status", 2, None, Verdict::Waiting),
+            ("an old status", 2, Some(status(1, True, Reason::UpToDate, [3, 3, 3, 3])), Verdict::Waiting),
+            ("ready", 2, Some(status(2, True, Reason::UpToDate, [3, 3, 3, 3])), Verdict::Done),
+            ("a newer generation is ready", 3, Some(status(3, True, Reason::UpToDate, [1, 1, 1, 1])), Verdict::Done),
+            ("too few", 2, Some(status(2, False, Reason::MinimumReplicasUnavailable, [3, 1, 1, 1])), Verdict::Waiting),
+            ("unknown", 2, Some(status(2, Unknown, Reason::HealthUnknown, [3, 3, 0, 3])), Verdict::Waiting),
+            ("not all up to date", 2, Some(status(2, True, Reason::UpToDate, [3, 3, 3, 1])), Verdict::Waiting),
+            ("too many after a scale", 2, Some(status(2, True, Reason::UpToDate, [1, 3, 3, 3])), Verdict::Waiting),
+            ("scaled to none", 2, Some(status(2, True, Reason::UpToDate, [0, 0, 0, 0])), Verdict::Done),
+            ("suspended, still stopping", 2, Some(status(2, False, Reason::Suspended, [0, 2, 2, 2])), Verdict::Waiting),
+            ("suspended", 2, Some(status(2, False, Reason::Suspended, [0, 0, 0, 0])), Verdict::Done),
+            ("completed", 2, Some(status(2, False, Reason::Completed, [1, 0, 0, 1])), Verdict::Done),
+            ("failed for good", 2, Some(status(2, False, Reason::Failed, [1, 0, 0, 1])), Verdict::Failed),
+            ("an old failure", 2, Some(status(1, False, Reason::Failed, [1, 0, 0, 1])), Verdict::Waiting),
+        ];
+        for (case, generation, status, verdict) in table {
+            let mut wait = Wait::new([("web".into(), Aim::Ready { generation: 2 })]);
+            wait.service("web", generation, status.as_ref());
+            assert_eq!(wait.verdict(), verdict, "{case}");
+        }
+    }
+
+    #[test]
+    fn a_deletion_arrives_when_the_last_replica_ended() {
+        let (web, one, two): (Arc<str>, Arc<str>, Arc<str>) = ("web".into(), "web-1-a".into(), "web-2-b".into());
+        let mut wait = Wait::new([(web.clone(), Aim::Gone)]);
+        wait.replica(&one, &web, false);
+        wait.replica(&two, &web, false);
+        wait.replica(&"other-1-c".into(), &"other".into(), false);
+        assert_eq!(wait.verdict(), Verdict::Waiting, "still declared");
+        wait.service_gone("web");
+        assert_eq!(wait.progress().next().unwrap().1.said(), "2 replicas stop");
+        wait.replica(&one, &web, true);
+        assert_eq!(wait.verdict(), Verdict::Waiting, "one is left");
+        wait.replica_gone(&two);
+        assert_eq!(wait.verdict(), Verdict::Done);
+    }
+
+    #[test]
+    fn whoever_undoes_the_change_ends_the_wait() {
+        let mut wait = Wait::new([("web".into(), Aim::Ready { generation: 1 })]);
+        wait.service_gone("web");
+        assert_eq!(wait.verdict(), Verdict::Failed);
+        let mut wait = Wait::new([("web".into(), Aim::Gone)]);
+        wait.service_gone("web");
+        wait.service("web", 1, None);
+        assert_eq!(wait.verdict(), Verdict::Failed);
+    }
+
+    #[test]
+    fn one_of_two_is_not_all_and_strangers_do_not_matter() {
+        let goals = [("a".into(), Aim::Ready { generation: 1 }), ("b".into(), Aim::Ready { generation: 1 })];
+        let mut wait = Wait::new(goals);
+        let good = status(1, ConditionStatus::True, Reason::UpToDate, [1, 1, 1, 1]);
+        wait.service("a", 1, Some(&good));
+        wait.service("stranger", 1, None);
+        assert_eq!(wait.verdict(), Verdict::Waiting);
+        wait.service("b", 1, Some(&good));
+        assert_eq!(wait.verdict(), Verdict::Done);
+        assert_eq!(Wait::default().verdict(), Verdict::Done, "nothing to wait for");
+    }
+
+    #[test]
+    fn a_fresh_list_tells_what_was_missed() {
+        let web: Arc<str> = "web".into();
+        let mut wait = Wait::new([(web.clone(), Aim::Gone)]);
+        wait.replica(&"web-1-a".into(), &web, false);
+        wait.only(&BTreeSet::new(), &BTreeSet::new());
+        assert_eq!(wait.verdict(), Verdict::Done);
+    }
+}
