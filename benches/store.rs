@@ -4,7 +4,7 @@
 //! for the answer to its last write. Our writers are tasks of this process and call the store; etcd's
 //! are tasks of this process and speak gRPC over loopback to etcd's own process. That is no small
 //! difference: `wire` measures both through a socket. Only ratios within one run count.
-//! `STORE_WRITES` changes the million.
+//! `-- rates` or `-- million` runs one half; `STORE_WRITES` changes the million.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -42,6 +42,17 @@ const ROUNDS: usize = 3;
 
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
+    let only = |half: &str| std::env::args().any(|a| a == half);
+    if !only("million") {
+        rates().await?;
+    }
+    if !only("rates") {
+        million().await?;
+    }
+    Ok(())
+}
+
+async fn rates() -> Result<(), Failure> {
     let peer = Etcd::start().await?;
     let dir = tempfile::Builder::new().prefix("store-").tempdir_in("/var/tmp")?;
     let store = open(Options::new(dir.path(), "bench")).await?;
@@ -60,10 +71,8 @@ async fn main() -> Result<(), Failure> {
         let (ours, theirs) = (median(ours), median(theirs));
         println!("{writers:>8} {ours:>10.0} {theirs:>10.0} {:>7.2}  {asked:>6}", ours / theirs);
     }
-    drop(peer);
     store.close().await;
-    drop(dir);
-    million().await
+    Ok(())
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
@@ -78,10 +87,17 @@ async fn million() -> Result<(), Failure> {
     let store = open(Options::new(dir.path(), "bench")).await?;
     println!("\n{total} writes of {VALUE} bytes over {KEYS} objects, 64 writers");
     let begun = resident();
-    let rate = writes(&store.client, 64, Until::Written(total)).await?;
-    println!("{:>24} {rate:.0}/s", "rate");
+    const PARTS: u64 = 10;
+    for part in 1..=PARTS {
+        let rate = writes(&store.client, 64, Until::Written(total / PARTS)).await?;
+        println!(
+            "{:>24} {rate:.0}/s, RSS {:.0} MB, disk {:.0} MB",
+            format!("{} written", total / PARTS * part),
+            resident(),
+            disk(dir.path())
+        );
+    }
     println!("{:>24} {begun:.0} -> {:.0} MB, peak {:.0} MB", "RSS (bench included)", resident(), peak());
-    println!("{:>24} {:.0} MB", "disk", disk(dir.path()));
     let status = store.client.raft_status();
     println!("{:>24} last {} snapshot {} purged {}", "log", status.last_log, status.snapshot, status.purged);
     let index = store.client.state().index();

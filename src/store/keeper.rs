@@ -40,7 +40,7 @@ impl Default for Pace {
             between: Duration::from_secs(60),
             bytes: 64 << 20,
             entries: 50_000,
-            at_once: 256 << 20,
+            at_once: 128 << 20,
             generation: 64 << 20,
         }
     }

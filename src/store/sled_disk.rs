@@ -6,7 +6,9 @@
 //! Why the next generation is opened ahead on another thread: opening takes 20–300 ms.
 //! Why records are cut into pieces: sled writes a page above a quarter of a segment into a file of its
 //! own and never syncs that file. A page holds at most about 20 pieces, so [`PIECE`] keeps it below.
-//! Invariants: every mark stands in every generation, the newest one counts; a generation counts only
+//! Why only the newest is open: each open database costs megabytes, and old entries are read only by
+//! members that lag.
+//! Invariants: every mark stands in the newest generation before it counts; a generation counts only
 //! once its `ready` file is durable; a folder is renamed to `dead-…` before it is removed. So a crash at
 //! any point leaves either a whole generation or one that the next start removes unseen.
 
@@ -30,15 +32,23 @@ const PIECE: usize = 16 << 10;
 const READY: &str = "ready";
 const MARKS: [Kind; 3] = [Kind::Vote, Kind::Purged, Kind::Committed];
 
+/// An open database.
 struct Generation {
-    number: u64,
     path: PathBuf,
     db: sled::Db,
     log: sled::Tree,
     marks: sled::Tree,
     raw: File,
+    number: u64,
     bytes: usize,
     /// Its highest index.
+    last: Option<u64>,
+}
+
+/// A generation that is not written any more; it is closed, and opened again to be read.
+#[derive(Debug, Clone, Copy)]
+struct Sealed {
+    number: u64,
     last: Option<u64>,
 }
 
@@ -47,11 +57,14 @@ pub struct Sled {
     folder: PathBuf,
     /// A generation that holds more bytes makes room for the next one.
     full: usize,
-    /// Oldest first; never empty.
-    generations: Vec<Generation>,
+    /// Oldest first.
+    sealed: Vec<Sealed>,
+    /// The sealed one that was read last.
+    reading: Option<Generation>,
+    newest: Generation,
     /// The one after the newest, opened ahead.
     next: mpsc::Receiver<io::Result<Generation>>,
-    /// Threads that remove dead generations.
+    /// Threads that close or remove generations.
     sweepers: Vec<JoinHandle<()>>,
 }
 
@@ -159,20 +172,18 @@ impl Sled {
             }
         }
         numbers.sort_unstable();
-        let mut generations =
-            numbers.into_iter().map(|n| Generation::open(folder, n)).collect::<io::Result<Vec<_>>>()?;
-        if generations.is_empty() {
-            let first = Generation::open(folder, 1)?;
-            first.mark_ready()?;
-            generations.push(first);
-        }
-        let after = generations.last().map_or(1, |g| g.number) + 1;
-        let next = open_ahead(folder, after);
-        Ok(Self { folder: folder.to_owned(), full, generations, next, sweepers: Vec::new() })
-    }
-
-    fn newest(&mut self) -> io::Result<&mut Generation> {
-        self.generations.last_mut().ok_or_else(|| io::Error::other("no generation is open"))
+        let newest = match numbers.pop() {
+            Some(number) => Generation::open(folder, number)?,
+            None => {
+                let first = Generation::open(folder, 1)?;
+                first.mark_ready()?;
+                first
+            }
+        };
+        let next = open_ahead(folder, newest.number + 1);
+        // Their highest index is known once they were read.
+        let sealed = numbers.into_iter().map(|number| Sealed { number, last: Some(u64::MAX) }).collect();
+        Ok(Self { folder: folder.to_owned(), full, sealed, reading: None, newest, next, sweepers: Vec::new() })
     }
 
     /// The next generation becomes the newest; all marks stand in it, durably.
@@ -185,31 +196,83 @@ impl Sled {
         next.sync()?;
         next.mark_ready()?;
         self.next = open_ahead(&self.folder, next.number + 1);
-        self.generations.push(next);
+        let old = std::mem::replace(&mut self.newest, next);
+        self.sealed.push(Sealed { number: old.number, last: old.last });
+        // Closing takes its time.
+        self.sweepers.push(thread::spawn(move || drop(old)));
         Ok(())
     }
 
-    fn bury(&mut self, dead: Vec<Generation>) {
-        self.sweepers.retain(|s| !s.is_finished());
-        if dead.is_empty() {
+    /// Opens a sealed generation, closing the one read before.
+    fn open_sealed(&mut self, at: usize) -> io::Result<&Generation> {
+        let sealed = self.sealed.get_mut(at).ok_or_else(|| io::Error::other("there is no such generation"))?;
+        if self.reading.as_ref().is_none_or(|r| r.number != sealed.number) {
+            self.reading = None;
+            // It may be on its way to being closed: its lock ends with that.
+            for sweeper in self.sweepers.drain(..) {
+                let _ = sweeper.join();
+            }
+            self.reading = Some(Generation::open(&self.folder, sealed.number)?);
+        }
+        let open = self.reading.as_ref().ok_or_else(|| io::Error::other("no generation is open"))?;
+        sealed.last = open.last;
+        Ok(open)
+    }
+
+    fn bury(&mut self, dead: Vec<Sealed>) {
+        if self.reading.as_ref().is_some_and(|r| dead.iter().any(|d| d.number == r.number)) {
+            self.reading = None;
+        }
+        let closing = std::mem::take(&mut self.sweepers);
+        if dead.is_empty() && closing.iter().all(JoinHandle::is_finished) {
             return;
         }
         let folder = self.folder.clone();
-        // Closing and removing takes its time.
         self.sweepers.push(thread::spawn(move || {
-            for generation in dead {
-                let (path, number) = (generation.path.clone(), generation.number);
-                drop(generation);
+            for thread in closing {
+                let _ = thread.join();
+            }
+            for Sealed { number, .. } in dead {
                 let grave = folder.join(format!("dead-{number:012}"));
-                let removed = fs::rename(&path, &grave)
+                let removed = fs::rename(folder.join(name(number)), &grave)
                     .and_then(|()| sync_folder(&folder))
                     .and_then(|()| fs::remove_dir_all(&grave));
                 if let Err(error) = removed {
-                    tracing::warn!(path = %path.display(), %error, "an old generation of the log stays until the next start");
+                    tracing::warn!(number, %error, "an old generation of the log stays until the next start");
                 }
             }
         }));
     }
+}
+
+/// Adds the records of `from..to` to `found`; true when `limit` bytes are reached.
+fn collect(
+    generation: &Generation,
+    (from, to, limit): (u64, u64, usize),
+    found: &mut Vec<(u64, Vec<u8>)>,
+    bytes: &mut usize,
+) -> io::Result<bool> {
+    for entry in generation.log.range(key(from, 0)..key(to, 0)) {
+        let (key, value) = entry.map_err(failed)?;
+        let index = index_of(&key)?;
+        match found.last_mut() {
+            Some((last, record)) if *last == index => record.extend_from_slice(&value),
+            Some(_) | None if *bytes >= limit => return Ok(true),
+            Some(_) | None => found.push((index, value.to_vec())),
+        }
+        *bytes += value.len();
+    }
+    Ok(*bytes >= limit)
+}
+
+/// Removes what lies from an index on, from the end backwards: a crash in between leaves no hole.
+fn cut(generation: &Generation, from: u64) -> io::Result<Option<u64>> {
+    for found in generation.log.range(key(from, 0)..).keys().rev() {
+        generation.log.remove(found.map_err(failed)?).map_err(failed)?;
+    }
+    generation.sync()?;
+    let last = generation.log.last().map_err(failed)?;
+    last.map(|(key, _)| index_of(&key)).transpose()
 }
 
 impl Drop for Sled {
@@ -224,88 +287,80 @@ impl Drop for Sled {
 
 impl Disk for Sled {
     fn append(&mut self, records: Vec<(u64, Vec<u8>)>) -> io::Result<()> {
-        if self.newest()?.bytes > self.full
+        if self.newest.bytes > self.full
             && let Ok(next) = self.next.try_recv()
         {
             self.rotate(next?)?;
         }
-        let newest = self.newest()?;
         let mut batch = sled::Batch::default();
         for (index, record) in &records {
             for (piece, bytes) in record.chunks(PIECE).enumerate() {
                 let piece = u16::try_from(piece).map_err(|_| io::Error::other("a record is too long"))?;
                 batch.insert(&key(*index, piece), bytes);
             }
-            newest.bytes += record.len();
-            newest.last = newest.last.max(Some(*index));
+            self.newest.bytes += record.len();
+            self.newest.last = self.newest.last.max(Some(*index));
         }
-        newest.log.apply_batch(batch).map_err(failed)
+        self.newest.log.apply_batch(batch).map_err(failed)
     }
 
     fn mark(&mut self, kind: Kind, record: Vec<u8>) -> io::Result<()> {
-        self.newest()?.marks.insert([kind as u8], record).map_err(failed).map(|_| ())
+        self.newest.marks.insert([kind as u8], record).map_err(failed).map(|_| ())
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        self.newest()?.sync()
+        self.newest.sync()
     }
 
     fn truncate(&mut self, from: u64) -> io::Result<()> {
-        for generation in self.generations.iter_mut().rev() {
-            // From the end backwards: a crash in between leaves a log without holes.
-            for found in generation.log.range(key(from, 0)..).keys().rev() {
-                generation.log.remove(found.map_err(failed)?).map_err(failed)?;
+        self.newest.last = cut(&self.newest, from)?;
+        for at in (0..self.sealed.len()).rev() {
+            if self.sealed[at].last.is_some_and(|last| last >= from) {
+                let last = cut(self.open_sealed(at)?, from)?;
+                self.sealed[at].last = last;
+                // What was read of it is not what it holds.
+                self.reading = None;
             }
-            generation.sync()?;
-            generation.last =
-                generation.last.and_then(|last| if last < from { Some(last) } else { from.checked_sub(1) });
         }
         Ok(())
     }
 
     fn purge(&mut self, upto: u64) -> io::Result<()> {
         // The newest one stays open for writing: without entries after `upto` it makes room too.
-        if self.newest()?.last.is_some_and(|last| last <= upto) {
+        if self.newest.last.is_some_and(|last| last <= upto) {
             let next = self.next.recv().map_err(|_| io::Error::other("the next generation was not opened"))??;
             self.rotate(next)?;
         }
-        let newest = self.generations.len().saturating_sub(1);
-        let dead = self.generations.iter().take(newest).take_while(|g| g.last.is_none_or(|last| last <= upto)).count();
-        let dead = self.generations.drain(..dead).collect();
+        let dead = self.sealed.iter().take_while(|g| g.last.is_none_or(|last| last <= upto)).count();
+        let dead = self.sealed.drain(..dead).collect();
         self.bury(dead);
         Ok(())
     }
 
     fn read(&mut self, from: u64, to: u64, limit: usize) -> io::Result<Vec<(u64, Vec<u8>)>> {
-        let mut found: Vec<(u64, Vec<u8>)> = Vec::new();
+        let (mut found, mut bytes) = (Vec::new(), 0);
         if from >= to {
             return Ok(found);
         }
-        let mut bytes = 0;
-        for generation in &self.generations {
-            if generation.last.is_none_or(|last| last < from) {
-                continue;
-            }
-            for entry in generation.log.range(key(from, 0)..key(to, 0)) {
-                let (key, value) = entry.map_err(failed)?;
-                let index = index_of(&key)?;
-                match found.last_mut() {
-                    Some((last, record)) if *last == index => record.extend_from_slice(&value),
-                    Some(_) | None if bytes >= limit => return Ok(found),
-                    Some(_) | None => found.push((index, value.to_vec())),
+        let (asked, mut old) = ((from, to, limit), false);
+        for at in 0..self.sealed.len() {
+            if self.sealed[at].last.is_some_and(|last| last >= from) {
+                old = true;
+                if collect(self.open_sealed(at)?, asked, &mut found, &mut bytes)? {
+                    return Ok(found);
                 }
-                bytes += value.len();
             }
         }
+        if !old {
+            // The reader has come past the old ones.
+            self.reading = None;
+        }
+        collect(&self.newest, asked, &mut found, &mut bytes)?;
         Ok(found)
     }
 
     fn marked(&mut self, kind: Kind) -> io::Result<Option<Vec<u8>>> {
-        for generation in self.generations.iter().rev() {
-            if let Some(found) = generation.marks.get([kind as u8]).map_err(failed)? {
-                return Ok(Some(found.to_vec()));
-            }
-        }
-        Ok(None)
+        // A generation gets all marks before it becomes the newest.
+        Ok(self.newest.marks.get([kind as u8]).map_err(failed)?.map(|found| found.to_vec()))
     }
 }

@@ -174,7 +174,9 @@ fn command(step: &Step, state: &State, n: u64) -> Command {
 }
 
 /// Groups of steps, some with a precondition that may or may not hold.
-fn history() -> impl Strategy<Value = Vec<(Vec<Step>, Option<(u8, bool)>)>> {
+type History = Vec<(Vec<Step>, Option<(u8, bool)>)>;
+
+fn history() -> impl Strategy<Value = History> {
     let group = (prop::collection::vec(step(), 1..5), prop::option::weighted(0.3, (0u8..3, any::<bool>())));
     prop::collection::vec(group, 1..40)
 }
