@@ -123,7 +123,7 @@ pub struct ServiceStatus {
     pub replicas: ReplicaCounts,
     /// Number of the newest revision.
     pub revision: u64,
-    /// Slots without a node, with the reasons for each node.
+    /// Slots without a node, with the reasons for each node; of many, the first.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub unplaced: BTreeMap<String, Decision>,
 }

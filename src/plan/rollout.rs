@@ -428,4 +428,6 @@ fn forget_history(plan: &mut Plan, history: &[&ReplicaView], wanted: &BTreeSet<S
 }
 
 #[cfg(test)]
-pub(in crate::plan) mod tests;
+pub(in crate::plan) mod cluster;
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,8 @@
 //! Invariants: everything as declared gives no difference; a difference always has a reason; the
 //! same facts give the same text, so that a status is written only when something changed.
 
+use std::collections::BTreeSet;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -78,13 +80,13 @@ impl Difference {
 /// What differs of a Service, the causes first: image, references, then slots, then what is on its way out.
 #[must_use]
 pub fn differences(view: &ServiceView, nodes: &[NodeView], now: u64) -> Vec<Difference> {
-    Look { view, nodes, plan: rollout::plan(view, nodes), now }.all()
+    Look::new(view, nodes, now).all()
 }
 
 /// What differs of one Replica.
 #[must_use]
 pub fn replica(view: &ServiceView, name: &str, nodes: &[NodeView], now: u64) -> Vec<Difference> {
-    let look = Look { view, nodes, plan: rollout::plan(view, nodes), now };
+    let look = Look::new(view, nodes, now);
     let Some(found) = view.replicas.iter().find(|r| *r.replica.name == *name) else { return Vec::new() };
     look.one(found).into_iter().collect()
 }
@@ -153,19 +155,23 @@ struct Look<'a> {
     view: &'a ServiceView,
     nodes: &'a [NodeView],
     plan: Plan,
+    wanted: BTreeSet<Slot>,
     now: u64,
 }
 
-impl Look<'_> {
+impl<'a> Look<'a> {
+    fn new(view: &'a ServiceView, nodes: &'a [NodeView], now: u64) -> Self {
+        let wanted = view.declared.as_ref().map(|(_, spec)| rollout::slots(spec, nodes)).unwrap_or_default();
+        Self { view, nodes, plan: rollout::plan(view, nodes), wanted, now }
+    }
+
     fn all(&self) -> Vec<Difference> {
         let mut found = Vec::new();
         if let Some((_, spec)) = &self.view.declared {
             found.extend(self.image());
             found.extend(self.missing());
             found.extend(self.suspended(spec));
-            for slot in rollout::slots(spec, self.nodes) {
-                found.extend(self.slot(&slot));
-            }
+            found.extend(self.wanted.iter().filter_map(|slot| self.slot(slot)));
         }
         let leaving = self.view.replicas.iter().filter(|r| self.leaves(r));
         found.extend(leaving.filter_map(|r| self.one(r)));
@@ -174,9 +180,7 @@ impl Look<'_> {
 
     /// Not one of the slots that are wanted, or to be stopped.
     fn leaves(&self, r: &ReplicaView) -> bool {
-        let wanted = self.view.declared.as_ref().is_some_and(|(_, spec)| {
-            r.replica.service_uid == self.view.uid && rollout::slots(spec, self.nodes).contains(&r.replica.slot)
-        });
+        let wanted = r.replica.service_uid == self.view.uid && self.wanted.contains(&r.replica.slot);
         r.replica.desired == Desired::Stop || !wanted
     }
 

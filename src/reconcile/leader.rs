@@ -6,7 +6,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::task::JoinSet;
+use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -24,6 +24,19 @@ use crate::{
 
 /// Time for passes in flight when the process ends in good order.
 const GRACE: Duration = Duration::from_secs(1);
+/// Wait before loops that ended unasked begin anew.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// What the loops work with.
+#[derive(Clone)]
+struct Tools {
+    store: Client,
+    runtime: Arc<dyn Runtime>,
+    sealer: Arc<Sealer>,
+    node: Uid,
+    metrics: Metrics,
+    stop: CancellationToken,
+}
 
 /// Runs the leader's loops whenever this process leads, until `stop`.
 pub async fn run(
@@ -34,48 +47,59 @@ pub async fn run(
     metrics: Metrics,
     stop: CancellationToken,
 ) {
-    let mut leadership = store.leadership();
+    let leadership = store.leadership();
+    let tools = Tools { store, runtime, sealer, node: node.1, metrics, stop: stop.clone() };
+    hold(leadership, stop, |loops| spawn(loops, &tools)).await;
+}
+
+/// Keeps loops alive exactly while there is a leadership.
+async fn hold(
+    mut leadership: watch::Receiver<Option<Index>>,
+    stop: CancellationToken,
+    start: impl Fn(&mut JoinSet<()>),
+) {
     while !stop.is_cancelled() {
         let token = *leadership.borrow_and_update();
         let mut loops = JoinSet::new();
         if let Some(token) = token {
-            tracing::info!(%token, node = %node.0, "leading");
-            spawn(&mut loops, &store, &runtime, &sealer, &node.1, &metrics, &stop);
+            tracing::info!(%token, "leading");
+            start(&mut loops);
         }
         tokio::select! {
-            lost = changed(&mut leadership, token) => {
-                if !lost {
+            there = changed(&mut leadership, token) => {
+                if !there {
                     // The store is closed: nobody leads any more.
                     return;
                 }
+                if token.is_some() {
+                    tracing::info!("not leading under this token any more");
+                }
+            }
+            Some(ended) = loops.join_next(), if !loops.is_empty() => {
+                tracing::error!(error = ?ended.err(), "a loop of the leader ended unasked; all begin anew");
+                tokio::select! {
+                    () = tokio::time::sleep(AGAIN) => {}
+                    () = stop.cancelled() => {}
+                }
             }
             () = stop.cancelled() => {
+                // Each ends within its grace.
                 while loops.join_next().await.is_some() {}
                 return;
             }
         }
-        if token.is_some() {
-            tracing::info!(node = %node.0, "not leading any more");
-        }
-        // Dropping the set aborts the loops.
+        // Dropped where they stand: what they would finish is no longer theirs to say.
         loops.shutdown().await;
     }
 }
 
 /// Waits until the leadership is another one; false when the store is closed.
-async fn changed(leadership: &mut tokio::sync::watch::Receiver<Option<Index>>, token: Option<Index>) -> bool {
+async fn changed(leadership: &mut watch::Receiver<Option<Index>>, token: Option<Index>) -> bool {
     leadership.wait_for(|now| *now != token).await.is_ok()
 }
 
-fn spawn(
-    loops: &mut JoinSet<()>,
-    store: &Client,
-    runtime: &Arc<dyn Runtime>,
-    sealer: &Arc<Sealer>,
-    node: &Uid,
-    metrics: &Metrics,
-    stop: &CancellationToken,
-) {
+fn spawn(loops: &mut JoinSet<()>, tools: &Tools) {
+    let Tools { store, runtime, sealer, node, metrics, stop } = tools;
     let resolver = Arc::new(Resolver::new(store.clone(), runtime.clone(), sealer.clone(), node.clone()));
     loops.spawn(controller::run(
         Options::named("resolver").concurrency(4).deadline(Duration::from_secs(120)).grace(GRACE),
@@ -87,7 +111,7 @@ fn spawn(
     loops.spawn(controller::run(
         // One at a time: placements must not count the same free memory twice.
         Options::named("rollout").grace(GRACE),
-        Arc::new(Rollout { store: store.clone() }),
+        Arc::new(Rollout::new(store.clone())),
         Box::pin(triggers::keys(store, triggers::services)),
         metrics.clone(),
         stop.clone(),

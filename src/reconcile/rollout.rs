@@ -26,15 +26,25 @@ use crate::{
 const DEADLINE: Duration = Duration::from_secs(5);
 /// After a refusal: the state moved, look again soon.
 const AGAIN: Duration = Duration::from_millis(50);
-/// Steps in one group: with decisions over 64 nodes it stays well below one entry's limit.
+/// Steps in one group.
 const STEPS: usize = 64;
+/// Nodes' answers in one group: its decisions stay below the limit of an entry of the log.
+const ANSWERS: usize = 1_024;
 /// What a replica's suffix is made of.
 const LETTERS: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
 
 /// Drives the replicas of Services.
 pub struct Rollout {
-    /// The log.
-    pub store: Client,
+    store: Client,
+    reader: view::Reader,
+}
+
+impl Rollout {
+    /// For this store.
+    #[must_use]
+    pub fn new(store: Client) -> Self {
+        Self { store, reader: view::Reader::default() }
+    }
 }
 
 /// The log did not take it.
@@ -52,8 +62,10 @@ impl Reconciler for Rollout {
     async fn reconcile(&self, name: Arc<str>) -> Result<Action, RolloutError> {
         let state = self.store.state();
         let Some(service) = view::service(&state, &name) else { return Ok(Action::Done) };
-        let plan = rollout::plan(&service, &view::nodes(&state));
-        let groups = groups(&state, &service, &plan.steps, &mut rand::rng());
+        let nodes = self.reader.nodes(&state);
+        let plan = rollout::plan(&service, &nodes);
+        let size = (ANSWERS / nodes.len().max(1)).clamp(1, STEPS);
+        let groups = groups(&state, &service, plan.steps.chunks(size), &mut rand::rng());
         for group in groups {
             match self.store.propose(group, DEADLINE).await {
                 Ok(_) => {}
@@ -70,11 +82,15 @@ impl Reconciler for Rollout {
 }
 
 /// Steps as groups that are all or nothing, each resting on what was read.
-fn groups(state: &State, service: &ServiceView, steps: &[Step], rng: &mut impl rand::Rng) -> Vec<Group> {
+fn groups<'a>(
+    state: &State,
+    service: &ServiceView,
+    chunks: impl Iterator<Item = &'a [Step]>,
+    rng: &mut impl rand::Rng,
+) -> Vec<Group> {
     let version = service.declared.as_ref().map(|(meta, _)| meta.resource_version);
     let mut taken: BTreeSet<String> = BTreeSet::new();
-    steps
-        .chunks(STEPS)
+    chunks
         .map(|steps| {
             let mut preconditions = vec![(ObjectKey::service(service.name.clone()), version)];
             let mut commands = Vec::with_capacity(steps.len());

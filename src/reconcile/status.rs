@@ -31,6 +31,7 @@ const PACE: Duration = Duration::from_millis(100);
 /// Writes the status of Services.
 pub struct Conditions {
     store: Client,
+    reader: view::Reader,
     /// When each Service's status was written last; of living Services only.
     written: Mutex<HashMap<Arc<str>, Instant>>,
 }
@@ -47,7 +48,7 @@ impl Conditions {
     /// For this store.
     #[must_use]
     pub fn new(store: Client) -> Self {
-        Self { store, written: Mutex::default() }
+        Self { store, reader: view::Reader::default(), written: Mutex::default() }
     }
 }
 
@@ -58,7 +59,7 @@ impl Reconciler for Conditions {
     async fn reconcile(&self, name: Arc<str>) -> Result<Action, StatusError> {
         let (state, now) = (self.store.state(), self.store.now());
         let service = view::service(&state, &name);
-        let new = service.as_ref().and_then(|s| why::status(s, &view::nodes(&state), now).map(|new| (s, new)));
+        let new = service.as_ref().and_then(|s| why::status(s, &self.reader.nodes(&state), now).map(|new| (s, new)));
         let Some((service, new)) = new else {
             self.written.lock().unwrap_or_else(PoisonError::into_inner).remove(&name);
             return Ok(Action::Done);

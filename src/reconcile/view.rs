@@ -6,7 +6,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use crate::{
@@ -41,7 +41,35 @@ pub fn services(state: &State) -> Vec<ServiceView> {
 /// Every Node, with what is placed there.
 #[must_use]
 pub fn nodes(state: &State) -> Vec<NodeView> {
-    let mut specs = Specs::default();
+    Reader::default().nodes(state)
+}
+
+/// Reads again and again, and parses each revision once: a revision never changes.
+#[derive(Debug, Default)]
+pub struct Reader(Mutex<Specs>);
+
+/// Parsed revisions kept at most; more are parsed anew, which costs time and nothing else.
+const KEPT: usize = 4_096;
+
+impl Reader {
+    /// As [`nodes`].
+    #[must_use]
+    pub fn nodes(&self, state: &State) -> Vec<NodeView> {
+        read_nodes(state, &mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+type Specs = HashMap<(Uid, u64), Option<Arc<ServiceSpec>>>;
+
+fn parsed(specs: &mut Specs, revision: &Revision) -> Option<Arc<ServiceSpec>> {
+    let key = (revision.service.clone(), revision.number);
+    if specs.len() >= KEPT && !specs.contains_key(&key) {
+        specs.clear();
+    }
+    specs.entry(key).or_insert_with(|| serde_json::from_slice(&revision.spec).ok().map(Arc::new)).clone()
+}
+
+fn read_nodes(state: &State, specs: &mut Specs) -> Vec<NodeView> {
     let mut nodes: Vec<NodeView> = state
         .objects(Kind::Node)
         .filter_map(|object| {
@@ -64,7 +92,7 @@ pub fn nodes(state: &State) -> Vec<NodeView> {
             continue;
         }
         let Some(node) = place.get(&replica.node_uid).and_then(|i| nodes.get_mut(*i)) else { continue };
-        let spec = state.revision(&replica.service_uid, replica.revision).and_then(|r| specs.of(r));
+        let spec = state.revision(&replica.service_uid, replica.revision).and_then(|r| parsed(specs, r));
         match spec {
             Some(spec) => node.hold(replica, &spec),
             None => *node.replicas.entry(replica.service.clone()).or_default() += 1,
@@ -153,15 +181,179 @@ fn missing_file(state: &State, kind: Kind, reference: &FileRef) -> Option<Missin
     if has { None } else { lacks(Some(key.to_owned())) }
 }
 
-/// Specs of revisions, each parsed once in one reading.
-#[derive(Default)]
-struct Specs(HashMap<(Uid, u64), Option<Arc<ServiceSpec>>>);
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
 
-impl Specs {
-    fn of(&mut self, revision: &Revision) -> Option<Arc<ServiceSpec>> {
-        self.0
-            .entry((revision.service.clone(), revision.number))
-            .or_insert_with(|| serde_json::from_slice(&revision.spec).ok().map(Arc::new))
-            .clone()
+    use super::*;
+    use crate::{
+        model::{Declared, Decision, Desired, Epoch, Index, ReplicaPhase, ReplicaStatus, Slot, Spec, Status, Volume},
+        store::{
+            command::{Command, Group},
+            put::put,
+            seal::Sealer,
+        },
+    };
+
+    struct Lab {
+        state: State,
+        sealer: Sealer,
+        made: u8,
+    }
+    impl Lab {
+        fn new() -> Self {
+            let mut lab = Self { state: State::default(), sealer: Sealer::ephemeral(), made: 0 };
+            lab.put("n1", Spec::Node(crate::model::node::NodeSpec::first()));
+            lab
+        }
+        fn run(&mut self, command: Command) {
+            self.state.apply(&Group { commands: vec![command], ..Group::default() }).unwrap();
+        }
+        fn put(&mut self, name: &str, spec: Spec) {
+            self.made += 1;
+            let uid = Uid::from_bytes([self.made; 16]);
+            let declared = Declared { name: name.into(), labels: BTreeMap::new(), annotations: BTreeMap::new(), spec };
+            let put = put(&declared, None, &self.sealer, &self.state, uid).unwrap();
+            self.run(Command::Put(put));
+        }
+        fn service(&mut self, name: &str, spec: Value) {
+            self.put(name, Spec::Service(Box::new(serde_json::from_value(spec).unwrap())));
+        }
+        fn place(&mut self, service: &str, slot: u32) -> Arc<str> {
+            let uid = self.state.object(&ObjectKey::service(service)).unwrap().meta.uid.clone();
+            let revision = self.state.newest_revision(&uid).unwrap().clone();
+            let name: Arc<str> = format!("{service}-{slot}-aaaaa").into();
+            let node_uid = self.state.object(&ObjectKey::node("n1")).unwrap().meta.uid.clone();
+            self.run(Command::Place {
+                replica: Replica {
+                    name: name.clone(),
+                    uid: Uid(format!("uid-{name}").into()),
+                    service: service.into(),
+                    service_uid: uid,
+                    slot: Slot::Number(slot),
+                    revision: revision.number,
+                    spec_hash: revision.spec_hash.clone(),
+                    node: "n1".into(),
+                    node_uid,
+                    epoch: Epoch::default(),
+                    desired: Desired::Run,
+                    stop_reason: None,
+                    decision: Decision::default(),
+                    index: Index(0),
+                    resource_version: Index(0),
+                    created_at: 0,
+                },
+            });
+            name
+        }
+        fn report(&mut self, name: &str, phase: ReplicaPhase) {
+            let uid = self.state.replica(name).unwrap().uid.clone();
+            let status = Status::Replica(ReplicaStatus { phase, ..ReplicaStatus::default() });
+            let statuses = vec![(ObjectKey::replica(name), uid, status)];
+            self.run(Command::RecordObservations { statuses, events: vec![] });
+        }
+    }
+
+    #[test]
+    fn nodes_count_what_still_holds_something() {
+        let mut lab = Lab::new();
+        let spec = json!({"image": "a", "replicas": 2, "ports": [{"target": 80, "published": 80}],
+            "resources": {"reservations": {"memory": "1Gi", "cpus": "500m"}}});
+        lab.service("web", spec);
+        let (first, second) = (lab.place("web", 1), lab.place("web", 2));
+        let reader = Reader::default();
+        let held = |lab: &Lab| {
+            let node = reader.nodes(&lab.state).remove(0);
+            assert_eq!(nodes(&lab.state)[0].reserved, node.reserved, "the cache changes nothing");
+            (node.reserved.1.0 >> 30, node.ports.len(), node.replicas.get("web").copied().unwrap_or(0))
+        };
+        assert_eq!(held(&lab), (2, 2, 2));
+        let stop =
+            |name: &Arc<str>| Command::SetDesired { replica: name.clone(), desired: Desired::Stop, reason: crate::model::Reason::ScaledDown };
+        lab.run(stop(&second));
+        assert_eq!(held(&lab), (2, 2, 2), "what is being stopped still holds it");
+        lab.report(&second, ReplicaPhase::Stopped);
+        assert_eq!(held(&lab), (1, 1, 1));
+        lab.report(&first, ReplicaPhase::Failed);
+        assert_eq!(held(&lab), (0, 0, 0));
+    }
+
+    #[test]
+    fn what_is_referred_to_and_not_there_is_missing() {
+        let mut lab = Lab::new();
+        lab.put("nginx", Spec::Config(serde_json::from_value(json!({"data": {"a.conf": "x"}})).unwrap()));
+        lab.put("db", Spec::Secret(serde_json::from_value(json!({"stringData": {"url": "x"}})).unwrap()));
+        lab.service(
+            "web",
+            json!({"image": "a",
+                "configs": [{"source": "nginx"}, {"source": "nginx/a.conf"}, {"source": "nginx/b.conf"}, {"source": "no"}],
+                "secrets": [{"source": "db/url"}, {"source": "db/password"}],
+                "imagePullSecrets": ["hub"],
+                "dependsOn": [{"name": "web"}, {"name": "cache", "required": false}]}),
+        );
+        let found = service(&lab.state, "web").unwrap().missing;
+        let told: Vec<String> = found
+            .iter()
+            .map(|m| format!("{} {} {} {}", m.kind, m.name, m.key.as_deref().unwrap_or("-"), m.required))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                "Config nginx b.conf true",
+                "Config no - true",
+                "Secret db password true",
+                "Secret hub - false",
+                "Service cache - false",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_deleted_service_is_seen_as_long_as_a_replica_is_left_and_an_unreadable_one_not_at_all() {
+        let mut lab = Lab::new();
+        lab.service("web", json!({"image": "a"}));
+        lab.place("web", 1);
+        lab.run(Command::Delete { key: ObjectKey::service("web") });
+        let gone = service(&lab.state, "web").unwrap();
+        assert!(gone.declared.is_none() && gone.replicas.len() == 1 && gone.revisions.len() == 1);
+        assert_eq!(services(&lab.state).len(), 1);
+        // A newer version wrote a field that this one does not know.
+        let mut newer = Lab::new();
+        newer.service("web", json!({"image": "a"}));
+        newer.place("web", 1);
+        let object = newer.state.object(&ObjectKey::service("web")).unwrap().clone();
+        newer.run(Command::Put(crate::store::command::PutObject {
+            kind: Kind::Service,
+            name: "web".into(),
+            labels: BTreeMap::new(),
+            annotations: BTreeMap::new(),
+            managed_by: None,
+            spec: br#"{"image":"a","quantum":true}"#.to_vec(),
+            based_on: Some(object.meta.resource_version),
+            uid: object.meta.uid.clone(),
+            spec_hash: object.digest.clone(),
+        }));
+        let read = service(&newer.state, "web");
+        assert!(read.is_none() && services(&newer.state).is_empty(), "it must not look deleted: {read:?}");
+    }
+
+    #[test]
+    fn data_that_was_mounted_once_has_a_home() {
+        let mut lab = Lab::new();
+        lab.service("db", json!({"image": "a"}));
+        let node = lab.state.object(&ObjectKey::node("n1")).unwrap().meta.uid.clone();
+        lab.run(Command::InitialiseVolume {
+            volume: Volume {
+                key: "n1/bind:/srv/db".into(),
+                uid: Uid("v".into()),
+                source: "/srv/db".into(),
+                node: node.clone(),
+                initialised_at: 0,
+                filesystem: "f".into(),
+                services: vec!["db".into()],
+                resource_version: Index(0),
+            },
+        });
+        assert_eq!(service(&lab.state, "db").unwrap().homes, [Home { source: "/srv/db".into(), node }]);
     }
 }

@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     model::{Meta, ServiceSpec, Uid, config::ConfigSpec, node::NodeSpec, secret::SealedSecret},
-    plan::rollout::tests::Cluster,
+    plan::rollout::cluster::Cluster,
 };
 
 fn declared(name: &str, spec: Spec) -> Declared {

@@ -11,22 +11,26 @@ use crate::model::{
 
 use super::{Difference, Look, users};
 use crate::plan::{
-    rollout::{self, Standing, standing},
+    rollout::{Standing, standing},
     view::{NodeView, ReplicaView, ServiceView},
 };
+
+/// Slots without a node whose decisions a status keeps: a thousand of them would not fit into one
+/// entry of the log, and the first ones say it all.
+const UNPLACED: usize = 16;
 
 /// What the leader says of a Service now; of a deleted one, nothing.
 #[must_use]
 pub fn status(view: &ServiceView, nodes: &[NodeView], now: u64) -> Option<ServiceStatus> {
     let (meta, _) = view.declared.as_ref()?;
-    let look = Look { view, nodes, plan: rollout::plan(view, nodes), now };
+    let look = Look::new(view, nodes, now);
     let tally = Tally::of(&look);
     Some(ServiceStatus {
         conditions: made(&look, &tally, meta.generation),
         observed_generation: meta.generation,
         replicas: tally.counts,
         revision: view.newest().map_or(0, |r| r.number),
-        unplaced: look.plan.unplaced.iter().map(|(slot, d)| (slot.to_string(), d.clone())).collect(),
+        unplaced: look.plan.unplaced.iter().take(UNPLACED).map(|(slot, d)| (slot.to_string(), d.clone())).collect(),
     })
 }
 
@@ -74,10 +78,9 @@ struct Tally {
 impl Tally {
     fn of(look: &Look<'_>) -> Self {
         let view = look.view;
-        let wanted = view.declared.as_ref().map(|(_, spec)| rollout::slots(spec, look.nodes)).unwrap_or_default();
         let newest = view.newest().map(|r| r.spec_hash.as_str());
         let mut tally = Self {
-            counts: ReplicaCounts { desired: wanted.len() as u32, ..ReplicaCounts::default() },
+            counts: ReplicaCounts { desired: u32::try_from(look.wanted.len()).unwrap_or(u32::MAX), ..ReplicaCounts::default() },
             good: 0,
             good_and_new: 0,
             unknown: 0,

@@ -72,7 +72,7 @@ mod tests {
     use crate::{
         model::{Kind, ReplicaPhase, Uid},
         plan::{
-            rollout::tests::{Cluster, resolved, spec},
+            rollout::cluster::{Cluster, resolved, spec},
             why::status,
         },
     };

@@ -2,7 +2,7 @@ use super::*;
 use crate::{
     model::{Kind, status::LastExit},
     plan::{
-        rollout::tests::{Cluster, failed, resolved, spec},
+        rollout::cluster::{Cluster, failed, resolved, spec},
         view::Missing,
     },
 };

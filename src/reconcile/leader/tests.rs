@@ -41,7 +41,7 @@ impl Lab {
         lab.observe(ObjectKey::node("n1"), Status::Node(status)).await;
         let keys = || Box::pin(triggers::keys(&lab.store, triggers::services));
         let metrics = Metrics::default();
-        let rollout = Arc::new(Rollout { store: lab.store.clone() });
+        let rollout = Arc::new(Rollout::new(lab.store.clone()));
         lab.loops.spawn(controller::run(Options::named("rollout"), rollout, keys(), metrics.clone(), lab.stop.clone()));
         let status = Arc::new(Conditions::new(lab.store.clone()));
         lab.loops.spawn(controller::run(Options::named("status"), status, keys(), metrics, lab.stop.clone()));
@@ -178,4 +178,43 @@ async fn the_stream_of_keys_begins_with_everything_and_goes_on_with_changes() {
     assert_eq!((keys.next().await.as_deref(), keys.next().await.as_deref()), (Some("c1"), Some("c2")));
     assert!(keys.next().now_or_never().is_none(), "a quiet store names nothing");
     lab.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn loops_live_exactly_as_long_as_the_leadership_and_begin_anew_when_one_dies() {
+    let (lead, leadership) = watch::channel(None);
+    let (begun, mut begins) = tokio::sync::mpsc::unbounded_channel();
+    let (alive, stop) = (Arc::new(()), CancellationToken::new());
+    let dies = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let start = {
+        let (alive, dies) = (alive.clone(), dies.clone());
+        move |loops: &mut JoinSet<()>| {
+            let (alive, dies, begun) = (alive.clone(), dies.clone(), begun.clone());
+            loops.spawn(async move {
+                begun.send(()).unwrap();
+                let _held = alive;
+                if dies.swap(false, std::sync::atomic::Ordering::SeqCst) {
+                    panic!("as asked");
+                }
+                std::future::pending::<()>().await;
+            });
+        }
+    };
+    let watched = alive.clone();
+    drop(alive);
+    let held = tokio::spawn(hold(leadership, stop.clone(), start));
+    lead.send(Some(Index(7))).unwrap();
+    begins.recv().await.unwrap();
+    // Lost: the loop is dropped where it stands. Won again, also in the same term: it begins anew.
+    lead.send(None).unwrap();
+    while Arc::strong_count(&watched) > 2 {
+        tokio::task::yield_now().await;
+    }
+    dies.store(true, std::sync::atomic::Ordering::SeqCst);
+    lead.send(Some(Index(9))).unwrap();
+    begins.recv().await.unwrap();
+    tokio::time::timeout(DEADLINE, begins.recv()).await.unwrap().unwrap();
+    // The store is closed: the end.
+    drop(lead);
+    tokio::time::timeout(DEADLINE, held).await.unwrap().unwrap();
 }

@@ -1,0 +1,199 @@
+//! A small cluster for tests of planners: it carries out what is planned, as the store and the agents
+//! would, and panics on what they would refuse.
+
+use super::*;
+use crate::model::{
+    Bytes, Epoch, Index, Millicores, NodeStatus, Replica, ReplicaStatus, node::NodeSpec,
+};
+
+/// A Service on some nodes, and what agents report of it.
+#[derive(Debug, Clone)]
+pub(in crate::plan) struct Cluster {
+    pub view: ServiceView,
+    pub nodes: Vec<NodeView>,
+    made: u64,
+}
+
+impl Cluster {
+    pub fn new(nodes: usize, spec: ServiceSpec) -> Self {
+        let nodes = (1..=nodes).map(|n| node(&format!("n{n}"))).collect();
+        let uid = Uid("uid-web".into());
+        let view = ServiceView {
+            name: "web".into(),
+            uid,
+            declared: None,
+            revisions: BTreeMap::new(),
+            replicas: Vec::new(),
+            status: None,
+            missing: Vec::new(),
+            homes: Vec::new(),
+        };
+        let mut cluster = Self { view, nodes, made: 0 };
+        cluster.declare(spec, resolved());
+        cluster
+    }
+    /// Writes a spec; a new container part makes a revision with this image.
+    pub fn declare(&mut self, spec: ServiceSpec, image: Resolution) {
+        let hash = spec.container_hash().unwrap();
+        let generation = self.view.declared.as_ref().map_or(1, |(m, _)| m.generation + 1);
+        if self.view.newest().is_none_or(|r| r.spec_hash != hash) {
+            let number = self.view.newest().map_or(1, |r| r.number + 1);
+            let revision = Revision {
+                service: self.view.uid.clone(),
+                number,
+                index: Index(number),
+                generation,
+                spec_hash: hash,
+                spec: serde_json::to_vec(&spec).unwrap(),
+                image,
+            };
+            self.view.revisions.insert(number, Arc::new(revision));
+        }
+        let meta = Meta {
+            name: "web".into(),
+            labels: BTreeMap::new(),
+            annotations: BTreeMap::new(),
+            managed_by: None,
+            uid: self.view.uid.clone(),
+            generation,
+            resource_version: Index(generation),
+            created_at: 0,
+        };
+        self.view.declared = Some((meta, Arc::new(spec)));
+    }
+    pub fn plan(&self) -> Plan {
+        plan(&self.view, &self.nodes)
+    }
+    /// As the store would: refuses two in one slot.
+    pub fn take(&mut self, plan: &Plan) {
+        for step in &plan.steps {
+            match step {
+                Step::Stop { replica, reason } => {
+                    let found = self.find(replica);
+                    let stopped =
+                        Replica { desired: Desired::Stop, stop_reason: Some(*reason), ..(*found.replica).clone() };
+                    found.replica = Arc::new(stopped);
+                }
+                Step::Forget { replica } => {
+                    let found = self.find(replica);
+                    let ended = found.status.as_ref().is_some_and(|s| s.phase.ended());
+                    assert!(found.replica.desired == Desired::Stop || ended, "{replica} may still run");
+                    self.view.replicas.retain(|r| r.replica.name != *replica);
+                }
+                Step::Place { slot, revision, spec_hash, node, decision } => {
+                    self.made += 1;
+                    let held = |r: &&ReplicaView| r.replica.slot == *slot && r.replica.desired == Desired::Run;
+                    assert!(self.view.replicas.iter().find(held).is_none(), "two in slot {slot}");
+                    let replica = Replica {
+                        name: format!("web-{slot}-{:05}", self.made).into(),
+                        uid: Uid(format!("r{}", self.made).into()),
+                        service: "web".into(),
+                        service_uid: self.view.uid.clone(),
+                        slot: slot.clone(),
+                        revision: *revision,
+                        spec_hash: spec_hash.clone(),
+                        node: node.0.clone(),
+                        node_uid: node.1.clone(),
+                        epoch: Epoch::new(0, self.made),
+                        desired: Desired::Run,
+                        stop_reason: None,
+                        decision: decision.clone(),
+                        index: Index(self.made),
+                        resource_version: Index(self.made),
+                        created_at: 0,
+                    };
+                    self.view.replicas.push(ReplicaView { replica: Arc::new(replica), status: None });
+                }
+            }
+        }
+        self.book();
+    }
+    /// What the nodes hold, from what is there.
+    pub fn book(&mut self) {
+        for node in &mut self.nodes {
+            (node.reserved, node.ports) = ((Millicores(0), Bytes(0)), Vec::new());
+            node.replicas.clear();
+            for r in &self.view.replicas {
+                if r.replica.node_uid == node.uid && r.status.as_ref().is_none_or(|s| !s.phase.ended()) {
+                    node.hold(&r.replica, &spec_of(&self.view, r.replica.revision).unwrap());
+                }
+            }
+        }
+    }
+    pub fn find(&mut self, name: &str) -> &mut ReplicaView {
+        self.view.replicas.iter_mut().find(|r| *r.replica.name == *name).unwrap()
+    }
+    pub fn report(&mut self, name: &str, phase: ReplicaPhase, ready: bool) {
+        self.find(name).status = Some(ReplicaStatus { phase, ready, ..ReplicaStatus::default() });
+        self.book();
+    }
+    /// Every agent does all it is asked, and everything becomes ready.
+    pub fn work(&mut self) {
+        for at in 0..self.view.replicas.len() {
+            self.work_one(at);
+        }
+    }
+    pub fn work_one(&mut self, at: usize) {
+        let replica = &mut self.view.replicas[at];
+        let old = replica.status.as_ref().map(|s| s.phase);
+        let phase = match replica.replica.desired {
+            _ if old.is_some_and(ReplicaPhase::ended) => return,
+            Desired::Run => ReplicaPhase::Running,
+            Desired::Stop => ReplicaPhase::Stopped,
+        };
+        replica.status =
+            Some(ReplicaStatus { phase, ready: phase == ReplicaPhase::Running, ..ReplicaStatus::default() });
+        self.book();
+    }
+    pub fn ready(&self) -> usize {
+        self.view.replicas.iter().filter(|r| standing(r, &self.nodes) == Standing::Ready).count()
+    }
+    /// Until nothing is left to do; panics when that does not come.
+    pub fn settle(&mut self) {
+        for _ in 0..2_000 {
+            let plan = self.plan();
+            let before = self.view.replicas.clone();
+            self.take(&plan);
+            self.work();
+            let same = before.len() == self.view.replicas.len()
+                && before.iter().zip(&self.view.replicas).all(|(a, b)| a.replica == b.replica && a.status == b.status);
+            if same && plan.steps.is_empty() {
+                return;
+            }
+        }
+        panic!("it does not settle: {:#?}", self.plan());
+    }
+    pub fn names(&self) -> Vec<Arc<str>> {
+        self.view.replicas.iter().map(|r| r.replica.name.clone()).collect()
+    }
+}
+
+pub(in crate::plan) fn node(name: &str) -> NodeView {
+    NodeView {
+        name: name.into(),
+        uid: Uid(format!("uid-{name}").into()),
+        labels: BTreeMap::new(),
+        spec: NodeSpec::first(),
+        status: Some(NodeStatus { cpus: Millicores(8000), memory: Bytes(64 << 30), ..NodeStatus::default() }),
+        reserved: (Millicores(0), Bytes(0)),
+        ports: Vec::new(),
+        replicas: BTreeMap::new(),
+    }
+}
+pub(in crate::plan) fn resolved() -> Resolution {
+    Resolution::Resolved { image: ResolvedImage::Digest { reference: "x@sha256:1".into() } }
+}
+pub(in crate::plan) fn failed() -> Resolution {
+    Resolution::Failed {
+        reason: Reason::ImageNotFound,
+        message: "manifest unknown".into(),
+        since: 5,
+        next_attempt: 9_000,
+        attempts: 1,
+    }
+}
+pub(in crate::plan) fn spec(image: &str, replicas: u32) -> ServiceSpec {
+    let mut spec = ServiceSpec { replicas: Some(replicas), ..ServiceSpec::default() };
+    spec.container.image = image.into();
+    spec
+}
