@@ -187,7 +187,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        model::{Declared, Decision, Desired, Epoch, Index, ReplicaPhase, ReplicaStatus, Slot, Spec, Status, Volume},
+        model::{Decision, Declared, Desired, Epoch, Index, ReplicaPhase, ReplicaStatus, Slot, Spec, Status, Volume},
         store::{
             command::{Command, Group},
             put::put,
@@ -268,8 +268,11 @@ mod tests {
             (node.reserved.1.0 >> 30, node.ports.len(), node.replicas.get("web").copied().unwrap_or(0))
         };
         assert_eq!(held(&lab), (2, 2, 2));
-        let stop =
-            |name: &Arc<str>| Command::SetDesired { replica: name.clone(), desired: Desired::Stop, reason: crate::model::Reason::ScaledDown };
+        let stop = |name: &Arc<str>| Command::SetDesired {
+            replica: name.clone(),
+            desired: Desired::Stop,
+            reason: crate::model::Reason::ScaledDown,
+        };
         lab.run(stop(&second));
         assert_eq!(held(&lab), (2, 2, 2), "what is being stopped still holds it");
         lab.report(&second, ReplicaPhase::Stopped);

@@ -2,9 +2,7 @@
 //! would, and panics on what they would refuse.
 
 use super::*;
-use crate::model::{
-    Bytes, Epoch, Index, Millicores, NodeStatus, Replica, ReplicaStatus, node::NodeSpec,
-};
+use crate::model::{Bytes, Epoch, Index, Millicores, NodeStatus, Replica, ReplicaStatus, node::NodeSpec};
 
 /// A Service on some nodes, and what agents report of it.
 #[derive(Debug, Clone)]

@@ -80,7 +80,10 @@ impl Tally {
         let view = look.view;
         let newest = view.newest().map(|r| r.spec_hash.as_str());
         let mut tally = Self {
-            counts: ReplicaCounts { desired: u32::try_from(look.wanted.len()).unwrap_or(u32::MAX), ..ReplicaCounts::default() },
+            counts: ReplicaCounts {
+                desired: u32::try_from(look.wanted.len()).unwrap_or(u32::MAX),
+                ..ReplicaCounts::default()
+            },
             good: 0,
             good_and_new: 0,
             unknown: 0,
