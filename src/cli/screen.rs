@@ -5,6 +5,8 @@
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
+use owo_colors::OwoColorize as _;
+
 use super::failure::CliError;
 
 /// Standard output and standard error of one command.
@@ -29,9 +31,17 @@ impl Screen {
         self.print(&format!("{text}\n"))
     }
 
+    /// Prints a plan or differences, with the signs in colours.
+    ///
+    /// # Errors
+    /// As [`Screen::print`].
+    pub fn signs(&self, text: &str) -> Result<(), CliError> {
+        self.print(&text.lines().map(|line| format!("{}\n", signed(line))).collect::<String>())
+    }
+
     /// Says something beside the output, on standard error; nobody to hear it is no error.
     pub fn aside(&self, text: &str) {
-        let _ = writeln!(anstream::stderr().lock(), "{text}");
+        let _ = writeln!(anstream::stderr().lock(), "{}", coloured(text));
     }
 
     /// Whether a person sees standard error: only then is there a spinner.
@@ -58,6 +68,50 @@ impl Screen {
     }
 }
 
+/// The first word of a line that warns stands out. Where colours are not wanted, they are taken out again.
+fn coloured(text: &str) -> String {
+    let line = |line: &str| {
+        if let Some(rest) = line.strip_prefix("error:") {
+            format!("{}{rest}", "error:".red().bold())
+        } else if let Some(rest) = line.strip_prefix("warning:") {
+            format!("{}{rest}", "warning:".yellow().bold())
+        } else if let Some(rest) = line.strip_prefix("hint:") {
+            format!("{}{rest}", "hint:".cyan().bold())
+        } else {
+            line.to_owned()
+        }
+    };
+    text.lines().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// A line of a plan with its sign in the sign's colour.
+fn signed(line: &str) -> String {
+    let indent = line.len() - line.trim_start().len();
+    let (blank, rest) = line.split_at(indent);
+    match rest.split_once(' ') {
+        Some(("+", rest)) => format!("{blank}{} {rest}", "+".green()),
+        Some(("-", rest)) => format!("{blank}{} {rest}", "-".red()),
+        Some((sign @ ("~" | "-/+" | "+/-"), rest)) => format!("{blank}{} {rest}", sign.yellow()),
+        Some(_) | None => line.to_owned(),
+    }
+}
+
 fn dumb() -> bool {
     std::env::var_os("TERM").is_some_and(|term| term == "dumb")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colours_add_nothing_that_stays_when_they_are_taken_out() {
+        for text in ["error: no\nhint: yes\nwarning: so", "  ~ svc/web   x\n+ a\n    -/+  web.1 on n1\n- b\nplain  text", ""] {
+            let signs: Vec<String> = text.lines().map(signed).collect();
+            for made in [coloured(text), signs.join("\n")] {
+                assert_eq!(anstream::adapter::strip_str(&made).to_string(), text);
+            }
+        }
+        assert_ne!(signed("+ a"), "+ a");
+    }
 }

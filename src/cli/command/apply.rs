@@ -40,7 +40,7 @@ pub async fn apply(api: &Api, screen: &Screen, args: &Apply) -> Result<(), CliEr
     };
     let changes = show::plan::changes(&plan);
     if changes {
-        screen.print(&show::plan::text(&plan, show::plan::Detail::Whole, prune.as_deref()))?;
+        screen.signs(&show::plan::text(&plan, show::plan::Detail::Whole, prune.as_deref()))?;
         if !args.yes && !ask(screen)? {
             return Err(CliError::No { message: "nothing was changed".into(), hint: None });
         }

@@ -20,7 +20,7 @@ use crate::{
 pub async fn diff(api: &Api, screen: &Screen, args: &Diff) -> Result<Exit, CliError> {
     if !args.files.is_empty() {
         let (_, plan) = plan::ask(api, screen, &args.files, None, false).await?;
-        screen.print(&show::plan::text(&plan, show::plan::Detail::Fields, None))?;
+        screen.signs(&show::plan::text(&plan, show::plan::Detail::Fields, None))?;
         return Ok(if show::plan::changes(&plan) { Exit::No } else { Exit::Done });
     }
     let keys = if args.objects.is_empty() { declared(api).await? } else { args.objects.clone() };

@@ -105,7 +105,7 @@ pub async fn plan(api: &Api, screen: &Screen, args: &Plan) -> Result<Exit, CliEr
         }
         PlanOutput::Text if show::plan::changes(&plan) => {
             let set = args.set.as_deref();
-            screen.print(&show::plan::text(&plan, show::plan::Detail::Whole, set))?;
+            screen.signs(&show::plan::text(&plan, show::plan::Detail::Whole, set))?;
         }
         PlanOutput::Text => {
             screen.line(&format!("Nothing to change at index {}", plan.index))?;

@@ -8,6 +8,8 @@ pub mod events;
 pub mod objects;
 pub mod plan;
 pub mod replicas;
+#[cfg(test)]
+mod tests;
 pub mod why;
 
 use crate::model::{Condition, ConditionStatus, ConditionType};

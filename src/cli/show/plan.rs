@@ -120,8 +120,12 @@ fn operation(operation: &Operation) -> Vec<String> {
         Some(score) => facts.push(format!("score {score} ({})", others.join("; "))),
         None => facts.extend(others),
     }
-    // The detail says more than the code; without one the code has to do.
-    facts.push(if operation.detail.is_empty() { operation.reason.to_string() } else { operation.detail.clone() });
+    // A detail says more than the code, and a score more than `Scheduled`.
+    if !operation.detail.is_empty() {
+        facts.push(operation.detail.clone());
+    } else if operation.score.is_none() {
+        facts.push(operation.reason.to_string());
+    }
     vec![operation.op.to_string(), place, operation.order.clone().unwrap_or_default(), facts.join(", ")]
 }
 
@@ -129,7 +133,7 @@ fn operation(operation: &Operation) -> Vec<String> {
 fn other(node: &Considered) -> String {
     let whys: Vec<&str> = node.rejections.iter().map(|r| r.message.as_str()).collect();
     if whys.is_empty() {
-        format!("{}: {}", node.node, node.score)
+        format!("{} scored {}", node.node, node.score)
     } else {
         format!("{} rejected: {}", node.node, whys.join(", "))
     }
