@@ -106,7 +106,9 @@ mod tests {
 
     #[test]
     fn colours_add_nothing_that_stays_when_they_are_taken_out() {
-        for text in ["error: no\nhint: yes\nwarning: so", "  ~ svc/web   x\n+ a\n    -/+  web.1 on n1\n- b\nplain  text", ""] {
+        for text in
+            ["error: no\nhint: yes\nwarning: so", "  ~ svc/web   x\n+ a\n    -/+  web.1 on n1\n- b\nplain  text", ""]
+        {
             let signs: Vec<String> = text.lines().map(signed).collect();
             for made in [coloured(text), signs.join("\n")] {
                 assert_eq!(anstream::adapter::strip_str(&made).to_string(), text);

@@ -70,23 +70,32 @@ fn replicas_of_web() -> Vec<Object> {
     let exit = json!({"code": 137, "oomKilled": true, "at": ago(40), "logTail": []});
     vec![
         replica("web", 1, "aaaaa", "Run", 180, running("healthy")),
-        replica("web", 1, "zzzzz", "Stop", 172_800, json!({"phase": "Stopped", "ready": false, "message": "", "since": ago(180),
-            "health": "", "restarts": 0, "lastExit": {"code": 0, "oomKilled": false, "at": ago(180)}})),
-        replica("web", 2, "bbbbb", "Run", 52, json!({"phase": "BackOff", "ready": false, "reason": "CrashLoopBackOff",
-            "message": "", "since": ago(12), "nextAttempt": NOW + 20_000, "health": "-", "restarts": 1, "lastExit": exit})),
+        replica(
+            "web",
+            1,
+            "zzzzz",
+            "Stop",
+            172_800,
+            json!({"phase": "Stopped", "ready": false, "message": "", "since": ago(180),
+            "health": "", "restarts": 0, "lastExit": {"code": 0, "oomKilled": false, "at": ago(180)}}),
+        ),
+        replica(
+            "web",
+            2,
+            "bbbbb",
+            "Run",
+            52,
+            json!({"phase": "BackOff", "ready": false, "reason": "CrashLoopBackOff",
+            "message": "", "since": ago(12), "nextAttempt": NOW + 20_000, "health": "-", "restarts": 1, "lastExit": exit}),
+        ),
         replica("web", 3, "ccccc", "Run", 5, Value::Null),
         replica("db", 1, "ddddd", "Run", 50_000, running("unhealthy")),
     ]
 }
 
 fn table(kind: Kind, items: &[Object], wide: bool) -> String {
-    let around = objects::Around {
-        wide,
-        times: TIMES,
-        replicas: &replicas_of_web(),
-        services: &services(),
-        leader: Some("n1"),
-    };
+    let around =
+        objects::Around { wide, times: TIMES, replicas: &replicas_of_web(), services: &services(), leader: Some("n1") };
     let rows: Vec<_> = items.iter().map(|o| objects::row(o, &around)).collect();
     text::table(0, &objects::header(kind, wide), &rows)
 }
@@ -137,7 +146,11 @@ fn tables_of_every_kind() {
 #[test]
 fn ps_keeps_what_was_there_before_below_what_runs() {
     let all = replicas_of_web();
-    insta::assert_snapshot!(format!("{}\n{}", replicas::ps(&all, &[], TIMES), replicas::ps(&all, &["db".into()], TIMES)));
+    insta::assert_snapshot!(format!(
+        "{}\n{}",
+        replicas::ps(&all, &[], TIMES),
+        replicas::ps(&all, &["db".into()], TIMES)
+    ));
 }
 
 #[test]
