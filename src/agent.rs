@@ -163,7 +163,9 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
     };
     let listeners = bind(&config, &home).await?;
     let name: Arc<str> = config.node_name.as_str().into();
-    let store = store::open(store::Options { profile: config.profile, ..store::Options::new(&home.data, name.clone()) }).await?;
+    let store =
+        store::open(store::Options { profile: config.profile, ..store::Options::new(&home.data, name.clone()) })
+            .await?;
     tracing::info!(node = %name, data = %home.data.display(), run = %home.run.display(), "the agent runs");
     let mut fatal = store.fatal.clone();
     let parts = Parts { config, home: Arc::new(home), sealer, runtime, name, store: store.client.clone() };
@@ -249,8 +251,7 @@ impl Parts {
         let metrics = Metrics::register(&mut registry);
         let http = api::HttpMetrics::register(&mut registry);
         let reporter = Reporter::default();
-        let reporting =
-            tokio::spawn(reporter.clone().run(self.store.clone(), self.actor(), reports.clone()));
+        let reporting = tokio::spawn(reporter.clone().run(self.store.clone(), self.actor(), reports.clone()));
         tasks.spawn(signals(stop.clone()));
         tasks.spawn(api::serve(self.shared(registry, http), listeners, stop.clone()));
         let parts = Arc::new(self);
@@ -313,12 +314,17 @@ impl Parts {
     ) -> Result<(), AgentError> {
         let Ok(uid) = node::register(&self.store, &self.name, &stop).await else { return Ok(()) };
         let this = self.this_node(uid.clone());
-        let agent =
-            Arc::new(Agent::new(this, self.store.clone(), self.runtime.clone(), self.sealer.clone(), reporter.clone(), &stop));
+        let agent = Arc::new(Agent::new(
+            this,
+            self.store.clone(),
+            self.runtime.clone(),
+            self.sealer.clone(),
+            reporter.clone(),
+            &stop,
+        ));
         agent.sweep_files();
         let options = controller::Options::named("agent").concurrency(PASSES).deadline(PASS);
-        let passes =
-            controller::run(options, agent.clone(), replicas::keys(&agent), metrics.clone(), stop.clone());
+        let passes = controller::run(options, agent.clone(), replicas::keys(&agent), metrics.clone(), stop.clone());
         let leading = leader::run(
             self.store.clone(),
             self.runtime.clone(),

@@ -1,4 +1,5 @@
 //! Constellation.
+pub mod agent;
 pub mod api;
 pub mod cli;
 pub mod config;

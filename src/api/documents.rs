@@ -16,13 +16,14 @@ use super::{
     request::{Format, json_fault},
     wire::{ManifestFault, Written},
 };
-use crate::model::{
-    Declared, Index, Kind, Object, ObjectKey, Spec,
-    config::{CONFIG_LIMIT, ConfigSpec},
-    meta::API_VERSION,
+use crate::{
+    manifest::{self, ManifestError},
+    model::{
+        Declared, Index, Kind, Object, ObjectKey, Spec,
+        config::{CONFIG_LIMIT, ConfigSpec},
+        meta::API_VERSION,
+    },
 };
-
-use manifest::ManifestError;
 
 /// Documents of one request at most: more belong into several.
 const MOST: usize = 10_000;
@@ -314,42 +315,5 @@ impl<'de> Deserialize<'de> for Unique {
             }
         }
         deserializer.deserialize_map(Visitor)
-    }
-}
-
-// SEAM: until the room `manifest` is in the tree.
-mod manifest {
-    use crate::model::Declared;
-    pub struct ManifestError {
-        pub source: String,
-        pub document: usize,
-        pub line: usize,
-        pub column: usize,
-        pub path: String,
-        pub message: String,
-        pub fix: String,
-    }
-    #[derive(Default)]
-    pub struct Options;
-    pub struct Document {
-        pub declared: Declared,
-        pub managed_by: Option<String>,
-        pub warnings: Vec<String>,
-    }
-    pub struct Parsed {
-        pub documents: Vec<Document>,
-        pub errors: Vec<ManifestError>,
-    }
-    pub fn parse(source: &str, _text: &[u8], _: &Options) -> Parsed {
-        let error = ManifestError {
-            source: source.into(),
-            document: 1,
-            line: 1,
-            column: 1,
-            path: String::new(),
-            message: "manifests cannot be read yet".into(),
-            fix: String::new(),
-        };
-        Parsed { documents: Vec::new(), errors: vec![error] }
     }
 }

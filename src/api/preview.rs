@@ -1,10 +1,28 @@
 //! `POST /api/v1/plan`: what an apply would do, from the state and `plan::change`.
-use super::{problem::Failure, write::Asked};
+//!
+//! Here: documents and a pruned set as wishes. Not here: what they would do (`plan::change`).
+
+use super::write::Asked;
 use crate::{
-    plan::change::ChangePlan,
+    model::Spec,
+    plan::change::{self, ChangePlan, Wish},
+    reconcile::view,
     store::{State, seal::Sealer},
 };
-pub(super) fn plan(asked: &Asked, state: &State, sealer: &Sealer) -> Result<ChangePlan, Failure> {
-    let _ = (asked, state, sealer);
-    Ok(ChangePlan::default())
+
+/// The plan of a request against one state.
+pub(super) fn plan(asked: &Asked, state: &State, sealer: &Sealer) -> ChangePlan {
+    let put = asked.documents.items.iter().map(|item| Wish::Put {
+        declared: &item.declared,
+        managed_by: item.managed_by.as_deref().or(asked.set.as_deref()),
+        digest: match &item.declared.spec {
+            Spec::Secret(spec) => Some(sealer.digest(spec)),
+            Spec::Service(_) | Spec::Config(_) | Spec::Node(_) => None,
+        },
+    });
+    let pruned = asked.pruned(state).into_iter().map(|(key, _)| Wish::Delete(key));
+    let wishes: Vec<Wish<'_>> = put.chain(pruned).collect();
+    let mut plan = change::plan(&wishes, &view::world(state));
+    plan.warnings.splice(0..0, asked.warnings());
+    plan
 }

@@ -8,7 +8,10 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::names::{self, KindOrKey, ScaleTo};
-use crate::model::{ObjectKey, Period};
+use crate::{
+    config::AgentFlags,
+    model::{ObjectKey, Period},
+};
 
 /// Runs and watches containers on one to fifty Docker machines.
 #[derive(Debug, Parser)]
@@ -35,6 +38,22 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Run this machine's agent: it keeps the cluster's state and drives the engine
+    #[command(
+        after_help = "Examples:\n  constellation agent\n  constellation agent --config /etc/constellation/agent.yaml\n  \
+        constellation agent --data-dir ./data --run-dir ./run --api-address 127.0.0.1:0\n\n\
+        More exit codes: 74 the store failed (start again), 78 the data is damaged (a person decides).\n\
+        RUST_LOG chooses what is logged: warn,constellation=debug"
+    )]
+    Agent(AgentFlags),
+    /// Everything else asks an agent.
+    #[command(flatten)]
+    Client(Client),
+}
+
+/// What to ask an agent for.
+#[derive(Debug, Subcommand)]
+pub enum Client {
     /// Show what manifests would change, ask, change it and wait until it is ready
     #[command(
         after_help = "Examples:\n  constellation apply -f web.yaml\n  constellation apply -f deploy/ -y -m \"new logo\"\n  \

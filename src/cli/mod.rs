@@ -26,9 +26,9 @@ pub mod transport;
 pub mod wait;
 
 use self::{
-    args::{Cli, Command},
+    args::{Cli, Client, Command},
     client::Api,
-    command::{apply, build, delete, diff, env, events, get, logs, look, node, plan},
+    command::{agent, apply, build, delete, diff, env, events, get, logs, look, node, plan},
     endpoint::Endpoint,
     failure::{CliError, Exit},
     screen::Screen,
@@ -41,7 +41,9 @@ use self::{
 /// As the command; [`CliError::exit`] says how the process ends.
 pub fn run(cli: Cli) -> Result<Exit, CliError> {
     match cli.command {
-        command => {
+        // It has threads and a runtime of its own.
+        Command::Agent(flags) => agent::agent(&flags),
+        Command::Client(command) => {
             // One request at a time needs no more than this thread; files are read on others.
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -62,27 +64,27 @@ fn api(given: Option<&str>) -> Result<Api, CliError> {
     Ok(Api::new(Transport::new(endpoint, endpoint::token(env)?)))
 }
 
-async fn ask(command: Command, given: Option<&str>) -> Result<Exit, CliError> {
+async fn ask(command: Client, given: Option<&str>) -> Result<Exit, CliError> {
     let screen = &Screen;
     let api = || api(given);
     match command {
-        Command::Apply(args) => apply::apply(&api()?, screen, &args).await?,
-        Command::Plan(args) => return plan::plan(&api()?, screen, &args).await,
-        Command::Diff(args) => return diff::diff(&api()?, screen, &args).await,
-        Command::Validate(args) => look::validate(screen, &args)?,
-        Command::Get(args) => get::get(&api()?, screen, &args).await?,
-        Command::Describe(args) => look::describe(&api()?, screen, &args).await?,
-        Command::Why(args) => look::why(&api()?, screen, &args).await?,
-        Command::Delete(args) => delete::delete(&api()?, screen, &args).await?,
-        Command::Events(args) => events::events(&api()?, screen, &args).await?,
-        Command::Ps(args) => look::ps(&api()?, screen, &args).await?,
-        Command::Scale(args) => apply::scale(&api()?, screen, &args).await?,
-        Command::Logs(args) => logs::logs(&api()?, screen, &args).await?,
-        Command::Build(args) => build::build(&api()?, screen, &args).await?,
-        Command::Status(args) => look::status(&api()?, screen, &args).await?,
-        Command::Node(command) => node::node(&api()?, screen, &command).await?,
-        Command::Schema => look::schema(screen)?,
-        Command::Version(args) => look::version(api, screen, &args).await?,
+        Client::Apply(args) => apply::apply(&api()?, screen, &args).await?,
+        Client::Plan(args) => return plan::plan(&api()?, screen, &args).await,
+        Client::Diff(args) => return diff::diff(&api()?, screen, &args).await,
+        Client::Validate(args) => look::validate(screen, &args)?,
+        Client::Get(args) => get::get(&api()?, screen, &args).await?,
+        Client::Describe(args) => look::describe(&api()?, screen, &args).await?,
+        Client::Why(args) => look::why(&api()?, screen, &args).await?,
+        Client::Delete(args) => delete::delete(&api()?, screen, &args).await?,
+        Client::Events(args) => events::events(&api()?, screen, &args).await?,
+        Client::Ps(args) => look::ps(&api()?, screen, &args).await?,
+        Client::Scale(args) => apply::scale(&api()?, screen, &args).await?,
+        Client::Logs(args) => logs::logs(&api()?, screen, &args).await?,
+        Client::Build(args) => build::build(&api()?, screen, &args).await?,
+        Client::Status(args) => look::status(&api()?, screen, &args).await?,
+        Client::Node(command) => node::node(&api()?, screen, &command).await?,
+        Client::Schema => look::schema(screen)?,
+        Client::Version(args) => look::version(api, screen, &args).await?,
     }
     Ok(Exit::Done)
 }

@@ -2,6 +2,7 @@
 //!
 //! Here: one file per command or family. Not here: arguments (`args`), looks (`show`), the wait (`follow`).
 
+pub mod agent;
 pub mod apply;
 pub mod build;
 pub mod delete;
