@@ -78,7 +78,10 @@ impl Reader<'_> {
                 | Event::Scalar(..)
                 | Event::MappingEnd
                 | Event::SequenceEnd => {
-                    self.wrong(at, "", "expected KEY: VALUE".into(), flat);
+                    match key {
+                        Some((name, _)) => self.wrong(at, &name, "expected one value".into(), flat),
+                        None => self.wrong(at, "", "expected KEY: VALUE".into(), flat),
+                    }
                     return;
                 }
             }
