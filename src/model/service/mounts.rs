@@ -1,0 +1,193 @@
+//! What a container sees in its file system: mounts with what their data means, configs and secrets as files.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{is_default, is_false};
+use crate::model::quantity::Bytes;
+
+/// One mount.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Mount {
+    /// What is mounted.
+    #[serde(rename = "type")]
+    pub kind: MountKind,
+    /// Absolute host path (bind) or volume name; none for tmpfs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// Absolute path inside.
+    pub target: String,
+    /// No writes from the container.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub read_only: bool,
+    /// Options of a bind.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub bind: BindOptions,
+    /// Options of a volume.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub volume: VolumeOptions,
+    /// Options of a tmpfs.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub tmpfs: TmpfsOptions,
+    /// What its data means; worked out when not set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_policy: Option<DataPolicy>,
+    /// One volume for each slot, `<name>-<slot>`.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub per_replica: bool,
+    /// The volume exists already, under exactly this name.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub external: bool,
+}
+
+/// Host paths that exist on every Linux host and are not anybody's data.
+const HOST_PATHS: [&str; 6] = ["/var/run/docker.sock", "/proc", "/sys", "/dev", "/etc/localtime", "/lib/modules"];
+
+impl Mount {
+    /// The data policy in force: the written one, else the rule of the manifest page.
+    #[must_use]
+    pub fn policy(&self) -> DataPolicy {
+        if let Some(policy) = self.data_policy {
+            return policy;
+        }
+        let source = self.source.as_deref().unwrap_or_default();
+        let below = |root: &str| source == root || source.strip_prefix(root).is_some_and(|rest| rest.starts_with('/'));
+        match self.kind {
+            MountKind::Tmpfs => DataPolicy::Cache,
+            MountKind::Bind if HOST_PATHS.into_iter().any(below) || below("/run") || below("/var/run") => {
+                DataPolicy::Host
+            }
+            MountKind::Bind if self.read_only => DataPolicy::Shared,
+            MountKind::Bind | MountKind::Volume if !self.read_only => DataPolicy::State,
+            MountKind::Bind | MountKind::Volume => DataPolicy::Shared,
+        }
+    }
+}
+
+/// Kind of a mount.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum MountKind {
+    /// A path of the host.
+    Bind,
+    /// A Docker volume.
+    Volume,
+    /// Memory.
+    Tmpfs,
+}
+
+/// Options of a bind mount.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BindOptions {
+    /// Make the source directory when it is missing. Off: a missing source is an error, never an empty start.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub create_host_path: bool,
+    /// `rprivate` (default), `private`, `rshared`, `shared`, `rslave`, `slave`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub propagation: Option<String>,
+}
+
+/// Options of a volume mount.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct VolumeOptions {
+    /// Do not copy the image's files into a new volume.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub nocopy: bool,
+}
+
+/// Options of a tmpfs mount.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TmpfsOptions {
+    /// Largest size.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<Bytes>,
+    /// Mode bits, written as an octal text like `"1777"`.
+    #[serde(default, with = "octal", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub mode: Option<u32>,
+}
+
+/// Mode bits as people read them: `"0755"`.
+mod octal {
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+
+    #[allow(clippy::ref_option)] // serde's signature
+    pub(super) fn serialize<S: Serializer>(mode: &Option<u32>, s: S) -> Result<S::Ok, S::Error> {
+        match mode {
+            Some(mode) => s.collect_str(&format_args!("{mode:04o}")),
+            None => s.serialize_none(),
+        }
+    }
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u32>, D::Error> {
+        Option::<String>::deserialize(d)?
+            .map(|t| u32::from_str_radix(&t, 8).map_err(|_| D::Error::custom(format!("{t:?} is not octal"))))
+            .transpose()
+    }
+}
+
+/// What the data of a mount means for moves, copies and second writers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum DataPolicy {
+    /// Moves with the replica, verified; never two containers at once.
+    State,
+    /// Must be present wherever the replica runs.
+    Shared,
+    /// Copied as content.
+    Config,
+    /// May be empty.
+    Cache,
+    /// Belongs to the host; never moves.
+    Host,
+}
+impl std::fmt::Display for DataPolicy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::State => "state",
+            Self::Shared => "shared",
+            Self::Config => "config",
+            Self::Cache => "cache",
+            Self::Host => "host",
+        })
+    }
+}
+
+/// A Config or Secret as file, directory or variable.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct FileRef {
+    /// `NAME` or `NAME/KEY`. A whole object with several keys becomes a directory.
+    pub source: String,
+    /// Path inside; `/NAME` for a config, `/run/secrets/NAME` for a secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    /// Owner; 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
+    /// Group; 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gid: Option<u32>,
+    /// Mode bits as an octal text like `"0440"`; 0444 for a config, 0400 for a secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<String>,
+    /// Secrets only: name of a variable instead of a file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub env: Option<String>,
+}
+
+impl FileRef {
+    /// Name of the object.
+    #[must_use]
+    pub fn object(&self) -> &str {
+        self.source.split_once('/').map_or(self.source.as_str(), |(name, _)| name)
+    }
+    /// The one key, when one is named.
+    #[must_use]
+    pub fn key(&self) -> Option<&str> {
+        self.source.split_once('/').map(|(_, key)| key)
+    }
+}
