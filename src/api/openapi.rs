@@ -10,7 +10,7 @@ use warp::reply::Response;
 use super::{
     auth::Role,
     problem::Failure,
-    reply::{self, JSON},
+    reply::{self, JSON, TEXT},
     request::Request,
     routes::{Content, Route, TABLE},
     wire::Problem,
@@ -107,7 +107,7 @@ fn content(contents: &[Content], shapes: &mut SchemaGenerator) -> Value {
     Value::Object(all)
 }
 
-/// `getServicesNameWhy`.
+/// `getServicesNameWhy`. What gives nothing but text says so: `/metrics` stands beside `/api/v1/metrics`.
 fn operation_id(route: &Route) -> String {
     let mut id = route.method.to_ascii_lowercase();
     let path = route.path.strip_prefix("/api/v1").unwrap_or(route.path);
@@ -115,6 +115,9 @@ fn operation_id(route: &Route) -> String {
         let mut letters = word.chars();
         id.extend(letters.next().map(|c| c.to_ascii_uppercase()));
         id.extend(letters);
+    }
+    if !route.gives.is_empty() && route.gives.iter().all(|c| c.media == TEXT) {
+        id.push_str("Text");
     }
     id
 }
