@@ -91,7 +91,7 @@ async fn lines(
             Ok(BuildProgress::Done(image)) => BuildLine { image: Some(image), ..BuildLine::default() },
             // The engine only saw the context break off.
             Err(_) if over.is_set() => failed(&Failure::body_too_large(limit)),
-            Err(error) => failed(&Failure::engine(&error)),
+            Err(error) => failed(&Failure::build(&error)),
         };
         let last = line.output.is_none();
         sink.line(&line).await?;
@@ -100,7 +100,7 @@ async fn lines(
         }
     }
     let ended = RuntimeError::Failed { message: "the build ended without an image".into() };
-    sink.line(&failed(&Failure::engine(&ended))).await
+    sink.line(&failed(&Failure::build(&ended))).await
 }
 
 fn failed(failure: &Failure) -> BuildLine {

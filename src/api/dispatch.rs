@@ -1,6 +1,6 @@
 //! From a request to its route: find, admit, run, count.
 //!
-//! Here: warp's filters, which take a request apart, and [`dispatch`], which asks the route table. Not
+//! Here: warp's filters, which take a request apart, and `dispatch`, which asks the route table. Not
 //! here: the table (`routes`), what a route does (`read`, `write`, …).
 //! Why a table and not a chain of filters: the roles, the allowed methods, the metrics' labels and the
 //! OpenAPI document come from the same lines that route, so that none of them can be forgotten.
@@ -19,7 +19,7 @@ use super::{
     routes::{self, Found, Route},
 };
 
-/// The filters: every request ends in [`dispatch`].
+/// The filters: every request ends in `dispatch`.
 pub fn filter(
     server: Arc<Server>,
 ) -> impl Filter<Extract = (impl Reply + use<>,), Error = Rejection> + Clone + Send + Sync + 'static + use<> {

@@ -258,6 +258,17 @@ impl Failure {
         Self::new(status, slug, title, error.to_string())
     }
 
+    /// Why a build came to nothing: what its steps say is the builder's business, the rest the engine's.
+    #[must_use]
+    pub fn build(error: &RuntimeError) -> Self {
+        match error {
+            RuntimeError::Refused { message } | RuntimeError::Failed { message } => {
+                Self::new(422, "build-failed", "The build failed", message.clone())
+            }
+            other => Self::engine(other),
+        }
+    }
+
     /// Why a write has no good answer.
     #[must_use]
     pub fn write(error: &ProposeError, state: &State) -> Self {

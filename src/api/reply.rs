@@ -1,6 +1,6 @@
 //! Good answers: JSON, text, and streams of lines.
 //!
-//! Here: [`json`], [`text`], and [`stream`], which runs a producer in a task of its own and gives its
+//! Here: [`json`], and [`stream`], which runs a producer in a task of its own and gives its
 //! lines to one client at that client's pace. Not here: errors (`problem`), WebSockets (`socket`).
 //! Invariant: a stream holds a permit, ends with its client, with the server, or by itself, and an idle
 //! one shows an empty line now and then, so that a dead client is found.

@@ -91,12 +91,16 @@ pub fn read(paths: &[PathBuf], env: &dyn Fn(&str) -> Option<String>) -> Result<M
     Ok(all)
 }
 
-/// One object may be declared once: which of two would win depends on file names.
+/// One object may be declared once over all files: which of two would win depends on their names. Within one
+/// file the parser has said so already.
 fn twice(documents: &[Document], errors: &mut Vec<String>) {
     let mut seen: BTreeMap<ObjectKey, &Document> = BTreeMap::new();
     for document in documents {
         let key = document.declared.key();
         if let Some(first) = seen.get(&key) {
+            if first.source == document.source {
+                continue;
+            }
             errors.push(format!(
                 "{}:{}:1: metadata.name: {key} is declared at {}:{} already; rename one or remove it",
                 document.source, document.line, first.source, first.line

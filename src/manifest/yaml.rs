@@ -61,7 +61,7 @@ pub fn to_yaml(kind: Kind, meta: &Meta, spec: &Value) -> String {
         out.push_str("# The values of a Secret are never shown: this does not apply as it is.\n");
     }
     // The type knows the order of the fields; what a newer version wrote is printed as it came.
-    let service = Some(spec).filter(|_| kind == Kind::Service).and_then(|s| ServiceSpec::deserialize_loose(s));
+    let service = Some(spec).filter(|_| kind == Kind::Service).and_then(ServiceSpec::deserialize_loose);
     let body = match &service {
         Some(spec) => serde_yaml::to_string(&Envelope { api_version: API_VERSION, kind: kind.name(), metadata, spec }),
         None => serde_yaml::to_string(&Envelope { api_version: API_VERSION, kind: kind.name(), metadata, spec }),

@@ -49,7 +49,7 @@ impl FromStr for Bytes {
 impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (shift, unit) in [(40, "Ti"), (30, "Gi"), (20, "Mi"), (10, "Ki")] {
-            if self.0 != 0 && self.0 % (1 << shift) == 0 {
+            if self.0 != 0 && self.0.is_multiple_of(1 << shift) {
                 return write!(f, "{}{unit}", self.0 >> shift);
             }
         }
@@ -134,7 +134,7 @@ impl fmt::Display for Period {
         if micros == 0 {
             return f.write_str("0s");
         }
-        if micros % 1000 != 0 {
+        if !micros.is_multiple_of(1000) {
             return write!(f, "{micros}us");
         }
         let (mut seconds, millis) = (self.0.as_secs(), self.0.subsec_millis());

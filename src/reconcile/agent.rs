@@ -1,6 +1,6 @@
 //! The loop of every node: its own Replicas against its engine.
 //!
-//! Here: [`Agent`], keyed by Replica name. A pass looks ([`look`]), asks `plan::agent`, records and
+//! Here: [`Agent`], keyed by Replica name. A pass looks (`look`), asks `plan::agent`, records and
 //! carries out, a few steps in a row. What wakes it ([`keys`]): changes of the state, the engine's events
 //! and lists ([`listen`]), verdicts of the prober, ends of pulls, and time.
 //! Not here: deciding (`plan::agent`), other nodes' replicas, the node itself (`reconcile::node`).

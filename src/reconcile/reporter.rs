@@ -3,7 +3,7 @@
 //! Here: [`Reporter`], which loops hand statuses and events to, and the task that proposes them.
 //! Not here: what to observe. Invariant: the last status of an object wins and is never dropped;
 //! of events the oldest go first when more than [`KEPT`] wait without a quorum.
-//! An event that repeats one told less than [`REPEAT`] ago waits and counts up until that time is over.
+//! An event that repeats one told less than `REPEAT` ago waits and counts up until that time is over.
 
 use std::{
     collections::{BTreeMap, VecDeque},

@@ -26,6 +26,9 @@ fn an_image_is_pulled_by_the_digest_that_its_tag_had() {
     for reason in ["Scheduled", "Pulled", "Created", "Started"] {
         assert!(events.out.contains(reason), "{reason}: {}", events.out);
     }
+    drop(agent);
+    // A reference by digest stays when its tag is removed, and the next run shall pull again.
+    let _only_by_id = lab.docker.attempt(&["rmi", "-f", &used]);
 }
 
 #[test]

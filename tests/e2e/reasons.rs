@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::{
     agent::{Agent, HELLO, service},
     lab::Lab,
-    wait::{always, secs},
+    wait::{always, eventually, secs},
 };
 
 #[test]
@@ -29,8 +29,11 @@ fn a_missing_image_a_taken_port_and_a_missing_secret_give_three_reasons() {
     let expected = [("lost", "ImageNotFound"), ("squeezed", "PortConflict"), ("blind", "SecretMissing")];
     for (name, reason) in expected {
         agent.wait_for_reason(name, reason, secs(30));
-        let status = agent.get(&format!("/api/v1/services/{name}/status")).to_string();
-        assert!(status.contains(reason), "{name}: the status gives it too: {status}");
+        // The leader writes conditions a moment after they can be worked out.
+        eventually(secs(5), "the status gives it too", || {
+            let status = agent.get(&format!("/api/v1/services/{name}/status")).to_string();
+            if status.contains(reason) { Ok(()) } else { Err(status) }
+        });
         let object = agent.get(&format!("/api/v1/services/{name}"));
         let ready = &object["status"]["conditions"][0];
         assert_eq!((&ready["type"], &ready["status"]), (&"Ready".into(), &"False".into()), "{object}");

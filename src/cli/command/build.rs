@@ -60,6 +60,10 @@ pub async fn build(api: &Api, screen: &Screen, args: &Build) -> Result<(), CliEr
     let mut lines = sent?;
     while let Some(line) = lines.next().await? {
         if let Some(problem) = line.error {
+            if problem.slug() == "build-failed" {
+                let message = format!("the build of {} failed: {}", args.tag, problem.detail);
+                return Err(CliError::No { message, hint: problem.hint });
+            }
             return Err(CliError::Refused(Box::new(problem)));
         }
         if let Some(output) = line.output.filter(|_| !args.quiet) {

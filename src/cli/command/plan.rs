@@ -30,7 +30,7 @@ const FORM: u32 = 1;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Saved {
-    /// [`FORM`].
+    /// `FORM`.
     pub form: u32,
     /// What the API answered; its preconditions hold or the apply is refused.
     #[serde(flatten)]

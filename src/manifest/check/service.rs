@@ -173,7 +173,7 @@ fn network(walk: &mut Walk<'_, '_>, spec: &Node) {
         for (field, six) in [("ipv4Address", false), ("ipv6Address", true)] {
             let Some(node) = network.get(field) else { continue };
             let path = format!("{path}.{field}");
-            if !node.as_text().and_then(|t| t.parse::<IpAddr>().ok()).is_some_and(|ip| ip.is_ipv6() == six) {
+            if node.as_text().and_then(|t| t.parse::<IpAddr>().ok()).is_none_or(|ip| ip.is_ipv6() != six) {
                 let shown = walk.show(node);
                 let example = if six { "2001:db8::7" } else { "172.20.0.7" };
                 walk.wrong(
