@@ -187,11 +187,12 @@ impl Engine {
             .await;
         let id: Arc<str> = made.inspect_err(|e| self.doubt_networks(e))?.id.into();
         if !request.later.is_empty()
-            && let Err(error) = self.join(&id, &request.later).await {
-                // A container without its networks helps nobody; the error matters more than this call's.
-                let _ = self.remove(&id).await;
-                return Err(error);
-            }
+            && let Err(error) = self.join(&id, &request.later).await
+        {
+            // A container without its networks helps nobody; the error matters more than this call's.
+            let _ = self.remove(&id).await;
+            return Err(error);
+        }
         let mut fresh = self.fresh.lock().unwrap_or_else(PoisonError::into_inner);
         if fresh.len() < FRESH_MAX {
             fresh.insert(id.clone());
