@@ -82,6 +82,10 @@ pub(super) fn explain(status: u16, message: &str, subject: Subject<'_>) -> Runti
     if let (Subject::Making(image), true) = (subject, has(&["No such image", "no such image"])) {
         return RuntimeError::ImageNotFound { image: image.to_owned(), message };
     }
+    // Settings that this host cannot keep, said with 500.
+    if has(&["is not a shared mount", "is not a shared or slave mount"]) {
+        return RuntimeError::Refused { message };
+    }
     match status {
         404 => RuntimeError::NotFound { what: missing(&message, subject) },
         409 => RuntimeError::Conflict { message },
@@ -235,6 +239,7 @@ mod tests {
                 "Refused",
             ),
             (500, "write /var/lib/docker/x: no space left on device", WEB, "DiskFull"),
+            (500, "path /srv is mounted on / but it is not a shared or slave mount", ID, "Refused"),
             (500, "something broke", ID, "Failed"),
             (500, "COPY failed: file not found in build context", Subject::Build, "Refused"),
             (

@@ -31,12 +31,10 @@ use super::{
     error::{Subject, explain, translate},
     look,
 };
-use crate::{
-    model::reference::ImageReference,
-    runtime::{
-        BuildProgress, BuildRequest, Credentials, LogChunk, LogQuery, PullProgress, RuntimeError, RuntimeEvent,
-        limits::{self, Op},
-    },
+use crate::runtime::{
+    BuildProgress, BuildRequest, Credentials, LogChunk, LogQuery, PullProgress, RuntimeError, RuntimeEvent,
+    limits::{self, Op},
+    names,
 };
 
 /// Actions of containers that a loop cares for. The engine compares by prefix once `health_status` is
@@ -101,7 +99,7 @@ impl Engine {
         credentials: Option<Credentials>,
     ) -> BoxStream<'static, Result<PullProgress, RuntimeError>> {
         generate(move |mut out| async move {
-            let parsed = super::parse(&reference)?;
+            let parsed = names::reference(&reference)?;
             let options = CreateImageOptions {
                 from_image: Some(parsed.name()),
                 tag: Some(parsed.digest.clone().unwrap_or_else(|| parsed.tag_or_latest().to_owned())),
@@ -168,7 +166,7 @@ impl Engine {
         query: LogQuery,
     ) -> BoxStream<'static, Result<LogChunk, RuntimeError>> {
         generate(move |mut out| async move {
-            super::identifier(&id, "container")?;
+            names::identifier(&id, "container")?;
             let mut options = LogsOptionsBuilder::default()
                 .follow(query.follow)
                 .stdout(true)
@@ -278,7 +276,7 @@ pub(super) fn header(credentials: Credentials) -> DockerCredentials {
 }
 
 fn build_options(request: &BuildRequest) -> Result<bollard::query_parameters::BuildImageOptions, RuntimeError> {
-    let tag = ImageReference::parse(&request.tag).map_err(|e| RuntimeError::Refused { message: e.to_string() })?;
+    let tag = names::reference(&request.tag)?;
     let map = |m: &std::collections::BTreeMap<String, String>| -> HashMap<String, String> {
         m.iter().map(|(k, v)| (k.clone(), v.clone())).collect()
     };

@@ -1,0 +1,118 @@
+//! The calls about what has a name and outlives containers: networks and volumes.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::{Duration, Instant},
+};
+
+use bollard::{
+    models::{NetworkCreateRequest, VolumeCreateRequest},
+    query_parameters::ListNetworksOptionsBuilder,
+};
+
+use super::{Engine, error::Subject, status};
+use crate::runtime::{RuntimeError, limits, names::identifier};
+
+/// How long a network that was seen counts as existing: a burst of starts asks once.
+const NETWORK_SEEN: Duration = Duration::from_secs(10);
+
+impl Engine {
+    pub(super) async fn ensure_network(
+        &self,
+        name: &str,
+        labels: BTreeMap<String, String>,
+    ) -> Result<(), RuntimeError> {
+        identifier(name, "network")?;
+        let op = limits::ENSURE_NETWORK;
+        let waited = tokio::time::timeout(op.limit, self.networks.lock()).await;
+        let mut seen = waited.map_err(|_| op.missed())?;
+        if seen.get(name).is_some_and(|at| at.elapsed() < NETWORK_SEEN) {
+            return Ok(());
+        }
+        if self.networks_named(name).await?.is_empty() {
+            let request = NetworkCreateRequest {
+                name: name.to_owned(),
+                driver: Some("bridge".into()),
+                attachable: Some(true),
+                labels: Some(labels.into_iter().collect()),
+                ..NetworkCreateRequest::default()
+            };
+            let made = self.raw(op, |d| async move { d.create_network(request).await }).await?;
+            match made {
+                Ok(made) => self.keep_one_network(name, &made.id).await?,
+                Err(error) if status(&error) == Some(409) => {}
+                Err(error) => return Err(self.translated(&error, Subject::Network(name))),
+            }
+        }
+        seen.retain(|_, at| at.elapsed() < NETWORK_SEEN);
+        seen.insert(name.to_owned(), Instant::now());
+        Ok(())
+    }
+
+    /// Networks of exactly this name, oldest first: (time of creation, id).
+    pub(super) async fn networks_named(&self, name: &str) -> Result<Vec<(String, String)>, RuntimeError> {
+        let filters = HashMap::from([("name".to_owned(), vec![name.to_owned()])]);
+        let options = ListNetworksOptionsBuilder::default().filters(&filters).build();
+        let found =
+            self.call(limits::ENSURE_NETWORK, Subject::Network(name), |d| async move {
+                d.list_networks(Some(options)).await
+            })
+            .await?;
+        let mut found: Vec<(String, String)> = found
+            .into_iter()
+            .filter(|n| n.name.as_deref() == Some(name))
+            .map(|n| (n.created.unwrap_or_default(), n.id.unwrap_or_default()))
+            .collect();
+        found.sort();
+        Ok(found)
+    }
+
+    /// Old engines make a second network of one name without a word (an earlier call answered late, a
+    /// person was faster), and then every container that names it is refused. Ours is empty: it goes.
+    pub(super) async fn keep_one_network(&self, name: &str, ours: &str) -> Result<(), RuntimeError> {
+        let found = self.networks_named(name).await?;
+        if found.len() < 2 || found.first().is_some_and(|(_, id)| id == ours) {
+            return Ok(());
+        }
+        let gone = self
+            .find(limits::ENSURE_NETWORK, Subject::Network(name), |d| async move { d.remove_network(ours).await })
+            .await;
+        gone.map(|_| ())
+    }
+
+    /// Somebody removed a network that we believed to exist: the next call asks.
+    pub(super) fn doubt_networks(&self, error: &RuntimeError) {
+        let network = matches!(error, RuntimeError::NotFound { what } if what.starts_with("network "));
+        // Whoever holds the lock is asking the engine right now.
+        if (network || matches!(error, RuntimeError::Down { .. }))
+            && let Ok(mut seen) = self.networks.try_lock()
+        {
+            seen.clear();
+        }
+    }
+
+    pub(super) async fn volume(&self, name: &str) -> Result<Option<String>, RuntimeError> {
+        identifier(name, "volume")?;
+        let found =
+            self.find(limits::VOLUME, Subject::Volume(name), |d| async move { d.inspect_volume(name).await }).await?;
+        Ok(found.map(|v| v.mountpoint))
+    }
+
+    pub(super) async fn ensure_volume(
+        &self,
+        name: &str,
+        labels: BTreeMap<String, String>,
+    ) -> Result<String, RuntimeError> {
+        identifier(name, "volume")?;
+        let request = VolumeCreateRequest {
+            name: Some(name.to_owned()),
+            driver: Some("local".into()),
+            labels: Some(labels.into_iter().collect()),
+            ..VolumeCreateRequest::default()
+        };
+        let made = self
+            .call(limits::ENSURE_VOLUME, Subject::Volume(name), |d| async move { d.create_volume(request).await })
+            .await?;
+        Ok(made.mountpoint)
+    }
+}

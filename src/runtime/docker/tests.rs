@@ -1,0 +1,296 @@
+//! What only a real engine can show. The rest is `runtime::conformance`.
+
+use super::*;
+use crate::{
+    model::service::{Healthcheck, Protocol, Ulimit},
+    runtime::{
+        Attachment, ContainerState, MountPlan, NetworkPlan, PublishedPort,
+        conformance::{PATIENCE, Program, World, on_docker, raw},
+    },
+};
+
+#[tokio::test]
+async fn an_engine_that_is_not_there_is_down_and_named() {
+    let docker = Docker::connect("unix:///nowhere/docker.sock").unwrap();
+    for _ in 0..2 {
+        match docker.info().await {
+            Err(RuntimeError::Down { address, message }) => {
+                assert_eq!(address, "unix:///nowhere/docker.sock");
+                assert!(message.contains("/nowhere/docker.sock"), "{message}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    let events: Vec<_> = docker.events("a".into(), "b".into(), None).collect().await;
+    assert!(matches!(events.as_slice(), [Err(RuntimeError::Down { .. })]), "{events:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_that_says_nothing_is_unresponsive_after_the_deadline() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let docker = Docker::connect(&format!("tcp://{}", listener.local_addr().unwrap())).unwrap();
+    assert!(matches!(docker.list("a".into(), "b".into()).await, Err(RuntimeError::Unresponsive { op: "list", .. })));
+}
+
+/// A container for commands, with what they are to find.
+async fn shell(world: &World, plan: ContainerPlan) -> String {
+    world.run(ContainerPlan { name: world.name("shell"), image: plan.image.clone(), ..plan }).await
+}
+
+/// What a script in a container writes.
+async fn script(world: &World, id: &str, script: &str) -> String {
+    let command = ["sh", "-c", script].map(str::to_owned).into();
+    world.runtime.exec(id.to_owned(), command, PATIENCE).await.unwrap().output.trim().to_owned()
+}
+
+#[tokio::test]
+async fn each_field_of_a_plan_reaches_the_process() {
+    on_docker(async |world| {
+        let strings = |all: &[&str]| all.iter().map(|&s| s.to_owned()).collect::<Vec<_>>();
+        let pairs = |all: &[(&str, &str)]| {
+            all.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect::<BTreeMap<_, _>>()
+        };
+        let bind = tempfile::tempdir().unwrap();
+        std::fs::write(bind.path().join("here"), "on the host").unwrap();
+        let (source, data) = (bind.path().to_str().unwrap().to_owned(), world.name("data"));
+        world.runtime.ensure_volume(data.clone(), world.labels()).await.unwrap();
+        let net = world.name("net");
+        world.runtime.ensure_network(net.clone(), world.labels()).await.unwrap();
+        let plan = ContainerPlan {
+            entrypoint: Some(strings(&["sh", "-c", "echo $0 $1; echo ready; exec sleep 1000"])),
+            command: Some(strings(&["zero", "one"])),
+            working_dir: Some("/www".into()),
+            user: Some("1000:1001".into()),
+            group_add: strings(&["1002"]),
+            hostname: Some("captain".into()),
+            environment: pairs(&[("GREETING", "hello = \"you\""), ("EMPTY", "")]),
+            mounts: vec![
+                MountPlan::Bind {
+                    source,
+                    target: "/bind".into(),
+                    read_only: true,
+                    propagation: Some("rprivate".into()),
+                },
+                MountPlan::Volume { name: data, target: "/data".into(), read_only: true, nocopy: true },
+                MountPlan::Tmpfs { target: "/memory".into(), size: Some(Bytes(1 << 20)), mode: Some(0o1770) },
+            ],
+            tmpfs: pairs(&[("/scratch", "size=2m,mode=1777")]),
+            cpus: Some(Millicores(500)),
+            memory: Some(Bytes(64 << 20)),
+            pids: Some(77),
+            devices: strings(&["/dev/null:/dev/ours:r"]),
+            cap_add: strings(&["NET_ADMIN"]),
+            cap_drop: strings(&["CHOWN"]),
+            sysctls: pairs(&[("net.ipv4.ip_unprivileged_port_start", "81")]),
+            ulimits: [("nofile".to_owned(), Ulimit { soft: 500, hard: 600 })].into(),
+            extra_hosts: pairs(&[("elsewhere", "10.9.8.7")]),
+            dns: strings(&["10.1.1.1"]),
+            dns_search: strings(&["example.org"]),
+            dns_opt: strings(&["ndots:3"]),
+            network: NetworkPlan::Join(vec![Attachment { network: net, ..Attachment::default() }]),
+            init: Some(true),
+            read_only: true,
+            shm_size: Some(Bytes(3 << 20)),
+            security_opt: strings(&["no-new-privileges"]),
+            ..world.plan("shell", Program::Serves)
+        };
+        let id = shell(world, plan).await;
+        let log = world.log(&id, LogQuery::default()).await.0;
+        assert_eq!(log, "zero one\nready\n", "command after entrypoint");
+        let mount = |path: &str| format!("grep ' {path} ' /proc/mounts | cut -d' ' -f3,4 | tr ' ' ,");
+        let size = |path: &str| format!("df -k {path} | tail -1 | awk '{{print $2}}'");
+        let cgroup = |v1: &str, v2: &str| format!("cat /sys/fs/cgroup/{v1} 2>/dev/null || cat /sys/fs/cgroup/{v2}");
+        let has_capability = |n: u32| format!("echo $(( 0x$(grep CapBnd /proc/self/status | cut -f2) >> {n} & 1 ))");
+        for (what, ask, want) in [
+            ("working_dir", "pwd".to_owned(), "/www"),
+            ("user", "id -u; id -g".into(), "1000\n1001"),
+            ("group_add", "id -G".into(), "1001 1002"),
+            ("hostname", "hostname".into(), "captain"),
+            ("environment", "echo \"$GREETING\" \"${EMPTY-unset}\"".into(), "hello = \"you\""),
+            ("bind", "cat /bind/here".into(), "on the host"),
+            ("bind read-only", "touch /bind/x 2>&1 | grep -c Read-only".into(), "1"),
+            ("volume read-only", "touch /data/x 2>&1 | grep -c Read-only".into(), "1"),
+            ("tmpfs mount", mount("/memory") + " | cut -d, -f1", "tmpfs"),
+            ("tmpfs size", size("/memory"), "1024"),
+            ("tmpfs mode", "stat -c %a /memory".into(), "1770"),
+            ("tmpfs by option", size("/scratch"), "2048"),
+            ("shm_size", size("/dev/shm"), "3072"),
+            ("cpus", cgroup("cpu/cpu.cfs_quota_us", "cpu.max | cut -d' ' -f1"), "50000"),
+            ("memory", cgroup("memory/memory.limit_in_bytes", "memory.max"), "67108864"),
+            ("pids", cgroup("pids/pids.max", "pids.max"), "77"),
+            ("devices", "stat -c %t,%T /dev/ours".into(), "1,3"),
+            ("cap_add", has_capability(12), "1"),
+            ("cap_drop", has_capability(0), "0"),
+            ("capabilities not named", has_capability(21), "0"),
+            ("sysctls", "cat /proc/sys/net/ipv4/ip_unprivileged_port_start".into(), "81"),
+            ("ulimits", "ulimit -Sn; ulimit -Hn".into(), "500\n600"),
+            ("extra_hosts", "grep elsewhere /etc/hosts | cut -f1".into(), "10.9.8.7"),
+            ("dns_search", "grep -c 'search example.org' /etc/resolv.conf".into(), "1"),
+            ("dns_opt", "grep -c ndots:3 /etc/resolv.conf".into(), "1"),
+            ("init", "cat /proc/1/comm".into(), "docker-init"),
+            ("read_only", "touch /x 2>&1 | grep -c Read-only".into(), "1"),
+            ("security_opt", "grep NoNewPrivs /proc/self/status | cut -f2".into(), "1"),
+        ] {
+            assert_eq!(script(world, &id, &ask).await, want, "{what}: {ask}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_hosts_network_and_processes_are_the_hosts() {
+    on_docker(async |world| {
+        let plan = ContainerPlan {
+            network: NetworkPlan::Host,
+            pid: Some("host".into()),
+            ..world.plan("shell", Program::Serves)
+        };
+        let id = shell(world, plan).await;
+        let seen = world.look(&id).await;
+        assert_eq!(seen.addresses, [].into(), "the host's are nobody's own");
+        let bridge = script(world, &id, "test -d /sys/class/net/docker0 && echo sees it").await;
+        assert_eq!(bridge, "sees it");
+        assert_eq!(script(world, &id, &format!("test -d /proc/{} && echo sees it", seen.pid)).await, "sees it");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_image_keeps_its_own_when_a_plan_says_nothing() {
+    on_docker(async |world| {
+        // The plan's command takes the place of the image's, an empty plan leaves it.
+        let plan = ContainerPlan { command: None, ..world.plan("own", Program::Serves) };
+        let id = world.create(ContainerPlan { image: "constellation/hello:1".into(), ..plan }).await;
+        world.runtime.start(id.clone()).await.unwrap();
+        assert_eq!(world.look(&id).await.state, ContainerState::Running);
+        let port = PublishedPort { target: 8080, protocol: Protocol::Tcp, host_ip: None, published: None };
+        let net = world.name("net");
+        world.runtime.ensure_network(net.clone(), world.labels()).await.unwrap();
+        let plan = ContainerPlan {
+            command: None,
+            image: "constellation/hello:1".into(),
+            ports: vec![port],
+            network: NetworkPlan::Join(vec![Attachment { network: net, ..Attachment::default() }]),
+            healthcheck: Some(Healthcheck { disable: true, ..Healthcheck::default() }),
+            ..world.plan("published", Program::Serves)
+        };
+        let id = world.create(plan).await;
+        world.runtime.start(id.clone()).await.unwrap();
+        let published = world.look(&id).await.published;
+        assert_eq!(published.keys().collect::<Vec<_>>(), ["8080/tcp"]);
+        assert!(published["8080/tcp"].starts_with("0.0.0.0:"), "IPv4's, and once: {published:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn whoever_wants_too_much_memory_is_told_apart() {
+    on_docker(async |world| {
+        let command = ["sh", "-c", "dd if=/dev/zero of=/dev/null bs=100M count=1"].map(str::to_owned);
+        let plan = ContainerPlan {
+            command: Some(command.into()),
+            memory: Some(Bytes(16 << 20)),
+            ..world.plan("hungry", Program::Serves)
+        };
+        let id = world.create(plan).await;
+        world.runtime.start(id.clone()).await.unwrap();
+        assert_eq!(world.until_exited(&id).await.exit_code, 137);
+        // The engine may hear of the reason a moment after the end.
+        world.until(&id, "is known to have wanted too much", |c| c.oom_killed).await;
+    })
+    .await;
+}
+
+/// A process that ended between a create and the joins leaves a container with one network. Whoever
+/// starts it joins the others first.
+#[tokio::test]
+async fn networks_that_were_left_out_are_joined_before_the_first_start() {
+    on_docker(async |world| {
+        let mut attachments = Vec::new();
+        for suffix in ["a", "b", "c"] {
+            let network = world.name(suffix);
+            world.runtime.ensure_network(network.clone(), world.labels()).await.unwrap();
+            attachments.push(Attachment { network, aliases: vec![suffix.into()], ..Attachment::default() });
+        }
+        let plan = ContainerPlan { network: NetworkPlan::Join(attachments), ..world.plan("left", Program::Serves) };
+        let request = create::request(&plan, false, false).unwrap();
+        assert_eq!(request.later.len(), 2);
+        let options = bollard::query_parameters::CreateContainerOptions { name: Some(plan.name), ..Default::default() };
+        let id = raw().await.create_container(Some(options), request.body).await.unwrap().id;
+        assert_eq!(world.runtime.start(id.clone()).await, Ok(()));
+        let joined = world.look(&id).await.addresses;
+        assert_eq!(joined.keys().cloned().collect::<Vec<_>>(), ["a", "b", "c"].map(|s| world.name(s)));
+    })
+    .await;
+}
+
+/// Old engines make a second network of one name without a word.
+#[tokio::test]
+async fn a_network_that_somebody_removed_is_made_anew() {
+    on_docker(async |world| {
+        let net = world.name("net");
+        let joined = |suffix: &str| {
+            let attachment = Attachment { network: net.clone(), ..Attachment::default() };
+            ContainerPlan { network: NetworkPlan::Join(vec![attachment]), ..world.plan(suffix, Program::Serves) }
+        };
+        world.runtime.ensure_network(net.clone(), world.labels()).await.unwrap();
+        raw().await.remove_network(&net).await.unwrap();
+        // What was seen a moment ago is believed, until a container misses it.
+        world.runtime.ensure_network(net.clone(), world.labels()).await.unwrap();
+        let missed = match world.runtime.create(joined("first")).await {
+            Ok(id) => world.runtime.start(id.to_string()).await,
+            Err(error) => Err(error),
+        };
+        assert_eq!(missed, Err(RuntimeError::NotFound { what: format!("network {net}") }));
+        world.runtime.ensure_network(net.clone(), world.labels()).await.unwrap();
+        let id = world.run(joined("second")).await;
+        assert!(world.look(&id).await.addresses.contains_key(&net));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn one_of_two_networks_of_one_name_goes() {
+    on_docker(async |world| {
+        let net = world.name("net");
+        let request = || bollard::models::NetworkCreateRequest {
+            name: net.clone(),
+            labels: Some(world.labels().into_iter().collect()),
+            ..Default::default()
+        };
+        let docker = raw().await;
+        let first = docker.create_network(request()).await.unwrap().id;
+        // An engine that refuses a second one needs no care.
+        let Ok(second) = docker.create_network(request()).await else { return };
+        let engine = Docker::connect(&std::env::var("CONSTELLATION_TEST_DOCKER_HOST").unwrap()).unwrap();
+        engine.0.keep_one_network(&net, &second.id).await.unwrap();
+        let left = engine.0.networks_named(&net).await.unwrap();
+        assert_eq!(left.into_iter().map(|(_, id)| id).collect::<Vec<_>>(), [first]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn everything_is_asked_for_at_once() {
+    on_docker(async |world| {
+        let net = world.name("net");
+        let one = async |n: usize| {
+            world.runtime.ensure_network(net.clone(), world.labels()).await?;
+            let attachment = Attachment { network: net.clone(), ..Attachment::default() };
+            let network = NetworkPlan::Join(vec![attachment]);
+            let plan = ContainerPlan { network, ..world.plan(&format!("c{n}"), Program::Serves) };
+            let id = world.runtime.create(plan).await?.to_string();
+            world.runtime.start(id.clone()).await?;
+            // Two who remove one: both are told when it is gone.
+            let (a, b) = tokio::join!(world.runtime.remove(id.clone()), world.runtime.remove(id.clone()));
+            a?;
+            b?;
+            assert_eq!(world.runtime.inspect(id).await?, None);
+            Ok::<_, RuntimeError>(())
+        };
+        for answer in futures::future::join_all((0..8).map(one)).await {
+            answer.unwrap();
+        }
+    })
+    .await;
+}

@@ -1,0 +1,150 @@
+//! What a test does to the fake: set the scene, and act behind the agent's back.
+
+use std::collections::BTreeMap;
+
+use super::{Fake, Program};
+use crate::runtime::{Container, ContainerPlan, ContainerState, Credentials, RuntimeError, names::reference};
+
+/// Setting the scene.
+impl Fake {
+    /// An engine without containers, images and registries.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+    /// Says what a command does.
+    pub fn teach(&self, command: Vec<String>, program: Program) {
+        self.change(|state| state.programs.insert(command, program));
+    }
+    /// Says what a container does whose command nobody taught.
+    pub fn teach_the_rest(&self, program: Program) {
+        self.change(|state| state.otherwise = program);
+    }
+    /// This image is here.
+    pub fn with_image(&self, image: &str) {
+        let image = reference(image).unwrap();
+        self.change(|state| state.images.bring(&image));
+    }
+    /// This image is not here any more.
+    pub fn forget_image(&self, image: &str) {
+        let image = reference(image).unwrap();
+        self.change(|state| state.images.forget(&image));
+    }
+    /// What its registry says of an image to everybody.
+    pub fn in_registry(&self, image: &str, answer: Result<(), RuntimeError>) {
+        let image = reference(image).unwrap();
+        self.change(|state| state.images.list(&image, answer, None));
+    }
+    /// A registry has this image for those who bring these credentials.
+    pub fn in_private_registry(&self, image: &str, credentials: Credentials) {
+        let image = reference(image).unwrap();
+        self.change(|state| state.images.list(&image, Ok(()), Some(credentials)));
+    }
+    /// Every call fails from now on, or answers again.
+    pub fn down(&self, down: bool) {
+        self.change(|state| state.down = down);
+    }
+    /// Every start fails from now on, or succeeds again.
+    pub fn refuse_start(&self, error: Option<RuntimeError>) {
+        self.change(|state| state.refuse_start = error);
+    }
+}
+
+/// Looking, without a call.
+impl Fake {
+    /// Changing calls so far, like `create web-1-x`, and none after this.
+    pub fn calls(&self) -> Vec<String> {
+        self.change(|state| std::mem::take(&mut state.calls))
+    }
+    /// Names of all volumes.
+    #[must_use]
+    pub fn volumes(&self) -> Vec<String> {
+        self.look().volumes.keys().cloned().collect()
+    }
+    /// Names of all networks.
+    #[must_use]
+    pub fn networks(&self) -> Vec<String> {
+        self.look().networks.keys().cloned().collect()
+    }
+    /// A container by name or id.
+    #[must_use]
+    pub fn container(&self, name: &str) -> Option<Container> {
+        self.look().find(name).map(|e| e.container.clone())
+    }
+    /// What a container was made from.
+    #[must_use]
+    pub fn plan(&self, name: &str) -> ContainerPlan {
+        self.look().find(name).expect("the container is there").plan.clone()
+    }
+    /// A container's name by its id; what was given when there is none.
+    pub(super) fn name(&self, id: &str) -> String {
+        self.container(id).map_or_else(|| id.to_owned(), |c| c.name)
+    }
+}
+
+/// Acting behind the agent's back.
+impl Fake {
+    /// Puts a container there that nobody asked this engine for, and starts it.
+    pub fn foreign(&self, name: &str, labels: BTreeMap<String, String>) {
+        let plan = ContainerPlan { name: name.into(), labels, ..ContainerPlan::default() };
+        let id = self.change(|state| state.make(plan, String::new()));
+        self.begin(&id).unwrap();
+    }
+    /// It ends by itself.
+    pub fn crash(&self, name: &str, code: i64) {
+        self.change(|state| state.end(name, code));
+        self.restart_if_due(name);
+    }
+    /// The kernel ends it for want of memory.
+    pub fn out_of_memory(&self, name: &str) {
+        self.change(|state| {
+            state.say(name, "oom");
+            state.end(name, 137);
+        });
+        self.alter(name, |c| c.oom_killed = true);
+        self.restart_if_due(name);
+    }
+    /// `docker stop`, obeyed.
+    pub fn hand_stop(&self, name: &str) {
+        self.change(|state| {
+            state.find_mut(name).expect("the container is there").asked_to_end = true;
+            state.say(name, "kill");
+            state.end(name, 143);
+            state.say(name, "stop");
+        });
+    }
+    /// `docker kill`.
+    pub fn hand_kill(&self, name: &str) {
+        self.change(|state| state.kill(name));
+    }
+    /// `docker rm -f`.
+    pub fn hand_remove(&self, name: &str) {
+        self.change(|state| state.remove(name));
+    }
+    /// `docker rename`.
+    pub fn hand_rename(&self, name: &str, new: &str) {
+        self.alter(name, |c| c.name = new.into());
+        self.change(|state| state.say(new, "rename"));
+    }
+    /// `docker pause`.
+    pub fn hand_pause(&self, name: &str) {
+        self.alter(name, |c| c.state = ContainerState::Paused);
+        self.change(|state| state.say(name, "pause"));
+    }
+    /// The engine's health check comes to a verdict.
+    pub fn set_health(&self, name: &str, health: &str) {
+        self.alter(name, |c| c.health = Some(health.into()));
+        self.change(|state| state.say(name, "health_status"));
+    }
+    /// `docker volume rm`.
+    pub fn lose_volume(&self, name: &str) {
+        self.change(|state| state.volumes.remove(name));
+    }
+    /// `docker network rm`.
+    pub fn lose_network(&self, name: &str) {
+        self.change(|state| state.networks.remove(name));
+    }
+    fn alter(&self, name: &str, alter: impl FnOnce(&mut Container)) {
+        self.change(|state| alter(&mut state.find_mut(name).expect("the container is there").container));
+    }
+}

@@ -1,0 +1,181 @@
+//! What a container is made from, in the engine's names.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{
+    Bytes, Millicores,
+    service::{Healthcheck, Logging, Protocol, Ulimit},
+};
+
+/// Everything an engine needs to make one container; made by `plan::container` from a Replica's revision.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ContainerPlan {
+    /// Name, unique on the engine.
+    pub name: String,
+    /// What the engine is given: image id or `repository@digest`.
+    pub image: String,
+    /// `os/arch[/variant]`.
+    pub platform: Option<String>,
+    /// Ours and the user's.
+    pub labels: BTreeMap<String, String>,
+    /// Overrides the image's CMD.
+    pub command: Option<Vec<String>>,
+    /// Overrides the image's ENTRYPOINT.
+    pub entrypoint: Option<Vec<String>>,
+    /// Directory the process starts in.
+    pub working_dir: Option<String>,
+    /// `user[:group]`.
+    pub user: Option<String>,
+    /// Further groups of the process.
+    pub group_add: Vec<String>,
+    /// Host name inside.
+    pub hostname: Option<String>,
+    /// Variables.
+    pub environment: BTreeMap<String, String>,
+    /// Ports to publish.
+    pub ports: Vec<PublishedPort>,
+    /// TCP ports that are not published.
+    pub expose: Vec<u16>,
+    /// Binds, volumes and tmpfs, with Docker names.
+    pub mounts: Vec<MountPlan>,
+    /// Path → options of an empty file system in memory.
+    pub tmpfs: BTreeMap<String, String>,
+    /// The engine's health check; the image's when not set.
+    pub healthcheck: Option<Healthcheck>,
+    /// Limit of CPU.
+    pub cpus: Option<Millicores>,
+    /// Limit of memory.
+    pub memory: Option<Bytes>,
+    /// Memory that is kept under pressure.
+    pub memory_reservation: Option<Bytes>,
+    /// Limit of processes.
+    pub pids: Option<u32>,
+    /// `host[:container[:rwm]]`.
+    pub devices: Vec<String>,
+    /// Added capabilities.
+    pub cap_add: Vec<String>,
+    /// Dropped capabilities.
+    pub cap_drop: Vec<String>,
+    /// Kernel parameters.
+    pub sysctls: BTreeMap<String, String>,
+    /// Process limits by name.
+    pub ulimits: BTreeMap<String, Ulimit>,
+    /// Name → address in /etc/hosts.
+    pub extra_hosts: BTreeMap<String, String>,
+    /// Name servers.
+    pub dns: Vec<String>,
+    /// Search domains.
+    pub dns_search: Vec<String>,
+    /// Options of resolv.conf.
+    pub dns_opt: Vec<String>,
+    /// How it reaches networks.
+    pub network: NetworkPlan,
+    /// Log driver; the engine's default when not set.
+    pub logging: Option<Logging>,
+    /// Signal that asks it to end; the image's when not set.
+    pub stop_signal: Option<String>,
+    /// Seconds between the stop signal and SIGKILL, for whoever stops it by hand.
+    pub stop_timeout: u64,
+    /// Runs an init as process 1.
+    pub init: Option<bool>,
+    /// IPC namespace.
+    pub ipc: Option<String>,
+    /// PID namespace.
+    pub pid: Option<String>,
+    /// All capabilities and devices of the host.
+    pub privileged: bool,
+    /// AppArmor, SELinux, seccomp, no-new-privileges.
+    pub security_opt: Vec<String>,
+    /// Root file system read-only.
+    pub read_only: bool,
+    /// Size of /dev/shm.
+    pub shm_size: Option<Bytes>,
+    /// `no` or `unless-stopped`: see the design on restarts.
+    pub restart: EngineRestart,
+}
+
+/// Docker's own restart policy, of which we use two.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum EngineRestart {
+    /// Only we restart it.
+    #[default]
+    No,
+    /// The engine restarts it when we are not there.
+    UnlessStopped,
+}
+
+/// A port to publish.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublishedPort {
+    /// Port inside.
+    pub target: u16,
+    /// Its protocol.
+    pub protocol: Protocol,
+    /// Address on the host; none: the engine's default.
+    pub host_ip: Option<String>,
+    /// Port on the host; none: one that the engine chooses.
+    pub published: Option<u16>,
+}
+
+/// A mount, with Docker names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MountPlan {
+    /// A host path; the engine refuses a missing source.
+    Bind {
+        /// Path on the host.
+        source: String,
+        /// Path inside.
+        target: String,
+        /// No writes from inside.
+        read_only: bool,
+        /// `rprivate`, `rshared`, `rslave`, …
+        propagation: Option<String>,
+    },
+    /// A volume by its Docker name.
+    Volume {
+        /// Docker name.
+        name: String,
+        /// Path inside.
+        target: String,
+        /// No writes from inside.
+        read_only: bool,
+        /// Leaves an empty volume empty instead of filling it from the image.
+        nocopy: bool,
+    },
+    /// Memory.
+    Tmpfs {
+        /// Path inside.
+        target: String,
+        /// Its limit.
+        size: Option<Bytes>,
+        /// Permissions, `0o1777`.
+        mode: Option<u32>,
+    },
+}
+
+/// How the container reaches networks.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub enum NetworkPlan {
+    /// None.
+    #[default]
+    None,
+    /// The host's.
+    Host,
+    /// Bridges, the first one with the default route.
+    Join(Vec<Attachment>),
+}
+
+/// One network to join, by Docker name.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attachment {
+    /// Docker name.
+    pub network: String,
+    /// Names it answers to there.
+    pub aliases: Vec<String>,
+    /// Fixed address.
+    pub ipv4: Option<String>,
+    /// Fixed address.
+    pub ipv6: Option<String>,
+}
