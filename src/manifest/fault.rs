@@ -55,13 +55,15 @@ pub(super) struct Faults {
     source: String,
     /// Number of the document that is being read, from 1.
     pub(super) document: usize,
+    /// Where the text ends: the parser puts what is missing there behind it.
+    pub(super) end: Pos,
     list: Vec<ManifestError>,
     more: usize,
 }
 
 impl Faults {
     pub(super) fn new(source: &str) -> Self {
-        Self { source: source.into(), document: 1, list: Vec::new(), more: 0 }
+        Self { source: source.into(), document: 1, end: Pos { line: usize::MAX, column: 1 }, list: Vec::new(), more: 0 }
     }
 
     pub(super) fn push(&mut self, at: Pos, path: &str, message: impl Into<String>, fix: impl Into<String>) {
@@ -69,6 +71,7 @@ impl Faults {
             self.more += 1;
             return;
         }
+        let at = at.min(self.end);
         self.list.push(ManifestError {
             source: self.source.clone(),
             document: self.document,

@@ -12,7 +12,7 @@ use super::{
 };
 
 /// Finds a variable where the client runs.
-pub(super) type Lookup<'o> = &'o dyn Fn(&str) -> Option<String>;
+pub type Lookup<'o> = &'o dyn Fn(&str) -> Option<String>;
 
 /// Deepest default within a default.
 const MOST_NESTED: usize = 8;

@@ -47,7 +47,7 @@ pub struct Options<'o> {
     /// so is a document without our `apiVersion`, which a client skips.
     pub resolve_paths: Option<PathBuf>,
     /// Client: where `${VAR}` comes from. None (server): the text is literal.
-    pub interpolate: Option<&'o dyn Fn(&str) -> Option<String>>,
+    pub interpolate: Option<interpolate::Lookup<'o>>,
 }
 
 /// What a text holds.
@@ -106,14 +106,22 @@ pub fn parse(source: &str, text: &[u8], options: &Options<'_>) -> Parsed {
     let mut faults = Faults::new(source);
     let mut parsed = Parsed::default();
     for tree in read::read(text, &mut faults) {
+        let before = parsed.documents.len();
         // A list of documents is what a JSON request may hold.
         match tree.root {
+            Node { value: Value::List(items), at, .. } if items.len() > read::MOST_DOCUMENTS => {
+                let message = format!("{} documents, more than {}", items.len(), read::MOST_DOCUMENTS);
+                faults.push(at, "", message, "split the text into several requests");
+            }
             Node { value: Value::List(items), .. } => {
                 for (i, item) in items.into_iter().enumerate() {
                     one(source, item, tree.index + i, options, &mut faults, &mut parsed);
                 }
             }
             root => one(source, root, tree.index, options, &mut faults, &mut parsed),
+        }
+        if tree.faulty {
+            parsed.documents.truncate(before);
         }
     }
     for repeated in repeats(&parsed.documents) {

@@ -3,7 +3,8 @@
 //! Here: the parser's events made into [`Node`]s; repeated keys, anchors, merge keys, tags.
 //! Not here: what the fields mean. JSON needs no second parser: it is YAML, save for the escape of
 //! characters beyond 16 bits, which is joined before.
-//! Invariant: work and memory are bounded by [`MOST_BYTES`], [`MOST_NODES`] and [`MOST_DEPTH`]; what an
+//! Invariant: work and memory are bounded by [`MOST_BYTES`], [`MOST_NODES`], [`MOST_DEPTH`] and
+//! [`MOST_DOCUMENTS`], and by [`super::shape::MOST_ITEMS`] for what a short form may become; what an
 //! alias repeats counts again, so that a small text cannot grow into a large one.
 //! Why not `serde_yaml` for reading: it keeps no positions beyond the first error.
 
@@ -23,11 +24,15 @@ pub(super) const MOST_BYTES: usize = 4 << 20;
 const MOST_NODES: usize = 100_000;
 /// Deepest nesting; the deepest field of a Service stands at 7.
 const MOST_DEPTH: usize = 48;
+/// Most documents of a text; a cluster of fifty machines has far fewer objects.
+pub(super) const MOST_DOCUMENTS: usize = 1000;
 
 /// One document.
 pub(super) struct Tree {
     /// Number in the text, from 1.
     pub(super) index: usize,
+    /// Something in it was wrong already: nothing is to come of it.
+    pub(super) faulty: bool,
     pub(super) root: Node,
 }
 
@@ -47,10 +52,8 @@ pub(super) fn read(text: &[u8], faults: &mut Faults) -> Vec<Tree> {
         Ok(text) => text,
         Err(error) => {
             let good = String::from_utf8_lossy(text.get(..error.valid_up_to()).unwrap_or_default());
-            let line = good.matches('\n').count() + 1;
-            let column = good.rsplit('\n').next().map_or(0, |l| l.chars().count()) + 1;
             faults.push(
-                Pos { line, column },
+                behind(&good),
                 "",
                 "the text is not UTF-8 from here on",
                 "save the file as UTF-8; binary data goes base64 into a Secret's `data`",
@@ -58,25 +61,59 @@ pub(super) fn read(text: &[u8], faults: &mut Faults) -> Vec<Tree> {
             return Vec::new();
         }
     };
-    let text = join_surrogates(text.strip_prefix('\u{feff}').unwrap_or(text));
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    // The parser takes a NUL for the end of the text: what stands behind it would be ignored in silence.
+    if let Some((good, rest)) = text.find(is_control).and_then(|at| text.split_at_checked(at)) {
+        let code = rest.chars().next().map_or(0, u32::from);
+        faults.push(
+            behind(good),
+            "",
+            format!("the control character U+{code:04X}"),
+            "remove it, or write it as an escape in double quotes, like \"\\x1b\"",
+        );
+        return Vec::new();
+    }
+    let text = join_surrogates(text);
+    // YAML takes all three ends of a line for one; so lines are counted in one way here and there.
+    let text = if text.contains('\r') { text.replace("\r\n", "\n").replace('\r', "\n").into() } else { text };
+    faults.end = behind(text.trim_end());
     let mut reader = Reader { faults, trees: Vec::new(), nodes: 0, bytes: 0, index: 0 };
     let (mut rest, mut line) = (text.as_ref(), 0);
     while let Some(stopped) = reader.stream(rest, line) {
         // Goes on behind the next document marker, so that one broken document does not hide the others.
-        let Some((next, skipped)) = after_line(rest, stopped.saturating_sub(line)) else { break };
+        let Some((next, skipped)) = next_document(rest, stopped.saturating_sub(line)) else { break };
         rest = next;
         line += skipped;
     }
     reader.trees
 }
 
-/// The rest of `text` from the first `---` that begins a line after line number `from` (from 1), and
-/// how many lines stand before it.
-fn after_line(text: &str, from: usize) -> Option<(&str, usize)> {
+/// The place right behind a text. A carriage return alone ends a line too.
+fn behind(text: &str) -> Pos {
+    let (mut at, mut before) = (Pos { line: 1, column: 1 }, ' ');
+    for c in text.chars() {
+        match c {
+            '\n' if before == '\r' => {}
+            '\n' | '\r' => at = Pos { line: at.line + 1, column: 1 },
+            _ => at.column += 1,
+        }
+        before = c;
+    }
+    at
+}
+
+/// What neither YAML nor JSON allows to stand in a text as it is.
+fn is_control(c: char) -> bool {
+    c < ' ' && !matches!(c, '\t' | '\n' | '\r')
+}
+
+/// The rest of `text` from the first `---` that begins line number `from` or a later one, but not the
+/// first (from 1), and how many lines stand before it.
+fn next_document(text: &str, from: usize) -> Option<(&str, usize)> {
     let mut offset = 0;
     for (number, line) in text.split_inclusive('\n').enumerate() {
         let marker = line.strip_prefix("---").is_some_and(|r| r.is_empty() || r.starts_with([' ', '\t', '\n', '\r']));
-        if number >= from.max(1) && marker {
+        if number >= from.saturating_sub(1).max(1) && marker {
             return text.get(offset..).map(|rest| (rest, number));
         }
         offset += line.len();
@@ -147,11 +184,20 @@ impl Reader<'_> {
         let mut parser = Parser::new_from_str(text);
         while let Some(event) = parser.next_event() {
             match event {
-                Ok((Event::DocumentStart(_), _)) => {
+                Ok((Event::DocumentStart(_), span)) => {
+                    let faults = self.faults.count();
                     self.index += 1;
                     self.faults.document = self.index;
-                    match self.document(&mut parser, before) {
-                        Ok(Some(root)) => self.trees.push(Tree { index: self.index, root }),
+                    if self.index > MOST_DOCUMENTS {
+                        let message = format!("more than {MOST_DOCUMENTS} documents");
+                        self.faults.push(position(span, before), "", message, "split the text into several files");
+                        return None;
+                    }
+                    match self.document(&mut parser, text, before) {
+                        Ok(Some(root)) => {
+                            let faulty = self.faults.count() != faults;
+                            self.trees.push(Tree { index: self.index, faulty, root });
+                        }
                         Ok(None) => {}
                         Err(Stop::Unreadable(line)) => return Some(line),
                         Err(Stop::Full) => return None,
@@ -162,35 +208,46 @@ impl Reader<'_> {
                 Err(error) => {
                     self.index += 1;
                     self.faults.document = self.index;
-                    return Some(self.unreadable(&error, before));
+                    return Some(self.unreadable(&error, text, before));
                 }
             }
         }
         None
     }
 
-    fn unreadable(&mut self, error: &saphyr_parser::ScanError, before: usize) -> usize {
-        let at = Pos { line: error.marker().line() + before, column: error.marker().col() + 1 };
+    /// Reports it, and says in which line to go on looking for the next document.
+    fn unreadable(&mut self, error: &saphyr_parser::ScanError, text: &str, before: usize) -> usize {
+        let found = Pos { line: error.marker().line(), column: error.marker().col() + 1 };
+        // For a tab the parser points to what stands before it.
+        let tab = if error.info().contains("tab") { indenting_tab(text, found.line) } else { None };
+        let at = tab.unwrap_or(found);
         let (message, fix) = explain(error.info());
-        self.faults.push(at, "", message, fix);
-        at.line
+        self.faults.push(Pos { line: at.line + before, ..at }, "", message, fix);
+        // Within the line of a marker, that document is the broken one; at its begin, the one before.
+        let line = if found.column > 1 { found.line + 1 } else { found.line };
+        line + before
     }
 
-    fn document<'i>(&mut self, parser: &mut Parser<'i, StrInput<'i>>, before: usize) -> Result<Option<Node>, Stop> {
+    fn document<'i>(
+        &mut self,
+        parser: &mut Parser<'i, StrInput<'i>>,
+        text: &str,
+        before: usize,
+    ) -> Result<Option<Node>, Stop> {
         let mut stack: Vec<Frame> = Vec::new();
         let mut anchors: HashMap<usize, Node> = HashMap::new();
         let mut root = None;
         while let Some(event) = parser.next_event() {
             let (event, span) = match event {
                 Ok(event) => event,
-                Err(error) => return Err(Stop::Unreadable(self.unreadable(&error, before))),
+                Err(error) => return Err(Stop::Unreadable(self.unreadable(&error, text, before))),
             };
             let at = position(span, before);
             let done = match event {
                 Event::DocumentEnd | Event::StreamEnd => break,
-                Event::Scalar(text, style, anchor, tag) => {
-                    self.room(1, text.len(), at)?;
-                    let node = self.scalar(&text, style, tag.as_deref(), at);
+                Event::Scalar(scalar, style, anchor, tag) => {
+                    self.room(1, scalar.len(), at)?;
+                    let node = self.scalar(&scalar, style, tag.as_deref(), at);
                     Some((node, anchor))
                 }
                 Event::SequenceStart(anchor, tag) | Event::MappingStart(anchor, tag) if stack.len() >= MOST_DEPTH => {
@@ -249,7 +306,8 @@ impl Reader<'_> {
         if let Some(tag) = tag
             && !(tag.is_yaml_core_schema() && known.contains(&tag.suffix.as_str()))
         {
-            self.faults.push(at, "", format!("the tag {tag} has no meaning here"), "remove the tag");
+            let name = if tag.is_yaml_core_schema() { format!("!!{}", tag.suffix) } else { tag.to_string() };
+            self.faults.push(at, "", format!("the tag {name} has no meaning here"), "remove the tag");
         }
     }
 
@@ -354,6 +412,16 @@ fn merge(node: &mut Node, faults: &mut Faults) {
         }
     }
     *entries = own;
+}
+
+/// The first tab that indents a line, from line `from` on.
+fn indenting_tab(text: &str, from: usize) -> Option<Pos> {
+    let lines = text.lines().enumerate().skip(from.saturating_sub(1));
+    let mut tabs = lines.filter_map(|(number, line)| {
+        let column = line.find('\t').filter(|at| line.get(..*at).is_some_and(|l| l.trim().is_empty()))?;
+        Some(Pos { line: number + 1, column: column + 1 })
+    });
+    tabs.next()
 }
 
 /// Nodes and bytes of a tree.

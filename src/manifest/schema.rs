@@ -3,7 +3,7 @@
 //! Here: the types' own schema with its descriptions, and what the parser takes beside the long form: short
 //! forms, and compose's spelling. Not here: checks that need two fields.
 //! Invariant: the schema accepts what the parser accepts in shape; an editor that warns of a good manifest
-//! teaches people to ignore it. `manifests/schema/constellation.v1.json` is this, checked by a test.
+//! teaches people to ignore it. `manifests/schema/constellation.schema.json` is this, checked by a test.
 
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
@@ -27,7 +27,7 @@ pub fn schema() -> Value {
     }
     json!({
         "$schema": "http://json-schema.org/draft-07/schema#",
-        "$id": "https://constellation.dev/schema/constellation.v1.json",
+        "$id": "https://constellation.dev/schema/constellation.schema.json",
         "title": "Constellation manifest",
         "description": "One document of a manifest. Several stand in one file, with --- between them.",
         "type": "object",
@@ -152,6 +152,8 @@ fn extra(definition: &str) -> Vec<(&'static str, Value)> {
             ("pidsLimit", amount("As resources.limits.pids.")),
         ],
         "Port" => vec![("mode", json!({ "const": "host", "description": "The only one that is built." }))],
+        "HttpProbe" => vec![("scheme", json!({ "const": "http", "description": "The only one that is built." }))],
+        "Dependency" => vec![("restart", json!({ "const": false, "description": "The only one that is built." }))],
         _ => Vec::new(),
     }
 }

@@ -14,6 +14,9 @@ use super::{
 };
 use crate::model::{Bytes, Millicores, Period};
 
+/// Most items of a list, ranges of ports written out: a short text must not become a large object.
+pub(super) const MOST_ITEMS: usize = 1000;
+
 /// What may stand in a field.
 #[derive(Clone, Copy)]
 pub(super) enum Shape {
@@ -62,6 +65,8 @@ pub(super) enum State {
     Works,
     /// It works and must be there; an example.
     Required(&'static str),
+    /// It works with this value only, which is the default and left out; others are as [`State::Later`].
+    Only(&'static str),
     /// Its shape is checked, then it is refused.
     Later,
     /// The cluster writes it, people do not.
@@ -76,6 +81,9 @@ pub(super) const fn required(name: &'static str, shape: Shape, example: &'static
 }
 pub(super) const fn later(name: &'static str, shape: Shape) -> Field {
     Field { name, shape, state: State::Later }
+}
+pub(super) const fn only(name: &'static str, value: &'static str, shape: Shape) -> Field {
+    Field { name, shape, state: State::Only(value) }
 }
 pub(super) const fn cluster_only(name: &'static str) -> Field {
     Field { name, shape: Shape::Any, state: State::ClusterOnly }
@@ -116,6 +124,11 @@ impl Walk<'_, '_> {
 
     /// Holds a node against a shape and returns its canonical form; none when it is wrong.
     pub(super) fn value(&mut self, node: Node, shape: &Shape, path: &str) -> Option<Node> {
+        if node.items().len() > MOST_ITEMS {
+            let message = format!("{} items, more than {MOST_ITEMS}", node.items().len());
+            self.wrong(node.at, path, message, "shorten the list");
+            return None;
+        }
         match *shape {
             Shape::Any => Some(node),
             Shape::Form(rewrite, inner) => {
@@ -159,6 +172,11 @@ impl Walk<'_, '_> {
 
     fn text(&mut self, node: Node, path: &str, loose: bool) -> Option<Node> {
         match node.raw().map(str::to_owned) {
+            Some(raw) if raw.contains('\0') => {
+                let fix = "remove it; binary data goes base64 into a Secret's `data`";
+                self.wrong(node.at, path, "the text holds a NUL character", fix);
+                None
+            }
             Some(raw) if loose || node.interpolated || node.as_text().is_some() => {
                 Some(Node { value: Value::Text(raw), ..node })
             }
@@ -184,6 +202,18 @@ impl Walk<'_, '_> {
             Value::Text(t) if node.interpolated => t.parse().ok(),
             _ => None,
         };
+        // YAML 1.1 and C read 010 as eight, YAML 1.2 as ten.
+        if let Value::Number(_, raw) = &node.value
+            && raw.len() > 1
+            && raw.bytes().all(|b| b.is_ascii_digit())
+            && raw.starts_with('0')
+        {
+            let bare = raw.trim_start_matches('0');
+            let fix = format!("write {}, or 0o… for octal", if bare.is_empty() { "0" } else { bare });
+            let message = format!("{raw} begins with 0, which some read as octal");
+            self.wrong(node.at, path, message, fix);
+            return None;
+        }
         let range = if high == i64::MAX { format!("{low} or more") } else { format!("from {low} to {high}") };
         match number {
             Some(n) if (low..=high).contains(&n) => Some(Node { value: Node::number(node.at, n).value, ..node }),
@@ -244,7 +274,8 @@ impl Walk<'_, '_> {
             );
         };
         let mut out: Vec<Entry> = Vec::new();
-        let mut met: Vec<(&'static str, Pos)> = Vec::new();
+        // Field, where it stands, how it is spelled.
+        let mut met: Vec<(&'static str, Pos, String)> = Vec::new();
         for entry in entries {
             let name = camel(&entry.key);
             let Some(field) = fields.iter().find(|f| f.name == name) else {
@@ -252,20 +283,21 @@ impl Walk<'_, '_> {
                 continue;
             };
             let below = join(path, field.name);
-            if let Some((_, first)) = met.iter().find(|(n, _)| *n == field.name) {
+            if let Some((_, first, spelling)) = met.iter().find(|(n, ..)| *n == field.name) {
                 // The same spelling twice was reported by the reader; this is `stop_signal` beside `stopSignal`.
-                if first.line != entry.at.line || first.column != entry.at.column {
+                if *spelling != entry.key {
                     let message = format!("written twice: in line {} and in line {}", first.line, entry.at.line);
                     self.wrong(entry.at, &below, message, "remove one of the two");
                 }
                 continue;
             }
-            met.push((field.name, entry.at));
+            met.push((field.name, entry.at, entry.key.clone()));
             match field.state {
                 State::ClusterOnly => {
                     self.wrong(entry.at, &below, format!("`{}` is written by the cluster", field.name), "remove it");
                 }
-                State::Later => self.later(entry.at, &entry.value, &field.shape, &below),
+                State::Only(value) if entry.value.is_null() || entry.value.raw() == Some(value) => {}
+                State::Later | State::Only(_) => self.later(entry.at, &entry.value, &field.shape, &below),
                 State::Works | State::Required(_) => {
                     // `environment:` with nothing after it is the same as no `environment`.
                     if entry.value.is_null() {
@@ -280,7 +312,7 @@ impl Walk<'_, '_> {
         }
         for field in fields {
             if let State::Required(example) = field.state
-                && !met.iter().any(|(name, _)| *name == field.name || INSTEAD.contains(&(field.name, name)))
+                && !met.iter().any(|(name, ..)| *name == field.name || INSTEAD.contains(&(field.name, name)))
             {
                 let fix = format!("add `{example}`");
                 self.wrong(at, &join(path, field.name), format!("`{}` is missing", field.name), fix);
@@ -314,13 +346,15 @@ impl Walk<'_, '_> {
     fn unknown(&mut self, entry: &Entry, fields: &'static [Field], path: &str) {
         let wanted = camel(&entry.key);
         let near = nearest(&wanted, fields.iter().filter(|f| f.state != State::ClusterOnly).map(|f| f.name));
-        let fix = if let Some(hint) = super::fields::compose_hint(&wanted).filter(|_| path == "spec") {
+        let fix = if (path, wanted.as_str()) == ("metadata", "namespace") {
+            "remove it: there are no namespaces; group objects by labels, prune them by `--set`".to_owned()
+        } else if let Some(hint) = super::fields::compose_hint(&wanted).filter(|_| path == "spec") {
             hint.to_owned()
         } else if let Some(near) = near {
             format!("did you mean `{near}`?")
         } else {
             let names: Vec<_> =
-                fields.iter().filter(|f| matches!(f.state, State::Works | State::Required(_))).collect();
+                fields.iter().filter(|f| !matches!(f.state, State::Later | State::ClusterOnly)).collect();
             match names.len() {
                 0..=14 => format!("known: {}", names.iter().map(|f| f.name).collect::<Vec<_>>().join(", ")),
                 _ => "remove it; `constellation schema` lists every field".to_owned(),
@@ -331,7 +365,7 @@ impl Walk<'_, '_> {
 }
 
 /// What may stand in the place of a field that must be there: refused itself, so that one error is enough.
-const INSTEAD: [(&str, &str); 2] = [("image", "build"), ("source", "content")];
+const INSTEAD: [(&str, &str); 3] = [("image", "build"), ("source", "content"), ("name", "generateName")];
 
 /// `path.name`; the name alone at the top.
 pub(super) fn join(path: &str, name: &str) -> String {

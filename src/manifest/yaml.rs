@@ -63,8 +63,8 @@ pub fn to_yaml(kind: Kind, meta: &Meta, spec: &Value) -> String {
     // The type knows the order of the fields; what a newer version wrote is printed as it came.
     let service = Some(spec).filter(|_| kind == Kind::Service).and_then(ServiceSpec::deserialize_loose);
     let body = match &service {
-        Some(spec) => serde_yaml::to_string(&Envelope { api_version: API_VERSION, kind: kind.name(), metadata, spec }),
-        None => serde_yaml::to_string(&Envelope { api_version: API_VERSION, kind: kind.name(), metadata, spec }),
+        Some(spec) => print(&Envelope { api_version: API_VERSION, kind: kind.name(), metadata, spec }),
+        None => print(&Envelope { api_version: API_VERSION, kind: kind.name(), metadata, spec }),
     };
     match body {
         Ok(body) => out.push_str(&body),
@@ -74,6 +74,18 @@ pub fn to_yaml(kind: Kind, meta: &Meta, spec: &Value) -> String {
         }
     }
     out
+}
+
+/// As YAML. U+0085, U+2028 and U+2029 end a line in YAML 1.1, which `serde_yaml` writes, and not in 1.2, which
+/// we read: what holds one of them is written as JSON, with escapes, which is YAML too.
+pub(super) fn print<T: Serialize>(value: &T) -> Result<String, serde_yaml::Error> {
+    const BREAKS: [(char, &str); 3] = [('\u{85}', "\\u0085"), ('\u{2028}', "\\u2028"), ('\u{2029}', "\\u2029")];
+    let text = serde_yaml::to_string(value)?;
+    if !text.contains(BREAKS.map(|(c, _)| c)) {
+        return Ok(text);
+    }
+    let json = serde_json::to_string_pretty(value).map_err(<serde_yaml::Error as serde::ser::Error>::custom)?;
+    Ok(BREAKS.iter().fold(json, |text, (c, escape)| text.replace(*c, escape)) + "\n")
 }
 
 fn moment(milliseconds: u64) -> String {

@@ -9,11 +9,13 @@ mod probe;
 mod service;
 mod storage;
 
+use std::collections::HashMap;
+
 use base64::Engine as _;
 
 use super::{
     shape::{Walk, join},
-    tree::Node,
+    tree::{Entry, Node},
 };
 use crate::model::{Kind, config::CONFIG_LIMIT, secret::SECRET_LIMIT};
 
@@ -134,8 +136,10 @@ fn data(walk: &mut Walk<'_, '_>, spec: &Node, limit: usize, limit_text: &str) {
         walk.wrong(spec.at, "spec", message, "split it, or keep large files in a volume");
     }
     let (plain, encoded) = (spec.get("stringData"), spec.get("data"));
+    let encoded: HashMap<&str, &Entry> =
+        encoded.map(Node::entries).unwrap_or_default().iter().map(|e| (e.key.as_str(), e)).collect();
     for entry in plain.map(Node::entries).unwrap_or_default() {
-        if let Some(other) = encoded.and_then(|d| d.entry(&entry.key)) {
+        if let Some(other) = encoded.get(entry.key.as_str()) {
             let message = format!("`{}` stands in `data` too, in line {}", entry.key, other.at.line);
             walk.wrong(entry.at, &format!("spec.stringData.{}", entry.key), message, "remove one of the two");
         }

@@ -1,6 +1,6 @@
 //! Checks of a Service: its container's settings and its orchestration.
 
-use std::net::IpAddr;
+use std::{collections::HashMap, net::IpAddr};
 
 use super::{is_label, probe, repeated, storage};
 use crate::{
@@ -44,12 +44,10 @@ fn image(walk: &mut Walk<'_, '_>, spec: &Node) {
     if let Some(node) = spec.get("image")
         && let Err(error) = ImageReference::parse(node.as_text().unwrap_or_default())
     {
-        walk.wrong(
-            node.at,
-            "spec.image",
-            error.to_string(),
-            "write it like nginx:1.27 or registry.example.com/team/web:1",
-        );
+        // Its words end with what to do.
+        let text = error.to_string();
+        let (message, fix) = text.split_once("; ").unwrap_or((&text, "write it like nginx:1.27"));
+        walk.wrong(node.at, "spec.image", message, fix);
     }
     if let Some(node) = spec.get("platform") {
         let parts: Vec<&str> = node.as_text().unwrap_or_default().split('/').collect();
@@ -101,6 +99,8 @@ fn replicas(walk: &mut Walk<'_, '_>, spec: &Node) {
 
 fn ports(walk: &mut Walk<'_, '_>, spec: &Node) {
     let ports = items(spec, "ports");
+    // By port and protocol, so that a long list is not held against itself.
+    let mut published: HashMap<(u64, &str), Vec<&Node>> = HashMap::new();
     for (i, port) in ports.iter().enumerate() {
         let path = format!("spec.ports[{i}]");
         if let Some(ip) = port.get("hostIp")
@@ -114,18 +114,15 @@ fn ports(walk: &mut Walk<'_, '_>, spec: &Node) {
                 "write an IP address, like 192.0.2.1",
             );
         }
-        let key =
-            |p: &Node| (p.get("published").and_then(Node::as_u64), text(p, "protocol").unwrap_or("tcp").to_owned());
+        let Some(number) = port.get("published").and_then(Node::as_u64) else { continue };
         let any = |p: &Node| text(p, "hostIp").is_none_or(|ip| matches!(ip, "0.0.0.0" | "::"));
-        let same = |other: &&Node| {
-            key(other).0.is_some()
-                && key(other) == key(port)
-                && (any(other) || any(port) || text(other, "hostIp") == text(port, "hostIp"))
-        };
-        if let Some(first) = ports.iter().take(i).find(same) {
+        let same = |other: &&&Node| any(other) || any(port) || text(other, "hostIp") == text(port, "hostIp");
+        let others = published.entry((number, text(port, "protocol").unwrap_or("tcp"))).or_default();
+        let first = others.iter().find(same).map(|p| p.at.line);
+        others.push(port);
+        if let Some(line) = first {
             let node = port.get("published").unwrap_or(port);
-            let message =
-                format!("{} is published twice: in line {} too", walk.show(node).trim_matches('"'), first.at.line);
+            let message = format!("{} is published twice: in line {line} too", walk.show(node).trim_matches('"'));
             walk.wrong(
                 node.at,
                 &format!("{path}.published"),

@@ -21,6 +21,7 @@ pub(super) static METADATA: &[Field] = &[
     works("resourceVersion", Shape::Int(0, i64::MAX)),
     cluster_only("uid"),
     cluster_only("createdAt"),
+    later("generateName", Shape::Text),
 ];
 
 /// Kinds that are planned: a document of one is understood, and refused.
@@ -136,6 +137,9 @@ pub(super) fn compose_hint(name: &str) -> Option<&'static str> {
         "version" | "services" => "write one document with `kind: Service` for each service",
         "memSwappiness" | "cpuQuota" | "cpuPeriod" | "cpuCount" | "cpuPercent" | "cpuRtPeriod" | "cpuRtRuntime" => {
             "write `resources.limits.cpus` and `resources.limits.memory`"
+        }
+        "memory" | "cpu" | "limits" | "reservations" => {
+            "write `resources.limits.memory`, `resources.limits.cpus`, or the same below `resources.reservations`"
         }
         "restartPolicy" => "write `restart: on-failure:3`, or another of no, always, unless-stopped",
         "healthCheck" => "did you mean `healthcheck`?",

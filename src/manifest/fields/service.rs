@@ -3,7 +3,7 @@
 use super::{PORT, TAINT_EFFECT};
 use crate::manifest::{
     forms::{self, files, health, mounts, networks, ports},
-    shape::{Field, Shape, later, required, word, works},
+    shape::{Field, Shape, later, only, required, word, works},
 };
 
 const TEXTS: Shape = Shape::Form(forms::one_or_many, &Shape::List(&Shape::Loose));
@@ -194,7 +194,7 @@ const READINESS: &[Field] = &[
             works("host", Shape::Text),
             works("headers", PAIRS),
             works("status", Shape::Loose),
-            later("scheme", word(&["http", "https"])),
+            only("scheme", "http", Shape::Word { now: &["http"], later: &["https"] }),
         ]),
     ),
     works("tcp", Shape::Object(&[required("port", PORT, "port: 8080")])),
@@ -256,7 +256,7 @@ const DEPENDENCY: &[Field] = &[
     required("name", Shape::Text, "name: db"),
     works("condition", word(&["service_started", "service_healthy", "service_completed_successfully"])),
     works("required", Shape::Bool),
-    later("restart", Shape::Bool),
+    only("restart", "false", Shape::Bool),
 ];
 
 const PLACEMENT: &[Field] = &[

@@ -1,7 +1,7 @@
 //! Published ports: `8080:80/udp`, `127.0.0.1:8080:80`, ranges, and compose's long form.
 
 use super::super::{
-    shape::{Walk, camel},
+    shape::{MOST_ITEMS, Walk, camel},
     tree::{Entry, Node, Value},
 };
 
@@ -13,6 +13,10 @@ pub(in crate::manifest) fn rewrite(walk: &mut Walk<'_, '_>, node: Node, path: &s
     let mut out = Vec::new();
     for (i, item) in items.into_iter().enumerate() {
         let here = format!("{path}[{i}]");
+        // The list is too long already, and the walk says so.
+        if out.len() > MOST_ITEMS {
+            break;
+        }
         match &item.value {
             Value::Text(_) | Value::Number(..) => {
                 match expand(item.raw().unwrap_or_default()) {
@@ -38,6 +42,9 @@ pub(in crate::manifest) fn expose(walk: &mut Walk<'_, '_>, node: Node, path: &st
     let Value::List(items) = node.value else { return Some(node) };
     let mut out = Vec::new();
     for (i, item) in items.into_iter().enumerate() {
+        if out.len() > MOST_ITEMS {
+            break;
+        }
         let Some(text) = item.as_text() else {
             out.push(item);
             continue;

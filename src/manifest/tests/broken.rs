@@ -1,0 +1,109 @@
+//! Manifests as they go wrong: one error each, at the right place, with what to do.
+
+use std::fmt::Write as _;
+
+use super::*;
+
+fn twelve() -> Vec<(&'static str, String)> {
+    let head = "apiVersion: constellation.dev/v1\nkind: Service\nmetadata:\n  name: web\n";
+    let with = |spec: &str| format!("{head}spec:\n{spec}");
+    vec![
+        ("bad indent", with("  image: nginx:1.27\n   replicas: 2\n")),
+        ("wrong type", with("  image: nginx:1.27\n  replicas: two\n")),
+        ("unknown field with a near name", with("  image: nginx:1.27\n  replicsa: 2\n")),
+        ("unknown kind", with("  image: nginx:1.27\n").replace("kind: Service", "kind: Servise")),
+        ("duplicate name", format!("{0}---\n{0}", with("  image: nginx:1.27\n"))),
+        ("bad name", with("  image: nginx:1.27\n").replace("name: web", "name: Web_1")),
+        ("bad duration", with("  image: nginx:1.27\n  stopGracePeriod: 10 minutes\n")),
+        ("bad size", with("  image: nginx:1.27\n  resources:\n    limits:\n      memory: 512Mb1\n")),
+        ("port out of range", with("  image: nginx:1.27\n  ports:\n    - target: 80\n      published: 70000\n")),
+        ("missing image", with("  replicas: 2\n")),
+        ("bad compose short form", with("  image: nginx:1.27\n  ports:\n    - \"8080:http\"\n")),
+        ("secret reference without a source", with("  image: nginx:1.27\n  secrets:\n    - target: /run/secrets/a\n")),
+    ]
+}
+
+#[test]
+fn twelve_broken_manifests_have_one_error_each() {
+    let mut shown = String::new();
+    for (case, text) in twelve() {
+        let parsed = read_text(&text);
+        assert_eq!(parsed.errors.len(), 1, "{case}: {:#?}", parsed.errors);
+        assert!(!parsed.errors[0].fix.is_empty(), "{case}");
+        writeln!(shown, "# {case}").unwrap();
+        for (number, line) in text.lines().enumerate() {
+            writeln!(shown, "{:>3} {line}", number + 1).unwrap();
+        }
+        writeln!(shown, "=> {}\n", parsed.errors[0]).unwrap();
+    }
+    insta::assert_snapshot!(shown);
+}
+
+#[test]
+fn what_is_wrong_is_told_all_at_once_and_with_a_way_out() {
+    let table = [
+        "command: echo 'a",
+        "ports: [\"80:90:100:110\", 80.5, {published: 80}]",
+        "ports: [\"8080:80\", \"8080:81\"]",
+        "ports: [{target: 80, mode: ingress}]",
+        "volumes: [/data, \"a:b:c:d\", \"./conf:/conf\", \"~/a:/a\", \"data:relative\"]",
+        "volumes: [\"a:/a\", \"b:/a/\"]",
+        "replicas: 2\nvolumes: [\"data:/data\"]",
+        "memory: 512m",
+        "mem_limit: 512m\nresources: {limits: {memory: 1g}}",
+        "stop_grace_period: 5s\nstopGracePeriod: 6s",
+        "stopGracePeriod: 10",
+        "readOnly: yes",
+        "user: [a]",
+        "hostname: 5",
+        "deploy: {replicas: 2}",
+        "env: {A: b}",
+        "readiness: {}",
+        "readiness: {tcp: {port: 80}, http: {port: 80}}",
+        "readiness: {http: {port: 80, path: health}}",
+        "networkMode: host\nports: [\"80:80\"]",
+        "mode: global\nreplicas: 3",
+        "placement: {constraints: [\"node.labels.a = b\"]}",
+        "capAdd: [NET_ADMN]",
+        "stopSignal: SIGTREM",
+        "restart: sometimes",
+        "dependsOn: [web]",
+        "secrets: [{source: a, env: A, target: /a}]",
+        "configs: [{source: a/b/c}]",
+        "devices: [dri]",
+        "environment: [A]",
+        "healthcheck: {test: [curl, localhost]}",
+        "update: {order: fastest}",
+        "image: \"a b\"",
+    ];
+    let mut shown = String::new();
+    for fields in table {
+        let text = service(fields);
+        let found = errors(&text);
+        assert!(!found.is_empty(), "{fields}");
+        writeln!(shown, "{fields}").unwrap();
+        for error in found {
+            writeln!(shown, "  {error}").unwrap();
+        }
+    }
+    insta::assert_snapshot!(shown);
+}
+
+#[test]
+fn a_secret_shows_its_values_in_no_error() {
+    let text = "apiVersion: constellation.dev/v1\nkind: Secret\nmetadata: {name: a}\nspec:\n  type: s3cr3t\n  \
+                data: {a: 's3cr3t!', b: [s3cr3t]}\n  stringData: {c: {d: s3cr3t}}\n";
+    let found = errors(text);
+    assert_eq!(found.len(), 4, "{found:#?}");
+    assert!(!found.join("").contains("s3cr3t"), "{found:#?}");
+}
+
+#[test]
+fn one_broken_document_does_not_hide_the_others() {
+    let text =
+        format!("{}---\na: [\n---\n{}---\n{}", service("replicas: x"), service("init: true"), service("tty: no"));
+    let parsed = read_text(&text);
+    let found: Vec<(usize, usize)> = parsed.errors.iter().map(|e| (e.document, e.line)).collect();
+    assert_eq!(found, [(1, 6), (2, 9), (4, 22)], "{:#?}", parsed.errors);
+    assert_eq!(parsed.documents.iter().map(|d| (d.index, d.line)).collect::<Vec<_>>(), [(3, 10)]);
+}
