@@ -147,9 +147,12 @@ impl Walk<'_, '_> {
                 let Value::List(items) = node.value else {
                     return self.expected(&node, path, "a list", "write each item on a line of its own after `- `");
                 };
-                let items = items.into_iter().enumerate();
-                let items = items.filter_map(|(i, item)| self.value(item, inner, &format!("{path}[{i}]"))).collect();
-                Some(Node::list(node.at, items))
+                let items = items.into_iter().enumerate().filter_map(|(i, item)| {
+                    let place = item.place(i);
+                    let item = self.value(item, inner, &format!("{path}[{place}]"))?;
+                    Some(Node { index: Some(place), ..item })
+                });
+                Some(Node::list(node.at, items.collect()))
             }
             Shape::Map(inner) => {
                 let Value::Map(entries) = node.value else {

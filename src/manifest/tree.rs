@@ -23,6 +23,8 @@ pub(super) struct Node {
     pub(super) plain: bool,
     /// An interpolation put (a part of) it there: text and number may stand for each other.
     pub(super) interpolated: bool,
+    /// Its number in the list as it was written: items before it may be gone, or be several now.
+    pub(super) index: Option<usize>,
 }
 
 /// What a node holds. Booleans and numbers keep their text: `0440` and `1.10` mean more than their value.
@@ -46,7 +48,7 @@ pub(super) struct Entry {
 
 impl Node {
     pub(super) fn new(at: Pos, value: Value) -> Self {
-        Self { at, value, plain: false, interpolated: false }
+        Self { at, value, plain: false, interpolated: false, index: None }
     }
     pub(super) fn text(at: Pos, text: impl Into<String>) -> Self {
         Self::new(at, Value::Text(text.into()))
@@ -69,6 +71,10 @@ impl Node {
         Self::new(at, Value::Map(entries))
     }
 
+    /// Its number in the list as it was written; `here`: in the list as it stands.
+    pub(super) fn place(&self, here: usize) -> usize {
+        self.index.unwrap_or(here)
+    }
     pub(super) fn is_null(&self) -> bool {
         self.value == Value::Null
     }

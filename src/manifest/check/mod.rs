@@ -188,7 +188,12 @@ fn repeated(walk: &mut Walk<'_, '_>, list: &Node, path: &str) {
     for (i, item) in list.items().iter().enumerate() {
         if list.items().iter().take(i).any(|earlier| earlier.raw() == item.raw()) {
             let shown = walk.show(item);
-            walk.wrong(item.at, &format!("{path}[{i}]"), format!("{shown} stands twice"), "remove one of the two");
+            walk.wrong(
+                item.at,
+                &format!("{path}[{}]", item.place(i)),
+                format!("{shown} stands twice"),
+                "remove one of the two",
+            );
         }
     }
 }

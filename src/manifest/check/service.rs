@@ -72,7 +72,7 @@ fn replicas(walk: &mut Walk<'_, '_>, spec: &Node) {
     let constraints = spec.get("placement").map(|p| items(p, "constraints")).unwrap_or_default();
     for (i, node) in constraints.iter().enumerate() {
         if let Err(error) = node.as_text().unwrap_or_default().parse::<Constraint>() {
-            let path = format!("spec.placement.constraints[{i}]");
+            let path = format!("spec.placement.constraints[{}]", node.place(i));
             let message = format!("{:?} is not a constraint: {}", error.text, error.problem);
             walk.wrong(
                 node.at,
@@ -102,7 +102,7 @@ fn ports(walk: &mut Walk<'_, '_>, spec: &Node) {
     // By port and protocol, so that a long list is not held against itself.
     let mut published: HashMap<(u64, &str), Vec<&Node>> = HashMap::new();
     for (i, port) in ports.iter().enumerate() {
-        let path = format!("spec.ports[{i}]");
+        let path = format!("spec.ports[{}]", port.place(i));
         if let Some(ip) = port.get("hostIp")
             && ip.as_text().is_none_or(|t| t.parse::<IpAddr>().is_err())
         {
@@ -150,7 +150,7 @@ fn network(walk: &mut Walk<'_, '_>, spec: &Node) {
         text(spec, "mode") == Some("global") || spec.get("replicas").and_then(Node::as_u64).is_some_and(|n| n > 1);
     let networks = items(spec, "networks");
     for (i, network) in networks.iter().enumerate() {
-        let path = format!("spec.networks[{i}]");
+        let path = format!("spec.networks[{}]", network.place(i));
         let Some(name) = network.get("name") else { continue };
         let text_of = name.as_text().unwrap_or_default();
         if !is_label(text_of, 50) {
@@ -165,7 +165,7 @@ fn network(walk: &mut Walk<'_, '_>, spec: &Node) {
             walk.wrong(name.at, &format!("{path}.name"), format!("{text_of:?} stands twice"), "remove one of the two");
         }
         for (j, alias) in items(network, "aliases").iter().enumerate() {
-            host_name(walk, alias, &format!("{path}.aliases[{j}]"));
+            host_name(walk, alias, &format!("{path}.aliases[{}]", alias.place(j)));
         }
         for (field, six) in [("ipv4Address", false), ("ipv6Address", true)] {
             let Some(node) = network.get(field) else { continue };
@@ -194,7 +194,7 @@ fn network(walk: &mut Walk<'_, '_>, spec: &Node) {
             let shown = walk.show(node);
             walk.wrong(
                 node.at,
-                &format!("spec.dns[{i}]"),
+                &format!("spec.dns[{}]", node.place(i)),
                 format!("{shown} is not an address"),
                 "write the IP address of a name server",
             );
@@ -369,14 +369,19 @@ fn kernel(walk: &mut Walk<'_, '_>, spec: &Node) {
                 let fix = nearest(bare, CAPABILITIES)
                     .map_or_else(|| "see `man 7 capabilities`".into(), |n| format!("did you mean {n}?"));
                 let shown = walk.show(node);
-                walk.wrong(node.at, &format!("spec.{field}[{i}]"), format!("{shown} is not a capability"), fix);
+                walk.wrong(
+                    node.at,
+                    &format!("spec.{field}[{}]", node.place(i)),
+                    format!("{shown} is not a capability"),
+                    fix,
+                );
             }
         }
     }
     for (i, node) in items(spec, "securityOpt").iter().enumerate() {
         let option = node.as_text().unwrap_or_default();
         let (key, value) = option.split_once(['=', ':']).unwrap_or((option, ""));
-        let path = format!("spec.securityOpt[{i}]");
+        let path = format!("spec.securityOpt[{}]", node.place(i));
         match key {
             "no-new-privileges" if matches!(value, "" | "true" | "false") => {}
             "apparmor" | "label" | "systempaths" if !value.is_empty() => {}
@@ -433,7 +438,7 @@ fn process(walk: &mut Walk<'_, '_>, spec: &Node) {
 /// Names of other objects.
 fn references(walk: &mut Walk<'_, '_>, name: Option<&str>, spec: &Node) {
     for (i, node) in items(spec, "imagePullSecrets").iter().enumerate() {
-        let path = format!("spec.imagePullSecrets[{i}]");
+        let path = format!("spec.imagePullSecrets[{}]", node.place(i));
         super::name(walk, node, &path, 63);
     }
     if let Some(list) = spec.get("imagePullSecrets") {
@@ -442,7 +447,7 @@ fn references(walk: &mut Walk<'_, '_>, name: Option<&str>, spec: &Node) {
     let dependencies = items(spec, "dependsOn");
     for (i, dependency) in dependencies.iter().enumerate() {
         let Some(node) = dependency.get("name") else { continue };
-        let path = format!("spec.dependsOn[{i}].name");
+        let path = format!("spec.dependsOn[{}].name", dependency.place(i));
         super::name(walk, node, &path, 50);
         if node.as_text() == name {
             walk.wrong(node.at, &path, "a service cannot wait for itself", "remove it");

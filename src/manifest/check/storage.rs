@@ -60,7 +60,7 @@ fn mounts(walk: &mut Walk<'_, '_>, spec: &Node, targets: &mut Vec<Target>) {
     let global = text(spec, "mode") == Some("global");
     let replicas = spec.get("replicas").and_then(Node::as_u64).unwrap_or(1);
     for (i, mount) in items(spec, "volumes").iter().enumerate() {
-        let path = format!("spec.volumes[{i}]");
+        let path = format!("spec.volumes[{}]", mount.place(i));
         if let Some(node) = mount.get("target") {
             target(walk, node, &format!("{path}.target"), targets);
         }
@@ -139,7 +139,7 @@ fn source(walk: &mut Walk<'_, '_>, mount: &Node, kind: &str, path: &str) {
 
 fn tmpfs(walk: &mut Walk<'_, '_>, spec: &Node, targets: &mut Vec<Target>) {
     for (i, node) in items(spec, "tmpfs").iter().enumerate() {
-        let path = format!("spec.tmpfs[{i}]");
+        let path = format!("spec.tmpfs[{}]", node.place(i));
         let written = node.as_text().unwrap_or_default();
         let place = written.split(':').next().unwrap_or_default();
         target(walk, &Node::text(node.at, place), &path, targets);
@@ -150,7 +150,7 @@ fn files(walk: &mut Walk<'_, '_>, spec: &Node, targets: &mut Vec<Target>) {
     let mut variables: Vec<&str> = entries(spec, "environment").iter().map(|e| e.key.as_str()).collect();
     for (field, folder) in [("configs", ""), ("secrets", "/run/secrets")] {
         for (i, file) in items(spec, field).iter().enumerate() {
-            let path = format!("spec.{field}[{i}]");
+            let path = format!("spec.{field}[{}]", file.place(i));
             let Some(source) = file.get("source") else { continue };
             let written = source.as_text().unwrap_or_default();
             let (object, key) = written.split_once('/').map_or((written, None), |(o, k)| (o, Some(k)));
@@ -223,7 +223,12 @@ fn devices(walk: &mut Walk<'_, '_>, spec: &Node) {
         };
         if !good {
             let message = format!("{written:?} is not HOST[:CONTAINER[:rwm]]");
-            walk.wrong(node.at, &format!("spec.devices[{i}]"), message, "write it like /dev/dri:/dev/dri:rw");
+            walk.wrong(
+                node.at,
+                &format!("spec.devices[{}]", node.place(i)),
+                message,
+                "write it like /dev/dri:/dev/dri:rw",
+            );
         }
     }
 }

@@ -25,7 +25,8 @@ pub(in crate::manifest) fn rewrite(walk: &mut Walk<'_, '_>, node: Node, path: &s
                 None
             }
         };
-        out.extend(long.and_then(|mount| resolve(walk, mount, &here)));
+        let whole = long.and_then(|mount| resolve(walk, mount, &here));
+        out.extend(whole.map(|mount| Node { index: Some(i), ..mount }));
     }
     Some(Node::list(node.at, out))
 }

@@ -20,14 +20,14 @@ pub(in crate::manifest) fn rewrite(walk: &mut Walk<'_, '_>, node: Node, path: &s
         match &item.value {
             Value::Text(_) | Value::Number(..) => {
                 match expand(item.raw().unwrap_or_default()) {
-                    Ok(ports) => out.extend(ports.into_iter().map(|p| p.long(&item))),
+                    Ok(ports) => out.extend(ports.into_iter().map(|p| Node { index: Some(i), ..p.long(&item) })),
                     Err(problem) => {
                         let found = walk.show(&item);
                         walk.wrong(item.at, &here, format!("{found} {problem}"), FORMS);
                     }
                 };
             }
-            Value::Map(_) => out.extend(long(walk, item, &here)),
+            Value::Map(_) => out.extend(long(walk, item, &here).map(|p| Node { index: Some(i), ..p })),
             _ => {
                 let found = walk.show(&item);
                 walk.wrong(item.at, &here, format!("expected a port, found {found}"), FORMS);
@@ -46,13 +46,14 @@ pub(in crate::manifest) fn expose(walk: &mut Walk<'_, '_>, node: Node, path: &st
             break;
         }
         let Some(text) = item.as_text() else {
-            out.push(item);
+            out.push(Node { index: Some(i), ..item });
             continue;
         };
         let (ports, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
         match range(ports) {
             Ok((low, high)) if matches!(protocol, "tcp" | "udp") => {
-                out.extend((low..=high).map(|p| Node::number(item.at, u64::from(p))));
+                let number = |p| Node { index: Some(i), ..Node::number(item.at, u64::from(p)) };
+                out.extend((low..=high).map(number));
             }
             _ => {
                 let found = walk.show(&item);

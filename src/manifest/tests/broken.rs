@@ -90,6 +90,22 @@ fn what_is_wrong_is_told_all_at_once_and_with_a_way_out() {
 }
 
 #[test]
+fn an_item_is_named_by_its_number_in_the_text() {
+    for (fields, path) in [
+        ("volumes: [bad, \"data:relative\"]", "spec.volumes[1].target"),
+        ("ports: [\"80-85\", bad, {published: 90}]", "spec.ports[2].target"),
+        ("ports: [\"80-85\", \"1:90\", \"1:91\"]", "spec.ports[2].published"),
+        ("expose: [\"80-85\", bad, 0]", "spec.expose[2]"),
+        ("capAdd: [1, NET_ADMN]", "spec.capAdd[1]"),
+        ("networks: [5, back, Back]", "spec.networks[2].name"),
+        ("dependsOn: [5, db, db]", "spec.dependsOn[2].name"),
+    ] {
+        let parsed = read_text(&service(fields));
+        assert_eq!(parsed.errors.last().map(|e| e.path.as_str()), Some(path), "{fields}: {:#?}", parsed.errors);
+    }
+}
+
+#[test]
 fn a_secret_shows_its_values_in_no_error() {
     let text = "apiVersion: constellation.dev/v1\nkind: Secret\nmetadata: {name: a}\nspec:\n  type: s3cr3t\n  \
                 data: {a: 's3cr3t!', b: [s3cr3t]}\n  stringData: {c: {d: s3cr3t}}\n";
