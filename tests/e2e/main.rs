@@ -18,6 +18,7 @@ mod watcher;
 mod access;
 mod broken;
 mod building;
+mod container;
 mod crash;
 mod data;
 mod examples;

@@ -118,6 +118,8 @@ fn operation(operation: &Operation) -> Vec<String> {
     match operation.score {
         Some(score) if others.is_empty() => facts.push(format!("score {score}")),
         Some(score) => facts.push(format!("score {score} ({})", others.join("; "))),
+        // The detail names each node and what it lacks.
+        None if !operation.detail.is_empty() => {}
         None => facts.extend(others),
     }
     // A detail says more than the code, and a score more than `Scheduled`.

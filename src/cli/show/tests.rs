@@ -207,7 +207,7 @@ fn change() -> PlanAnswer {
                     {"node": "n2", "score": 64, "rejections": []},
                     {"node": "n4", "score": 0, "rejections": [
                         {"filter": "constraint", "reason": "NoNodeFits", "message": "constraint node.labels.gpu != true"}]}]},
-                {"op": "+", "replica": "web.5", "reason": "NoNodeFits", "rejected": [
+                {"op": "+", "replica": "web.5", "reason": "NoNodeFits", "detail": "n1: memory: 4Gi asked, 1Gi free", "rejected": [
                     {"node": "n1", "score": 0, "rejections": [
                         {"filter": "capacity", "reason": "NoNodeFits", "message": "memory: 4Gi asked, 1Gi free"}]}]}]},
             {"kind": "Config", "name": "app", "result": "created", "generation": 1},
