@@ -1,0 +1,195 @@
+//! Arguments of the commands that only look.
+//!
+//! Here: get, describe, why, events, ps, logs, status, node, version. Not here: what they do (`cli::command`).
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::PlanOutput;
+use crate::{
+    cli::names::{self, KindOrKey},
+    model::{ObjectKey, Period},
+};
+
+/// `get`.
+#[derive(Debug, Args)]
+pub struct Get {
+    /// Kind (svc, config, secret, node, replica) or KIND/NAME
+    #[arg(value_name = "KIND", value_parser = names::kind_or_key)]
+    pub what: KindOrKey,
+    /// Only this object
+    #[arg(value_name = "NAME")]
+    pub name: Option<String>,
+    /// Form of the output
+    #[arg(short, long, value_enum, default_value = "table")]
+    pub output: Output,
+    /// Go on with each change
+    #[arg(short, long)]
+    pub watch: bool,
+    /// Only objects with these labels: key=value, key!=value, key, !key; commas mean "and". Of replicas: their service's
+    #[arg(short = 'l', long = "selector", value_name = "SELECTOR", conflicts_with = "name")]
+    pub selector: Option<String>,
+    /// Times as dates instead of ages
+    #[arg(long)]
+    pub timestamps: bool,
+}
+
+/// Form of a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// Columns
+    Table,
+    /// More columns
+    Wide,
+    /// As the API gives it
+    Json,
+    /// As a manifest
+    Yaml,
+    /// KIND/NAME
+    Name,
+}
+
+/// `describe`.
+#[derive(Debug, Args)]
+pub struct Describe {
+    /// Which object
+    #[arg(value_name = "KIND/NAME", value_parser = names::key)]
+    pub object: ObjectKey,
+    /// Times as dates instead of ages
+    #[arg(long)]
+    pub timestamps: bool,
+}
+
+/// `why`.
+#[derive(Debug, Args)]
+pub struct Why {
+    /// Which object
+    #[arg(value_name = "KIND/NAME", value_parser = names::key)]
+    pub object: ObjectKey,
+    /// Only this slot of a service: a number, or a node's name for a global one
+    #[arg(long, value_name = "SLOT")]
+    pub replica: Option<String>,
+    /// The answer as the API gives it
+    #[arg(short, long, value_enum, default_value = "text")]
+    pub output: PlanOutput,
+    /// Times as dates instead of ages
+    #[arg(long)]
+    pub timestamps: bool,
+}
+
+/// `events`.
+#[derive(Debug, Args)]
+pub struct Events {
+    /// Go on with what happens from now on
+    #[arg(short, long)]
+    pub watch: bool,
+    /// Only what concerns this object; a service's replicas too
+    #[arg(long = "for", value_name = "KIND/NAME", value_parser = names::key)]
+    pub object: Option<ObjectKey>,
+    /// Only these types
+    #[arg(long, value_name = "TYPE", value_delimiter = ',', ignore_case = true)]
+    pub types: Vec<EventKind>,
+    /// Only what happened in this time
+    #[arg(long, value_name = "DURATION")]
+    pub since: Option<Period>,
+    /// Only what stands after this index
+    #[arg(long, value_name = "N")]
+    pub from_index: Option<u64>,
+    /// Form of the output; json is one event a line
+    #[arg(short, long, value_enum, default_value = "text")]
+    pub output: PlanOutput,
+    /// Times as dates instead of ages
+    #[arg(long)]
+    pub timestamps: bool,
+}
+
+/// Type of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "PascalCase")]
+pub enum EventKind {
+    /// The course of things
+    Normal,
+    /// Worth a look
+    Warning,
+}
+
+/// `ps`.
+#[derive(Debug, Args)]
+pub struct Ps {
+    /// Only these services
+    #[arg(value_name = "SVC", value_parser = names::service)]
+    pub services: Vec<String>,
+    /// Times as dates instead of ages
+    #[arg(long)]
+    pub timestamps: bool,
+}
+
+/// `logs`.
+#[derive(Debug, Args)]
+pub struct Logs {
+    /// Which service
+    #[arg(value_name = "SVC", value_parser = names::service)]
+    pub service: String,
+    /// Go on with new lines
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Only the last lines of each replica
+    #[arg(long, value_name = "N")]
+    pub tail: Option<u32>,
+    /// Only lines of this time
+    #[arg(long, value_name = "DURATION")]
+    pub since: Option<Period>,
+    /// Only this slot: a number, or a node's name for a global service
+    #[arg(long, value_name = "SLOT", conflicts_with = "all_replicas")]
+    pub replica: Option<String>,
+    /// Ended replicas too
+    #[arg(long)]
+    pub all_replicas: bool,
+    /// The time of each line
+    #[arg(long)]
+    pub timestamps: bool,
+}
+
+/// `status`.
+#[derive(Debug, Args)]
+pub struct Status {
+    /// Form of the output
+    #[arg(short, long, value_enum, default_value = "text")]
+    pub output: PlanOutput,
+}
+
+/// `node …`.
+#[derive(Debug, Subcommand)]
+pub enum NodeCommand {
+    /// List nodes
+    Ls {
+        /// Form of the output
+        #[arg(short, long, value_enum, default_value = "wide")]
+        output: Output,
+    },
+    /// Take nothing new on a node; what runs there stays
+    Cordon {
+        /// Which nodes
+        #[arg(value_name = "NODE", required = true, value_parser = names::node)]
+        nodes: Vec<String>,
+        /// Why, kept with the change
+        #[arg(short = 'm', long = "message", value_name = "TEXT")]
+        reason: Option<String>,
+    },
+    /// Take new replicas on a node again
+    Uncordon {
+        /// Which nodes
+        #[arg(value_name = "NODE", required = true, value_parser = names::node)]
+        nodes: Vec<String>,
+        /// Why, kept with the change
+        #[arg(short = 'm', long = "message", value_name = "TEXT")]
+        reason: Option<String>,
+    },
+}
+
+/// `version`.
+#[derive(Debug, Args)]
+pub struct Version {
+    /// Only this program's; no agent is asked
+    #[arg(long)]
+    pub client: bool,
+}
