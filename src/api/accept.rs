@@ -143,10 +143,9 @@ where
     }
     drop(listener);
     let ended = async { while connections.join_next().await.is_some() {} };
-    if timeout(server.shared.limits.stop, ended).await.is_err() {
-        tracing::warn!("requests were cut: they did not end in time");
+    if server.cut.run_until_cancelled(ended).await.is_none() {
+        connections.shutdown().await;
     }
-    connections.shutdown().await;
 }
 
 async fn connection<IO, F>(io: IO, peer: Peer, server: Arc<Server>, filter: F)

@@ -80,7 +80,7 @@ impl<'r> Commit<'r> {
             };
             let answer = if self.dry_run {
                 (*state).clone().apply(&group).map_err(ProposeError::Refused)
-            } else if group.commands.is_empty() && group.preconditions.is_empty() {
+            } else if group.commands.is_empty() && group.preconditions.is_empty() && group.idempotency.is_none() {
                 Ok(Applied { index: state.index(), objects: Vec::new() })
             } else {
                 shared.store.propose(group, shared.limits.propose).await

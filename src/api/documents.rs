@@ -46,6 +46,8 @@ pub struct Item {
     pub declared: Declared,
     /// Its set.
     pub managed_by: Option<String>,
+    /// `metadata.resourceVersion`: it must still be at it.
+    pub at: Option<Index>,
     /// What works but a person should know.
     pub warnings: Vec<String>,
 }
@@ -81,6 +83,8 @@ pub fn many(body: &[u8], format: Format) -> Result<Documents, Failure> {
             return Err(Failure::unprocessable(detail).hint("keep one of them"));
         }
     }
+    let asked = documents.items.iter().filter_map(|i| Some((i.declared.key(), Some(i.at?))));
+    documents.preconditions.extend(asked);
     // In the order in which they are written: what services name comes before them.
     documents.items.sort_by_key(|i| Kind::ALL.iter().position(|k| *k == i.declared.kind()));
     Ok(documents)
@@ -145,8 +149,7 @@ fn json(body: &[u8]) -> Result<Documents, Failure> {
             envelope.objects
         }
         _ => {
-            if let Some((item, at)) = short(text) {
-                documents.preconditions.extend(at.map(|at| (item.declared.key(), Some(at))));
+            if let Some(item) = short(text) {
                 documents.items.push(item);
                 return Ok(documents);
             }
@@ -156,18 +159,13 @@ fn json(body: &[u8]) -> Result<Documents, Failure> {
     let mut faults = Vec::new();
     for (number, raw) in objects.into_iter().enumerate() {
         let raw = raw.get();
-        let (items, at) = match short(raw) {
-            Some((item, at)) => (vec![item], at),
-            None => {
-                let parsed = manifest::parse("request", raw.as_bytes(), &manifest::Options::default());
-                faults.extend(parsed.errors.iter().map(|e| moved(e, number, text, raw)));
-                (items(parsed), version(raw))
-            }
-        };
-        for item in items {
-            documents.preconditions.extend(at.map(|at| (item.declared.key(), Some(at))));
+        if let Some(item) = short(raw) {
             documents.items.push(item);
+            continue;
         }
+        let parsed = manifest::parse("request", raw.as_bytes(), &manifest::Options::default());
+        faults.extend(parsed.errors.iter().map(|e| moved(e, number, text, raw)));
+        documents.items.extend(items(parsed));
     }
     if faults.is_empty() { Ok(documents) } else { Err(Failure::invalid(faults)) }
 }
@@ -184,23 +182,6 @@ fn is_envelope(text: &str) -> bool {
         && serde_json::from_str::<Look>(text).is_ok_and(|l| l.objects.is_some() && l.kind.is_none())
 }
 
-/// `metadata.resourceVersion` of a JSON document: it must still be at it.
-fn version(raw: &str) -> Option<Index> {
-    #[derive(Deserialize)]
-    struct Look {
-        metadata: Versioned,
-    }
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Versioned {
-        resource_version: Option<u64>,
-    }
-    if !raw.contains("resourceVersion") {
-        return None;
-    }
-    serde_json::from_str::<Look>(raw).ok()?.metadata.resource_version.map(Index)
-}
-
 fn parse(text: &[u8]) -> Result<Vec<Item>, Failure> {
     let parsed = manifest::parse("request", text, &manifest::Options::default());
     if parsed.errors.is_empty() {
@@ -213,7 +194,12 @@ fn items(parsed: manifest::Parsed) -> Vec<Item> {
     parsed
         .documents
         .into_iter()
-        .map(|d| Item { declared: d.declared, managed_by: d.managed_by, warnings: d.warnings })
+        .map(|d| Item {
+            declared: d.declared,
+            managed_by: d.managed_by,
+            at: d.resource_version.map(Index),
+            warnings: d.warnings,
+        })
         .collect()
 }
 
@@ -246,7 +232,7 @@ fn moved(error: &ManifestError, number: usize, body: &str, document: &str) -> Ma
 }
 
 /// The short way: a Config without labels, with plain names and text.
-fn short(text: &str) -> Option<(Item, Option<Index>)> {
+fn short(text: &str) -> Option<Item> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Plain {
@@ -275,8 +261,7 @@ fn short(text: &str) -> Option<(Item, Option<Index>)> {
         annotations: BTreeMap::new(),
         spec: Spec::Config(ConfigSpec { data }),
     };
-    let item = Item { declared, managed_by: None, warnings: Vec::new() };
-    Some((item, meta.resource_version.map(Index)))
+    Some(Item { declared, managed_by: None, at: meta.resource_version.map(Index), warnings: Vec::new() })
 }
 
 fn is_name(text: &str) -> bool {

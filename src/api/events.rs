@@ -91,7 +91,7 @@ fn socket(request: Request, upgrade: warp::ws::Ws, filter: Filter, from: Index) 
     let upgrade = upgrade.max_message_size(INCOMING).max_frame_size(INCOMING);
     let reply = upgrade.on_upgrade(move |socket| async move {
         let subscriber = Subscriber { socket, server: request.server.clone(), heard: Instant::now() };
-        subscriber.run(filter, from).await;
+        request.server.cut.run_until_cancelled(subscriber.run(filter, from)).await;
         // The request holds the permit of its connection.
         drop((request, permit, alive));
     });

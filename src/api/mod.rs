@@ -20,7 +20,7 @@ use tokio::{
     net::{TcpListener, UnixListener},
     sync::Semaphore,
     task::JoinSet,
-    time::timeout,
+    time::sleep,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -139,6 +139,8 @@ pub struct Server {
     pub shared: Arc<Shared>,
     gate: auth::Gate,
     stop: CancellationToken,
+    /// The time for ending is over.
+    cut: CancellationToken,
     connections: Arc<Semaphore>,
     streams: Arc<Semaphore>,
     /// Streams and WebSockets: they outlive the request that began them.
@@ -157,7 +159,8 @@ pub async fn serve(shared: Arc<Shared>, listeners: Listeners, stop: Cancellation
     let limits = shared.limits.clone();
     let server = Arc::new(Server {
         gate: auth::Gate::new(&shared.admin_token, shared.uid),
-        stop,
+        stop: stop.clone(),
+        cut: CancellationToken::new(),
         connections: Arc::new(Semaphore::new(limits.connections)),
         streams: Arc::new(Semaphore::new(limits.streams)),
         tasks: TaskTracker::new(),
@@ -170,9 +173,22 @@ pub async fn serve(shared: Arc<Shared>, listeners: Listeners, stop: Cancellation
     for listener in tcp.chain(listeners.unix.map(accept::Listener::Unix)) {
         loops.spawn(accept::accept(listener, server.clone(), filter.clone()));
     }
-    while loops.join_next().await.is_some() {}
-    server.tasks.close();
-    if timeout(limits.stop, server.tasks.wait()).await.is_err() {
-        tracing::warn!(open = server.tasks.len(), "streams did not end in time");
+    let ended = async {
+        while loops.join_next().await.is_some() {}
+        server.tasks.close();
+        server.tasks.wait().await;
+    };
+    let late = async {
+        stop.cancelled().await;
+        sleep(limits.stop).await;
+    };
+    tokio::pin!(ended);
+    tokio::select! {
+        () = &mut ended => {}
+        () = late => {
+            tracing::warn!(streams = server.tasks.len(), "requests or streams were cut: they did not end in time");
+            server.cut.cancel();
+            ended.await;
+        }
     }
 }

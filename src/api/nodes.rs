@@ -33,6 +33,7 @@ async fn schedulable(mut request: Request, schedulable: bool) -> Result<Response
     let key = request.key()?;
     let sealer = request.server.shared.sealer.clone();
     let answer = Commit::of(&request, body)?
+        .if_at(write::if_match(&request, &key)?)
         .run(|state| {
             let object = state.object(&key).ok_or_else(|| Failure::absent(&key))?;
             let spec: NodeSpec = object
@@ -44,7 +45,7 @@ async fn schedulable(mut request: Request, schedulable: bool) -> Result<Response
                 annotations: object.meta.annotations.clone(),
                 spec: Spec::Node(NodeSpec { schedulable, ..spec }),
             };
-            let item = Item { declared, managed_by: object.meta.managed_by.clone(), warnings: Vec::new() };
+            let item = Item { declared, managed_by: object.meta.managed_by.clone(), at: None, warnings: Vec::new() };
             Ok(Change {
                 commands: vec![write::command(&item, None, state, &sealer)?],
                 read: vec![(key.clone(), Some(object.meta.resource_version))],

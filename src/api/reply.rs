@@ -140,9 +140,10 @@ where
     let (lines, mut waiting) = mpsc::channel::<Bytes>(WAITING);
     let sink = Sink { lines, heartbeat: server.shared.limits.heartbeat, server: server.clone(), _permit: permit };
     let producing = produce(sink);
+    let cut = server.cut.clone();
     server.tasks.spawn(async move {
         // Closed: the client went away, which is how most streams end.
-        let _ = producing.await;
+        let _ = cut.run_until_cancelled(producing).await;
     });
     let lines = futures::stream::poll_fn(move |cx| waiting.poll_recv(cx).map(|piece| piece.map(Ok::<_, Infallible>)));
     let mut response = warp::Reply::into_response(warp::reply::stream(lines));

@@ -92,7 +92,7 @@ fn unused(state: &State, key: &ObjectKey) -> Result<(), Failure> {
 }
 
 /// `If-Match: "18442"` and `If-None-Match: *`.
-fn if_match(request: &Request, key: &ObjectKey) -> Result<Vec<(ObjectKey, Option<Index>)>, Failure> {
+pub(super) fn if_match(request: &Request, key: &ObjectKey) -> Result<Vec<(ObjectKey, Option<Index>)>, Failure> {
     let mut preconditions = Vec::new();
     let text = |name: &HeaderName| request.headers.get(name).map(|v| v.to_str().unwrap_or("?").trim());
     if let Some(tag) = text(&IF_MATCH) {
