@@ -25,7 +25,7 @@ use warp::{Filter, Rejection, Reply, reply::Response};
 
 use super::{
     Server,
-    guard::{Metered, Over, Patient},
+    guard::{Answering, Metered, Over, Patient, Turn},
     problem::Failure,
     routes,
 };
@@ -159,16 +159,23 @@ where
     let peer = Arc::new(peer);
     let warp = warp::service(filter);
     let stop = server.stop.clone();
+    let turn = Turn::default();
+    let io = TokioIo::new(Patient::new(io, limits.write, turn.clone()));
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
         let (warp, peer, server) = (warp.clone(), peer.clone(), server.clone());
-        async move { Ok::<_, Infallible>(answer(warp, request, peer, &server).await) }
+        // Here, not below: hyper looks for the client's end before it polls the answer.
+        let turn = turn.begin();
+        async move {
+            let answer = answer(warp, request, peer, &server).await;
+            Ok::<_, Infallible>(answer.map(|inner| Answering { inner, turn }))
+        }
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head)
         .max_headers(64)
         .max_buf_size(64 << 10)
-        .serve_connection(TokioIo::new(Patient::new(io, limits.write)), service)
+        .serve_connection(io, service)
         .with_upgrades();
     tokio::pin!(connection);
     let mut closing = false;

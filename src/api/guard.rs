@@ -1,7 +1,8 @@
 //! Bounds of one connection: how long a write may hang, how many bytes a body may have.
 //!
-//! Here: [`Patient`], an IO whose writes fail when the client takes nothing for too long, and
-//! [`Metered`], a body that ends with an error beyond its limit, chunked or not.
+//! Here: [`Patient`], an IO whose writes fail when the client takes nothing for too long, [`Turn`], which
+//! tells it that a request is under way, and [`Metered`], a body that ends with an error beyond its limit,
+//! chunked or not.
 //! Not here: the deadline of a request's head (hyper) and of an answer (`accept`).
 
 use std::{
@@ -9,7 +10,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU8, Ordering},
     },
     task::{Context, Poll, ready},
     time::Duration,
@@ -22,21 +23,66 @@ use tokio::{
     time::Sleep,
 };
 
+/// How long an answer goes on after its client has said that it sends nothing more.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+/// Whether a request is under way on a connection.
+#[derive(Debug, Clone, Default)]
+pub struct Turn(Arc<AtomicU8>);
+
+/// Nothing is under way.
+const IDLE: u8 = 0;
+/// An answer is being made.
+const ANSWERING: u8 = 1;
+/// hyper has the whole answer and has not flushed it.
+const MADE: u8 = 2;
+
+impl Turn {
+    /// One is, for as long as this lives and until what was answered is flushed.
+    #[must_use]
+    pub fn begin(&self) -> InTurn {
+        self.0.store(ANSWERING, Ordering::Relaxed);
+        InTurn(self.clone())
+    }
+    fn is_under_way(&self) -> bool {
+        self.0.load(Ordering::Relaxed) != IDLE
+    }
+    fn flushed(&self) {
+        // Failed when nothing was made: then there is nothing to note.
+        let _ = self.0.compare_exchange(MADE, IDLE, Ordering::Relaxed, Ordering::Relaxed);
+    }
+}
+
+/// See [`Turn::begin`].
+#[derive(Debug)]
+pub struct InTurn(Turn);
+
+impl Drop for InTurn {
+    fn drop(&mut self) {
+        self.0.0.store(MADE, Ordering::Relaxed);
+    }
+}
+
 /// An IO that gives up on a peer that takes nothing.
 ///
 /// The alarm is set when a write has to wait and cleared when one goes through: streams that are idle,
 /// or slow but alive, are not cut.
+/// A client may close its half and wait for the answer, or be gone: both look alike. hyper takes it for
+/// gone at once (or, told otherwise, never looks), so the end is kept from it for [`GOODBYE`] while a
+/// request is under way: time for every answer but a stream, and a stream ends soon after its client.
 #[derive(Debug)]
 pub struct Patient<IO> {
     io: IO,
     limit: Duration,
     alarm: Option<Pin<Box<Sleep>>>,
+    turn: Turn,
+    ended: Option<Pin<Box<Sleep>>>,
 }
 
 impl<IO> Patient<IO> {
     /// Writes may hang for `limit`.
-    pub fn new(io: IO, limit: Duration) -> Self {
-        Self { io, limit, alarm: None }
+    pub fn new(io: IO, limit: Duration, turn: Turn) -> Self {
+        Self { io, limit, alarm: None, turn, ended: None }
     }
     fn judge(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if written.is_ready() {
@@ -53,7 +99,18 @@ impl<IO> Patient<IO> {
 
 impl<IO: AsyncRead + Unpin> AsyncRead for Patient<IO> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_read(cx, buf)
+        if self.ended.is_none() {
+            let before = buf.filled().len();
+            ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
+            if buf.filled().len() > before || buf.remaining() == 0 {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        if self.turn.is_under_way() {
+            let ended = self.ended.get_or_insert_with(|| Box::pin(tokio::time::sleep(GOODBYE)));
+            ready!(ended.as_mut().poll(cx));
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -73,8 +130,10 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Patient<IO> {
     fn is_write_vectored(&self) -> bool {
         self.io.is_write_vectored()
     }
-    // A socket's flush is always done at once: it says nothing about the peer.
+    // A socket's flush is always done at once: it says nothing about the peer. hyper asks for it when it
+    // has written all it had.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.turn.flushed();
         Pin::new(&mut self.io).poll_flush(cx)
     }
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -91,6 +150,30 @@ impl Over {
     #[must_use]
     pub fn is_set(&self) -> bool {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// An answer's body: its request is under way until it has been taken.
+#[derive(Debug)]
+pub struct Answering<B> {
+    /// The body.
+    pub inner: B,
+    /// That it is.
+    pub turn: InTurn,
+}
+
+impl<B: Body + Unpin> Body for Answering<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        Pin::new(&mut self.inner).poll_frame(cx)
+    }
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
     }
 }
 

@@ -97,8 +97,10 @@ impl Request {
     /// # Errors
     /// 415 or 422 when it is not such a value.
     pub fn json<T: serde::de::DeserializeOwned>(&self, body: &[u8]) -> Result<T, Failure> {
-        if self.format(body)? != Format::Json {
-            return Err(Failure::media_type("YAML", "application/json"));
+        if let Some(given) = self.headers.get(CONTENT_TYPE)
+            && self.format(body)? != Format::Json
+        {
+            return Err(Failure::media_type(given.to_str().unwrap_or("?"), "application/json"));
         }
         serde_json::from_slice(body).map_err(|error| json_fault(&error))
     }
@@ -167,6 +169,7 @@ pub fn json_fault(error: &serde_json::Error) -> Failure {
         line: error.line(),
         column: error.column(),
         message,
+        fix: Some("correct the JSON there".into()),
         ..ManifestFault::default()
     }])
 }

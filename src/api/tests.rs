@@ -1,1 +1,25 @@
+//! The API as clients meet it: [`super::serve`] on loopback and on a socket, over a store in memory.
+//!
+//! Here: one file a theme, on [`rig`] (the server) and [`client`] (raw HTTP/1.1, so that a client can
+//! also behave badly). Every wait for the server has a deadline there.
 
+mod bodies;
+mod client;
+mod connections;
+mod engine;
+mod events;
+mod idempotency;
+mod paths;
+mod plans;
+mod reads;
+mod reports;
+mod rig;
+mod roles;
+mod secrets;
+mod sets;
+mod slow;
+mod sockets;
+mod stopping;
+mod streams;
+mod watches;
+mod writes;

@@ -1,0 +1,225 @@
+//! A server with everything around it.
+
+use std::{future::Future, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use prometheus_client::registry::Registry;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::{
+    net::{TcpListener, TcpStream, UnixListener, UnixStream},
+    task::JoinHandle,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    client::{Answer, Ask, Wire},
+    engine::Engine,
+};
+use crate::{
+    api::{HttpMetrics, Limits, Listeners, Shared, serve},
+    model::{
+        Condition, ConditionStatus, ConditionType, Decision, Declared, Desired, Epoch, Index, NodeStatus, ObjectKey,
+        Reason, Replica, Slot, Spec, Status, Uid, node::NodeSpec,
+    },
+    store::{
+        command::{Command, Group},
+        put::put,
+        seal::Sealer,
+        testing,
+    },
+};
+
+/// Nothing takes so long.
+pub const DEADLINE: Duration = Duration::from_secs(20);
+pub const TOKEN: &str = "the-admin-token";
+
+/// Waits for something that must come.
+pub async fn soon<F: Future>(what: &str, future: F) -> F::Output {
+    match tokio::time::timeout(DEADLINE, future).await {
+        Ok(output) => output,
+        Err(_) => panic!("{what} did not happen within {DEADLINE:?}"),
+    }
+}
+
+/// Looks again and again until a condition holds.
+pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let all = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    soon(what, all).await;
+}
+
+pub struct Rig {
+    pub shared: Arc<Shared>,
+    pub engine: Arc<Engine>,
+    pub address: SocketAddr,
+    pub socket: PathBuf,
+    pub stop: CancellationToken,
+    serving: Option<JoinHandle<()>>,
+    _dir: TempDir,
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+impl Rig {
+    pub async fn new() -> Self {
+        Self::with(|_| {}).await
+    }
+    /// With other limits.
+    pub async fn with(change: impl FnOnce(&mut Limits)) -> Self {
+        let mut limits = Limits::default();
+        change(&mut limits);
+        let mut registry = Registry::default();
+        let http = HttpMetrics::register(&mut registry);
+        let engine = Arc::new(Engine::default());
+        let shared = Arc::new(Shared {
+            store: testing::memory("n1").await,
+            runtime: engine.clone(),
+            sealer: Arc::new(Sealer::ephemeral()),
+            node: "n1".into(),
+            registry: Arc::new(registry),
+            http,
+            admin_token: TOKEN.into(),
+            uid: rustix::process::geteuid().as_raw(),
+            limits,
+        });
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("api.sock");
+        let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = tcp.local_addr().unwrap();
+        let listeners = Listeners { tcp: vec![tcp], unix: Some(UnixListener::bind(&socket).unwrap()) };
+        let stop = CancellationToken::new();
+        let serving = Some(tokio::spawn(serve(shared.clone(), listeners, stop.clone())));
+        Self { shared, engine, address, socket, stop, serving, _dir: dir }
+    }
+
+    pub async fn tcp(&self) -> Wire {
+        Wire::new(soon("connecting", TcpStream::connect(self.address)).await.unwrap())
+    }
+    pub async fn unix(&self) -> Wire {
+        Wire::new(soon("connecting", UnixStream::connect(&self.socket)).await.unwrap())
+    }
+    pub fn ask(&self, method: &str, path: &str) -> Ask<'_> {
+        Ask::new(self, method, path)
+    }
+    pub async fn get(&self, path: &str) -> Answer {
+        self.ask("GET", path).send().await
+    }
+    /// What a good read gives.
+    pub async fn read(&self, path: &str) -> Value {
+        let answer = self.get(path).await;
+        assert_eq!(answer.status, 200, "{path}: {answer:?}");
+        answer.json()
+    }
+    pub async fn post(&self, path: &str, body: &str) -> Answer {
+        self.ask("POST", path).body(body).send().await
+    }
+    /// Applies what is good.
+    pub async fn apply(&self, body: &str) -> Value {
+        let answer = self.post("/api/v1/apply", body).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.json()
+    }
+    pub fn index(&self) -> u64 {
+        self.shared.store.state().index().0
+    }
+    /// Begins to end and waits for it.
+    pub async fn ended(&mut self) {
+        self.stop.cancel();
+        if let Some(serving) = self.serving.take() {
+            soon("the end of the server", serving).await.unwrap();
+        }
+    }
+
+    pub async fn propose(&self, commands: Vec<Command>) {
+        let group = Group { actor: "test".into(), commands, ..Group::default() };
+        self.shared.store.propose(group, DEADLINE).await.unwrap();
+    }
+    /// The node that an agent would have made, ready.
+    pub async fn node(&self) {
+        let declared = Declared {
+            name: "n1".into(),
+            labels: [("zone".into(), "a".into())].into(),
+            annotations: [].into(),
+            spec: Spec::Node(NodeSpec::first()),
+        };
+        let shared = &self.shared;
+        let node = put(&declared, None, &shared.sealer, &shared.store.state(), Uid::from_bytes([7; 16])).unwrap();
+        self.propose(vec![Command::Put(node)]).await;
+        self.observe(ObjectKey::node("n1"), Status::Node(ready_node())).await;
+    }
+    pub async fn observe(&self, key: ObjectKey, status: Status) {
+        let state = self.shared.store.state();
+        let uid = match state.replica(&key.name) {
+            Some(replica) => replica.uid.clone(),
+            None => state.object(&key).unwrap().meta.uid.clone(),
+        };
+        self.propose(vec![Command::RecordObservations { statuses: vec![(key, uid, status)], events: vec![] }]).await;
+    }
+    /// Places a replica of a service on this node; its name.
+    pub async fn place(&self, service: &str, slot: u32) -> String {
+        let state = self.shared.store.state();
+        let object = state.object(&ObjectKey::service(service)).unwrap();
+        let revision = state.newest_revision(&object.meta.uid).unwrap();
+        let name = format!("{service}-{slot}-abcde");
+        let replica = Replica {
+            name: name.as_str().into(),
+            uid: Uid(format!("uid of {name}").into()),
+            service: service.into(),
+            service_uid: object.meta.uid.clone(),
+            slot: Slot::Number(slot),
+            revision: revision.number,
+            spec_hash: revision.spec_hash.clone(),
+            node: "n1".into(),
+            node_uid: Uid::from_bytes([7; 16]),
+            epoch: Epoch::default(),
+            desired: Desired::Run,
+            stop_reason: None,
+            decision: Decision::default(),
+            index: Index(0),
+            resource_version: Index(0),
+            created_at: 0,
+        };
+        self.propose(vec![Command::Place { replica }]).await;
+        name
+    }
+}
+
+fn ready_node() -> NodeStatus {
+    let ready = |kind| Condition {
+        kind,
+        status: ConditionStatus::True,
+        reason: Reason::NodeReady,
+        message: "good".into(),
+        last_transition_time: 1,
+        observed_generation: 1,
+    };
+    let mut status = NodeStatus {
+        cpus: crate::model::Millicores(8_000),
+        memory: crate::model::Bytes(16 << 30),
+        conditions: vec![ready(ConditionType::Ready), ready(ConditionType::DockerReachable)],
+        ..NodeStatus::default()
+    };
+    status.engine.version = "20.10.24".into();
+    status
+}
+
+/// A Config as JSON.
+pub fn config(name: &str, value: &str) -> Value {
+    json!({"apiVersion": "constellation.dev/v1", "kind": "Config", "metadata": {"name": name}, "spec": {"data": {"a": value}}})
+}
+/// A Service as JSON.
+pub fn service(name: &str, image: &str, replicas: u32) -> Value {
+    json!({
+        "apiVersion": "constellation.dev/v1",
+        "kind": "Service",
+        "metadata": {"name": name, "labels": {"app": name}},
+        "spec": {"image": image, "replicas": replicas},
+    })
+}

@@ -1,0 +1,66 @@
+//! Who gets in: by the route table, so that no route is forgotten.
+
+use super::rig::Rig;
+use crate::api::{auth::Role, routes::TABLE};
+
+#[tokio::test]
+async fn every_route_but_the_probes_wants_a_token_over_tcp() {
+    let rig = Rig::new().await;
+    let mut refused = 0;
+    for route in TABLE.iter().filter(|r| r.role != Role::None) {
+        let path = route.path.replace("{name}", "x");
+        let what = format!("{} {path}", route.method);
+        for (token, slug) in [(None, "no-token"), (Some("guess"), "wrong-token"), (Some(""), "wrong-token")] {
+            let answer = rig.ask(route.method, &path).token(token).body("{}").send().await;
+            assert_eq!(answer.problem(), (401, slug.to_owned()), "{what} with {token:?}");
+            assert_eq!(answer.header("www-authenticate"), Some("Bearer"), "{what}");
+            refused += 1;
+        }
+        let basic = rig.ask(route.method, &path).token(None).header("authorization", "Basic eDp5").send().await;
+        assert_eq!(basic.status, 401, "{what} with another scheme");
+    }
+    assert_eq!(refused, (TABLE.len() - 2) * 3);
+    for path in ["/metrics", "/openapi.json"] {
+        let found = TABLE.iter().find(|r| r.path == path).unwrap();
+        assert_eq!(found.role, Role::Read, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn probes_are_free_and_a_wrong_token_does_not_harm_them() {
+    let rig = Rig::new().await;
+    for token in [None, Some("guess")] {
+        let health = rig.ask("GET", "/health").token(token).send().await;
+        assert_eq!((health.status, health.text()), (200, r#"{"status":"alive"}"#));
+        assert_eq!(rig.ask("GET", "/ready").token(token).send().await.status, 503, "no agent has reported");
+    }
+    rig.node().await;
+    assert_eq!(rig.ask("GET", "/ready").token(None).send().await.status, 200);
+}
+
+#[tokio::test]
+async fn the_socket_lets_this_user_in_without_a_token_and_not_with_a_wrong_one() {
+    let rig = Rig::new().await;
+    for route in TABLE.iter() {
+        let path = route.path.replace("{name}", "x");
+        // Only the head: some of them go on for ever.
+        let (head, _wire) = rig.ask(route.method, &path).socket().open().await;
+        assert!(![401, 403].contains(&head.status), "{} {path}: {head:?}", route.method);
+        if route.role != Role::None {
+            let wrong = rig.ask(route.method, &path).socket().token(Some("guess")).send().await;
+            assert_eq!(wrong.problem(), (401, "wrong-token".into()), "{} {path}", route.method);
+        }
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_read_or_written_without_a_token() {
+    let rig = Rig::new().await;
+    let before = rig.index();
+    let manifest = super::rig::config("c", "x").to_string();
+    let answer = rig.ask("POST", "/api/v1/apply").token(None).body(&manifest).send().await;
+    assert_eq!(answer.status, 401);
+    assert_eq!(rig.index(), before);
+    let answer = rig.ask("GET", "/api/v1/events?fromIndex=0&follow=false").token(None).send().await;
+    assert!(!answer.text().contains("ClusterFormed"), "{answer:?}");
+}

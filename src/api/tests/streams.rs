@@ -1,0 +1,128 @@
+//! Logs and builds: what the engine says, as ndjson or as text.
+
+use serde_json::{Value, json};
+
+use super::rig::{Rig, service, until};
+use crate::{
+    model::{ObjectKey, ReplicaPhase, ReplicaStatus, Status},
+    runtime::{LogChunk, RuntimeError},
+};
+
+fn chunk(stderr: bool, text: &str) -> Result<LogChunk, RuntimeError> {
+    Ok(LogChunk { stderr, bytes: text.to_owned().into() })
+}
+
+async fn running(rig: &Rig, slot: u32, container: &str, started: &str) {
+    let status = ReplicaStatus {
+        phase: ReplicaPhase::Running,
+        container: Some(container.into()),
+        started_at: Some(started.into()),
+        ..ReplicaStatus::default()
+    };
+    rig.observe(ObjectKey::replica(format!("web-{slot}-abcde").as_str()), Status::Replica(status)).await;
+}
+
+async fn web(rig: &Rig) {
+    rig.node().await;
+    rig.apply(&service("web", "nginx:1", 2).to_string()).await;
+    for slot in [1, 2] {
+        rig.place("web", slot).await;
+        running(rig, slot, &format!("c{slot}"), "1").await;
+    }
+}
+
+fn line(value: &Value) -> (&str, &str, &str) {
+    let text = |field: &str| value[field].as_str().unwrap();
+    (text("replica"), text("stream"), text("line"))
+}
+
+#[tokio::test]
+async fn logs_of_a_service_are_lines_of_all_its_replicas() {
+    let rig = Rig::new().await;
+    web(&rig).await;
+    let (one, two) = (rig.engine.log("c1"), rig.engine.log("c2"));
+    one.send(chunk(false, "half a ")).unwrap();
+    one.send(chunk(true, "an error\n")).unwrap();
+    one.send(chunk(false, "line\r\nno end")).unwrap();
+    two.send(chunk(false, "other\n")).unwrap();
+    drop((one, two));
+    let mut stream = rig.ask("GET", "/api/v1/services/web/logs?tail=5&since=7").stream().await;
+    let mut lines = stream.lines(4).await;
+    assert_eq!(stream.line().await, None, "it ends without follow");
+    lines.sort_by_key(|l| line(l).0.to_owned());
+    assert_eq!(
+        lines.iter().map(line).collect::<Vec<_>>(),
+        [
+            ("web-1-abcde", "stderr", "an error"),
+            ("web-1-abcde", "stdout", "half a line"),
+            ("web-1-abcde", "stdout", "no end"),
+            ("web-2-abcde", "stdout", "other"),
+        ]
+    );
+    let asked = rig.engine.asked.lock().unwrap().join("\n");
+    assert!(asked.contains("tail: Some(5)") && asked.contains("since: Some(7)"), "{asked}");
+}
+
+#[tokio::test]
+async fn followed_logs_go_on_over_a_restart() {
+    let rig = Rig::new().await;
+    web(&rig).await;
+    let first = rig.engine.log("c1");
+    first.send(chunk(false, "before\n")).unwrap();
+    let mut stream = rig.ask("GET", "/api/v1/replicas/web-1-abcde/logs?follow=true").stream().await;
+    assert_eq!(line(&stream.line().await.unwrap()).2, "before");
+    let second = rig.engine.log("c1");
+    second.send(chunk(false, "after\n")).unwrap();
+    drop(first);
+    running(&rig, 1, "c1", "2").await;
+    assert_eq!(line(&stream.line().await.unwrap()).2, "after");
+    drop(stream);
+    until("the reader's end", || second.is_closed()).await;
+}
+
+#[tokio::test]
+async fn logs_as_text_are_for_people_and_what_cannot_be_read_is_said() {
+    let rig = Rig::new().await;
+    web(&rig).await;
+    rig.engine.log("c1").send(chunk(false, "hello\n")).unwrap();
+    let answer = rig.get("/api/v1/services/web/logs?format=text&replica=1").await;
+    assert_eq!((answer.header("content-type"), answer.text()), (Some("text/plain; charset=utf-8"), "web.1 | hello\n"));
+    let mut stream = rig.ask("GET", "/api/v1/services/web/logs?replica=2").stream().await;
+    let failed = stream.line().await.unwrap();
+    assert_eq!(line(&failed), ("web-2-abcde", "error", "container c2 does not exist"));
+    let table = [("services/none", 404), ("replicas/none", 404), ("services/web", 200)];
+    for (path, status) in table {
+        assert_eq!(rig.get(&format!("/api/v1/{path}/logs")).await.status, status, "{path}");
+    }
+    for (query, status) in [("replica=9", 404), ("format=xml", 400), ("since=yesterday", 400), ("tail=-1", 400)] {
+        assert_eq!(rig.get(&format!("/api/v1/services/web/logs?{query}")).await.status, status, "{query}");
+    }
+}
+
+#[tokio::test]
+async fn a_build_takes_its_context_as_it_comes_and_ends_with_an_image() {
+    let rig = Rig::new().await;
+    let build = |query: &str| rig.ask("POST", &format!("/api/v1/builds?{query}")).media("application/x-tar");
+    let answer = build("tag=me/app:1&arg=A=b%20c&arg=D=").body(vec![7; 100_000]).send().await;
+    let lines: Vec<Value> = answer.text().lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    assert_eq!(lines, [json!({"output": "100000 bytes"}), json!({"image": "sha256:1"})]);
+    assert_eq!(*rig.engine.asked.lock().unwrap(), [r#"build me/app:1 {"A": "b c", "D": ""}"#]);
+    for query in ["", "tag=", "tag=x&arg=novalue", "tag=x&pull=maybe"] {
+        assert_eq!(build(query).body("x").send().await.problem(), (400, "bad-request".into()), "{query}");
+    }
+}
+
+#[tokio::test]
+async fn a_context_over_its_limit_is_the_last_line_of_its_build() {
+    let rig = Rig::with(|l| l.context = 1_000).await;
+    let announced = rig.ask("POST", "/api/v1/builds?tag=x").body(vec![0; 2_000]).send().await;
+    assert_eq!(announced.problem(), (413, "too-large".into()));
+    let ask = rig.ask("POST", "/api/v1/builds?tag=x").header("transfer-encoding", "chunked");
+    let (head, mut wire) = ask.open().await;
+    assert_eq!(head.status, 200);
+    for _ in 0..4 {
+        wire.try_write(format!("190\r\n{}\r\n", "x".repeat(0x190))).await;
+    }
+    let last = wire.line().await.unwrap();
+    assert_eq!((&last["error"]["status"], wire.line().await), (&json!(413), None), "{last}");
+}
