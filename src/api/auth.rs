@@ -104,7 +104,8 @@ mod tests {
     #[test]
     fn only_the_token_the_root_user_and_the_agents_user_get_in() {
         let gate = Gate::new("s3cret", 1000);
-        let table: [(&str, Option<&str>, Option<u32>, Result<&str, u16>); 9] = [
+        type Case<'t> = (&'t str, Option<&'t str>, Option<u32>, Result<&'t str, u16>);
+        let table: [Case<'_>; 9] = [
             ("nothing", None, None, Err(401)),
             ("the token", Some("Bearer s3cret"), None, Ok("admin-token")),
             ("scheme in lower case", Some("bearer s3cret"), None, Ok("admin-token")),

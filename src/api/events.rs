@@ -6,7 +6,7 @@
 use std::{collections::BTreeSet, future::Future, sync::Arc, time::Duration};
 
 use futures::{FutureExt, SinkExt, StreamExt};
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use warp::{
     Reply,
     reply::Response,
@@ -31,7 +31,8 @@ const BATCH: usize = 64;
 const INCOMING: usize = 4 << 10;
 /// For the close handshake.
 const GOODBYE: Duration = Duration::from_secs(1);
-/// An idle client that has not answered so many pings is gone.
+/// An idle client that has not answered so many pings is gone. Pings are counted, not time: a machine that
+/// slept has asked nobody meanwhile.
 const SILENCE: u32 = 3;
 
 /// `GET /api/v1/events`.
@@ -90,7 +91,7 @@ fn socket(request: Request, upgrade: warp::ws::Ws, filter: Filter, from: Index) 
     let alive = request.server.tasks.token();
     let upgrade = upgrade.max_message_size(INCOMING).max_frame_size(INCOMING);
     let reply = upgrade.on_upgrade(move |socket| async move {
-        let subscriber = Subscriber { socket, server: request.server.clone(), heard: Instant::now() };
+        let subscriber = Subscriber { socket, server: request.server.clone(), unanswered: 0 };
         request.server.cut.run_until_cancelled(subscriber.run(filter, from)).await;
         // The request holds the permit of its connection.
         drop((request, permit, alive));
@@ -104,7 +105,8 @@ struct Lost;
 struct Subscriber {
     socket: WebSocket,
     server: Arc<Server>,
-    heard: Instant,
+    /// Pings since it was last heard.
+    unanswered: u32,
 }
 
 impl Subscriber {
@@ -166,13 +168,15 @@ impl Subscriber {
         tokio::pin!(news);
         loop {
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return Ok(Some(going_away())),
                 ended = &mut news => return Ok(ended.then(going_away)),
                 message = self.socket.next() => self.hear(message)?,
                 () = tokio::time::sleep(heartbeat) => {
-                    if self.heard.elapsed() > heartbeat * SILENCE {
+                    if self.unanswered == SILENCE {
                         return Err(Lost);
                     }
+                    self.unanswered += 1;
                     self.send(Message::ping(Vec::new())).await?;
                 }
             }
@@ -183,7 +187,7 @@ impl Subscriber {
         match message {
             // A close was answered by the socket itself.
             Some(Ok(message)) if !message.is_close() => {
-                self.heard = Instant::now();
+                self.unanswered = 0;
                 Ok(())
             }
             Some(Ok(_) | Err(_)) | None => Err(Lost),

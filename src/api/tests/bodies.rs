@@ -147,7 +147,7 @@ async fn a_body_over_its_limit_is_refused_announced_or_not() {
     let answer = wire.answer().await;
     assert_eq!(answer.problem(), (413, "too-large".into()));
     assert_eq!(answer.header("connection"), Some("close"));
-    assert_eq!(wire.to_end().await, b"");
+    assert_eq!(wire.read_to_close().await, b"");
     // In chunks, when the limit is passed.
     for path in ["/api/v1/apply", "/api/v1/plan"] {
         let mut wire = rig.tcp().await;

@@ -134,7 +134,7 @@ impl Wire {
         lines
     }
     /// Everything up to the end of the connection.
-    pub async fn to_end(&mut self) -> Vec<u8> {
+    pub async fn read_to_close(&mut self) -> Vec<u8> {
         let mut all = Vec::new();
         // A reset is an end too.
         let _ = soon("the end of the connection", self.io.read_to_end(&mut all)).await;

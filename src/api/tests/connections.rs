@@ -30,7 +30,7 @@ async fn a_head_that_does_not_come_is_cut() {
         }
         panic!("the whole head was taken");
     };
-    let cut = async |wire: &mut Wire| assert!(!String::from_utf8_lossy(&wire.to_end().await).contains("200 OK"));
+    let cut = async |wire: &mut Wire| assert!(!String::from_utf8_lossy(&wire.read_to_close().await).contains("200 OK"));
     tokio::join!(cut(&mut silent), cut(&mut half), cut(&mut idle), soon("the end of the trickle", trickle));
     until("every connection's end", || rig.shared.http.connections.get() == 0).await;
 }
@@ -45,7 +45,7 @@ async fn a_body_that_does_not_come_is_408() {
     let answer = wire.answer().await;
     assert_eq!(answer.problem(), (408, "timeout".into()));
     assert_eq!(answer.header("connection"), Some("close"));
-    wire.to_end().await;
+    wire.read_to_close().await;
     assert_eq!(rig.get("/api/v1/configs/c").await.status, 404);
     // A stream goes on after its head.
     let mut watch = rig.ask("GET", "/api/v1/configs?watch=true").stream().await;
@@ -64,7 +64,7 @@ async fn a_body_that_breaks_off_writes_nothing() {
     let mut chunked = rig.tcp().await;
     chunked.write(rig.ask("POST", "/api/v1/apply").header("transfer-encoding", "chunked").bytes()).await;
     chunked.write("5\r\n{\"api\r\nzz\r\n").await;
-    let answer = String::from_utf8_lossy(&chunked.to_end().await).into_owned();
+    let answer = String::from_utf8_lossy(&chunked.read_to_close().await).into_owned();
     assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 400"), "{answer}");
     until("every connection's end", || rig.shared.http.connections.get() == 0).await;
     assert_eq!(rig.get("/api/v1/configs/c").await.status, 404);
@@ -160,11 +160,11 @@ async fn a_client_that_closes_its_half_gives_its_place_back() {
         wire.write(rig.ask("GET", path).bytes()).await;
         assert_eq!(wire.head().await.unwrap().status, 200, "{path}");
         wire.half_close().await;
-        wire.to_end().await;
+        wire.read_to_close().await;
     }
     let mut silent = rig.tcp().await;
     silent.half_close().await;
-    assert_eq!(silent.to_end().await, b"");
+    assert_eq!(silent.read_to_close().await, b"");
     until("every place's return", || rig.shared.http.connections.get() == 0 && rig.shared.http.streams.get() == 0)
         .await;
 }
@@ -181,7 +181,7 @@ async fn a_client_that_says_all_and_closes_its_half_at_once_still_gets_its_answe
             wire.write(rig.ask(method, path).body(body).bytes()).await;
             wire.half_close().await;
             let answer = wire.answer().await;
-            assert_eq!((answer.status, wire.to_end().await), (200, vec![]), "{method} {path}");
+            assert_eq!((answer.status, wire.read_to_close().await), (200, vec![]), "{method} {path}");
             answer.json();
         }
     }

@@ -1,4 +1,5 @@
-//! An engine for logs and builds; whatever else is asked fails.
+//! An engine whose logs come in the pieces that a test gives, and that reads contexts to their end;
+//! whatever else is asked fails.
 
 use std::{
     collections::BTreeMap,

@@ -11,7 +11,7 @@ use crate::{
 /// So many events, each of an object of its own, so that none is folded.
 pub async fn happen(rig: &Rig, prefix: &str, count: usize) {
     let event = |n: usize| NewEvent {
-        kind: if n % 2 == 0 { EventType::Normal } else { EventType::Warning },
+        kind: if n.is_multiple_of(2) { EventType::Normal } else { EventType::Warning },
         reason: Reason::Started,
         object: Subject {
             kind: Kind::Replica,

@@ -80,7 +80,7 @@ async fn a_client_that_takes_nothing_is_cut() {
     let socket = Socket::unix(&rig, "/ws").await;
     happen(&rig, "r", ring::EVENTS).await;
     until("the end of all three", || rig.shared.http.connections.get() == 0).await;
-    let got = list.to_end().await.len();
+    let got = list.read_to_close().await.len();
     assert!(got < 3_000_000, "{got} bytes: it was not slow");
     drop((watch, socket));
     assert_eq!(rig.read("/api/v1/status").await["node"], json!("n1"));

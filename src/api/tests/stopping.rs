@@ -23,7 +23,7 @@ async fn what_is_in_flight_is_answered_and_streams_end() {
     let mut socket = Socket::open(&rig, "/ws").await.unwrap();
     until("all of them", || rig.shared.http.connections.get() == 4).await;
     rig.stop.cancel();
-    assert_eq!(idle.to_end().await, b"");
+    assert_eq!(idle.read_to_close().await, b"");
     assert_eq!(watch.line().await, None, "the stream ends");
     assert_eq!(socket.closed().await, 1001);
     // Its frame of close answers ours.
@@ -61,7 +61,7 @@ async fn what_does_not_end_is_cut_in_time() {
     assert!(began.elapsed() < stop * 10, "{:?}", began.elapsed());
     assert_eq!(rig.shared.http.streams.get(), 0);
     assert_eq!(rig.shared.http.connections.get(), 0);
-    half_body.to_end().await;
+    half_body.read_to_close().await;
     drop((socket, watch));
 }
 

@@ -147,7 +147,7 @@ pub async fn fill(rig: &Rig, changes: usize) {
         let now = left.min(1_000);
         let statuses = (0..now).map(|n| {
             let mut status = crate::model::NodeStatus::default();
-            status.engine.version = format!("{left}.{n}").into();
+            status.engine.version = format!("{left}.{n}");
             (key.clone(), uid.clone(), Status::Node(status))
         });
         rig.propose(vec![Command::RecordObservations { statuses: statuses.collect(), events: vec![] }]).await;

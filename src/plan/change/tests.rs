@@ -209,7 +209,6 @@ fn every_warning_has_its_cause() {
         "svc/api: /srv/x at /data: dataPolicy state (worked out): moves with the replica, never two containers at once",
         "svc/api: 8080 is published on 0.0.0.0, every address of the host; set `hostIp` to narrow it",
         "svc/api: no healthcheck (unless the image has one); readiness falls back to TCP 8080",
-        "svc/api: secret db as variable DB can be read by everybody who may inspect the container",
         "svc/api: environment[DB_PASSWORD] looks like a secret and is stored in clear; use `secrets` with `env: DB_PASSWORD`",
     ];
     assert_eq!(plan.warnings, expected);

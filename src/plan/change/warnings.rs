@@ -93,14 +93,6 @@ fn service(
             ReadinessSource::Probe(_) | ReadinessSource::Healthcheck => {}
         }
     }
-    for secret in &container.secrets {
-        if let Some(variable) = &secret.env {
-            say(format!(
-                "secret {} as variable {variable} can be read by everybody who may inspect the container",
-                secret.object()
-            ));
-        }
-    }
     for name in container.environment.keys() {
         let upper = name.to_uppercase();
         if SECRETIVE.iter().any(|word| upper.contains(word)) && !upper.ends_with("_FILE") {
