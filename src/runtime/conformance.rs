@@ -32,7 +32,7 @@ use super::{
 };
 
 /// Image of all containers here; has a shell.
-const IMAGE: &str = "constellation-test/busybox:1";
+pub(super) const IMAGE: &str = "constellation-test/busybox:1";
 /// Label of everything that a case makes; the value is its prefix.
 const LABEL: &str = "constellation-test";
 /// Longest wait for something that an engine does by itself.
@@ -104,7 +104,7 @@ cases! {
 pub(super) struct World {
     pub runtime: Arc<dyn Runtime>,
     /// Begins every name that a case gives.
-    prefix: String,
+    pub prefix: String,
     /// `host:port` of a registry open to all, with `team/busybox:1` and `:2`.
     registry: String,
     /// `host:port` of a registry that wants [`World::captain`], with `team/secret:1`.

@@ -5,7 +5,7 @@ use crate::{
     model::service::{Healthcheck, Protocol, Ulimit},
     runtime::{
         Attachment, ContainerState, MountPlan, NetworkPlan, PublishedPort,
-        conformance::{PATIENCE, Program, World, on_docker, raw},
+        conformance::{IMAGE, PATIENCE, Program, World, on_docker, raw},
     },
 };
 
@@ -186,7 +186,8 @@ async fn an_image_keeps_its_own_when_a_plan_says_nothing() {
 #[tokio::test]
 async fn whoever_wants_too_much_memory_is_told_apart() {
     on_docker(async |world| {
-        let command = ["sh", "-c", "dd if=/dev/zero of=/dev/null bs=100M count=1"].map(str::to_owned);
+        // Not at once: an engine that has just started a process does not watch its memory yet.
+        let command = ["sh", "-c", "sleep 1; exec dd if=/dev/zero of=/dev/null bs=100M count=1"].map(str::to_owned);
         let plan = ContainerPlan {
             command: Some(command.into()),
             memory: Some(Bytes(16 << 20)),
@@ -290,6 +291,81 @@ async fn everything_is_asked_for_at_once() {
         };
         for answer in futures::future::join_all((0..8).map(one)).await {
             answer.unwrap();
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn anonymous_volumes_go_with_their_container() {
+    on_docker(async |world| {
+        let mut tar = tar::Builder::new(Vec::new());
+        let text = format!("FROM {IMAGE}\nVOLUME /anonymous\n");
+        let mut header = tar::Header::new_gnu();
+        header.set_size(text.len() as u64);
+        tar.append_data(&mut header, "Dockerfile", text.as_bytes()).unwrap();
+        let context = Ok(Chunk::from(tar.into_inner().unwrap()));
+        let tag = format!("constellation-test/{}:1", world.prefix);
+        let request = BuildRequest { tag: tag.clone(), labels: world.labels(), ..BuildRequest::default() };
+        let steps: Vec<_> = world.runtime.build(request, stream::iter([context]).boxed()).collect().await;
+        assert!(matches!(steps.last(), Some(Ok(BuildProgress::Done(_)))), "{steps:?}");
+        let id = world.run(ContainerPlan { image: tag, ..world.plan("user", Program::Serves) }).await;
+        let docker = raw().await;
+        let mounts = docker.inspect_container(&id, None).await.unwrap().mounts.unwrap_or_default();
+        let volume = mounts[0].name.clone().unwrap();
+        assert!(world.runtime.volume(volume.clone()).await.unwrap().is_some());
+        world.runtime.remove(id).await.unwrap();
+        assert_eq!(world.runtime.volume(volume).await, Ok(None));
+    })
+    .await;
+}
+
+/// A way to the engine that can be cut: connections end, new ones are refused.
+fn way(at: &std::path::Path, engine: String) -> tokio::task::JoinHandle<()> {
+    let listener = tokio::net::UnixListener::bind(at).unwrap();
+    tokio::spawn(async move {
+        let mut open = tokio::task::JoinSet::new();
+        while let Ok((mut from, _)) = listener.accept().await {
+            let engine = engine.clone();
+            open.spawn(async move {
+                if let Ok(mut to) = tokio::net::UnixStream::connect(engine).await {
+                    let _ = tokio::io::copy_bidirectional(&mut from, &mut to).await;
+                }
+            });
+        }
+    })
+}
+
+#[tokio::test]
+async fn a_lost_engine_is_told_and_found_again_by_the_next_call() {
+    on_docker(async |world| {
+        let host = std::env::var("CONSTELLATION_TEST_DOCKER_HOST").unwrap();
+        let real = host.strip_prefix("unix://").expect("the tests' engine has a socket");
+        let dir = tempfile::tempdir().unwrap();
+        let at = dir.path().join("docker.sock");
+        let engine = Docker::connect(&format!("unix://{}", at.display())).unwrap();
+        assert!(matches!(engine.info().await, Err(RuntimeError::Down { .. })), "before it comes");
+        for round in 0..2 {
+            let open = way(&at, real.to_owned());
+            let info = engine.info().await.unwrap();
+            assert_eq!(info, world.runtime.info().await.unwrap());
+            let id = world.run(world.plan(&format!("r{round}"), Program::Serves)).await;
+            let mut events = engine.events("constellation-test".into(), world.prefix.clone(), Some(0));
+            assert!(events.next().await.unwrap().is_ok());
+            let mut log = engine.logs(id.clone(), LogQuery { follow: true, ..LogQuery::default() });
+            assert!(log.next().await.unwrap().is_ok());
+            open.abort();
+            assert!(open.await.unwrap_err().is_cancelled());
+            std::fs::remove_file(&at).unwrap();
+            // What was open ends; whether with an error is the moment's choice.
+            let ends = async { tokio::join!(events.collect::<Vec<_>>(), log.collect::<Vec<_>>()) };
+            let (events, log) = tokio::time::timeout(PATIENCE, ends).await.expect("streams end with their engine");
+            assert!(log.iter().all(Result::is_err), "{log:?}");
+            assert!(events.iter().filter(|e| e.is_err()).count() <= 1, "{events:?}");
+            for _ in 0..2 {
+                let lost = engine.inspect(id.clone()).await;
+                assert!(matches!(lost, Err(RuntimeError::Down { .. })), "unknown, not absent: {lost:?}");
+            }
         }
     })
     .await;
