@@ -207,7 +207,7 @@ pub(super) enum Program {
     Fails,
     /// Writes three lines and ends.
     Counts,
-    /// Writes more than is kept.
+    /// Writes more than is kept, in pieces that are each less.
     Babbles,
     /// Ends well at once.
     Succeeds,
@@ -237,7 +237,7 @@ impl Program {
             Self::WantsUsr1 => "trap '' TERM; trap 'exit 3' USR1; echo ready; sleep 1000 & wait",
             Self::Fails => "echo out; echo err >&2; exit 7",
             Self::Counts => "echo one; echo two; echo three",
-            Self::Babbles => "yes | head -c 10000",
+            Self::Babbles => "for i in 1 2 3; do yes | head -c 3000; sleep 0.1; done",
             Self::Succeeds => "true",
             Self::Unwell => "echo no database; exit 1",
             Self::Missing => return vec!["/no/such/program".into()],
@@ -256,7 +256,7 @@ impl Program {
             Self::Counts => {
                 fake::Program { says: ["one\n", "two\n", "three\n"].map(fake::out).into(), ends: Ends::ByItself(0) }
             }
-            Self::Babbles => fake::Program { says: vec![fake::out(&"y\n".repeat(5_000))], ends: Ends::ByItself(0) },
+            Self::Babbles => fake::Program { says: vec![fake::out(&"y\n".repeat(4_500))], ends: Ends::ByItself(0) },
             Self::Succeeds => fake::Program { says: vec![], ends: Ends::ByItself(0) },
             Self::Unwell => fake::Program { says: vec![fake::out("no database\n")], ends: Ends::ByItself(1) },
             Self::Missing => fake::Program { says: vec![], ends: Ends::Missing },

@@ -114,6 +114,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn credentials_are_written_in_the_alphabet_that_engines_read() {
+        let request = http::Request::builder().header("x-registry-auth", "a+b/c=").header("accept", "*/*");
+        let request = url_safe_auth(request.body(bollard::body_full(bytes::Bytes::new())).unwrap());
+        assert_eq!(request.headers()["x-registry-auth"], "a-b_c=");
+        assert_eq!(request.headers()["accept"], "*/*");
+    }
+
+    #[test]
     fn only_a_wrong_address_is_refused_not_a_missing_engine() {
         for address in ["unix:///nowhere/docker.sock", "tcp://127.0.0.1:1", "http://127.0.0.1:1"] {
             assert!(Connection::new(address).is_ok(), "{address}");

@@ -16,6 +16,15 @@ use crate::runtime::{RuntimeError, limits, names::identifier};
 /// How long a network that was seen counts as existing: a burst of starts asks once.
 const NETWORK_SEEN: Duration = Duration::from_secs(10);
 
+/// A network that was asked for by its name; ordered by age.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Named {
+    made: jiff::Timestamp,
+    pub id: String,
+    /// It carries the labels that were asked for.
+    ours: bool,
+}
+
 impl Engine {
     pub(super) async fn ensure_network(
         &self,
@@ -29,28 +38,33 @@ impl Engine {
         if seen.get(name).is_some_and(|at| at.elapsed() < NETWORK_SEEN) {
             return Ok(());
         }
-        if self.networks_named(name).await?.is_empty() {
+        let mut found = self.networks_named(name, &labels).await?;
+        if found.is_empty() {
             let request = NetworkCreateRequest {
                 name: name.to_owned(),
                 driver: Some("bridge".into()),
                 attachable: Some(true),
-                labels: Some(labels.into_iter().collect()),
+                labels: Some(labels.clone().into_iter().collect()),
                 ..NetworkCreateRequest::default()
             };
-            let made = self.raw(op, |d| async move { d.create_network(request).await }).await?;
-            match made {
-                Ok(made) => self.keep_one_network(name, &made.id).await?,
+            match self.raw(op, |d| async move { d.create_network(request).await }).await? {
+                Ok(_) => found = self.networks_named(name, &labels).await?,
                 Err(error) if status(&error) == Some(409) => {}
                 Err(error) => return Err(self.translated(&error, Subject::Network(name))),
             }
         }
+        self.keep_one_network(found).await?;
         seen.retain(|_, at| at.elapsed() < NETWORK_SEEN);
         seen.insert(name.to_owned(), Instant::now());
         Ok(())
     }
 
-    /// Networks of exactly this name, oldest first: (time of creation, id).
-    pub(super) async fn networks_named(&self, name: &str) -> Result<Vec<(String, String)>, RuntimeError> {
+    /// Networks of exactly this name, oldest first.
+    pub(super) async fn networks_named(
+        &self,
+        name: &str,
+        labels: &BTreeMap<String, String>,
+    ) -> Result<Vec<Named>, RuntimeError> {
         let filters = HashMap::from([("name".to_owned(), vec![name.to_owned()])]);
         let options = ListNetworksOptionsBuilder::default().filters(&filters).build();
         let found =
@@ -58,26 +72,41 @@ impl Engine {
                 d.list_networks(Some(options)).await
             })
             .await?;
-        let mut found: Vec<(String, String)> = found
+        let mut found: Vec<Named> = found
             .into_iter()
             .filter(|n| n.name.as_deref() == Some(name))
-            .map(|n| (n.created.unwrap_or_default(), n.id.unwrap_or_default()))
+            .map(|n| {
+                let has = n.labels.unwrap_or_default();
+                Named {
+                    made: n.created.and_then(|text| text.parse().ok()).unwrap_or_default(),
+                    id: n.id.unwrap_or_default(),
+                    ours: labels.iter().all(|(key, value)| has.get(key) == Some(value)),
+                }
+            })
             .collect();
         found.sort();
         Ok(found)
     }
 
     /// Old engines make a second network of one name without a word (an earlier call answered late, a
-    /// person was faster), and then every container that names it is refused. Ours is empty: it goes.
-    pub(super) async fn keep_one_network(&self, name: &str, ours: &str) -> Result<(), RuntimeError> {
-        let found = self.networks_named(name).await?;
-        if found.len() < 2 || found.first().is_some_and(|(_, id)| id == ours) {
-            return Ok(());
+    /// person was faster), and then every container that names it is refused. The youngest goes, of
+    /// those that are ours and that no container uses.
+    pub(super) async fn keep_one_network(&self, found: Vec<Named>) -> Result<(), RuntimeError> {
+        let mut left = found.len();
+        for network in found.into_iter().rev().filter(|n| n.ours) {
+            if left < 2 {
+                return Ok(());
+            }
+            let id = network.id.as_str();
+            match self.raw(limits::ENSURE_NETWORK, |d| async move { d.remove_network(id).await }).await? {
+                Ok(()) => left -= 1,
+                Err(error) if status(&error) == Some(404) => left -= 1,
+                // In use: another one has to go.
+                Err(error) if status(&error) == Some(403) => {}
+                Err(error) => return Err(self.translated(&error, Subject::Network(id))),
+            }
         }
-        let gone = self
-            .find(limits::ENSURE_NETWORK, Subject::Network(name), |d| async move { d.remove_network(ours).await })
-            .await;
-        gone.map(|_| ())
+        Ok(())
     }
 
     /// Somebody removed a network that we believed to exist: the next call asks.

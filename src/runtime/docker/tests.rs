@@ -225,7 +225,6 @@ async fn networks_that_were_left_out_are_joined_before_the_first_start() {
     .await;
 }
 
-/// Old engines make a second network of one name without a word.
 #[tokio::test]
 async fn a_network_that_somebody_removed_is_made_anew() {
     on_docker(async |world| {
@@ -250,23 +249,53 @@ async fn a_network_that_somebody_removed_is_made_anew() {
     .await;
 }
 
+/// Old engines make a second network of one name without a word.
 #[tokio::test]
-async fn one_of_two_networks_of_one_name_goes() {
+async fn of_several_networks_of_one_name_one_stays_that_is_used_or_old() {
     on_docker(async |world| {
         let net = world.name("net");
-        let request = || bollard::models::NetworkCreateRequest {
+        let docker = raw().await;
+        let request = |labels: BTreeMap<String, String>| bollard::models::NetworkCreateRequest {
             name: net.clone(),
-            labels: Some(world.labels().into_iter().collect()),
+            labels: Some(labels.into_iter().collect()),
             ..Default::default()
         };
-        let docker = raw().await;
-        let first = docker.create_network(request()).await.unwrap().id;
+        let make = async || docker.create_network(request(world.labels())).await.map(|made| made.id);
+        let left = async || {
+            let all = docker.list_networks(None).await.unwrap().into_iter();
+            all.filter(|n| n.name.as_ref() == Some(&net)).map(|n| n.id.unwrap()).collect::<Vec<_>>()
+        };
+        let another = || Docker::connect(&std::env::var("CONSTELLATION_TEST_DOCKER_HOST").unwrap()).unwrap();
+
+        let oldest = make().await.unwrap();
         // An engine that refuses a second one needs no care.
-        let Ok(second) = docker.create_network(request()).await else { return };
-        let engine = Docker::connect(&std::env::var("CONSTELLATION_TEST_DOCKER_HOST").unwrap()).unwrap();
-        engine.0.keep_one_network(&net, &second.id).await.unwrap();
-        let left = engine.0.networks_named(&net).await.unwrap();
-        assert_eq!(left.into_iter().map(|(_, id)| id).collect::<Vec<_>>(), [first]);
+        let Ok(_) = make().await else { return };
+        make().await.unwrap();
+        another().ensure_network(net.clone(), world.labels()).await.unwrap();
+        assert_eq!(left().await, std::slice::from_ref(&oldest));
+
+        // One that was begun earlier may be seen later: the younger one is in use by then.
+        let network = NetworkPlan::Join(vec![Attachment { network: net.clone(), ..Attachment::default() }]);
+        let id = world.run(ContainerPlan { network, ..world.plan("user", Program::Serves) }).await;
+        let late = make().await.unwrap();
+        let engine = another();
+        let mut found = engine.0.networks_named(&net, &world.labels()).await.unwrap();
+        assert_eq!(found.iter().map(|n| n.id.as_str()).collect::<Vec<_>>(), [oldest.as_str(), &late]);
+        found.reverse();
+        engine.0.keep_one_network(found).await.unwrap();
+        let used = oldest;
+        assert_eq!(left().await, std::slice::from_ref(&used), "the one that a container uses");
+        world.runtime.remove(id).await.unwrap();
+
+        // Labels that are not ours: a person's, which nobody here removes.
+        let other: BTreeMap<_, _> = [("other".to_owned(), "yes".to_owned())].into();
+        another().ensure_network(net.clone(), other.clone()).await.unwrap();
+        assert_eq!(left().await, std::slice::from_ref(&used), "one of that name is enough");
+        docker.create_network(request(other.into_iter().chain(world.labels()).collect())).await.unwrap();
+        another().ensure_network(net.clone(), [("third".to_owned(), "yes".to_owned())].into()).await.unwrap();
+        assert_eq!(left().await.len(), 2);
+        another().ensure_network(net.clone(), world.labels()).await.unwrap();
+        assert_eq!(left().await, [used]);
     })
     .await;
 }
