@@ -16,7 +16,13 @@ pub struct Display<'a> {
     screen: &'a Screen,
     spinners: Option<Spinners>,
     said: BTreeMap<Arc<str>, String>,
+    /// Time of the newest event that was shown, milliseconds since 1970.
+    newest: u64,
 }
+
+/// Repeats are counted for a while before they are told. One older than this beside the newest event is
+/// of the time before, milliseconds.
+const PAST: u64 = 2_000;
 
 #[derive(Debug)]
 struct Spinners {
@@ -41,7 +47,7 @@ impl<'a> Display<'a> {
                 .collect();
             Spinners { all, each }
         });
-        Self { screen, spinners, said: BTreeMap::new() }
+        Self { screen, spinners, said: BTreeMap::new(), newest: 0 }
     }
 
     /// How far a service is.
@@ -63,6 +69,10 @@ impl<'a> Display<'a> {
 
     /// Something happened. At a terminal only what a person should look at stays on the screen.
     pub fn event(&mut self, event: &Event, object: &str) {
+        if event.time + PAST < self.newest {
+            return;
+        }
+        self.newest = self.newest.max(event.time);
         let node = event.node.as_deref().map(|node| format!(" on {node}")).unwrap_or_default();
         let line = format!(
             "{}  {:<7}  {object}{node}  {}: {}",
