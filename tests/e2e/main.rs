@@ -1,8 +1,8 @@
 //! The real binary against a real engine, as a person uses them: command line, sockets, Docker.
 //!
 //! Here: one agent on an engine of the tests' own (`tests/setup/lab.sh` sets it up; without one these tests
-//! fail, they do not skip). Not here: what one room promises (beside the code), engines' contract
-//! (`tests/engine.rs`).
+//! fail, they do not skip). Not here: what one room promises (beside the code), an engine's contract
+//! (`runtime::conformance`).
 //! Invariant: one test at a time ([`lab::Lab::take`]); each begins and ends with an engine without
 //! containers, and each wait has a deadline and tells what it saw last.
 
