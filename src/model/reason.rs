@@ -147,6 +147,8 @@ reasons! {
     ImageResolved,
     /// A volume was used for the first time.
     VolumeInitialised,
+    /// The image keeps data at a path where the service mounts nothing.
+    VolumeUnmounted,
     /// A container that runs for no replica is being removed.
     Orphaned,
 }

@@ -32,7 +32,7 @@ use super::{
 };
 
 /// Image of all containers here; has a shell.
-pub(super) const IMAGE: &str = "constellation-test/busybox:1";
+const IMAGE: &str = "constellation-test/busybox:1";
 /// Label of everything that a case makes; the value is its prefix.
 const LABEL: &str = "constellation-test";
 /// Longest wait for something that an engine does by itself.
@@ -80,6 +80,7 @@ cases! {
         a_container_joins_all_its_networks
         a_network_that_is_missing_is_named
         a_volume_is_made_once_and_outlives_its_container
+        what_ran_leaves_its_anonymous_volumes
         a_bind_without_a_source_is_named
         a_port_is_held_by_one_container
         a_port_that_nobody_chose_is_told;
@@ -111,6 +112,10 @@ pub(super) struct World {
     private: String,
     /// What was pulled: it carries no label.
     pulled: Mutex<Vec<String>>,
+    /// Volumes that nobody named: they carry no label either.
+    anonymous: Mutex<Vec<String>>,
+    /// The engine itself, when it is the fake.
+    fake: Option<Fake>,
 }
 
 impl World {
@@ -171,6 +176,18 @@ impl World {
             String::from_utf8(bytes).unwrap()
         };
         (of(false), of(true))
+    }
+    /// Volumes of a container that nobody named.
+    async fn anonymous(&self, id: &str) -> Vec<String> {
+        let names: Vec<String> = match &self.fake {
+            Some(fake) => fake.anonymous(id),
+            None => {
+                let mounts = raw().await.inspect_container(id, None).await.unwrap().mounts.unwrap_or_default();
+                mounts.into_iter().filter_map(|m| m.name).filter(|n| !n.starts_with(&self.prefix)).collect()
+            }
+        };
+        self.anonymous.lock().unwrap().extend(names.iter().cloned());
+        names
     }
     pub fn captain(&self, password: &str) -> Credentials {
         Credentials { server: self.private.clone(), username: "captain".into(), password: password.into() }
@@ -280,6 +297,8 @@ async fn on_the_fake(case: impl AsyncFnOnce(&World)) {
         registry: "127.0.0.1:5000".into(),
         private: "127.0.0.1:5001".into(),
         pulled: Mutex::default(),
+        anonymous: Mutex::default(),
+        fake: Some(fake.clone()),
     };
     for tag in ["1", "2"] {
         fake.in_registry(&format!("{}/team/busybox:{tag}", world.registry), Ok(()));
@@ -296,6 +315,8 @@ pub(super) async fn on_docker(case: impl AsyncFnOnce(&World)) {
         registry: variable("CONSTELLATION_TEST_REGISTRY"),
         private: variable("CONSTELLATION_TEST_PRIVATE_REGISTRY"),
         pulled: Mutex::default(),
+        anonymous: Mutex::default(),
+        fake: None,
     };
     let result = AssertUnwindSafe(within_a_case(&world.prefix, case(&world))).catch_unwind().await;
     sweep(&world).await;
@@ -339,6 +360,10 @@ async fn sweep(world: &World) {
     let volumes = ListVolumesOptionsBuilder::default().filters(&filters).build();
     for volume in docker.list_volumes(Some(volumes)).await.unwrap().volumes.unwrap_or_default() {
         docker.remove_volume(&volume.name, None::<RemoveVolumeOptions>).await.unwrap();
+    }
+    for volume in std::mem::take(&mut *world.anonymous.lock().unwrap()) {
+        // It may have gone with its container.
+        let _ = docker.remove_volume(&volume, None::<RemoveVolumeOptions>).await;
     }
     let images = ListImagesOptionsBuilder::default().filters(&filters).build();
     let built = docker.list_images(Some(images)).await.unwrap().into_iter().map(|i| i.id);

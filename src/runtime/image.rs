@@ -17,10 +17,12 @@ pub struct Image {
     pub has_healthcheck: bool,
     /// TCP ports it names, in order.
     pub exposed: Vec<u16>,
+    /// Paths that it declares as volumes, in order: what nothing is mounted at gets an anonymous one.
+    pub volumes: Vec<String>,
 }
 
 /// Credentials of a registry.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Credentials {
     /// Registry they are for, as in a reference.
     pub server: String,

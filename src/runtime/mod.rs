@@ -52,7 +52,8 @@ pub trait Runtime: Send + Sync + 'static {
     fn start(&self, id: String) -> BoxFuture<'_, Result<(), RuntimeError>>;
     /// Asks it to end, kills it after `grace`; not running or gone is a success.
     fn stop(&self, id: String, grace: Duration) -> BoxFuture<'_, Result<(), RuntimeError>>;
-    /// Removes it, killing it if it runs; its anonymous volumes too, never a named one. Gone is a success.
+    /// Removes it, killing it if it runs. Gone is a success. Every volume stays; only the anonymous ones of
+    /// a container that never ran, which hold nothing, go with it.
     fn remove(&self, id: String) -> BoxFuture<'_, Result<(), RuntimeError>>;
     /// Changes the engine's restart policy of a container.
     fn set_restart(&self, id: String, restart: EngineRestart) -> BoxFuture<'_, Result<(), RuntimeError>>;

@@ -96,6 +96,16 @@ pub struct ContainerPlan {
     pub restart: EngineRestart,
 }
 
+impl ContainerPlan {
+    /// Whether something is mounted at exactly this path.
+    #[must_use]
+    pub fn mounts_at(&self, path: &str) -> bool {
+        let path = path.trim_end_matches('/');
+        let mut targets = self.mounts.iter().map(MountPlan::target).chain(self.tmpfs.keys().map(String::as_str));
+        targets.any(|target| target.trim_end_matches('/') == path)
+    }
+}
+
 /// Docker's own restart policy, of which we use two.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum EngineRestart {
@@ -153,6 +163,16 @@ pub enum MountPlan {
         /// Permissions, `0o1777`.
         mode: Option<u32>,
     },
+}
+
+impl MountPlan {
+    /// Path inside.
+    #[must_use]
+    pub fn target(&self) -> &str {
+        match self {
+            Self::Bind { target, .. } | Self::Volume { target, .. } | Self::Tmpfs { target, .. } => target,
+        }
+    }
 }
 
 /// How the container reaches networks.

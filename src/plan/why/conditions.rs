@@ -256,6 +256,7 @@ pub const fn stuck(reason: Reason) -> bool {
         | Reason::ClusterFormed
         | Reason::ImageResolved
         | Reason::VolumeInitialised
+        | Reason::VolumeUnmounted
         | Reason::Orphaned => false,
     }
 }

@@ -111,8 +111,8 @@ impl Agent {
     ) -> Result<Option<Action>, PassError> {
         let (Some(spec), Some(image)) = (&subject.spec, subject.image()) else { return Ok(Some(Action::Done)) };
         let since = self.with(key, |m| *m.since.get_or_insert_with(Instant::now));
-        let plan = match self.preparer.prepare(state, &subject.replica, spec, image, since).await {
-            Ok(Prepared::Ready(plan)) => plan,
+        let (plan, unmounted) = match self.preparer.prepare(state, &subject.replica, spec, image, since).await {
+            Ok(Prepared::Ready { plan, unmounted }) => (plan, unmounted),
             Ok(Prepared::Pulling(progress)) => {
                 if !self.is_pulling(key) {
                     self.say(Some(subject), Reason::Pulling, format!("fetching {}", image.reference()));
@@ -139,6 +139,7 @@ impl Agent {
         match self.runtime.create(*plan).await {
             Ok(id) => {
                 self.containers.made(Summary { id: id.clone(), name, labels, state: ContainerState::Created });
+                self.say_unmounted(subject, &unmounted);
                 self.start(key, &id, true).await.map(|()| None)
             }
             Err(error @ RuntimeError::Conflict { .. }) => self.adopt_or_refuse(key, subject, &error).await,

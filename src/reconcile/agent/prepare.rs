@@ -46,7 +46,12 @@ const COMMIT: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub enum Prepared {
     /// Everything is there.
-    Ready(Box<ContainerPlan>),
+    Ready {
+        /// What the container is made from.
+        plan: Box<ContainerPlan>,
+        /// Paths at which the image keeps data and nothing is mounted.
+        unmounted: Vec<String>,
+    },
     /// The image is on its way.
     Pulling(String),
     /// Something is missing.
@@ -119,7 +124,7 @@ impl Preparer {
         since: Instant,
     ) -> Result<Prepared, RuntimeError> {
         match self.try_prepare(state, replica, spec, image, since).await {
-            Ok(plan) => Ok(Prepared::Ready(Box::new(plan))),
+            Ok(ready) => Ok(ready),
             Err(PrepareError::Pulling(progress)) => Ok(Prepared::Pulling(progress)),
             Err(PrepareError::Missing(reason, message)) => Ok(Prepared::Missing(reason, message)),
             Err(PrepareError::Engine(error)) => Err(error),
@@ -133,9 +138,9 @@ impl Preparer {
         spec: &ContainerSpec,
         image: &ResolvedImage,
         since: Instant,
-    ) -> Result<ContainerPlan, PrepareError> {
+    ) -> Result<Prepared, PrepareError> {
         let cluster = cluster(state)?;
-        self.image(state, replica, spec, image, since).await?;
+        let found = self.image(state, replica, spec, image, since).await?;
         self.data(state, replica, spec, true).await?;
         let (files, variables) = self.files(state, replica, spec)?;
         for network in container::networks(spec, &cluster.lineage) {
@@ -151,7 +156,9 @@ impl Preparer {
             variables: &variables,
             restart: EngineRestart::No,
         };
-        Ok(container::plan(replica, spec, &circumstances))
+        let plan = Box::new(container::plan(replica, spec, &circumstances));
+        let unmounted = found.volumes.into_iter().filter(|path| !plan.mounts_at(path)).collect();
+        Ok(Prepared::Ready { plan, unmounted })
     }
 
     /// Before a container that is there is started again: its data must still be the same, and its files
@@ -182,7 +189,7 @@ impl Preparer {
         spec: &ContainerSpec,
         image: &ResolvedImage,
         since: Instant,
-    ) -> Result<(), PrepareError> {
+    ) -> Result<Image, PrepareError> {
         let reference = image.reference();
         let not_found = |message: String| PrepareError::Missing(Reason::ImageNotFound, message);
         let (local, pull_first) = match image {
@@ -192,15 +199,15 @@ impl Preparer {
             ResolvedImage::Local { .. } => (true, false),
             ResolvedImage::Digest { .. } => (false, spec.pull_policy == PullPolicy::Always),
         };
+        let ask = || async {
+            match self.runtime.image(reference.to_owned()).await? {
+                Some(image) => Ok(image),
+                None => Err(not_found(format!("{reference} was fetched and is gone"))),
+            }
+        };
         if !pull_first {
-            let ask = async {
-                match self.runtime.image(reference.to_owned()).await? {
-                    Some(image) => Ok(image),
-                    None => Err(not_found(String::new())),
-                }
-            };
-            match self.images.get(reference, ask).await {
-                Ok(image) => return fits(&image, spec),
+            match self.images.get(reference, ask()).await {
+                Ok(image) => return fits(image, spec),
                 Err(PrepareError::Missing(..)) if local => {
                     return Err(not_found(format!("image {} ({reference}) is gone from this node", spec.image)));
                 }
@@ -218,7 +225,11 @@ impl Preparer {
         match self.pulls.ask(&replica.name, reference, spec.platform.clone(), credentials, since) {
             Pull::Running(progress) => Err(PrepareError::Pulling(progress)),
             Pull::Failed(error) => Err(PrepareError::Engine(error)),
-            Pull::Done(_) => Ok(()),
+            Pull::Done(_) => {
+                // What was known of it may be of another platform.
+                self.images.forget(reference);
+                fits(self.images.get(reference, ask()).await?, spec)
+            }
         }
     }
 
@@ -329,14 +340,14 @@ fn disk(error: &io::Error, otherwise: Reason, path: &str) -> PrepareError {
 }
 
 /// Whether an image's programs run on this machine; who names a platform knows what they do.
-fn fits(image: &Image, spec: &ContainerSpec) -> Result<(), PrepareError> {
+fn fits(image: Image, spec: &ContainerSpec) -> Result<Image, PrepareError> {
     let here = match std::env::consts::ARCH {
         "x86_64" => &["amd64", "386"][..],
         "aarch64" => &["arm64", "arm"][..],
-        _ => return Ok(()),
+        _ => return Ok(image),
     };
     if spec.platform.is_some() || image.arch.is_empty() || here.contains(&image.arch.as_str()) {
-        return Ok(());
+        return Ok(image);
     }
     let message = format!("image {} is for {}, this node is {}", spec.image, image.arch, here[0]);
     Err(PrepareError::Missing(Reason::ArchitectureMismatch, message))

@@ -1,4 +1,4 @@
-//! Images on their way: one pull for each reference, beside the passes, so that a slow registry holds
+//! Images on their way: one pull for each reference, platform and set of credentials, beside the passes, so that a slow registry holds
 //! up no other replica.
 //!
 //! Here: [`Pulls`]. Progress stays in memory; who waits is named when it moved (at most every
@@ -36,6 +36,14 @@ pub enum Pull {
     Failed(RuntimeError),
 }
 
+/// What is fetched, and as whom: another platform is another image, and who is refused says nothing of others.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Wanted {
+    reference: String,
+    platform: Option<String>,
+    credentials: Option<Credentials>,
+}
+
 #[derive(Debug)]
 struct Running {
     progress: String,
@@ -48,7 +56,7 @@ struct Running {
 pub struct Pulls {
     runtime: Arc<dyn Runtime>,
     wakes: Wakes,
-    running: Arc<Mutex<BTreeMap<String, Running>>>,
+    running: Arc<Mutex<BTreeMap<Wanted, Running>>>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -70,9 +78,10 @@ impl Pulls {
         credentials: Option<Credentials>,
         since: Instant,
     ) -> Pull {
+        let wanted = Wanted { reference: reference.to_owned(), platform, credentials };
         let mut running = lock(&self.running);
         running.retain(|_, r| r.end.as_ref().is_none_or(|(at, _)| at.elapsed() < KEPT));
-        match running.get_mut(reference) {
+        match running.get_mut(&wanted) {
             Some(known) if known.end.is_none() => {
                 known.waiting.insert(replica.clone());
                 return Pull::Running(known.progress.clone());
@@ -92,24 +101,25 @@ impl Pulls {
             begun: Instant::now(),
             waiting: BTreeSet::from([replica.clone()]),
         };
-        running.insert(reference.to_owned(), entry);
+        running.insert(wanted.clone(), entry);
         drop(running);
-        self.begin(reference.to_owned(), platform, credentials);
+        self.begin(wanted);
         Pull::Running(progress)
     }
 
-    fn begin(&self, reference: String, platform: Option<String>, credentials: Option<Credentials>) {
+    fn begin(&self, wanted: Wanted) {
         let (runtime, wakes, all) = (self.runtime.clone(), self.wakes.clone(), self.running.clone());
         let stop = self.stop.clone();
         self.tasks.spawn(async move {
             let pulling = async {
+                let Wanted { reference, platform, credentials } = wanted.clone();
                 let mut steps = runtime.pull(reference.clone(), platform, credentials);
                 let mut said = Instant::now();
                 while let Some(step) = steps.next().await {
                     let step = step?;
                     if said.elapsed() >= PACE {
                         said = Instant::now();
-                        if let Some(known) = lock(&all).get_mut(&reference) {
+                        if let Some(known) = lock(&all).get_mut(&wanted) {
                             known.progress = words(&reference, &step);
                             wakes.wake_all(known.waiting.iter().cloned());
                         }
@@ -118,7 +128,7 @@ impl Pulls {
                 Ok(())
             };
             let Some(end) = stop.run_until_cancelled(pulling).await else { return };
-            if let Some(known) = lock(&all).get_mut(&reference) {
+            if let Some(known) = lock(&all).get_mut(&wanted) {
                 let took = known.begun.elapsed();
                 known.end = Some((Instant::now(), end.map(|()| took)));
                 wakes.wake_all(std::mem::take(&mut known.waiting));

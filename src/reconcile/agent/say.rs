@@ -66,6 +66,17 @@ impl Agent {
         self.say(Some(subject), Reason::Started, message);
     }
 
+    /// What the image keeps where nothing is mounted goes into a volume that nobody finds again.
+    pub(super) fn say_unmounted(&self, subject: &Subject, paths: &[String]) {
+        for path in paths {
+            let message = format!(
+                "the image keeps data in {path}, which lies in an anonymous volume and is not carried over to the \
+                 next container: mount a volume there"
+            );
+            self.say(Some(subject), Reason::VolumeUnmounted, message);
+        }
+    }
+
     pub(super) fn say_exited(&self, subject: &Subject, container: &Container, cause: Cause) {
         let code = container.exit_code;
         let (reason, message) = match cause {

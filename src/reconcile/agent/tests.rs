@@ -1,6 +1,8 @@
 //! The node's loop against an engine in memory and a store without files. Passes are asked for one by
 //! one and the clock is moved by hand, so that nothing here waits for time; one test runs it all.
 
+mod images;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::json;
@@ -142,6 +144,14 @@ impl World {
     fn says(&self, key: &Arc<str>) -> (ReplicaPhase, Option<Reason>, bool) {
         let status = self.reported(key);
         (status.phase, status.reason, status.ready)
+    }
+    /// Every event so far, oldest first.
+    async fn told(&self) -> Vec<(Reason, String)> {
+        let over = CancellationToken::new();
+        over.cancel();
+        self.agent.reporter.clone().run(self.store.clone(), "test".into(), over).await;
+        let state = self.store.state();
+        state.events_after(Index(0)).unwrap().map(|e| (e.reason, e.message.clone())).collect()
     }
     /// Writes the last report into the log, as the reporter does.
     async fn write_report(&self, key: &Arc<str>) {

@@ -78,6 +78,33 @@ pub async fn a_volume_is_made_once_and_outlives_its_container(world: &World) {
     assert_eq!(world.runtime.volume(name).await.unwrap(), Some(at));
 }
 
+pub async fn what_ran_leaves_its_anonymous_volumes(world: &World) {
+    let (request, _) = world.build(&format!("FROM {IMAGE}\nVOLUME /anonymous\nVOLUME /named\n")).await;
+    let named = world.name("data");
+    world.runtime.ensure_volume(named.clone(), world.labels()).await.unwrap();
+    let plan = |suffix: &str| ContainerPlan {
+        image: request.tag.clone(),
+        mounts: vec![MountPlan::Volume {
+            name: named.clone(),
+            target: "/named".into(),
+            read_only: false,
+            nocopy: false,
+        }],
+        ..world.plan(suffix, Program::Serves)
+    };
+    let here = async |volume: &String| world.runtime.volume(volume.clone()).await.unwrap().is_some();
+    let ran = world.run(plan("ran")).await;
+    let never = world.create(plan("never")).await;
+    for (id, stays) in [(ran, true), (never, false)] {
+        let anonymous = world.anonymous(&id).await;
+        assert_eq!(anonymous.len(), 1, "{anonymous:?}");
+        assert!(here(&anonymous[0]).await);
+        world.runtime.remove(id).await.unwrap();
+        assert_eq!(here(&anonymous[0]).await, stays, "what a program may have written stays");
+        assert!(here(&named).await, "what has a name stays whatever its container did");
+    }
+}
+
 pub async fn a_bind_without_a_source_is_named(world: &World) {
     let path = format!("/nowhere/{}", world.prefix);
     let mount = MountPlan::Bind { source: path.clone(), target: "/data".into(), read_only: true, propagation: None };

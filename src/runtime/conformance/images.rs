@@ -16,7 +16,7 @@ impl World {
         Ok(())
     }
     /// Builds from a Dockerfile and one file `data`.
-    async fn build(&self, dockerfile: &str) -> (BuildRequest, Vec<Result<BuildProgress, RuntimeError>>) {
+    pub(super) async fn build(&self, dockerfile: &str) -> (BuildRequest, Vec<Result<BuildProgress, RuntimeError>>) {
         let mut tar = tar::Builder::new(Vec::new());
         for (name, text) in [("Dockerfile", dockerfile), ("data", "42\n")] {
             let mut header = tar::Header::new_gnu();
@@ -108,7 +108,8 @@ pub async fn a_registry_says_what_is_wrong(world: &World) {
 }
 
 pub async fn a_build_makes_an_image(world: &World) {
-    let (request, items) = world.build(&format!("FROM {IMAGE}\nCOPY data /data\nEXPOSE 8080\n")).await;
+    let (request, items) =
+        world.build(&format!("FROM {IMAGE}\nCOPY data /data\nEXPOSE 8080\nVOLUME /b\nVOLUME /a\n")).await;
     let mut items: Vec<_> = items.into_iter().map(Result::unwrap).collect();
     let Some(BuildProgress::Done(id)) = items.pop() else { panic!("no end in {items:?}") };
     let output = |progress: &BuildProgress| match progress {
@@ -119,6 +120,7 @@ pub async fn a_build_makes_an_image(world: &World) {
     assert!(lines.iter().any(|l| l.contains("COPY data /data")), "{lines:?}");
     let image = world.runtime.image(request.tag.clone()).await.unwrap().unwrap();
     assert_eq!((&image.id, image.exposed.as_slice()), (&id, [8080].as_slice()));
+    assert_eq!(image.volumes, ["/a", "/b"]);
     let made = world.run(ContainerPlan { image: request.tag, ..world.plan("built", Program::Serves) }).await;
     assert_eq!(world.look(&made).await.image_id, id);
     world.runtime.remove(made).await.unwrap();

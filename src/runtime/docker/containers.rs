@@ -134,8 +134,10 @@ impl Engine {
     pub(super) async fn remove(&self, id: &str) -> Result<(), RuntimeError> {
         identifier(id, "container")?;
         self.fresh.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
-        // `v` takes the anonymous volumes along: the engine keeps every volume that has a name.
-        let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
+        // `v` takes the anonymous volumes along. What a container that ran has written there may be the only
+        // copy (an image that declares its data directory): unknown is taken for "it ran".
+        let never_ran = matches!(self.inspect(id).await, Ok(Some(c)) if c.state == ContainerState::Created && c.started_at.is_empty());
+        let options = RemoveContainerOptionsBuilder::default().force(true).v(never_ran).build();
         let removed = self.raw(limits::REMOVE, |d| async move { d.remove_container(id, Some(options)).await }).await?;
         match removed {
             Ok(()) => Ok(()),

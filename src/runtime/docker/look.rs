@@ -123,6 +123,8 @@ pub(super) fn image(from: ImageInspect) -> Image {
         })
         .collect();
     exposed.sort_unstable();
+    let mut volumes: Vec<String> = config.volumes.unwrap_or_default().into_iter().collect();
+    volumes.sort_unstable();
     Image {
         id: from.id.unwrap_or_default(),
         digests: from.repo_digests.unwrap_or_default(),
@@ -130,6 +132,7 @@ pub(super) fn image(from: ImageInspect) -> Image {
         os: from.os.unwrap_or_default(),
         has_healthcheck: test.first().is_some_and(|t| t != "NONE"),
         exposed,
+        volumes,
     }
 }
 

@@ -5,7 +5,7 @@ use crate::{
     model::service::{Healthcheck, Protocol, Ulimit},
     runtime::{
         Attachment, ContainerState, MountPlan, NetworkPlan, PublishedPort,
-        conformance::{IMAGE, PATIENCE, Program, World, on_docker, raw},
+        conformance::{PATIENCE, Program, World, on_docker, raw},
     },
 };
 
@@ -321,30 +321,6 @@ async fn everything_is_asked_for_at_once() {
         for answer in futures::future::join_all((0..8).map(one)).await {
             answer.unwrap();
         }
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn anonymous_volumes_go_with_their_container() {
-    on_docker(async |world| {
-        let mut tar = tar::Builder::new(Vec::new());
-        let text = format!("FROM {IMAGE}\nVOLUME /anonymous\n");
-        let mut header = tar::Header::new_gnu();
-        header.set_size(text.len() as u64);
-        tar.append_data(&mut header, "Dockerfile", text.as_bytes()).unwrap();
-        let context = Ok(Chunk::from(tar.into_inner().unwrap()));
-        let tag = format!("constellation-test/{}:1", world.prefix);
-        let request = BuildRequest { tag: tag.clone(), labels: world.labels(), ..BuildRequest::default() };
-        let steps: Vec<_> = world.runtime.build(request, stream::iter([context]).boxed()).collect().await;
-        assert!(matches!(steps.last(), Some(Ok(BuildProgress::Done(_)))), "{steps:?}");
-        let id = world.run(ContainerPlan { image: tag, ..world.plan("user", Program::Serves) }).await;
-        let docker = raw().await;
-        let mounts = docker.inspect_container(&id, None).await.unwrap().mounts.unwrap_or_default();
-        let volume = mounts[0].name.clone().unwrap();
-        assert!(world.runtime.volume(volume.clone()).await.unwrap().is_some());
-        world.runtime.remove(id).await.unwrap();
-        assert_eq!(world.runtime.volume(volume).await, Ok(None));
     })
     .await;
 }

@@ -17,6 +17,8 @@ const FIRST_PORT: u64 = 32_768;
 pub(super) struct Entry {
     pub container: Container,
     pub plan: ContainerPlan,
+    /// Volumes that nobody named: of the image's paths at which nothing is mounted.
+    pub anonymous: Vec<String>,
     /// Lines: second they were written in, from standard error or not, the text.
     log: Vec<(i64, bool, String)>,
     /// Counts its starts.
@@ -77,7 +79,7 @@ impl State {
             image: plan.image.clone(),
             message: format!("No such image: {}", plan.image),
         })?;
-        let image_id = image.id.clone();
+        let (image_id, volumes) = (image.id.clone(), image.volumes.clone());
         for network in joined(&plan) {
             self.must_have_network(network)?;
         }
@@ -92,7 +94,14 @@ impl State {
                 MountPlan::Bind { .. } | MountPlan::Tmpfs { .. } => {}
             }
         }
-        Ok(self.make(plan, image_id))
+        let unmounted: Vec<String> = volumes.into_iter().filter(|path| !plan.mounts_at(path)).collect();
+        let id = self.make(plan, image_id);
+        let anonymous = (0..unmounted.len()).map(|n| format!("{id}{n:052x}")).collect::<Vec<_>>();
+        self.volumes.extend(anonymous.iter().map(|name| (name.clone(), BTreeMap::new())));
+        if let Some(entry) = self.containers.get_mut(&id) {
+            entry.anonymous = anonymous;
+        }
+        Ok(id)
     }
 
     /// Puts a container there, whatever its plan says.
@@ -117,7 +126,8 @@ impl State {
             restart: plan.restart,
             pid: 0,
         };
-        let entry = Entry { container, plan, log: Vec::new(), run: 0, asked_to_end: false, unwell: 0 };
+        let anonymous = Vec::new();
+        let entry = Entry { container, plan, anonymous, log: Vec::new(), run: 0, asked_to_end: false, unwell: 0 };
         self.containers.insert(id.clone(), entry);
         self.say(&id, "create");
         id
@@ -270,7 +280,10 @@ impl State {
         self.kill(id);
         if let Some(id) = self.find(id).map(|e| e.container.id.clone()) {
             self.say(&id, "destroy");
-            self.containers.remove(&id);
+            let gone = self.containers.remove(&id).filter(|e| e.run == 0);
+            for volume in gone.into_iter().flat_map(|e| e.anonymous) {
+                self.volumes.remove(&volume);
+            }
         }
     }
 

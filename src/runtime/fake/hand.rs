@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Fake, Program};
-use crate::runtime::{Container, ContainerPlan, ContainerState, Credentials, RuntimeError, names::reference};
+use crate::runtime::{Container, ContainerPlan, ContainerState, Credentials, Image, RuntimeError, names::reference};
 
 /// Setting the scene.
 impl Fake {
@@ -29,6 +29,16 @@ impl Fake {
     pub fn forget_image(&self, image: &str) {
         let image = reference(image).unwrap();
         self.change(|state| state.images.forget(&image));
+    }
+    /// Changes what is known of an image that is here.
+    pub fn alter_image(&self, image: &str, alter: impl FnOnce(&mut Image)) {
+        let image = reference(image).unwrap();
+        self.change(|state| state.images.alter(&image, alter));
+    }
+    /// The registry has this image for machines of this kind only.
+    pub fn in_registry_for(&self, image: &str, arch: &'static str) {
+        let image = reference(image).unwrap();
+        self.change(|state| state.images.list_for(&image, arch));
     }
     /// What its registry says of an image to everybody.
     pub fn in_registry(&self, image: &str, answer: Result<(), RuntimeError>) {
@@ -75,6 +85,11 @@ impl Fake {
     #[must_use]
     pub fn plan(&self, name: &str) -> ContainerPlan {
         self.look().find(name).expect("the container is there").plan.clone()
+    }
+    /// Volumes of a container that nobody named.
+    #[must_use]
+    pub fn anonymous(&self, id: &str) -> Vec<String> {
+        self.look().find(id).expect("the container is there").anonymous.clone()
     }
     /// A container's name by its id; what was given when there is none.
     pub(super) fn name(&self, id: &str) -> String {

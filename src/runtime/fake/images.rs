@@ -23,6 +23,8 @@ struct Listing {
     answer: Result<(), RuntimeError>,
     /// Who may have it; none: everybody.
     only: Option<Credentials>,
+    /// What it is built for, in an engine's word.
+    arch: &'static str,
 }
 
 /// This machine, in an engine's word.
@@ -53,7 +55,15 @@ fn digest(reference: &ImageReference) -> String {
 
 fn image(digests: Vec<String>, content: &str) -> Image {
     let (os, arch) = ("linux".into(), arch().into());
-    Image { id: sha256_of(content), digests, arch, os, has_healthcheck: false, exposed: Vec::new() }
+    Image {
+        id: sha256_of(content),
+        digests,
+        arch,
+        os,
+        has_healthcheck: false,
+        exposed: Vec::new(),
+        volumes: Vec::new(),
+    }
 }
 
 impl Images {
@@ -74,7 +84,14 @@ impl Images {
         self.here.retain(|k, i| *k != key && !i.digests.contains(&key));
     }
     pub fn list(&mut self, reference: &ImageReference, answer: Result<(), RuntimeError>, only: Option<Credentials>) {
-        self.listed.insert(key(reference), Listing { answer, only });
+        self.listed.insert(key(reference), Listing { answer, only, arch: arch() });
+    }
+
+    pub fn alter(&mut self, reference: &ImageReference, alter: impl FnOnce(&mut Image)) {
+        alter(self.here.get_mut(&key(reference)).expect("the image is here"));
+    }
+    pub fn list_for(&mut self, reference: &ImageReference, arch: &'static str) {
+        self.listed.get_mut(&key(reference)).expect("the registry has the image").arch = arch;
     }
 
     pub fn resolve(&self, text: &str, credentials: Option<&Credentials>) -> Result<String, RuntimeError> {
@@ -104,11 +121,12 @@ impl Images {
         let pinned = self.resolve(text, credentials)?;
         let asked = reference(text)?;
         let digest = pinned.rsplit('@').next().unwrap_or_default();
-        self.here.insert(key(&asked), image(vec![pinned.clone()], digest));
+        let arch = self.listed.get(&key(&asked)).map_or(arch(), |l| l.arch);
+        self.here.insert(key(&asked), Image { arch: arch.into(), ..image(vec![pinned.clone()], digest) });
         Ok(PullProgress { status: "Pull complete".into(), current: 1, total: 1 })
     }
 
-    /// Does what a build does with `FROM`, `COPY` and `EXPOSE`; runs nothing. Answers the image's id.
+    /// Does what a build does with `FROM`, `COPY`, `EXPOSE` and `VOLUME`; runs nothing. Answers the image's id.
     pub fn build(
         &mut self,
         request: &BuildRequest,
@@ -152,6 +170,10 @@ impl Images {
                     return refused(format!("{step}: {source}: file does not exist"));
                 }
                 (["EXPOSE", port], Some(image)) => image.exposed.extend(port.parse::<u16>().ok()),
+                (["VOLUME", path], Some(image)) => {
+                    image.volumes.push((*path).to_owned());
+                    image.volumes.sort_unstable();
+                }
                 (["CMD" | "ENTRYPOINT" | "ENV" | "LABEL" | "RUN" | "USER" | "WORKDIR" | "STOPSIGNAL", ..], Some(_)) => {
                 }
                 _ => return refused(format!("{step}: unknown instruction")),
