@@ -38,5 +38,7 @@ if ! cargo deny --version >/dev/null 2>&1; then
   # Without optimisation: it is run for a second, and built far quicker.
   cargo install --quiet --locked --debug --root "$TARGET/tools" --target-dir "$TARGET/tools/build" 'cargo-deny@^0.19'
 fi
+# It reads the crates of every platform, also those that this one does not build.
+cargo fetch --locked --quiet
 cargo deny --offline --log-level error check --hide-inclusion-graph licenses bans sources
 step "clean"
