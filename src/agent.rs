@@ -1,13 +1,14 @@
 //! A node: everything that runs in one agent process, put together.
 //!
 //! Here: [`run`], from a configuration to a process that serves and reconciles until it is told to end.
-//! Not here: what any part does; directories and locks ([`home`]).
+//! Not here: what any part does; directories and locks ([`home`]); which node this is ([`identity`]).
 //! Order: directories and locks, keys, store, API, the node's own object, loops. The engine may come
 //! later: until it answers, everything else works and says so.
 //! Invariants: ending stops no container; every part ends within a bound; an engine is driven only
 //! while its lock is held.
 
 pub mod home;
+pub mod identity;
 
 use std::{
     io,
@@ -27,19 +28,25 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use self::home::{EngineLock, Home};
+use self::{
+    home::{EngineLock, Home},
+    identity::Identity,
+};
 use crate::{
     api,
     config::AgentConfig,
     controller::{self, Metrics},
-    model::Uid,
     reconcile::{
-        agent::{self as replicas, Agent, listen::listen, prepare::ThisNode},
+        agent::{
+            self as replicas, Agent,
+            listen::listen,
+            prepare::{ThisNode, new_uid},
+        },
         leader, node,
         reporter::Reporter,
     },
     runtime::{Runtime, RuntimeError, docker::Docker},
-    store::{self, Client, OpenError, seal::Sealer},
+    store::{self, Client, OpenError, State, seal::Sealer},
 };
 
 /// Passes of the node's own loop at once: they wait far more than they work.
@@ -83,6 +90,17 @@ pub enum AgentError {
         /// By whom.
         owner: String,
     },
+    /// The data directory is that of a node with another name.
+    #[error("the data directory is that of the node {is}, and the name {asked} is asked for")]
+    Renamed {
+        /// Whose it is.
+        is: Arc<str>,
+        /// What it shall be called.
+        asked: Arc<str>,
+    },
+    /// The store knows another node by this name.
+    #[error("the node {0} of the store has another identity than node.json of the data directory says")]
+    Impostor(Arc<str>),
     /// The engine runs without root.
     #[error("the engine at {0} is rootless: its containers' addresses cannot be reached from this host")]
     Rootless(String),
@@ -120,6 +138,8 @@ impl AgentError {
             Self::Directory { .. }
             | Self::DataInUse { .. }
             | Self::EngineInUse { .. }
+            | Self::Renamed { .. }
+            | Self::Impostor(_)
             | Self::Rootless(_)
             | Self::Engine(..)
             | Self::Listen { .. }
@@ -134,6 +154,10 @@ impl AgentError {
             Self::Directory { .. } => Some("run as root, or choose --data-dir and --run-dir of your own".into()),
             Self::DataInUse { .. } => Some("stop that agent, or choose another --data-dir".into()),
             Self::EngineInUse { .. } => Some("stop that agent, or choose another --docker-host".into()),
+            Self::Renamed { is, .. } => {
+                Some(format!("start it with --node-name {is}: a node keeps its name, or all it runs would be removed"))
+            }
+            Self::Impostor(_) => Some("bring back the node.json that belongs to the store beside it".into()),
             Self::Rootless(_) => Some("choose an engine that runs as root with --docker-host".into()),
             Self::Engine(..) => Some("write --docker-host like unix:///var/run/docker.sock".into()),
             Self::Listen { .. } => Some("choose --api-address and --api-socket that are free".into()),
@@ -150,6 +174,11 @@ impl AgentError {
 pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), AgentError> {
     let home = Home::take(&config.data_dir, &config.run_dir, &config.api_socket)?;
     let unusable = |source| AgentError::Directory { path: home.data.clone(), source };
+    let stored = Identity::read(&home.data).map_err(unusable)?;
+    let name = identity::name(stored.as_ref(), &config.node_name, config.is_chosen("nodeName"))?;
+    if *name != *config.node_name {
+        tracing::warn!(node = %name, host = %config.node_name, "the host has another name now; the node keeps its own");
+    }
     let sealer = Arc::new(Sealer::open_or_create(&home.data).map_err(unusable)?);
     let docker = Docker::connect(&config.docker_host).map_err(|e| AgentError::Engine(config.docker_host.clone(), e))?;
     let runtime: Arc<dyn Runtime> = Arc::new(docker);
@@ -162,13 +191,19 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
         }
     };
     let listeners = bind(&config, &home).await?;
-    let name: Arc<str> = config.node_name.as_str().into();
     let store =
         store::open(store::Options { profile: config.profile, ..store::Options::new(&home.data, name.clone()) })
             .await?;
+    let identity = match identify(stored, &name, &store.client.state(), &home.data) {
+        Ok(identity) => identity,
+        Err(error) => {
+            store.close().await;
+            return Err(error);
+        }
+    };
     tracing::info!(node = %name, data = %home.data.display(), run = %home.run.display(), "the agent runs");
     let mut fatal = store.fatal.clone();
-    let parts = Parts { config, home: Arc::new(home), sealer, runtime, name, store: store.client.clone() };
+    let parts = Parts { config, home: Arc::new(home), sealer, runtime, identity, store: store.client.clone() };
     let outcome = tokio::select! {
         outcome = parts.run(listeners, engine, stop) => outcome,
         why = failure(&mut fatal) => Err(AgentError::Store(why)),
@@ -179,6 +214,15 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
     }
     tracing::info!("the agent ended; containers go on");
     outcome
+}
+
+/// Who this is; written down before the log hears of it.
+fn identify(stored: Option<Identity>, name: &Arc<str>, state: &State, data: &Path) -> Result<Identity, AgentError> {
+    let identity = identity::settle(stored.clone(), name.clone(), state, new_uid())?;
+    if stored.as_ref() != Some(&identity) {
+        identity.write(data).map_err(|source| AgentError::Directory { path: data.to_owned(), source })?;
+    }
+    Ok(identity)
 }
 
 /// Waits until the store says that it cannot go on.
@@ -233,7 +277,7 @@ struct Parts {
     home: Arc<Home>,
     sealer: Arc<Sealer>,
     runtime: Arc<dyn Runtime>,
-    name: Arc<str>,
+    identity: Identity,
     store: Client,
 }
 
@@ -287,7 +331,7 @@ impl Parts {
     }
 
     fn actor(&self) -> Arc<str> {
-        format!("agent@{}", self.name).into()
+        format!("agent@{}", self.identity.name).into()
     }
 
     fn shared(&self, registry: Registry, http: api::HttpMetrics) -> Arc<api::Shared> {
@@ -295,7 +339,7 @@ impl Parts {
             store: self.store.clone(),
             runtime: self.runtime.clone(),
             sealer: self.sealer.clone(),
-            node: self.name.clone(),
+            node: self.identity.name.clone(),
             registry: Arc::new(registry),
             http,
             admin_token: self.home.token.clone(),
@@ -312,8 +356,11 @@ impl Parts {
         metrics: Metrics,
         stop: CancellationToken,
     ) -> Result<(), AgentError> {
-        let Ok(uid) = node::register(&self.store, &self.name, &stop).await else { return Ok(()) };
-        let this = self.this_node(uid.clone());
+        let node = (self.identity.name.clone(), self.identity.uid.clone());
+        if node::register(&self.store, &node, &stop).await.is_err() {
+            return Ok(());
+        }
+        let this = self.this_node();
         let agent = Arc::new(Agent::new(
             this,
             self.store.clone(),
@@ -329,12 +376,12 @@ impl Parts {
             self.store.clone(),
             self.runtime.clone(),
             self.sealer.clone(),
-            (self.name.clone(), uid.clone()),
+            node.clone(),
             metrics,
             stop.clone(),
         );
         let watching = node::watch(
-            (self.name.clone(), uid),
+            node.clone(),
             self.config.advertise_address,
             self.store.clone(),
             self.runtime.clone(),
@@ -343,7 +390,8 @@ impl Parts {
             stop.clone(),
         );
         let listening = self.listen(engine, agent.clone(), &stop);
-        let ((), (), (), listened) = tokio::join!(passes, leading, watching, async {
+        let registered = node::stay_registered(&self.store, &node, &stop);
+        let ((), (), (), (), listened) = tokio::join!(passes, leading, watching, registered, async {
             let listened = listening.await;
             if listened.is_err() {
                 stop.cancel();
@@ -354,10 +402,10 @@ impl Parts {
         listened
     }
 
-    fn this_node(&self, uid: Uid) -> ThisNode {
+    fn this_node(&self) -> ThisNode {
         ThisNode {
-            name: self.name.clone(),
-            uid,
+            name: self.identity.name.clone(),
+            uid: self.identity.uid.clone(),
             advertise: self.config.advertise_address.map(|a: IpAddr| a.to_string()),
             run_dir: self.home.run.clone(),
         }

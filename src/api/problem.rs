@@ -299,6 +299,8 @@ impl Failure {
             Refusal::OtherSet { .. } => Self::new(409, "other-set", "It belongs to another set", detail)
                 .hint("apply it with the set it belongs to, or delete it there first"),
             Refusal::NotFound { key } => Self::absent(key),
+            Refusal::InUse { .. } => Self::new(409, "in-use", "It is in use", detail)
+                .hint("cordon the node, move or delete what it has, and end its agent first"),
             Refusal::KeyReused { .. } => Self::new(409, "key-reused", "The idempotency key was used before", detail)
                 .hint("use a new key for another request"),
             Refusal::TooManyKeys => Self::new(429, "too-many-keys", "Too many idempotency keys", detail)

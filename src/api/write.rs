@@ -13,10 +13,10 @@ use super::{
     request::Request,
 };
 use crate::{
-    model::{Desired, Index, Kind, ObjectKey, Uid},
+    model::{Index, Kind, ObjectKey, Uid},
     store::{
         State,
-        command::Command,
+        command::{Command, Refusal},
         put::{PutError, put},
         seal::Sealer,
     },
@@ -69,26 +69,14 @@ pub async fn delete_one(mut request: Request) -> Result<Response, Failure> {
         preconditions.push((key.clone(), Some(Index(at))));
     }
     let commit = Commit::of(&request, body)?.if_at(preconditions);
+    if key == ObjectKey::node(request.server.shared.node.clone()) {
+        let by = "its agent answers this request".to_owned();
+        return Err(Failure::write(&Refusal::InUse { key, by }.into(), &request.server.shared.store.state()));
+    }
     let answer = commit
-        .run(|state| {
-            unused(state, &key)?;
-            Ok(Change { commands: vec![Command::Delete { key: key.clone() }], ..Change::default() })
-        })
+        .run(|_| Ok(Change { commands: vec![Command::Delete { key: key.clone() }], ..Change::default() }))
         .await?;
     reply::json(&answer)
-}
-
-/// A node is not taken away from under its replicas.
-fn unused(state: &State, key: &ObjectKey) -> Result<(), Failure> {
-    if key.kind != Kind::Node {
-        return Ok(());
-    }
-    let placed = state.replicas().filter(|r| r.node == key.name && r.desired == Desired::Run).count();
-    if placed == 0 {
-        return Ok(());
-    }
-    Err(Failure::new(409, "in-use", "It is in use", format!("{placed} replicas are placed on {key}"))
-        .hint("cordon it and stop what it runs first"))
 }
 
 /// `If-Match: "18442"` and `If-None-Match: *`.

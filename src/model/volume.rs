@@ -13,7 +13,7 @@ use super::{Index, Uid};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Volume {
-    /// `volume:<docker name>` or `bind:<path>`, with the node: unique key `<node>/<source>`.
+    /// `volume:<docker name>` or `bind:<path>`, behind the uid of its node: unique key `<node>/<source>`.
     pub key: Arc<str>,
     /// Identity.
     pub uid: Uid,

@@ -11,7 +11,7 @@ use std::{os::unix::fs::MetadataExt as _, path::Path};
 
 use crate::{
     model::{
-        Reason, Volume,
+        Reason, Uid, Volume,
         service::{DataPolicy, Mount, MountKind},
     },
     runtime::{Runtime, RuntimeError},
@@ -40,9 +40,9 @@ pub enum Verdict {
     Missing(Reason, String),
 }
 
-/// The key of a mount's record: unique within the cluster.
+/// The key of a mount's record: unique within the cluster. By the node's uid, which outlives any name.
 #[must_use]
-pub fn key(node: &str, kind: MountKind, source: &str) -> String {
+pub fn key(node: &Uid, kind: MountKind, source: &str) -> String {
     let kind = match kind {
         MountKind::Bind => "bind",
         MountKind::Volume => "volume",
@@ -125,7 +125,7 @@ fn uuid(path: &Path) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Index, Uid};
+    use crate::model::Index;
 
     fn mount(kind: MountKind, create: bool, external: bool) -> Mount {
         let mut mount: Mount = serde_json::from_value(serde_json::json!({

@@ -1,7 +1,7 @@
 //! This node itself: its Node object, and what its engine and machine are.
 //!
-//! Here: [`register`], which makes the object once and leaves what users wrote, and [`watch`], which
-//! asks the engine every few seconds and reports what changed. [`status`] is pure.
+//! Here: [`register`], which makes the object unless it is there and leaves what users wrote,
+//! [`stay_registered`], which does so again when it is gone, and [`watch`], which asks the engine every few seconds and reports what changed. [`status`] is pure.
 //! Not here: replicas (`super::agent`), what users say of a node (`model::node`).
 //! Invariant: an engine that is silent once may be busy; two silent answers in a row are a condition.
 
@@ -13,10 +13,7 @@ use std::{
 
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    agent::{containers::Containers, prepare::new_uid},
-    reporter::Reporter,
-};
+use super::{agent::containers::Containers, reporter::Reporter};
 use crate::{
     model::{
         Bytes, Condition, ConditionStatus, ConditionType, EventType, Kind, Millicores, NewEvent, NodeStatus, ObjectKey,
@@ -51,45 +48,60 @@ pub enum RegisterError {
     Stopped,
 }
 
-/// Makes the Node object of this machine unless there is one; answers its identity. Tries until `stop`.
+/// Makes the Node object of this machine, by its name and uid, unless there is one. Tries until `stop`.
 ///
 /// # Errors
 /// See [`RegisterError`].
-pub async fn register(store: &Client, name: &Arc<str>, stop: &CancellationToken) -> Result<Uid, RegisterError> {
+pub async fn register(store: &Client, node: &(Arc<str>, Uid), stop: &CancellationToken) -> Result<(), RegisterError> {
+    let (name, uid) = node;
     let key = ObjectKey::node(name.clone());
     let spec = canonical(&NodeSpec::first()).map_err(RegisterError::Form)?;
     loop {
-        if let Some(node) = store.state().object(&key) {
-            return Ok(node.meta.uid.clone());
-        }
-        let put = PutObject {
-            kind: Kind::Node,
-            name: name.clone(),
-            labels: Default::default(),
-            annotations: Default::default(),
-            managed_by: None,
-            spec: spec.clone(),
-            uid: new_uid(),
-            spec_hash: None,
-            based_on: None,
-        };
-        let group = Group {
-            actor: format!("agent@{name}").into(),
-            // Somebody may write it first: theirs stays.
-            preconditions: vec![(key.clone(), None)],
-            commands: vec![Command::Put(put)],
-            ..Group::default()
-        };
-        let formed = store.state().cluster().is_some();
-        if formed {
-            match store.propose(group, DEADLINE).await {
-                Ok(_) | Err(ProposeError::Refused(_)) => continue,
-                Err(error) => tracing::debug!(%error, "the node is not registered yet"),
+        let state = store.state();
+        match state.object(&key) {
+            Some(found) if found.meta.uid == *uid => return Ok(()),
+            Some(found) => tracing::warn!(node = %name, uid = %found.meta.uid, "the name is another node's"),
+            None if state.cluster().is_none() => {}
+            None => {
+                let put = PutObject {
+                    kind: Kind::Node,
+                    name: name.clone(),
+                    labels: Default::default(),
+                    annotations: Default::default(),
+                    managed_by: None,
+                    spec: spec.clone(),
+                    uid: uid.clone(),
+                    spec_hash: None,
+                    based_on: None,
+                };
+                let group = Group {
+                    actor: format!("agent@{name}").into(),
+                    // Somebody may write it first: theirs stays.
+                    preconditions: vec![(key.clone(), None)],
+                    commands: vec![Command::Put(put)],
+                    ..Group::default()
+                };
+                match store.propose(group, DEADLINE).await {
+                    Ok(_) | Err(ProposeError::Refused(_)) => continue,
+                    Err(error) => tracing::debug!(%error, "the node is not registered yet"),
+                }
             }
         }
         if stop.run_until_cancelled(tokio::time::sleep(RETRY)).await.is_none() {
             return Err(RegisterError::Stopped);
         }
+    }
+}
+
+/// Registers the node again, as the same one, whenever its object is gone, until `stop`.
+pub async fn stay_registered(store: &Client, node: &(Arc<str>, Uid), stop: &CancellationToken) {
+    let key = ObjectKey::node(node.0.clone());
+    let mut states = store.watch();
+    while register(store, node, stop).await.is_ok() {
+        let gone = states.wait_for(|s| s.object(&key).is_none_or(|o| o.meta.uid != node.1));
+        // The store is closed, or the agent ends.
+        let Some(Ok(_)) = stop.run_until_cancelled(gone).await else { return };
+        tracing::warn!(node = %node.0, "the node was taken out of the cluster while its agent runs; it comes back");
     }
 }
 
@@ -195,7 +207,8 @@ pub async fn watch(
             let words = silence.as_ref().map(|e| (super::registry::reason(e), e.to_string()));
             let words = words.as_ref().map(|(r, m)| (*r, m.as_str()));
             let new = status(&facts.clone().unwrap_or_default(), words, schedulable, said.as_ref(), store.now());
-            if said.as_ref() != Some(&new) {
+            // A node that came back has no status until it is said again.
+            if said.as_ref() != Some(&new) || state.node_status(&node.0).is_none() {
                 tell(&reporter, &node, said.as_ref(), &new, store.now());
                 reporter.status(key.clone(), node.1.clone(), Status::Node(new.clone()));
                 said = Some(new);
@@ -270,6 +283,49 @@ fn operating_system() -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::testing::memory;
+
+    #[tokio::test]
+    async fn a_node_that_was_taken_out_comes_back_as_the_same_one_and_says_its_status_again() {
+        let (store, stop) = (memory("n1").await, CancellationToken::new());
+        // Not the leader's own: that one cannot be taken out.
+        let node: (Arc<str>, Uid) = ("n2".into(), Uid("the-same".into()));
+        let key = ObjectKey::node("n2");
+        let (reporter, ending) = (Reporter::default(), CancellationToken::new());
+        let watching = watch(
+            node.clone(),
+            None,
+            store.clone(),
+            Arc::new(crate::runtime::fake::Fake::new()),
+            Arc::default(),
+            reporter.clone(),
+            stop.clone(),
+        );
+        let reporting = reporter.run(store.clone(), "test".into(), ending.clone());
+        let checking = async {
+            let wait = async |what: &str, holds: &dyn Fn(&crate::store::State) -> bool| {
+                let mut states = store.watch();
+                let found = tokio::time::timeout(Duration::from_secs(20), states.wait_for(|s| holds(s))).await;
+                assert!(found.is_ok(), "{what}: {:?}", store.state().object(&key));
+            };
+            let there = |s: &crate::store::State| {
+                s.object(&key).is_some_and(|o| o.meta.uid == node.1) && s.node_status("n2").is_some()
+            };
+            wait("it is registered and known", &there).await;
+            let first = store.state().object(&key).unwrap().meta.resource_version;
+            let silent = Status::Node(NodeStatus::default());
+            let commands = vec![
+                Command::RecordObservations { statuses: vec![(key.clone(), node.1.clone(), silent)], events: vec![] },
+                Command::Delete { key: key.clone() },
+            ];
+            store.propose(Group { commands, ..Group::default() }, DEADLINE).await.unwrap();
+            let again = |s: &crate::store::State| there(s) && s.object(&key).unwrap().meta.resource_version > first;
+            wait("it is back, and known", &again).await;
+            stop.cancel();
+            ending.cancel();
+        };
+        tokio::join!(stay_registered(&store, &node, &stop), watching, reporting, checking);
+    }
 
     #[test]
     fn a_transition_moves_the_time_and_a_repeat_does_not() {

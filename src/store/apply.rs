@@ -6,6 +6,8 @@
 //! How a group is all or nothing: it is carried out on a clone (O(1), persistent maps), which becomes
 //! the state only when every command succeeded.
 
+mod needs;
+
 use std::sync::Arc;
 
 use super::{
@@ -252,6 +254,11 @@ impl State {
         let Some(object) = self.objects.get(key).cloned() else {
             return Err(Refusal::NotFound { key: key.clone() });
         };
+        if key.kind == Kind::Node
+            && let Some(by) = self.needs_node(&object)
+        {
+            return Err(Refusal::InUse { key: key.clone(), by });
+        }
         let index = self.step();
         self.drop_object(&object);
         self.statuses.remove(key);

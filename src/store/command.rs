@@ -129,6 +129,9 @@ pub enum Refusal {
     /// There is no such object: 404.
     #[error("{key} does not exist")]
     NotFound { key: ObjectKey },
+    /// The object is needed: 409.
+    #[error("{key} is in use: {by}")]
+    InUse { key: ObjectKey, by: String },
     /// The same idempotency key came with another request: 409.
     #[error("the idempotency key {key:?} was used for another request")]
     KeyReused { key: Arc<str> },

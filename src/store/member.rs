@@ -3,15 +3,11 @@
 //! Invariants: a member id is drawn once and never reused; the incarnation grows with each start; a
 //! member that was formed and finds an empty log has lost it, and does not form a second cluster.
 
-use std::{
-    fs::{self, File},
-    io::{self, Write as _},
-    path::Path,
-};
+use std::{fs, io, path::Path};
 
 use serde::{Deserialize, Serialize};
 
-use super::raft::MemberId;
+use super::{durable::write_durably, raft::MemberId};
 
 const FILE: &str = "member.json";
 
@@ -56,20 +52,6 @@ impl Member {
     pub fn save(&self, folder: &Path) -> io::Result<()> {
         write_durably(folder, FILE, &serde_json::to_vec(self).map_err(io::Error::other)?)
     }
-}
-
-/// Replaces a small file so that a crash leaves the old or the new one, readable by its owner only.
-///
-/// # Errors
-/// When the disk fails.
-pub(super) fn write_durably(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let temporary = folder.join(format!("{name}.tmp"));
-    let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&temporary, folder.join(name))?;
-    File::open(folder)?.sync_all()
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ pub mod client;
 mod clock;
 pub mod command;
 mod disk;
+pub mod durable;
 mod keeper;
 pub mod keys;
 mod leading;

@@ -17,7 +17,7 @@ use chacha20poly1305::{
 };
 use zeroize::Zeroizing;
 
-use super::member::write_durably;
+use super::durable::write_durably;
 use crate::model::{
     Uid,
     secret::{SealedSecret, SecretSpec},

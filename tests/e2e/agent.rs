@@ -55,6 +55,8 @@ pub fn cli(api: Option<&str>, directory: &Path, args: &[&str]) -> Said {
 pub struct Agent<'l> {
     /// Where it runs.
     pub lab: &'l Lab,
+    /// The name it is given; none: it goes by the host's.
+    pub name: Option<&'static str>,
     root: TempDir,
     child: Option<Child>,
 }
@@ -63,7 +65,7 @@ impl<'l> Agent<'l> {
     /// Starts one on an empty directory and waits until it is ready.
     pub fn start(lab: &'l Lab) -> Self {
         let root = tempfile::Builder::new().prefix("cst-").tempdir_in("/var/tmp").unwrap();
-        let mut agent = Self { lab, root, child: None };
+        let mut agent = Self { lab, name: Some("n1"), root, child: None };
         agent.spawn();
         agent.wait_until_ready();
         agent
@@ -81,7 +83,8 @@ impl<'l> Agent<'l> {
         let mut command = self.lab.inside(BINARY);
         command
             .arg("agent")
-            .args(["--node-name", "n1", "--docker-host", self.lab.docker.host(), "--api-address", "127.0.0.1:0"])
+            .args(self.name.into_iter().flat_map(|name| ["--node-name", name]))
+            .args(["--docker-host", self.lab.docker.host(), "--api-address", "127.0.0.1:0"])
             .arg("--data-dir")
             .arg(self.path("data"))
             .arg("--run-dir")
@@ -98,6 +101,17 @@ impl<'l> Agent<'l> {
         let _from_the_run_before = fs::remove_file(self.path("run/api.address"));
         let child = self.command(&[]).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
         self.child = Some(child);
+    }
+    /// Starts the process, which must end by itself: its exit code and what it said.
+    pub fn fails(&self) -> (Option<i32>, String) {
+        let mut command = self.command(&[]);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let status = eventually(secs(20), "the agent refuses to start", || {
+            child.try_wait().unwrap().ok_or_else(|| "it runs".to_owned())
+        });
+        let mut said = String::new();
+        std::io::Read::read_to_string(&mut child.stderr.take().unwrap(), &mut said).unwrap();
+        (status.code(), said)
     }
     /// Waits until `/ready` says yes.
     pub fn wait_until_ready(&mut self) {

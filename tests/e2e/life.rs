@@ -81,3 +81,58 @@ fn an_unknown_variable_or_a_wrong_flag_is_said_at_once() {
     assert_eq!(out.status.code(), Some(2), "{said}");
     assert!(said.contains("CONSTELLATION_DATA_DIR"), "suggests the name: {said}");
 }
+
+#[test]
+fn a_node_keeps_its_name_and_under_another_one_nothing_is_touched() {
+    let lab = Lab::take();
+    let mut agent = Agent::start(&lab);
+    agent.apply(&service("hello", &format!("{HELLO}volumes: [{{type: volume, source: data, target: /data}}]\n")));
+    let before = lab.docker.identities();
+    let stored = std::fs::read_to_string(agent.path("data/node.json")).unwrap();
+    agent.stop();
+    agent.name = Some("n2");
+    let (code, said) = agent.fails();
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("--node-name n1"), "{said}");
+    assert_eq!(lab.docker.identities(), before, "refused before anything was looked at");
+    // The host is called otherwise, and nobody chose a name.
+    agent.name = None;
+    agent.spawn();
+    agent.wait_until_ready();
+    agent.wait_until_settled("hello", secs(20));
+    assert_eq!(agent.get("/api/v1/nodes")["items"].as_array().unwrap().len(), 1);
+    assert_eq!(lab.docker.identities(), before);
+    let log = std::fs::read_to_string(agent.path("agent.log")).unwrap();
+    assert!(log.contains("the host has another name now"), "{log}");
+    // Without the file the store tells, and another name is still refused.
+    agent.stop();
+    std::fs::remove_file(agent.path("data/node.json")).unwrap();
+    agent.name = Some("n2");
+    let (code, said) = agent.fails();
+    assert_eq!((code, said.contains("--node-name n1")), (Some(1), true), "{said}");
+    agent.name = Some("n1");
+    agent.spawn();
+    agent.wait_until_ready();
+    assert_eq!(std::fs::read_to_string(agent.path("data/node.json")).unwrap(), stored);
+    assert_eq!(lab.docker.identities(), before);
+}
+
+#[test]
+fn a_live_node_is_not_deleted_and_its_data_is_not_forgotten() {
+    let lab = Lab::take();
+    let agent = Agent::start(&lab);
+    let uid = agent.get("/api/v1/nodes/n1")["metadata"]["uid"].clone();
+    let said = agent.cli(&["delete", "node/n1", "-y"]);
+    assert_ne!(said.code, 0, "{} {}", said.out, said.err);
+    assert!(said.err.contains("in use"), "{}", said.err);
+    agent.apply(&service("db", &format!("{HELLO}volumes: [{{type: volume, source: data, target: /data}}]\n")));
+    agent.cli(&["scale", "svc/db=0"]).exits(0);
+    eventually(secs(20), "none runs", || {
+        let left = lab.docker.managed(Some("db"));
+        if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
+    });
+    assert_ne!(agent.cli(&["delete", "node/n1", "-y"]).code, 0);
+    assert_eq!(agent.get("/api/v1/nodes/n1")["metadata"]["uid"], uid);
+    agent.cli(&["scale", "svc/db=1"]).exits(0);
+    agent.wait_until_settled("db", secs(20));
+}

@@ -249,7 +249,7 @@ impl Preparer {
                 MountKind::Volume => container::volume_name(mount, &slot, &cluster.lineage),
                 MountKind::Bind | MountKind::Tmpfs => mount.source.clone().unwrap_or_default(),
             };
-            let key = data::key(&self.node.name, mount.kind, &source);
+            let key = data::key(&self.node.uid, mount.kind, &source);
             let record = state.volume(&key).map(AsRef::as_ref);
             let mut seen = data::look(&*self.runtime, mount.kind, &source).await?;
             match data::verdict(mount, &source, record, &seen) {

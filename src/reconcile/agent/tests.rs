@@ -43,7 +43,8 @@ struct World {
 impl World {
     async fn new() -> Self {
         let (store, stop) = (memory("n1").await, CancellationToken::new());
-        let node = node::register(&store, &"n1".into(), &stop).await.unwrap();
+        let node = prepare::new_uid();
+        node::register(&store, &("n1".into(), node.clone()), &stop).await.unwrap();
         let (engine, sealer) = (Arc::new(Fake::new()), Arc::new(Sealer::ephemeral()));
         engine.with_image(IMAGE);
         let says = vec![fake::out("starting\n"), fake::out("\x1b[31mpanic: no database\x07\n")];
@@ -373,7 +374,7 @@ async fn data_that_is_gone_is_never_replaced_by_nothing() {
     let key = world.service("db", spec).await;
     world.pass(&key).await;
     let volume = world.engine.volumes()[0].clone();
-    let record = world.store.state().volume(&format!("n1/volume:{volume}")).cloned().unwrap();
+    let record = world.store.state().volume(&format!("{}/volume:{volume}", world.node)).cloned().unwrap();
     assert_eq!((record.source.as_str(), record.services.len()), (volume.as_str(), 1));
     world.engine.calls();
     world.engine.hand_remove(&key);
@@ -396,7 +397,7 @@ async fn a_bind_directory_is_made_only_when_asked() {
     assert!(asked.is_dir());
     assert_eq!(world.says(&n).1, Some(Reason::BindSourceMissing));
     assert!(!not.exists());
-    assert!(world.store.state().volume(&format!("n1/bind:{}", asked.display())).is_some());
+    assert!(world.store.state().volume(&format!("{}/bind:{}", world.node, asked.display())).is_some());
 }
 
 #[tokio::test]
