@@ -88,12 +88,39 @@ pub struct ReplicaStatus {
     pub health: String,
     /// Containers of this replica that were started after the first.
     pub restarts: u32,
+    /// Exits of its own in a row, forgotten after ten healthy minutes.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub failures: u32,
+    /// Restarts for bad health in a row, forgotten likewise.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unhealthy_restarts: u32,
     /// How the last container ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_exit: Option<LastExit>,
     /// Host ports that Docker chose, `8080/tcp` → `0.0.0.0:49153`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub published: BTreeMap<String, String>,
+}
+
+/// Serde hands it over by reference.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+const fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+/// Whose doing an exit was.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum ExitCause {
+    /// Its own.
+    #[default]
+    Itself,
+    /// Somebody stopped or killed it.
+    Hand,
+    /// The agent stopped it, to start it again.
+    Agent,
+    /// The engine ended, or its machine.
+    Engine,
 }
 
 /// How a container ended.
@@ -104,6 +131,12 @@ pub struct LastExit {
     pub code: i64,
     /// The kernel killed it for want of memory.
     pub oom_killed: bool,
+    /// Whose doing it was.
+    #[serde(default)]
+    pub cause: ExitCause,
+    /// Docker's `FinishedAt`, RFC 3339.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub finished_at: String,
     /// When, cluster time in milliseconds.
     pub at: u64,
     /// Its last log lines, at most ten of at most 200 characters, control characters removed.

@@ -15,7 +15,7 @@ mod tests;
 
 use std::{sync::Arc, time::Duration};
 
-pub use attempts::Attempts;
+pub use attempts::{Attempts, Cause};
 
 use crate::{
     model::{
@@ -126,7 +126,7 @@ pub enum Step {
         /// Which.
         id: Arc<str>,
     },
-    /// Stop it and start it again.
+    /// Stop it, so that the next step starts it again, with all checks of a start.
     Restart {
         /// Which.
         id: Arc<str>,
@@ -204,7 +204,14 @@ fn run(wanted: &Wanted, found: &[Found], attempts: &Attempts, now: u64) -> Step 
         return retire(extra, Reason::DriftDetected, message, now);
     }
     if let Some((phase, reason, message)) = attempts.ended.clone() {
-        return Step::End { phase, reason, message };
+        // The cluster counts on its end: what it wrote to may have another writer at any moment.
+        return match found.first().filter(|own| alive(own.state)) {
+            Some(own) => {
+                let message = format!("somebody started it after it had ended for good ({message})");
+                retire(own, Reason::DriftDetected, message, now)
+            }
+            None => Step::End { phase, reason, message },
+        };
     }
     let Some(own) = found.first() else { return held_up(wanted, attempts, now).unwrap_or(Step::Create) };
     if let Some(message) = drift(wanted, own) {
@@ -263,10 +270,10 @@ fn drift(wanted: &Wanted, own: &Found) -> Option<String> {
 }
 
 fn running(wanted: &Wanted, own: &Found, attempts: &Attempts, now: u64) -> Step {
-    if let Some(since) = attempts.unhealthy_since.filter(|_| wanted.auto_restart.on_unhealthy) {
+    if let Some(since) = attempts.unhealthy_since.filter(|_| restarts_unhealthy(wanted, attempts)) {
         let verdicts = wanted.auto_restart.after.saturating_sub(1);
         let due = since + millis(wanted.probe_interval.saturating_mul(verdicts));
-        let due = due.max(attempts.unhealthy_not_before);
+        let due = due.max(attempts.unhealthy_not_before(&wanted.auto_restart));
         let message = attempts.health_message.clone();
         return if due > now {
             wait(Reason::Unhealthy, message, Some(due))
@@ -281,6 +288,16 @@ fn running(wanted: &Wanted, own: &Found, attempts: &Attempts, now: u64) -> Step 
     let may_settle = !wanted.exclusive && survives(wanted.restart) && own.restart == EngineRestart::No;
     let settles = attempts.healthy_since.map(|since| since + millis(SETTLED));
     Step::Nothing { look_again: settles.filter(|at| *at > now && (may_settle || attempts.has_history())) }
+}
+
+/// Whether bad health may restart it: a restart like any other, which its policy has to allow.
+const fn restarts_unhealthy(wanted: &Wanted, attempts: &Attempts) -> bool {
+    wanted.auto_restart.on_unhealthy
+        && match wanted.restart {
+            Restart::Always | Restart::UnlessStopped | Restart::OnFailure(None) => true,
+            Restart::OnFailure(Some(limit)) => attempts.failed_runs() < limit,
+            Restart::No => false,
+        }
 }
 
 /// The engine restarts a container by itself only when it is settled, is no single writer, and the
@@ -306,22 +323,29 @@ const fn survives(restart: Restart) -> bool {
 
 fn after_exit(wanted: &Wanted, own: &Found, attempts: &Attempts, now: u64) -> Step {
     let code = attempts.last_exit.as_ref().map_or(0, |e| e.code);
-    let ended = |phase, reason| Step::End { phase, reason, message: format!("exit {code}") };
-    match wanted.restart {
-        Restart::No | Restart::OnFailure(_) if code == 0 => return ended(ReplicaPhase::Completed, Reason::Completed),
-        Restart::No => return ended(ReplicaPhase::Failed, Reason::Failed),
-        Restart::OnFailure(Some(limit)) if attempts.failures > limit => {
-            return ended(ReplicaPhase::Failed, Reason::Failed);
+    let failed = |message| Step::End { phase: ReplicaPhase::Failed, reason: Reason::Failed, message };
+    let cause = attempts.cause();
+    match (wanted.restart, cause) {
+        (Restart::No | Restart::OnFailure(_), Cause::Itself) if code == 0 => {
+            let (phase, reason) = (ReplicaPhase::Completed, Reason::Completed);
+            return Step::End { phase, reason, message: "exit 0".into() };
         }
-        Restart::UnlessStopped if attempts.by_hand => {
+        (Restart::No, Cause::Itself) => return failed(format!("exit {code}")),
+        // It did not come to its own end, and is not to be started twice.
+        (Restart::No, Cause::Hand) => return failed(format!("somebody stopped it: exit {code}")),
+        (Restart::No, Cause::Engine) => return failed(format!("it ended with its engine: exit {code}")),
+        (Restart::OnFailure(Some(limit)), Cause::Itself) if attempts.failed_runs() > limit => {
+            return failed(format!("exit {code}"));
+        }
+        (Restart::UnlessStopped, Cause::Hand) => {
             let message = "somebody stopped it, and with restart: unless-stopped it stays so".into();
             return wait(Reason::StoppedByHand, message, None);
         }
-        Restart::OnFailure(_) | Restart::UnlessStopped | Restart::Always => {}
+        (Restart::No | Restart::OnFailure(_) | Restart::UnlessStopped | Restart::Always, _) => {}
     }
     if attempts.not_before > now {
         let until = Some(attempts.not_before);
-        if attempts.by_hand {
+        if cause == Cause::Hand {
             return wait(Reason::StoppedByHand, "somebody stopped it; `suspend: true` keeps it so".into(), until);
         }
         let oom = attempts.last_exit.as_ref().is_some_and(|e| e.oom_killed);
@@ -329,6 +353,14 @@ fn after_exit(wanted: &Wanted, own: &Found, attempts: &Attempts, now: u64) -> St
         return wait(reason, format!("exit {code}, {} times in a row", attempts.failures), until);
     }
     held_up(wanted, attempts, now).unwrap_or_else(|| start(own, attempts))
+}
+
+/// Whether it has processes, or is about to.
+const fn alive(state: ContainerState) -> bool {
+    match state {
+        ContainerState::Running | ContainerState::Paused | ContainerState::Restarting => true,
+        ContainerState::Created | ContainerState::Exited | ContainerState::Dead | ContainerState::Removing => false,
+    }
 }
 
 /// Ends a container, in the way that its state asks for.

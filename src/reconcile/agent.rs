@@ -48,7 +48,8 @@ use super::{
 use crate::{
     controller::{Action, Reconciler},
     model::{
-        Desired, ObjectKey, Reason, Replica, ReplicaStatus, Resolution, Revision, ServiceSpec, service::ContainerSpec,
+        Desired, ObjectKey, Reason, Replica, ReplicaPhase, ReplicaStatus, Resolution, Revision, ServiceSpec,
+        service::ContainerSpec,
     },
     plan::agent::{Attempts, Gate, Step, Want, Wanted, plan, report::Doing},
     runtime::{Runtime, RuntimeError},
@@ -295,7 +296,11 @@ impl Agent {
             // The first look since this agent began: what the log remembers of it.
             let reported = self.store.state().replica_status(key).cloned();
             let attempts = reported.as_ref().map(Attempts::resume).unwrap_or_default();
-            memory.insert(key.clone(), Memory { attempts, reported, ..Memory::default() });
+            // It ended while this container was being restarted for bad health.
+            let restarting =
+                |r: &&ReplicaStatus| (r.phase, r.reason) == (ReplicaPhase::Starting, Some(Reason::Unhealthy));
+            let ending = reported.as_ref().filter(restarting).and_then(|r| r.container.as_deref()).map(Arc::from);
+            memory.insert(key.clone(), Memory { attempts, reported, ending, ..Memory::default() });
         }
         // Just inserted when it was not there.
         change(memory.entry(key.clone()).or_default())

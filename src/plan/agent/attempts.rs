@@ -3,11 +3,12 @@
 //! Here: [`Attempts`] and what moves it. Not here: what follows ([`super::plan`]).
 //! Kept in memory; what must survive the agent is read back from the replica's status ([`Attempts::resume`]).
 //! Rules: the first restart at once, then 10 s doubling to 5 min, forgotten after ten healthy minutes;
-//! what people stop or remove is no failure.
+//! what people stop or remove is no failure, nor is what ends with its engine.
 
 use std::{sync::Arc, time::Duration};
 
 use super::{SETTLED, millis};
+pub use crate::model::status::ExitCause as Cause;
 use crate::model::{
     Reason, ReplicaPhase, ReplicaStatus,
     service::{AutoRestart, MIN_HEALTHY_TIME},
@@ -34,7 +35,7 @@ pub struct Attempts {
     pub running_since: Option<u64>,
     /// Starts after the first.
     pub restarts: u32,
-    /// Exits in a row.
+    /// Exits of its own in a row.
     pub failures: u32,
     /// Earliest next start after an exit, cluster time.
     pub not_before: u64,
@@ -42,8 +43,6 @@ pub struct Attempts {
     pub last_exit: Option<LastExit>,
     /// The exit that was counted last: id and `FinishedAt`.
     pub counted: Option<(Arc<str>, String)>,
-    /// The last exit was somebody's doing.
-    pub by_hand: bool,
     /// It ended for good.
     pub ended: Option<(ReplicaPhase, Reason, String)>,
     /// Why the last attempt to start it failed.
@@ -56,8 +55,8 @@ pub struct Attempts {
     pub health_message: String,
     /// Restarts for bad health in a row.
     pub unhealthy_restarts: u32,
-    /// Earliest next restart for bad health, cluster time.
-    pub unhealthy_not_before: u64,
+    /// When the last of them was, cluster time.
+    pub unhealthy_restarted: Option<u64>,
 }
 
 /// An attempt that failed.
@@ -73,17 +72,6 @@ pub struct Trouble {
     pub count: u32,
 }
 
-/// Whose doing an exit was.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cause {
-    /// Its own.
-    Itself,
-    /// Somebody stopped or killed it.
-    Hand,
-    /// This agent stopped it, to start it again.
-    Agent,
-}
-
 impl Attempts {
     /// What can be known again after the agent itself was restarted.
     #[must_use]
@@ -91,18 +79,27 @@ impl Attempts {
         let container = status.container.as_deref().map(Arc::from);
         let life = container.zip(status.started_at.clone());
         let in_backoff = status.phase == ReplicaPhase::BackOff;
-        let by_hand = status.reason == Some(Reason::StoppedByHand);
+        let running = status.phase == ReplicaPhase::Running;
+        let exit = status.last_exit.as_ref();
+        let restarted = exit.filter(|e| e.cause == Cause::Agent && status.unhealthy_restarts > 0);
         Self {
+            // What runs has not ended since; any other exit is one that the status speaks of, or a new one.
+            counted: status
+                .container
+                .as_deref()
+                .zip(exit.filter(|_| !running))
+                .map(|(id, exit)| (id.into(), exit.finished_at.clone())),
             life,
             // What was ready has run long enough for it.
-            running_since: (status.phase == ReplicaPhase::Running).then(|| {
+            running_since: running.then(|| {
                 if status.ready { status.since.saturating_sub(millis(MIN_HEALTHY_TIME)) } else { status.since }
             }),
             restarts: status.restarts,
-            failures: if in_backoff && !by_hand { status.restarts.saturating_add(1) } else { 0 },
+            failures: status.failures,
+            unhealthy_restarts: status.unhealthy_restarts,
+            unhealthy_restarted: restarted.map(|e| e.at),
             not_before: status.next_attempt.filter(|_| in_backoff).unwrap_or(0),
             last_exit: status.last_exit.clone(),
-            by_hand,
             ended: status
                 .phase
                 .ended()
@@ -124,7 +121,7 @@ impl Attempts {
         self.life = Some((id.clone(), started_at.to_owned()));
         self.running_since = Some(now);
         (self.trouble, self.healthy_since, self.unhealthy_since) = (None, None, None);
-        (self.by_hand, self.not_before) = (false, 0);
+        (self.counted, self.not_before) = (None, 0);
         self.health_message.clear();
         true
     }
@@ -135,24 +132,23 @@ impl Attempts {
         self.counted.as_ref().is_some_and(|(known, at)| known == id && at == finished_at)
     }
 
+    /// Whose doing the last exit was.
+    #[must_use]
+    pub fn cause(&self) -> Cause {
+        self.last_exit.as_ref().map(|e| e.cause).unwrap_or_default()
+    }
+
     /// A container ended; each exit counts once.
-    pub fn exited(&mut self, id: &Arc<str>, finished_at: &str, exit: LastExit, cause: Cause, now: u64) {
-        if self.knows_exit(id, finished_at) {
+    pub fn exited(&mut self, id: &Arc<str>, exit: LastExit, now: u64) {
+        if self.knows_exit(id, &exit.finished_at) {
             return;
         }
-        // After a restart of the agent: the exit that the stored status speaks of.
-        let resumed = self.counted.is_none()
-            && self.last_exit.as_ref().is_some_and(|e| e.code == exit.code)
-            && (self.failures > 0 || self.by_hand || self.ended.is_some());
-        self.counted = Some((id.clone(), finished_at.to_owned()));
+        self.counted = Some((id.clone(), exit.finished_at.clone()));
         (self.healthy_since, self.unhealthy_since, self.running_since) = (None, None, None);
-        if resumed {
-            return;
-        }
+        let cause = exit.cause;
         self.last_exit = Some(exit);
-        self.by_hand = cause == Cause::Hand;
         self.not_before = match cause {
-            Cause::Agent => now,
+            Cause::Agent | Cause::Engine => now,
             Cause::Hand => now + millis(HAND_BACKOFF),
             Cause::Itself => {
                 self.failures = self.failures.saturating_add(1);
@@ -165,12 +161,12 @@ impl Attempts {
     /// does not count.
     pub fn vanished(&mut self) {
         if self.counted.as_ref().map(|c| &c.0) == self.life.as_ref().map(|l| &l.0) && self.counted.is_some() {
-            if !self.by_hand {
+            if self.cause() == Cause::Itself {
                 self.failures = self.failures.saturating_sub(1);
             }
             self.not_before = 0;
         }
-        (self.by_hand, self.counted, self.running_since) = (false, None, None);
+        (self.counted, self.running_since) = (None, None);
         (self.healthy_since, self.unhealthy_since) = (None, None);
     }
 
@@ -190,7 +186,7 @@ impl Attempts {
                 let since = *self.healthy_since.get_or_insert(now);
                 self.unhealthy_since = None;
                 if now >= since + millis(SETTLED) {
-                    (self.failures, self.unhealthy_restarts, self.unhealthy_not_before) = (0, 0, 0);
+                    (self.failures, self.unhealthy_restarts, self.unhealthy_restarted) = (0, 0, None);
                 }
             }
             Health::Unhealthy if verdict.counts => {
@@ -204,10 +200,22 @@ impl Attempts {
     }
 
     /// It is being restarted for bad health: the next time waits longer.
-    pub fn restarting_unhealthy(&mut self, rules: &AutoRestart, now: u64) {
-        let wait = doubled(rules.backoff.0, Some(self.unhealthy_restarts), rules.max_backoff.0);
+    pub fn restarting_unhealthy(&mut self, now: u64) {
         self.unhealthy_restarts = self.unhealthy_restarts.saturating_add(1);
-        (self.unhealthy_not_before, self.unhealthy_since) = (now + millis(wait), None);
+        (self.unhealthy_restarted, self.unhealthy_since) = (Some(now), None);
+    }
+
+    /// Earliest next restart for bad health, cluster time.
+    #[must_use]
+    pub fn unhealthy_not_before(&self, rules: &AutoRestart) -> u64 {
+        let wait = doubled(rules.backoff.0, self.unhealthy_restarts.checked_sub(1), rules.max_backoff.0);
+        self.unhealthy_restarted.map_or(0, |at| at + millis(wait))
+    }
+
+    /// Runs in a row that came to a bad end: what `on-failure:n` counts.
+    #[must_use]
+    pub const fn failed_runs(&self) -> u32 {
+        self.failures.saturating_add(self.unhealthy_restarts)
     }
 
     /// Whether there is anything that ten healthy minutes would forget.
@@ -226,10 +234,13 @@ fn doubled(first: Duration, times: Option<u32>, longest: Duration) -> Duration {
 mod tests {
     use super::*;
 
+    fn exit(code: i64, finished_at: &str) -> LastExit {
+        LastExit { code, finished_at: finished_at.into(), ..LastExit::default() }
+    }
     fn crash(attempts: &mut Attempts, n: u32, now: u64) -> u64 {
         let id: Arc<str> = "c".into();
         attempts.runs(&id, &format!("s{n}"), now);
-        attempts.exited(&id, &format!("f{n}"), LastExit { code: 1, ..LastExit::default() }, Cause::Itself, now);
+        attempts.exited(&id, exit(1, &format!("f{n}")), now);
         attempts.not_before - now
     }
 
@@ -259,13 +270,29 @@ mod tests {
     fn an_exit_counts_once_and_a_removal_is_no_crash() {
         let mut attempts = Attempts::default();
         let id: Arc<str> = "c".into();
-        let exit = || LastExit { code: 137, ..LastExit::default() };
         attempts.runs(&id, "s", 0);
-        attempts.exited(&id, "f", exit(), Cause::Itself, 0);
-        attempts.exited(&id, "f", exit(), Cause::Itself, 5);
+        attempts.exited(&id, exit(137, "f"), 0);
+        attempts.exited(&id, exit(137, "f"), 5);
         assert_eq!(attempts.failures, 1);
         attempts.vanished();
         assert_eq!((attempts.failures, attempts.not_before), (0, 0));
+        // An exit that was followed by a start is no part of a removal.
+        crash(&mut attempts, 1, 0);
+        attempts.runs(&"c".into(), "s2", 0);
+        attempts.vanished();
+        assert_eq!(attempts.failures, 1);
+    }
+
+    #[test]
+    fn only_its_own_exits_are_failures() {
+        for (cause, failures, wait) in
+            [(Cause::Itself, 1, 0), (Cause::Hand, 0, 10_000), (Cause::Agent, 0, 0), (Cause::Engine, 0, 0)]
+        {
+            let mut attempts = Attempts::default();
+            attempts.runs(&"c".into(), "s", 0);
+            attempts.exited(&"c".into(), LastExit { cause, ..exit(143, "f") }, 5);
+            assert_eq!((attempts.failures, attempts.not_before), (failures, 5 + wait), "{cause:?}");
+        }
     }
 
     #[test]
@@ -285,8 +312,8 @@ mod tests {
         let (mut attempts, rules) = (Attempts::default(), AutoRestart::default());
         let waits: Vec<_> = (0..7)
             .map(|_| {
-                attempts.restarting_unhealthy(&rules, 0);
-                attempts.unhealthy_not_before / 1_000
+                attempts.restarting_unhealthy(0);
+                attempts.unhealthy_not_before(&rules) / 1_000
             })
             .collect();
         assert_eq!(waits, [10, 20, 40, 80, 160, 300, 300]);
@@ -298,17 +325,54 @@ mod tests {
             phase: ReplicaPhase::BackOff,
             reason: Some(Reason::CrashLoopBackOff),
             next_attempt: Some(9_000),
-            restarts: 2,
+            restarts: 40,
+            failures: 3,
             container: Some("c".into()),
             started_at: Some("s".into()),
-            last_exit: Some(LastExit { code: 1, ..LastExit::default() }),
+            last_exit: Some(exit(1, "f")),
             ..ReplicaStatus::default()
         };
         let mut attempts = Attempts::resume(&status);
-        attempts.exited(&"c".into(), "f", LastExit { code: 1, ..LastExit::default() }, Cause::Itself, 5_000);
-        assert_eq!((attempts.failures, attempts.not_before), (3, 9_000));
-        let mut running = Attempts::resume(&ReplicaStatus { phase: ReplicaPhase::Running, ready: true, ..status });
+        attempts.exited(&"c".into(), exit(1, "f"), 5_000);
+        assert_eq!((attempts.failures, attempts.not_before), (3, 9_000), "the exit that the status speaks of");
+        attempts.exited(&"c".into(), exit(1, "g"), 9_000);
+        assert_eq!((attempts.failures, attempts.not_before), (4, 49_000), "another one with the same code");
+
+        let status = ReplicaStatus { phase: ReplicaPhase::Running, ready: true, reason: None, ..status };
+        let mut running = Attempts::resume(&status);
         assert!(!running.runs(&"c".into(), "s", 1));
-        assert_eq!((running.restarts, running.healthy_since), (2, Some(0)));
+        assert_eq!((running.restarts, running.failures, running.healthy_since), (40, 3, Some(0)));
+        running.vanished();
+        assert_eq!(running.failures, 3, "an older exit is no part of a removal");
+    }
+
+    #[test]
+    fn whose_doing_an_exit_was_outlives_the_agent() {
+        for cause in [Cause::Itself, Cause::Hand, Cause::Agent, Cause::Engine] {
+            let status = ReplicaStatus {
+                phase: ReplicaPhase::Waiting,
+                container: Some("c".into()),
+                last_exit: Some(LastExit { cause, ..exit(0, "f") }),
+                ..ReplicaStatus::default()
+            };
+            let stored = serde_json::to_string(&status).unwrap();
+            let attempts = Attempts::resume(&serde_json::from_str(&stored).unwrap());
+            assert!(attempts.knows_exit(&"c".into(), "f"));
+            assert_eq!(attempts.cause(), cause);
+        }
+    }
+
+    #[test]
+    fn a_new_agent_goes_on_with_the_wait_of_what_is_unhealthy() {
+        let status = ReplicaStatus {
+            phase: ReplicaPhase::Running,
+            unhealthy_restarts: 3,
+            last_exit: Some(LastExit { cause: Cause::Agent, at: 5_000, ..exit(0, "f") }),
+            ..ReplicaStatus::default()
+        };
+        let mut attempts = Attempts::resume(&status);
+        assert_eq!(attempts.unhealthy_not_before(&AutoRestart::default()), 45_000);
+        attempts.restarting_unhealthy(50_000);
+        assert_eq!(attempts.unhealthy_not_before(&AutoRestart::default()), 130_000);
     }
 }

@@ -182,6 +182,7 @@ pub fn status(want: &Want, step: &Step, doing: &Doing, known: Known<'_>, now: u6
         }
         (Doing::Step, Step::Retire { reason, message, .. } | Step::Remove { reason, message, .. }) => {
             let phase = match want {
+                Want::Run(_) if attempts.ended.is_some() => ReplicaPhase::Stopping,
                 Want::Run(_) => ReplicaPhase::Starting,
                 Want::Stop(_) | Want::Nothing(_) => ReplicaPhase::Stopping,
             };
@@ -209,6 +210,8 @@ pub fn status(want: &Want, step: &Step, doing: &Doing, known: Known<'_>, now: u6
             Some(_) | None => "-".into(),
         },
         restarts: attempts.restarts,
+        failures: attempts.failures,
+        unhealthy_restarts: attempts.unhealthy_restarts,
         last_exit: attempts.last_exit.clone(),
         published: facts.published.clone(),
     }

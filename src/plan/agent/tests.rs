@@ -51,7 +51,7 @@ fn exited(code: i64, times: u32, cause: Cause) -> Attempts {
     let id: Arc<str> = "c7".into();
     for n in 0..times {
         attempts.runs(&id, &format!("s{n}"), 0);
-        attempts.exited(&id, &format!("f{n}"), LastExit { code, ..LastExit::default() }, cause, NOW);
+        attempts.exited(&id, LastExit { code, cause, finished_at: format!("f{n}"), ..LastExit::default() }, NOW);
     }
     attempts
 }
@@ -129,7 +129,7 @@ fn a_replica_is_driven_to_what_the_log_wants() {
 
 #[test]
 fn what_follows_an_exit_is_the_restart_policy() {
-    use Cause::{Agent, Hand, Itself};
+    use Cause::{Agent, Engine, Hand, Itself};
     use Restart::{Always, No, OnFailure, UnlessStopped};
     for (case, restart, code, times, cause, step, reason) in [
         ("first exit", Always, 1, 1, Itself, "start", None),
@@ -141,7 +141,15 @@ fn what_follows_an_exit_is_the_restart_policy() {
         ("crashed", UnlessStopped, 1, 1, Itself, "start", None),
         ("ran once", No, 0, 1, Itself, "end", Some(Reason::Completed)),
         ("failed once", No, 3, 1, Itself, "end", Some(Reason::Failed)),
+        ("the job was stopped by hand", No, 0, 1, Hand, "end", Some(Reason::Failed)),
+        ("the job ended with its engine", No, 0, 1, Engine, "end", Some(Reason::Failed)),
+        ("we stopped the job", No, 0, 1, Agent, "start", None),
         ("done", OnFailure(Some(3)), 0, 1, Itself, "end", Some(Reason::Completed)),
+        ("not done: stopped by hand", OnFailure(Some(3)), 0, 1, Hand, "wait", Some(Reason::StoppedByHand)),
+        ("not done: we stopped it", OnFailure(Some(0)), 0, 1, Agent, "start", None),
+        ("not done: its engine ended", OnFailure(Some(0)), 0, 5, Engine, "start", None),
+        ("its engine ended", Always, 137, 5, Engine, "start", None),
+        ("its engine ended, nobody's hand", UnlessStopped, 0, 1, Engine, "start", None),
         ("one of three", OnFailure(Some(3)), 1, 1, Itself, "start", None),
         ("three of three", OnFailure(Some(3)), 1, 3, Itself, "wait", Some(Reason::CrashLoopBackOff)),
         ("used up", OnFailure(Some(3)), 1, 4, Itself, "end", Some(Reason::Failed)),
@@ -153,7 +161,7 @@ fn what_follows_an_exit_is_the_restart_policy() {
     }
     // Ten seconds later, what was stopped by hand comes back, except where it was asked to stay.
     let attempts = exited(0, 1, Hand);
-    for (restart, step) in [(Always, "start"), (UnlessStopped, "wait")] {
+    for (restart, step) in [(Always, "start"), (OnFailure(Some(0)), "start"), (UnlessStopped, "wait")] {
         let want = Want::Run(Wanted { restart, ..wanted() });
         let found = plan(&want, &known(ContainerState::Exited), &attempts, Index(50), NOW + 10_000);
         assert_eq!(name(&found).0, step, "{restart}");
@@ -164,27 +172,45 @@ fn what_follows_an_exit_is_the_restart_policy() {
 fn an_ended_replica_stays_ended() {
     let attempts =
         Attempts { ended: Some((ReplicaPhase::Completed, Reason::Completed, "exit 0".into())), ..Attempts::default() };
-    for seen in [Seen::Known(vec![]), known(ContainerState::Exited), known(ContainerState::Running)] {
+    for seen in [Seen::Known(vec![]), known(ContainerState::Exited), known(ContainerState::Created)] {
         let step = plan(&Want::Run(wanted()), &seen, &attempts, Index(50), NOW);
         assert_eq!(name(&step), ("end", Some(Reason::Completed)));
+    }
+    // Somebody started it again: it is not reported as ended while it runs, and it is stopped.
+    for state in [ContainerState::Running, ContainerState::Paused, ContainerState::Restarting] {
+        let want = Want::Run(wanted());
+        let step = plan(&want, &known(state), &attempts, Index(50), NOW);
+        assert_eq!(name(&step), ("retire", Some(Reason::DriftDetected)), "{state:?}");
+        let facts = report::Facts { running: state == ContainerState::Running, ..report::Facts::default() };
+        let known = report::Known { facts: &facts, attempts: &attempts, verdict: None, previous: None };
+        let said = report::status(&want, &step, &report::Doing::Step, known, NOW);
+        assert_eq!(said.phase, ReplicaPhase::Stopping, "{state:?}");
     }
 }
 
 #[test]
 fn bad_health_restarts_after_enough_verdicts_and_a_wait_that_grows() {
-    let sick = |since, not_before| Attempts {
+    let sick = |since, restarted: Option<u64>| Attempts {
         unhealthy_since: Some(since),
-        unhealthy_not_before: not_before,
+        unhealthy_restarted: restarted,
+        unhealthy_restarts: u32::from(restarted.is_some()),
         ..Attempts::default()
     };
     let off = AutoRestart { on_unhealthy: false, ..AutoRestart::default() };
-    for (case, rules, attempts, step) in [
-        ("first verdict", AutoRestart::default(), sick(NOW, 0), "wait"),
-        ("third verdict", AutoRestart::default(), sick(NOW - 10_000, 0), "restart"),
-        ("restarted a moment ago", AutoRestart::default(), sick(NOW - 10_000, NOW + 5_000), "wait"),
-        ("switched off", off, sick(NOW - 99_000, 0), "nothing"),
+    use Restart::{Always, No, OnFailure};
+    let on = AutoRestart::default;
+    let again = || sick(NOW - 99_000, Some(NOW - 199_000));
+    for (case, restart, rules, attempts, step) in [
+        ("first verdict", Always, on(), sick(NOW, None), "wait"),
+        ("third verdict", Always, on(), sick(NOW - 10_000, None), "restart"),
+        ("restarted a moment ago", Always, on(), sick(NOW - 10_000, Some(NOW - 5_000)), "wait"),
+        ("switched off", Always, off, sick(NOW - 99_000, None), "nothing"),
+        ("a job runs once", No, on(), sick(NOW - 99_000, None), "nothing"),
+        ("one restart of one", OnFailure(Some(1)), on(), sick(NOW - 99_000, None), "restart"),
+        ("used up", OnFailure(Some(1)), on(), again(), "nothing"),
+        ("no limit", OnFailure(None), on(), again(), "restart"),
     ] {
-        let want = Want::Run(Wanted { auto_restart: rules, ..wanted() });
+        let want = Want::Run(Wanted { auto_restart: rules, restart, ..wanted() });
         let found = plan(&want, &known(ContainerState::Running), &attempts, Index(50), NOW);
         assert_eq!(name(&found).0, step, "{case}");
     }

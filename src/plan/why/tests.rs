@@ -102,7 +102,7 @@ fn what_is_missing_is_named_with_what_to_do() {
 
 #[test]
 fn each_way_a_replica_can_stand_has_its_words() {
-    let exit = LastExit { code: 137, oom_killed: true, at: 3, log_tail: vec!["bye".into()] };
+    let exit = LastExit { code: 137, oom_killed: true, at: 3, log_tail: vec!["bye".into()], ..LastExit::default() };
     let status = |phase, reason, health: &str| ReplicaStatus {
         phase,
         reason,

@@ -75,15 +75,15 @@ impl Agent {
             },
             Step::Restart { id, reason, message } => {
                 self.say(subject, reason, format!("{message}; it is restarted"));
-                if let Want::Run(wanted) = want {
-                    let now = (self.now)();
-                    self.with(key, |m| m.attempts.restarting_unhealthy(&wanted.auto_restart, now));
-                }
                 self.stop(key, &id, subject).await?;
-                self.start(key, &id, false).await.map(|()| None)
+                let now = (self.now)();
+                self.with(key, |m| m.attempts.restarting_unhealthy(now));
+                // The next step starts it: its data may be what is missing.
+                Ok(None)
             }
             Step::Retire { id, reason, message } => {
-                self.say_retired(subject, want, reason, &message);
+                let ended = self.with(key, |m| m.attempts.ended.is_some());
+                self.say_retired(subject, want, reason, &message, ended);
                 self.stop(key, &id, subject).await.map(|()| None)
             }
             Step::Remove { id, message, .. } => {

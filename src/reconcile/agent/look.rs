@@ -86,7 +86,7 @@ impl Agent {
             return look;
         };
         look.facts = self.facts(own, spec);
-        if own.state != ContainerState::Running {
+        if own.state != ContainerState::Running || self.has_ended(key) {
             self.prober.forget(key);
             return look;
         }
@@ -143,6 +143,10 @@ impl Agent {
             }
             return;
         };
+        // What somebody does to it after its end is no life of it.
+        if self.has_ended(key) {
+            return;
+        }
         let started = starts(container);
         if started && self.is_new_life(key, container) {
             let news = self.with(key, |m| {
@@ -169,17 +173,28 @@ impl Agent {
         };
         let log_tail = match cause {
             Cause::Itself => self.tail(&container.id).await,
-            Cause::Hand | Cause::Agent => Vec::new(),
+            Cause::Hand | Cause::Agent | Cause::Engine => Vec::new(),
         };
-        let exit = LastExit { code: container.exit_code, oom_killed: container.oom_killed, at: now, log_tail };
+        let exit = LastExit {
+            code: container.exit_code,
+            oom_killed: container.oom_killed,
+            cause,
+            finished_at: container.finished_at.clone(),
+            at: now,
+            log_tail,
+        };
         let (failures, before) = self.with(key, |m| {
             let before = m.attempts.failures;
-            m.attempts.exited(&container.id, &container.finished_at, exit, cause, now);
+            m.attempts.exited(&container.id, exit, now);
             (m.attempts.failures, before)
         });
-        if cause != Cause::Agent && (cause == Cause::Hand || failures != before) {
+        if matches!(cause, Cause::Hand | Cause::Engine) || failures != before {
             self.say_exited(subject, container, cause);
         }
+    }
+
+    fn has_ended(&self, key: &Arc<str>) -> bool {
+        self.with(key, |m| m.attempts.ended.is_some())
     }
 
     fn is_new_life(&self, key: &Arc<str>, container: &Container) -> bool {

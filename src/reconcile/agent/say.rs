@@ -84,6 +84,7 @@ impl Agent {
             Cause::Itself if container.oom_killed => {
                 (Reason::OOMKilled, format!("the kernel killed it for want of memory: exit {code}"))
             }
+            Cause::Engine => (Reason::Exited, format!("it ended with its engine: exit {code}")),
             Cause::Itself | Cause::Agent if container.error.is_empty() => (Reason::Exited, format!("exit {code}")),
             Cause::Itself | Cause::Agent => (Reason::Exited, format!("exit {code}: {}", container.error)),
         };
@@ -99,8 +100,16 @@ impl Agent {
     }
 
     /// A container is being stopped so that it can go.
-    pub(super) fn say_retired(&self, subject: Option<&Subject>, want: &Want, reason: Reason, message: &str) {
+    pub(super) fn say_retired(
+        &self,
+        subject: Option<&Subject>,
+        want: &Want,
+        reason: Reason,
+        message: &str,
+        ended: bool,
+    ) {
         match want {
+            Want::Run(_) if ended => self.say(subject, reason, format!("{message}; it is stopped")),
             Want::Run(_) => self.say(subject, reason, format!("{message}; it is replaced")),
             // The decision to stop it is an event of its own already.
             Want::Stop(_) => {}

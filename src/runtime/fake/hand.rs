@@ -128,6 +128,10 @@ impl Fake {
             state.say(name, "stop");
         });
     }
+    /// `docker start`.
+    pub fn hand_start(&self, name: &str) {
+        self.begin(name).unwrap();
+    }
     /// `docker kill`.
     pub fn hand_kill(&self, name: &str) {
         self.change(|state| state.kill(name));
