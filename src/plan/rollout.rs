@@ -7,7 +7,8 @@
 //!
 //! Invariants:
 //! - no two replicas with `desired: Run` in one slot; an exclusive one is placed only after every
-//!   other of its slot has reported its end;
+//!   other of its slot, and every one of any service that writes the same data on that node, has reported
+//!   its end. One that ended by itself may have been started again by hand: it is told to stop first;
 //! - a working replica is stopped for a newer revision only when the image of that is resolved, a
 //!   node would take it, and no other slot is in motion: one at a time, stop-first, waiting for ready;
 //!   replicas that do not work are replaced at once;
@@ -31,7 +32,7 @@ use crate::model::{
 
 use super::{
     scheduler::{self, Request},
-    view::{NodeView, ReplicaView, ServiceView, published},
+    view::{Holder, NodeView, ReplicaView, ServiceView, published},
 };
 
 /// Ended replicas kept for `ps`: so many a slot, and so many in all of slots that are not wanted now.
@@ -112,7 +113,8 @@ pub fn standing(view: &ReplicaView, nodes: &[NodeView]) -> Standing {
     let Some(node) = nodes.iter().find(|n| n.uid == view.replica.node_uid) else { return Standing::Gone };
     let ended = view.status.as_ref().is_some_and(|s| s.phase.ended());
     match (view.replica.desired, &view.status) {
-        (Desired::Stop, _) if ended => Standing::Stopped,
+        // An end of its own was reported before it was told to stop, and says nothing of now.
+        (Desired::Stop, Some(status)) if status.phase == ReplicaPhase::Stopped => Standing::Stopped,
         (Desired::Stop, _) => Standing::Stopping,
         (Desired::Run, Some(_)) if ended => Standing::Ended,
         (Desired::Run, None) => Standing::Unknown,
@@ -271,8 +273,10 @@ impl<'a> Round<'a> {
                 }
                 Standing::Ended if updated => {}
                 Standing::Ended => {
-                    // Nothing runs, so nothing has to end before the next begins.
-                    if self.replace(replica, newest, &image, plan) && self.fill(slot, newest, &image, plan) {
+                    // Nothing should run. Where two at once would do harm, that is asked first.
+                    let old = spec_of(self.view, replica.replica.revision);
+                    let gap = needs_gap(self.spec) || old.is_none_or(|old| needs_gap(&old));
+                    if self.replace(replica, newest, &image, plan) && (gap || self.fill(slot, newest, &image, plan)) {
                         moving = display();
                     }
                 }
@@ -315,13 +319,18 @@ impl<'a> Round<'a> {
             return true;
         }
         let decision = self.place(slot, image);
+        if let Some(waits) = self.comes_free(&decision) {
+            plan.hold(slot, Reason::ReplicaSetUpdated, waits);
+            return true;
+        }
         let found = decision.node.as_ref().and_then(|name| self.nodes.iter_mut().find(|n| n.name == *name));
         let Some(node) = found else {
             plan.hold(slot, Reason::NoNodeFits, "no node takes it");
             plan.unplaced.insert(slot.clone(), decision);
             return false;
         };
-        node.take(&self.view.name, &format!("{}.{slot}", self.view.name), self.spec);
+        let (service, uid) = (self.view.name.clone(), self.view.uid.clone());
+        node.take(&Holder { service, uid, slot: slot.clone(), leaving: false }, self.spec);
         self.places.push(Step::Place {
             slot: slot.clone(),
             revision: newest.number,
@@ -352,7 +361,11 @@ impl<'a> Round<'a> {
         let decision = self.place(slot, image);
         // Until its end is reported it holds what it has.
         if let Some((node, spec)) = released {
-            self.nodes[node].take(&replica.replica.service, &replica.replica.display(), &spec);
+            self.nodes[node].take(&Holder::of(&replica.replica), &spec);
+        }
+        if let Some(waits) = self.comes_free(&decision) {
+            plan.hold(slot, Reason::ReplicaSetUpdated, format!("revision {} {waits}", newest.number));
+            return false;
         }
         if decision.node.is_none() {
             plan.hold(slot, Reason::NoNodeFits, format!("no node takes revision {}; the old one stays", newest.number));
@@ -366,6 +379,7 @@ impl<'a> Round<'a> {
     fn place(&self, slot: &Slot, image: &ResolvedImage) -> Decision {
         let request = Request {
             service: &self.view.name,
+            uid: &self.view.uid,
             generation: self.meta.generation,
             slot,
             spec: self.spec,
@@ -373,6 +387,13 @@ impl<'a> Round<'a> {
             homes: &self.view.homes,
         };
         scheduler::place(&request, &self.nodes)
+    }
+
+    /// What to wait for when a node is about to come free: where the data is. A silent node may never.
+    fn comes_free(&self, decision: &Decision) -> Option<String> {
+        let (name, waits) = scheduler::comes_free(decision)?;
+        let speaks = self.nodes.iter().any(|n| n.name == *name && !silent(n));
+        (speaks || decision.node.is_none()).then(|| waits.to_owned())
     }
 
     /// Takes a replica out of its node's books; answers what would put it back.
@@ -384,7 +405,7 @@ impl<'a> Round<'a> {
         }
         let spec = spec_of(self.view, replica.revision)?;
         let at = self.nodes.iter().position(|n| n.uid == replica.node_uid)?;
-        self.nodes[at].release(&replica.service, &replica.display(), &spec);
+        self.nodes[at].release(&Holder::of(replica), &spec);
         Some((at, spec))
     }
 
@@ -393,7 +414,7 @@ impl<'a> Round<'a> {
         let (gap, exclusive) = (needs_gap(self.spec), self.spec.container.exclusive());
         let blocks = |r: &&ReplicaView| {
             let standing = standing(r, &self.nodes);
-            let lives = !matches!(standing, Standing::Stopped | Standing::Gone | Standing::Ended);
+            let lives = !matches!(standing, Standing::Stopped | Standing::Gone);
             if r.replica.service_uid != self.view.uid {
                 // A deleted Service of the same name may hold the same data and ports.
                 lives && gap

@@ -3,7 +3,8 @@
 //! Here: [`place`], from one slot and all nodes to a [`Decision`] that keeps what every filter said;
 //! [`eligible`], the part of it that makes a global service's slots.
 //! Not here: when to place (`plan::rollout`), counting what is placed (`plan::view`).
-//! Invariants: a node that any filter refuses is never chosen; every filter looks at every node, so
+//! Invariants: a node that any filter refuses is never chosen; data with `dataPolicy: state` has one writer
+//! on a node, whatever the services; every filter looks at every node, so
 //! the decision names all that stands in the way at once; equal input gives an equal decision: ties
 //! are broken by hash(kind, name, generation, slot), which is known when a change is planned.
 //! Chosen: filters before scores, as swarmkit's pipeline. Rejected: one weighted sum with penalties,
@@ -12,14 +13,14 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use crate::model::{
-    Bytes, ConditionStatus, ConditionType, Decision, Millicores, Reason, ResolvedImage, ServiceSpec, Slot,
+    Bytes, ConditionStatus, ConditionType, Decision, Millicores, Reason, ResolvedImage, ServiceSpec, Slot, Uid,
     constraint::{Constraint, Subject},
     node::Role,
     replica::{Considered, Rejection},
     service::{DataPolicy, Mount, MountKind},
 };
 
-use super::view::{Home, NodeView, published};
+use super::view::{Claim, Holder, Home, NodeView, claims, published};
 
 /// Up to so many nodes a decision keeps every answer.
 const KEPT: usize = 64;
@@ -31,6 +32,8 @@ const BEST: usize = 16;
 pub struct Request<'a> {
     /// The Service's name.
     pub service: &'a Arc<str>,
+    /// Its identity.
+    pub uid: &'a Uid,
     /// Its generation.
     pub generation: u64,
     /// The slot.
@@ -62,9 +65,11 @@ pub fn place(request: &Request<'_>, nodes: &[NodeView]) -> Decision {
             (Considered { node: node.name.clone(), score, rejections }, tie(&seed, &node.name))
         })
         .collect();
-    // The chosen one first, then by score, the refused last; names make the rest stable.
+    // The chosen one first, then by score, the refused last, of them first those that come free by
+    // themselves; names make the rest stable.
     all.sort_by(|(a, ta), (b, tb)| {
-        let rank = |c: &Considered| (!c.rejections.is_empty(), std::cmp::Reverse(c.score));
+        let lacks = |c: &Considered| c.rejections.iter().any(|r| r.reason != Reason::ReplicaSetUpdated);
+        let rank = |c: &Considered| (!c.rejections.is_empty(), lacks(c), std::cmp::Reverse(c.score));
         rank(a).cmp(&rank(b)).then(ta.cmp(tb)).then(a.node.cmp(&b.node))
     });
     let mut considered: Vec<Considered> = all.into_iter().map(|(c, _)| c).collect();
@@ -82,6 +87,16 @@ pub fn place(request: &Request<'_>, nodes: &[NodeView]) -> Decision {
         considered,
         rejected_by,
     }
+}
+
+/// A node that lacks nothing but data that a replica on its way out still holds, with the facts.
+#[must_use]
+pub fn comes_free(decision: &Decision) -> Option<(&Arc<str>, &str)> {
+    decision.considered.iter().find_map(|c| {
+        let first = c.rejections.first()?;
+        let all = c.rejections.iter().all(|r| r.reason == Reason::ReplicaSetUpdated);
+        all.then_some((&c.node, first.message.as_str()))
+    })
 }
 
 /// Whether a node is one of those that a global service has a slot on: its role, the constraints and
@@ -119,6 +134,7 @@ fn rejections(request: &Request<'_>, node: &NodeView) -> Vec<Rejection> {
     found.extend(engine_too_old(spec, node).map(|m| refuse("engine", Reason::EngineTooOld, m)));
     found.extend(image(request, node));
     found.extend(data(request, node));
+    found.extend(writer(request, node));
     found.extend(ports(spec, node));
     found.extend(capacity(spec, node));
     found
@@ -198,16 +214,42 @@ fn image(request: &Request<'_>, node: &NodeView) -> Option<Rejection> {
 }
 
 fn data(request: &Request<'_>, node: &NodeView) -> Option<Rejection> {
+    // A global service has data of its own on every node.
+    if matches!(request.slot, Slot::Node(_)) {
+        return None;
+    }
     let slot = request.slot.to_string();
     let state = request.spec.container.volumes.iter().filter(|m| m.policy() == DataPolicy::State);
     for mount in state {
-        let mut homes = request.homes.iter().filter(|h| is_home(mount, &slot, &h.source)).peekable();
+        let homes: Vec<&Home> = request.homes.iter().filter(|h| is_home(mount, &slot, &h.source)).collect();
+        // Where it had its data itself counts; else where others had a volume of that name.
+        let own = homes.iter().any(|h| h.own);
+        let mut homes = homes.into_iter().filter(|h| h.own || !own).peekable();
         if homes.peek().is_some() && !homes.any(|h| h.node == node.uid) {
             let source = mount.source.as_deref().unwrap_or_default();
             return Some(refuse("data", Reason::DataMissing, format!("the data of {source} lies on another node")));
         }
     }
     None
+}
+
+/// Who on the node writes what the slot wants for itself, or the other way round. What is on its way out is
+/// no fault, only a wait.
+fn writer(request: &Request<'_>, node: &NodeView) -> Option<Rejection> {
+    let (service, uid) = (request.service.clone(), request.uid.clone());
+    let holder = Holder { service, uid, slot: request.slot.clone(), leaving: false };
+    let wanted = claims(&holder, request.spec, &node.lineage);
+    let clashes = |held: &&Claim| wanted.iter().any(|w| w.clashes(held));
+    let held = || node.data.iter().filter(clashes);
+    let first = held().find(|c| !c.holder.leaving).or_else(|| held().next())?;
+    let (source, owner) = (&first.source, first.holder.display());
+    let what = if source.starts_with('/') { "" } else { "volume " };
+    Some(if first.holder.leaving {
+        let message = format!("waits until {owner} has stopped: it holds {what}{source}");
+        refuse("data", Reason::ReplicaSetUpdated, message)
+    } else {
+        refuse("data", Reason::NoNodeFits, format!("{what}{source} is written by {owner}, and only one may"))
+    })
 }
 
 /// Whether a source that was mounted once is the one that this mount of this slot means.

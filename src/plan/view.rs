@@ -1,15 +1,16 @@
 //! What planners read: one Service, one Node, as plain values taken from one state.
 //!
-//! Here: the views, and what a node's bookkeeping of placed replicas means ([`NodeView::take`]).
+//! Here: the views, and what a node's bookkeeping of placed replicas means ([`NodeView::take`]): capacity,
+//! ports, and the data that is written there ([`Claim`]).
 //! Made by `reconcile::view` from the store; made by hand in tables and properties.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use crate::model::{
-    Bytes, Index, Kind, Meta, Millicores, NodeStatus, Object, ObjectKey, Reason, Replica, ReplicaStatus, Revision,
-    ServiceSpec, ServiceStatus, Uid,
+    Bytes, Desired, Index, Kind, Meta, Millicores, NodeStatus, Object, ObjectKey, Reason, Replica, ReplicaPhase,
+    ReplicaStatus, Revision, ServiceSpec, ServiceStatus, Slot, Uid,
     node::NodeSpec,
-    service::{NetworkMode, Port, Protocol},
+    service::{DataPolicy, NetworkMode, Port, Protocol},
 };
 
 /// A Service with everything that belongs to it.
@@ -73,6 +74,8 @@ pub struct Home {
     pub source: String,
     /// The node that has it.
     pub node: Uid,
+    /// This Service mounted it; else another did, and this one names the same volume.
+    pub own: bool,
 }
 
 /// A Replica with what its node reported.
@@ -103,15 +106,93 @@ pub struct NodeView {
     pub ports: Vec<(Option<String>, u16, Protocol, String)>,
     /// Replicas placed there, by service.
     pub replicas: BTreeMap<Arc<str>, u32>,
+    /// Data that replicas placed there write.
+    pub data: Vec<Claim>,
+    /// The cluster's lineage: part of the names of its volumes.
+    pub lineage: Uid,
+}
+
+/// Who holds something on a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// Name of its Service.
+    pub service: Arc<str>,
+    /// Identity of its Service.
+    pub uid: Uid,
+    /// Its slot.
+    pub slot: Slot,
+    /// It was told to stop, and its end is awaited.
+    pub leaving: bool,
+}
+
+impl Holder {
+    /// A replica.
+    #[must_use]
+    pub fn of(replica: &Replica) -> Self {
+        Self {
+            service: replica.service.clone(),
+            uid: replica.service_uid.clone(),
+            slot: replica.slot.clone(),
+            leaving: replica.desired == Desired::Stop,
+        }
+    }
+    /// `web.1`.
+    #[must_use]
+    pub fn display(&self) -> String {
+        format!("{}.{}", self.service, self.slot)
+    }
+}
+
+/// Data of a node that a replica writes, or wants for itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// Docker's name of the volume, or the host path.
+    pub source: String,
+    /// `dataPolicy: state`: nobody else may write it at the same time.
+    pub state: bool,
+    /// Whose.
+    pub holder: Holder,
+}
+
+impl Claim {
+    /// Whether both must never run at once. Of two replicas of one slot the slot itself takes care.
+    #[must_use]
+    pub fn clashes(&self, other: &Self) -> bool {
+        let same_slot = self.holder.uid == other.holder.uid && self.holder.slot == other.holder.slot;
+        self.source == other.source && (self.state || other.state) && !same_slot
+    }
+}
+
+/// What a slot writes. Mounts that only read and are not `state` claim nothing.
+#[must_use]
+pub fn claims(holder: &Holder, spec: &ServiceSpec, lineage: &Uid) -> Vec<Claim> {
+    let slot = holder.slot.to_string();
+    let mounts = spec.container.volumes.iter().map(|m| (m, m.policy() == DataPolicy::State));
+    mounts
+        .filter(|(mount, state)| *state || !mount.read_only)
+        .filter_map(|(mount, state)| {
+            Some(Claim { source: mount.place(&slot, lineage)?, state, holder: holder.clone() })
+        })
+        .collect()
 }
 
 impl NodeView {
-    /// Counts a replica as placed here: what it reserves, and its published ports.
-    pub fn hold(&mut self, replica: &Replica, spec: &ServiceSpec) {
-        self.take(&replica.service, &replica.display(), spec);
+    /// Counts a replica as placed here, as long as it holds anything. One that ended by itself holds
+    /// nothing while it stays so: a job may prepare the data of what depends on it. Once it is to be
+    /// stopped it holds its data until its end is reported: somebody may have started it again.
+    pub fn hold(&mut self, replica: &Replica, phase: Option<ReplicaPhase>, spec: &ServiceSpec) {
+        let holder = Holder::of(replica);
+        match phase {
+            Some(ReplicaPhase::Stopped) => {}
+            Some(ReplicaPhase::Completed | ReplicaPhase::Failed) if holder.leaving => {
+                self.data.extend(claims(&holder, spec, &self.lineage));
+            }
+            Some(ReplicaPhase::Completed | ReplicaPhase::Failed) => {}
+            Some(_) | None => self.take(&holder, spec),
+        }
     }
-    /// Counts one more replica of a service here, `owner` being its display name.
-    pub fn take(&mut self, service: &Arc<str>, owner: &str, spec: &ServiceSpec) {
+    /// Counts one more replica here.
+    pub fn take(&mut self, holder: &Holder, spec: &ServiceSpec) {
         let amounts = &spec.container.resources.reservations;
         self.reserved.0.0 = self.reserved.0.0.saturating_add(amounts.cpus.unwrap_or_default().0);
         self.reserved.1.0 = self.reserved.1.0.saturating_add(amounts.memory.unwrap_or_default().0);
@@ -120,13 +201,15 @@ impl NodeView {
                 port.host_ip.clone(),
                 port.published.unwrap_or(port.target),
                 port.protocol,
-                owner.to_owned(),
+                holder.display(),
             ));
         }
-        *self.replicas.entry(service.clone()).or_default() += 1;
+        self.data.extend(claims(holder, spec, &self.lineage));
+        *self.replicas.entry(holder.service.clone()).or_default() += 1;
     }
     /// Takes back what [`Self::take`] counted.
-    pub fn release(&mut self, service: &Arc<str>, owner: &str, spec: &ServiceSpec) {
+    pub fn release(&mut self, holder: &Holder, spec: &ServiceSpec) {
+        let owner = holder.display();
         let amounts = &spec.container.resources.reservations;
         self.reserved.0.0 = self.reserved.0.0.saturating_sub(amounts.cpus.unwrap_or_default().0);
         self.reserved.1.0 = self.reserved.1.0.saturating_sub(amounts.memory.unwrap_or_default().0);
@@ -139,7 +222,12 @@ impl NodeView {
                 self.ports.remove(at);
             }
         }
-        if let Some(count) = self.replicas.get_mut(service) {
+        for claim in claims(holder, spec, &self.lineage) {
+            if let Some(at) = self.data.iter().position(|c| *c == claim) {
+                self.data.remove(at);
+            }
+        }
+        if let Some(count) = self.replicas.get_mut(&holder.service) {
             *count = count.saturating_sub(1);
         }
     }

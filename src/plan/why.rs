@@ -249,7 +249,7 @@ impl<'a> Look<'a> {
         };
         let since = self.since(ConditionType::Scheduled, ConditionStatus::False);
         let difference = Difference::new(self.path(slot), "running", "not placed", reason).because(message, since);
-        let hint = if self.plan.unplaced.contains_key(slot) { hint::of_placement(reason) } else { None };
+        let hint = self.plan.unplaced.get(slot).and_then(|decision| hint::of_placement(reason, decision));
         Some(Difference { next_attempt, ..difference }.hinted(hint))
     }
 

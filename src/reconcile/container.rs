@@ -63,12 +63,7 @@ pub struct Circumstances<'a> {
 /// Docker's name of a named volume.
 #[must_use]
 pub fn volume_name(mount: &Mount, slot: &str, lineage: &Uid) -> String {
-    let source = mount.source.as_deref().unwrap_or_default();
-    match (mount.external, mount.per_replica) {
-        (true, _) => source.to_owned(),
-        (false, true) => format!("{source}-{slot}_{}", lineage.short()),
-        (false, false) => format!("{source}_{}", lineage.short()),
-    }
+    mount.volume_name(slot, lineage)
 }
 
 /// Docker's name of a network.

@@ -108,18 +108,21 @@ fn spawn(loops: &mut JoinSet<()>, tools: &Tools) {
         metrics.clone(),
         stop.clone(),
     ));
+    let (rollout, status) = (Arc::new(Rollout::new(store.clone())), Arc::new(Conditions::new(store.clone())));
+    let keys = Box::pin(rollout.keys());
     loops.spawn(controller::run(
         // One at a time: placements must not count the same free memory twice.
         Options::named("rollout").grace(GRACE),
-        Arc::new(Rollout::new(store.clone())),
-        Box::pin(triggers::keys(store, triggers::services)),
+        rollout,
+        keys,
         metrics.clone(),
         stop.clone(),
     ));
+    let keys = Box::pin(status.keys());
     loops.spawn(controller::run(
         Options::named("status").concurrency(8).grace(GRACE),
-        Arc::new(Conditions::new(store.clone())),
-        Box::pin(triggers::keys(store, triggers::services)),
+        status,
+        keys,
         metrics.clone(),
         stop.clone(),
     ));

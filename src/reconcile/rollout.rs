@@ -8,6 +8,8 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
+use futures::Stream;
+
 use crate::{
     controller::{Action, Reconciler},
     model::{Decision, Desired, Epoch, Index, ObjectKey, Replica, Uid},
@@ -15,7 +17,10 @@ use crate::{
         rollout::{self, Step},
         view::ServiceView,
     },
-    reconcile::view,
+    reconcile::{
+        triggers::{self, Waiting},
+        view,
+    },
     store::{
         Client, ProposeError, State,
         command::{Command, Group},
@@ -37,13 +42,20 @@ const LETTERS: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
 pub struct Rollout {
     store: Client,
     reader: view::Reader,
+    waiting: Waiting,
 }
 
 impl Rollout {
     /// For this store.
     #[must_use]
     pub fn new(store: Client) -> Self {
-        Self { store, reader: view::Reader::default() }
+        Self { store, reader: view::Reader::default(), waiting: Waiting::default() }
+    }
+
+    /// What names Services: their own changes, and of those that wait, what others let go.
+    pub fn keys(&self) -> impl Stream<Item = Arc<str>> + Send + 'static + use<> {
+        let waiting = self.waiting.clone();
+        triggers::keys(&self.store, move |state, scope| waiting.services(state, scope))
     }
 }
 
@@ -60,8 +72,12 @@ impl Reconciler for Rollout {
     type Error = RolloutError;
 
     async fn reconcile(&self, name: Arc<str>) -> Result<Action, RolloutError> {
+        self.waiting.begin(&name);
         let state = self.store.state();
-        let Some(service) = view::service(&state, &name) else { return Ok(Action::Done) };
+        let Some(service) = view::service(&state, &name) else {
+            self.waiting.settled(&name);
+            return Ok(Action::Done);
+        };
         let nodes = self.reader.nodes(&state);
         let plan = rollout::plan(&service, &nodes);
         let size = (ANSWERS / nodes.len().max(1)).clamp(1, STEPS);
@@ -75,6 +91,9 @@ impl Reconciler for Rollout {
                 }
                 Err(source) => return Err(RolloutError { service: name, source }),
             }
+        }
+        if plan.holds.is_empty() {
+            self.waiting.settled(&name);
         }
         // What follows is named by the changes that these steps make.
         Ok(Action::Done)

@@ -10,13 +10,17 @@ use std::{
     time::Duration,
 };
 
+use futures::Stream;
 use tokio::time::Instant;
 
 use crate::{
     controller::{Action, Reconciler},
-    model::{Kind, ObjectKey, Status, event::Subject},
+    model::{Condition, ConditionStatus, ConditionType, Kind, ObjectKey, Status, event::Subject},
     plan::why,
-    reconcile::view,
+    reconcile::{
+        triggers::{self, Waiting},
+        view,
+    },
     store::{
         Client, ProposeError,
         command::{Command, Group},
@@ -32,6 +36,7 @@ const PACE: Duration = Duration::from_millis(100);
 pub struct Conditions {
     store: Client,
     reader: view::Reader,
+    waiting: Waiting,
     /// When each Service's status was written last; of living Services only.
     written: Mutex<HashMap<Arc<str>, Instant>>,
 }
@@ -48,7 +53,13 @@ impl Conditions {
     /// For this store.
     #[must_use]
     pub fn new(store: Client) -> Self {
-        Self { store, reader: view::Reader::default(), written: Mutex::default() }
+        Self { store, reader: view::Reader::default(), waiting: Waiting::default(), written: Mutex::default() }
+    }
+
+    /// What names Services: their own changes, and of those that wait, what others let go.
+    pub fn keys(&self) -> impl Stream<Item = Arc<str>> + Send + 'static + use<> {
+        let waiting = self.waiting.clone();
+        triggers::keys(&self.store, move |state, scope| waiting.services(state, scope))
     }
 }
 
@@ -57,13 +68,20 @@ impl Reconciler for Conditions {
     type Error = StatusError;
 
     async fn reconcile(&self, name: Arc<str>) -> Result<Action, StatusError> {
+        self.waiting.begin(&name);
         let (state, now) = (self.store.state(), self.store.now());
         let service = view::service(&state, &name);
         let new = service.as_ref().and_then(|s| why::status(s, &self.reader.nodes(&state), now).map(|new| (s, new)));
         let Some((service, new)) = new else {
             self.written.lock().unwrap_or_else(PoisonError::into_inner).remove(&name);
+            self.waiting.settled(&name);
             return Ok(Action::Done);
         };
+        let placed = |c: &Condition| c.kind != ConditionType::Scheduled || c.status == ConditionStatus::True;
+        let whole = new.replicas.updated == new.replicas.desired && new.conditions.iter().all(placed);
+        if whole {
+            self.waiting.settled(&name);
+        }
         if service.status.as_ref() == Some(&new) {
             return Ok(Action::Done);
         }

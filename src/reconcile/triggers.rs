@@ -3,12 +3,15 @@
 //! Here: one stream shape that every loop watches. Level-triggered: a reader that fell behind gets
 //! every key again, so nothing is lost by being slow. Not here: queues (`controller`).
 
-use std::sync::Arc;
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use futures::{Stream, StreamExt as _, stream};
 
 use crate::{
-    model::Index,
+    model::{Desired, Index, Kind},
     store::{
         Client, State,
         state::{Change, Changed},
@@ -25,7 +28,7 @@ pub enum Scope<'a> {
 }
 
 /// Keys of a loop: those of everything first, then those of each change.
-pub fn keys<K, F>(store: &Client, map: F) -> impl Stream<Item = K> + Send + 'static
+pub fn keys<K, F>(store: &Client, map: F) -> impl Stream<Item = K> + Send + 'static + use<K, F>
 where
     K: Send + 'static,
     F: Fn(&State, Scope<'_>) -> Vec<K> + Send + 'static,
@@ -57,11 +60,51 @@ where
     .flatten()
 }
 
+/// Services that wait for what replicas of others hold: a port, memory, the data that they write. They are
+/// named whenever a replica lets go.
+#[derive(Debug, Clone, Default)]
+pub struct Waiting(Arc<Mutex<BTreeSet<Arc<str>>>>);
+
+impl Waiting {
+    /// A pass begins. From now on the service is named: what is let go while the pass looks is not missed.
+    pub fn begin(&self, service: &Arc<str>) {
+        self.lock().insert(service.clone());
+    }
+    /// The pass ended, and everything of the service has its place.
+    pub fn settled(&self, service: &str) {
+        self.lock().remove(service);
+    }
+    /// As [`services`], and who waits for what the change lets go.
+    #[must_use]
+    pub fn services(&self, state: &State, scope: Scope<'_>) -> Vec<Arc<str>> {
+        let mut names = services(state, scope);
+        if lets_go(state, scope) {
+            names.extend(self.lock().iter().cloned());
+        }
+        names
+    }
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<Arc<str>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether a replica holds less than before, or is about to.
+fn lets_go(state: &State, scope: Scope<'_>) -> bool {
+    let Scope::One(change) = scope else { return false };
+    match &change.what {
+        Changed::Replica(replica) => replica.desired == Desired::Stop,
+        Changed::ReplicaForgotten(_) => true,
+        Changed::Status if change.key.kind == Kind::Replica => {
+            state.replica_status(&change.key.name).is_some_and(|s| s.phase.ended())
+        }
+        Changed::Status | Changed::Put(_) | Changed::Deleted(_) => false,
+    }
+}
+
 /// Names of the Services that a change touches: its own, its Replica's, and for nodes and shared
 /// files every one.
 #[must_use]
 pub fn services(state: &State, scope: Scope<'_>) -> Vec<Arc<str>> {
-    use crate::model::Kind;
     let all = || {
         let mut names: Vec<Arc<str>> = state.objects(Kind::Service).map(|o| o.meta.name.clone()).collect();
         // A deleted service still has replicas to stop.

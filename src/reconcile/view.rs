@@ -11,8 +11,8 @@ use std::{
 
 use crate::{
     model::{
-        Bytes, Kind, Millicores, ObjectKey, Replica, Revision, ServiceSpec, Uid, config::ConfigSpec,
-        secret::SealedSecret, service::FileRef,
+        Bytes, Kind, Millicores, ObjectKey, Replica, ReplicaPhase, Revision, ServiceSpec, Uid, Volume,
+        config::ConfigSpec, secret::SealedSecret, service::FileRef,
     },
     plan::view::{Home, Missing, NodeView, ReplicaView, ServiceView, World},
     store::State,
@@ -70,6 +70,7 @@ fn parsed(specs: &mut Specs, revision: &Revision) -> Option<Arc<ServiceSpec>> {
 }
 
 fn read_nodes(state: &State, specs: &mut Specs) -> Vec<NodeView> {
+    let lineage = state.cluster().map_or_else(|| Uid("".into()), |c| c.lineage.clone());
     let mut nodes: Vec<NodeView> = state
         .objects(Kind::Node)
         .filter_map(|object| {
@@ -82,19 +83,23 @@ fn read_nodes(state: &State, specs: &mut Specs) -> Vec<NodeView> {
                 reserved: (Millicores(0), Bytes(0)),
                 ports: Vec::new(),
                 replicas: BTreeMap::new(),
+                data: Vec::new(),
+                lineage: lineage.clone(),
             })
         })
         .collect();
     let place: HashMap<Uid, usize> = nodes.iter().enumerate().map(|(i, n)| (n.uid.clone(), i)).collect();
     for replica in state.replicas() {
         // A container that is being stopped still holds what it has.
-        if state.replica_status(&replica.name).is_some_and(|s| s.phase.ended()) {
+        let phase = state.replica_status(&replica.name).map(|s| s.phase);
+        if phase == Some(ReplicaPhase::Stopped) {
             continue;
         }
         let Some(node) = place.get(&replica.node_uid).and_then(|i| nodes.get_mut(*i)) else { continue };
         let spec = state.revision(&replica.service_uid, replica.revision).and_then(|r| parsed(specs, r));
         match spec {
-            Some(spec) => node.hold(replica, &spec),
+            Some(spec) => node.hold(replica, phase, &spec),
+            None if phase.is_some_and(ReplicaPhase::ended) => {}
             None => *node.replicas.entry(replica.service.clone()).or_default() += 1,
         }
     }
@@ -133,16 +138,21 @@ fn assemble(state: &State, name: &str, replicas: Vec<ReplicaView>) -> Option<Ser
         name: name.into(),
         revisions: state.revisions(&uid).map(|r| (r.number, r.clone())).collect(),
         status: state.service_status(name).cloned(),
-        homes: state
-            .volumes()
-            .filter(|v| v.services.iter().any(|s| **s == *name))
-            .map(|v| Home { source: v.source.clone(), node: v.node.clone() })
-            .collect(),
+        homes: state.volumes().filter_map(|v| home(state, name, v)).collect(),
         uid,
         declared,
         replicas,
         missing,
     })
+}
+
+/// What a record of data says to a Service. A path means another directory on each node; a volume's name is
+/// the cluster's, so that who takes it over finds it where it is, unless its node is gone.
+fn home(state: &State, service: &str, volume: &Volume) -> Option<Home> {
+    let own = volume.services.iter().any(|s| **s == *service);
+    let there = || state.objects(Kind::Node).any(|n| n.meta.uid == volume.node);
+    let named = !volume.source.starts_with('/');
+    (own || (named && there())).then(|| Home { source: volume.source.clone(), node: volume.node.clone(), own })
 }
 
 /// References of a spec to what does not exist.
@@ -187,7 +197,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        model::{Decision, Declared, Desired, Epoch, Index, ReplicaPhase, ReplicaStatus, Slot, Spec, Status, Volume},
+        model::{Decision, Declared, Desired, Epoch, Index, ReplicaStatus, Slot, Spec, Status},
         store::{
             command::{Command, Group},
             put::put,
@@ -357,6 +367,6 @@ mod tests {
                 resource_version: Index(0),
             },
         });
-        assert_eq!(service(&lab.state, "db").unwrap().homes, [Home { source: "/srv/db".into(), node }]);
+        assert_eq!(service(&lab.state, "db").unwrap().homes, [Home { source: "/srv/db".into(), node, own: true }]);
     }
 }

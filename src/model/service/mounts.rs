@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{is_default, is_false};
-use crate::model::quantity::Bytes;
+use crate::model::{Uid, quantity::Bytes};
 
 /// One mount.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -63,6 +63,41 @@ impl Mount {
             MountKind::Bind | MountKind::Volume => DataPolicy::Shared,
         }
     }
+
+    /// Docker's name of a named volume.
+    #[must_use]
+    pub fn volume_name(&self, slot: &str, lineage: &Uid) -> String {
+        let source = self.source.as_deref().unwrap_or_default();
+        match (self.external, self.per_replica) {
+            (true, _) => source.to_owned(),
+            (false, true) => format!("{source}-{slot}_{}", lineage.short()),
+            (false, false) => format!("{source}_{}", lineage.short()),
+        }
+    }
+
+    /// What of the host a slot mounts: Docker's name of a volume, or a path in its shortest form. Two
+    /// mounts with equal answers on one node see the same data. None for memory.
+    #[must_use]
+    pub fn place(&self, slot: &str, lineage: &Uid) -> Option<String> {
+        match self.kind {
+            MountKind::Tmpfs => None,
+            MountKind::Volume => Some(self.volume_name(slot, lineage)),
+            MountKind::Bind => self.source.as_deref().map(shortest),
+        }
+    }
+}
+
+/// A path without what changes nothing: `/srv//a/./b/../` is `/srv/a`. Links are not followed.
+fn shortest(path: &str) -> String {
+    let mut parts = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    format!("/{}", parts.join("/"))
 }
 
 /// Kind of a mount.
@@ -189,5 +224,32 @@ impl FileRef {
     #[must_use]
     pub fn key(&self) -> Option<&str> {
         self.source.split_once('/').map(|(_, key)| key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_data_has_an_equal_place() {
+        let lineage = Uid("0123456789abcdef".into());
+        let place = |json: serde_json::Value| {
+            serde_json::from_value::<Mount>(json).ok().and_then(|mount| mount.place("2", &lineage))
+        };
+        let bind = |source: &str| place(serde_json::json!({"type": "bind", "source": source, "target": "/x"}));
+        for path in ["/srv/a", "/srv/a/", "/srv//a", "/srv/./a", "/srv/b/../a", "/../srv/a"] {
+            assert_eq!(bind(path).as_deref(), Some("/srv/a"), "{path}");
+        }
+        assert_eq!(bind("/").as_deref(), Some("/"));
+        let volume = |more: serde_json::Value| {
+            let mut json = serde_json::json!({"type": "volume", "source": "data", "target": "/x"});
+            json.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            place(json)
+        };
+        assert_eq!(volume(serde_json::json!({})).as_deref(), Some("data_01234567"));
+        assert_eq!(volume(serde_json::json!({"perReplica": true})).as_deref(), Some("data-2_01234567"));
+        assert_eq!(volume(serde_json::json!({"external": true})).as_deref(), Some("data"));
+        assert_eq!(place(serde_json::json!({"type": "tmpfs", "target": "/x"})), None);
     }
 }

@@ -11,13 +11,13 @@ use std::{
 
 use crate::{
     model::{
-        Decision, Declared, Desired, ObjectKey, Reason, ServiceSpec, Slot, Spec, replica::Considered,
+        Decision, Declared, Desired, ObjectKey, Reason, ServiceSpec, Slot, Spec, Uid, replica::Considered,
         service::DataPolicy,
     },
     plan::{
         rollout::{self, Standing, standing},
         scheduler::{self, Request},
-        view::{Home, NodeView, ReplicaView, ServiceView, World},
+        view::{Holder, Home, NodeView, ReplicaView, ServiceView, World},
         why,
     },
 };
@@ -35,6 +35,8 @@ impl<'a> Books<'a> {
     #[must_use]
     pub fn new(wishes: &[Wish<'_>], world: &'a World) -> Self {
         let mut nodes = world.nodes.clone();
+        // What is on its way out is only a wait, which the warnings tell.
+        nodes.iter_mut().for_each(|n| n.data.retain(|claim| !claim.holder.leaving));
         for wish in wishes {
             match wish {
                 Wish::Put { declared: Declared { name, labels, spec: Spec::Node(spec), .. }, .. } => {
@@ -110,7 +112,7 @@ impl<'a> Books<'a> {
         let spec = rollout::spec_of(view, r.replica.revision);
         let node = self.nodes.iter_mut().find(|n| n.uid == r.replica.node_uid);
         if let (Some(spec), Some(node)) = (spec, node) {
-            node.release(&r.replica.service, &r.replica.display(), &spec);
+            node.release(&Holder::of(&r.replica), &spec);
         }
     }
 
@@ -120,11 +122,13 @@ impl<'a> Books<'a> {
         let generation = view.and_then(|v| v.declared.as_ref()).map_or(1, |(meta, _)| meta.generation + 1);
         let hash = spec.container_hash().unwrap_or_default();
         let homes = view.map_or(&[][..], |v| &v.homes);
+        // Until it exists its name tells it from the others.
+        let uid = view.map_or_else(|| Uid(name.clone()), |v| v.uid.clone());
         let current: BTreeMap<Slot, &ReplicaView> =
             view.map_or_else(BTreeMap::new, |v| self.alive(v).map(|r| (r.replica.slot.clone(), r)).collect());
         let mut operations = Vec::new();
         for slot in rollout::slots(spec, &self.nodes) {
-            let place = Place { name, generation, slot: &slot, spec, homes };
+            let place = Place { name, uid: &uid, generation, slot: &slot, spec, homes };
             match (current.get(&slot).copied(), view) {
                 (Some(old), Some(view)) if old.replica.spec_hash != hash => {
                     self.release(view, old);
@@ -138,11 +142,11 @@ impl<'a> Books<'a> {
     }
 
     fn decide(&mut self, place: &Place<'_>) -> Decision {
-        let Place { name, generation, slot, spec, homes } = *place;
-        let request = Request { service: name, generation, slot, spec, image: None, homes };
+        let Place { name, uid, generation, slot, spec, homes } = *place;
+        let request = Request { service: name, uid, generation, slot, spec, image: None, homes };
         let decision = scheduler::place(&request, &self.nodes);
         if let Some(node) = self.nodes.iter_mut().find(|n| Some(&n.name) == decision.node.as_ref()) {
-            node.take(name, &format!("{name}.{slot}"), spec);
+            node.take(&Holder { service: name.clone(), uid: uid.clone(), slot: slot.clone(), leaving: false }, spec);
         }
         decision
     }
@@ -181,6 +185,7 @@ impl<'a> Books<'a> {
 #[derive(Clone, Copy)]
 struct Place<'a> {
     name: &'a Arc<str>,
+    uid: &'a Uid,
     generation: u64,
     slot: &'a Slot,
     spec: &'a ServiceSpec,

@@ -248,3 +248,36 @@ fn an_update_that_no_node_takes_leaves_the_old_one() {
     let plan = plan(&[put(&large)], &world);
     assert!(plan.objects[0].operations[0].detail.starts_with("the old one stays: n1: memory: wants 1Ti"));
 }
+
+#[test]
+fn two_writers_of_the_same_data_are_told_and_so_is_who_is_not_done_with_it() {
+    let spec = json!({"image": "a", "volumes": [{"type": "volume", "source": "data", "target": "/data"}]});
+    let world = running(1, spec.clone());
+    let new = declared("api", service(spec.clone()));
+    let both = plan(&[put(&new)], &world);
+    assert_eq!(told(&both.objects[0]), ["+ api.1 nowhere"]);
+    let clash = "svc/api: data_01234567 is written by svc/web too: one at a time, the other waits; \
+                 write `dataPolicy: shared` on both mounts if they may write at once";
+    assert!(both.warnings.iter().any(|w| w == clash), "{:#?}", both.warnings);
+    // A rename: the old one goes in the same change.
+    let renamed = plan(&[Wish::Delete(ObjectKey::service("web")), put(&new)], &world);
+    assert_eq!(told(&renamed.objects[1]), ["+ api.1 n1"]);
+    let waits = "svc/api: data_01234567 is held by web.1: it starts when that has stopped";
+    assert!(renamed.warnings.iter().any(|w| w == waits), "{:#?}", renamed.warnings);
+    assert!(!renamed.warnings.iter().any(|w| w == clash));
+    // On another node it is other data.
+    let mut elsewhere = spec;
+    elsewhere["placement"] = json!({"constraints": ["node.hostname == n2"]});
+    let elsewhere = declared("api", service(elsewhere));
+    let mut world = world;
+    world.nodes.push(crate::plan::rollout::cluster::node("n2"));
+    world.services.get_mut("web").unwrap().declared.as_mut().unwrap().1 = Arc::new(
+        serde_json::from_value(
+            json!({"image": "a", "volumes": [{"type": "volume", "source": "data", "target": "/data"}],
+            "placement": {"constraints": ["node.hostname == n1"]}}),
+        )
+        .unwrap(),
+    );
+    let apart = plan(&[put(&elsewhere)], &world);
+    assert!(!apart.warnings.iter().any(|w| w.contains("data_01234567")), "{:#?}", apart.warnings);
+}

@@ -10,12 +10,15 @@ use std::{
 
 use crate::{
     model::{
-        Declared, Kind, Object, ObjectKey, ServiceSpec, Spec,
+        Declared, Kind, Object, ObjectKey, ServiceSpec, Slot, Spec, Uid,
         config::ConfigSpec,
         secret::SealedSecret,
         service::{DataPolicy, FileRef, Mount, MountKind, NetworkMode, ReadinessSource},
     },
-    plan::{scheduler, view::World},
+    plan::{
+        rollout, scheduler,
+        view::{Claim, Holder, NodeView, World, claims},
+    },
 };
 
 use super::{ObjectChange, Outcome, Wish};
@@ -43,6 +46,7 @@ pub fn all(wishes: &[Wish<'_>], objects: &[ObjectChange], world: &World) -> Vec<
                 if let Spec::Service(spec) = &declared.spec {
                     after.missing(spec).into_iter().for_each(&mut say);
                     if change.result != Outcome::Unchanged {
+                        after.writers(&declared.name, spec).into_iter().for_each(&mut say);
                         let old = world.services.get(&declared.name).and_then(|v| v.declared.as_ref());
                         service(declared, spec, old.map(|(_, spec)| &**spec), world, &mut say);
                     }
@@ -146,6 +150,7 @@ fn users(gone: &ObjectKey, after: &After<'_>) -> Vec<String> {
 
 /// The objects as they would be afterwards.
 struct After<'a> {
+    world: &'a World,
     services: BTreeMap<Arc<str>, &'a ServiceSpec>,
     declared: BTreeMap<ObjectKey, &'a Declared>,
     stored: BTreeMap<ObjectKey, &'a Object>,
@@ -154,6 +159,7 @@ struct After<'a> {
 impl<'a> After<'a> {
     fn new(wishes: &'a [Wish<'_>], world: &'a World) -> Self {
         let mut after = Self {
+            world,
             services: world
                 .services
                 .iter()
@@ -181,6 +187,41 @@ impl<'a> After<'a> {
 
     fn exists(&self, key: &ObjectKey) -> bool {
         self.declared.contains_key(key) || self.stored.contains_key(key)
+    }
+
+    /// Who else writes what a Service wants for itself, or is not done with it yet.
+    fn writers(&self, name: &Arc<str>, spec: &ServiceSpec) -> BTreeSet<String> {
+        let nodes = &self.world.nodes;
+        let wanted = |name: &Arc<str>, spec: &ServiceSpec, on: &NodeView| -> Vec<Claim> {
+            if !scheduler::eligible(spec, on) {
+                return Vec::new();
+            }
+            let holder = |slot| Holder { service: name.clone(), uid: Uid(name.clone()), slot, leaving: false };
+            let here = |slot: &Slot| !matches!(slot, Slot::Node(node) if *node != on.name);
+            let slots = rollout::slots(spec, nodes).into_iter().filter(here);
+            slots.flat_map(|slot| claims(&holder(slot), spec, &on.lineage)).collect()
+        };
+        let mut found = BTreeSet::new();
+        for node in nodes {
+            let own = wanted(name, spec, node);
+            if own.is_empty() {
+                continue;
+            }
+            for (other, spec) in self.services.iter().filter(|(other, _)| *other != name) {
+                let theirs = wanted(other, spec, node);
+                found.extend(own.iter().filter(|o| theirs.iter().any(|t| t.clashes(o))).map(|claim| {
+                    let shares = "write `dataPolicy: shared` on both mounts if they may write at once";
+                    format!("{} is written by svc/{other} too: one at a time, the other waits; {shares}", claim.source)
+                }));
+            }
+            let stays = |held: &&Claim| self.services.contains_key(&held.holder.service);
+            let goes = node.data.iter().filter(|held| held.holder.leaving || !stays(held));
+            found.extend(goes.filter(|held| held.holder.service != *name).filter_map(|held| {
+                let source = &own.iter().find(|o| o.clashes(held))?.source;
+                Some(format!("{source} is held by {}: it starts when that has stopped", held.holder.display()))
+            }));
+        }
+        found
     }
 
     /// References of a Service to what would not be there.

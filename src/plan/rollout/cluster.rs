@@ -14,11 +14,13 @@ pub(in crate::plan) struct Cluster {
 
 impl Cluster {
     pub fn new(nodes: usize, spec: ServiceSpec) -> Self {
+        Self::named("web", nodes, spec)
+    }
+    pub fn named(name: &str, nodes: usize, spec: ServiceSpec) -> Self {
         let nodes = (1..=nodes).map(|n| node(&format!("n{n}"))).collect();
-        let uid = Uid("uid-web".into());
         let view = ServiceView {
-            name: "web".into(),
-            uid,
+            name: name.into(),
+            uid: Uid(format!("uid-{name}").into()),
             declared: None,
             revisions: BTreeMap::new(),
             replicas: Vec::new(),
@@ -48,7 +50,7 @@ impl Cluster {
             self.view.revisions.insert(number, Arc::new(revision));
         }
         let meta = Meta {
-            name: "web".into(),
+            name: self.view.name.clone(),
             labels: BTreeMap::new(),
             annotations: BTreeMap::new(),
             managed_by: None,
@@ -83,9 +85,9 @@ impl Cluster {
                     let held = |r: &&ReplicaView| r.replica.slot == *slot && r.replica.desired == Desired::Run;
                     assert!(self.view.replicas.iter().find(held).is_none(), "two in slot {slot}");
                     let replica = Replica {
-                        name: format!("web-{slot}-{:05}", self.made).into(),
+                        name: format!("{}-{slot}-{:05}", self.view.name, self.made).into(),
                         uid: Uid(format!("r{}", self.made).into()),
-                        service: "web".into(),
+                        service: self.view.name.clone(),
                         service_uid: self.view.uid.clone(),
                         slot: slot.clone(),
                         revision: *revision,
@@ -108,15 +110,7 @@ impl Cluster {
     }
     /// What the nodes hold, from what is there.
     pub fn book(&mut self) {
-        for node in &mut self.nodes {
-            (node.reserved, node.ports) = ((Millicores(0), Bytes(0)), Vec::new());
-            node.replicas.clear();
-            for r in &self.view.replicas {
-                if r.replica.node_uid == node.uid && r.status.as_ref().is_none_or(|s| !s.phase.ended()) {
-                    node.hold(&r.replica, &spec_of(&self.view, r.replica.revision).unwrap());
-                }
-            }
-        }
+        book(&mut self.nodes, &[&self.view]);
     }
     pub fn find(&mut self, name: &str) -> &mut ReplicaView {
         self.view.replicas.iter_mut().find(|r| *r.replica.name == *name).unwrap()
@@ -135,9 +129,9 @@ impl Cluster {
         let replica = &mut self.view.replicas[at];
         let old = replica.status.as_ref().map(|s| s.phase);
         let phase = match replica.replica.desired {
-            _ if old.is_some_and(ReplicaPhase::ended) => return,
-            Desired::Run => ReplicaPhase::Running,
             Desired::Stop => ReplicaPhase::Stopped,
+            Desired::Run if old.is_some_and(ReplicaPhase::ended) => return,
+            Desired::Run => ReplicaPhase::Running,
         };
         replica.status =
             Some(ReplicaStatus { phase, ready: phase == ReplicaPhase::Running, ..ReplicaStatus::default() });
@@ -166,6 +160,21 @@ impl Cluster {
     }
 }
 
+/// What nodes hold of all these services.
+pub(in crate::plan) fn book(nodes: &mut [NodeView], services: &[&ServiceView]) {
+    for node in nodes {
+        (node.reserved, node.ports, node.data) = ((Millicores(0), Bytes(0)), Vec::new(), Vec::new());
+        node.replicas.clear();
+        for service in services {
+            let here = node.uid.clone();
+            for r in service.replicas.iter().filter(|r| r.replica.node_uid == here) {
+                let spec = spec_of(service, r.replica.revision).unwrap();
+                node.hold(&r.replica, r.status.as_ref().map(|s| s.phase), &spec);
+            }
+        }
+    }
+}
+
 pub(in crate::plan) fn node(name: &str) -> NodeView {
     NodeView {
         name: name.into(),
@@ -176,6 +185,8 @@ pub(in crate::plan) fn node(name: &str) -> NodeView {
         reserved: (Millicores(0), Bytes(0)),
         ports: Vec::new(),
         replicas: BTreeMap::new(),
+        data: Vec::new(),
+        lineage: Uid("0123456789abcdef".into()),
     }
 }
 pub(in crate::plan) fn resolved() -> Resolution {

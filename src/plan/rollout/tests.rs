@@ -2,6 +2,8 @@
 
 use proptest::prelude::*;
 
+mod fleet;
+
 use super::{cluster::*, *};
 use crate::model::{
     Bytes, Index,
@@ -164,6 +166,25 @@ fn a_replica_that_ended_by_itself_stays_ended_until_the_spec_changes() {
 }
 
 #[test]
+fn of_one_that_ended_the_end_is_asked_for_before_another_may_write_its_data() {
+    for phase in [ReplicaPhase::Completed, ReplicaPhase::Failed] {
+        let mut first = spec("a", 1);
+        first.container.volumes.push(state_mount());
+        let mut cluster = Cluster::new(1, first.clone());
+        cluster.take(&cluster.plan());
+        cluster.report("web-1-00001", phase, false);
+        first.container.image = "b".into();
+        cluster.declare(first, resolved());
+        assert_eq!(told(&cluster.plan()), ["stop web-1-00001 Superseded"]);
+        cluster.take(&cluster.plan());
+        // Somebody may have started it again: only what its node says now counts.
+        assert_eq!(told(&cluster.plan()), Vec::<String>::new(), "{phase:?}");
+        cluster.report("web-1-00001", ReplicaPhase::Stopped, false);
+        assert_eq!(told(&cluster.plan()), ["place 1 r2 n1"]);
+    }
+}
+
+#[test]
 fn a_working_replica_is_not_stopped_for_one_that_no_node_takes() {
     let mut cluster = Cluster::new(1, spec("a", 1));
     cluster.settle();
@@ -238,6 +259,7 @@ enum Change {
     Global(bool),
     Work(usize),
     Break(usize),
+    End(usize, bool),
     Plan,
 }
 fn change() -> impl Strategy<Value = Change> {
@@ -248,14 +270,33 @@ fn change() -> impl Strategy<Value = Change> {
         1 => any::<bool>().prop_map(Change::Global),
         8 => (0usize..8).prop_map(Change::Work),
         1 => (0usize..8).prop_map(Change::Break),
+        1 => (0usize..8, any::<bool>()).prop_map(|(n, well)| Change::End(n, well)),
         6 => Just(Change::Plan),
     ]
+}
+
+/// Every stop has a cause that can be seen from outside: the slot is not wanted, the revision is an older one
+/// whose successor can come, or nothing of it works.
+fn assert_needed(cluster: &Cluster, plan: &Plan) {
+    let (_, declared) = cluster.view.declared.as_ref().unwrap();
+    let wanted = slots(declared, &cluster.nodes);
+    let newest = cluster.view.newest().unwrap();
+    for step in &plan.steps {
+        let Step::Stop { replica, reason } = step else { continue };
+        let r = cluster.view.replicas.iter().find(|r| r.replica.name == *replica).unwrap();
+        let surplus = !wanted.contains(&r.replica.slot);
+        let older = r.replica.spec_hash != newest.spec_hash;
+        assert_eq!(r.replica.desired, Desired::Run, "{replica} is told to stop twice");
+        assert!(surplus || older, "{replica} is stopped for nothing: {reason}");
+        assert_eq!(*reason == Reason::Superseded, !surplus, "{replica}: {reason}");
+    }
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
-    /// `Cluster::take` asserts that no slot ever holds two, and that nothing alive is forgotten.
+    /// `Cluster::take` asserts that no slot ever holds two, and that nothing alive is forgotten; `settle` that
+    /// there is always a next step until all is as declared.
     #[test]
     fn every_history_converges_to_what_is_declared(
         nodes in 1usize..4,
@@ -263,7 +304,10 @@ proptest! {
         changes in prop::collection::vec(change(), 0..60),
     ) {
         let mut declared = spec("v0", 2);
-        declared.container.volumes.extend(exclusive.then(state_mount));
+        if exclusive {
+            let each = serde_json::json!({"type": "volume", "source": "x", "target": "/data", "perReplica": true});
+            declared.container.volumes.push(serde_json::from_value(each).unwrap());
+        }
         let mut cluster = Cluster::new(nodes, declared.clone());
         for change in changes {
             match change {
@@ -278,16 +322,27 @@ proptest! {
                         cluster.report(&name, ReplicaPhase::BackOff, false);
                     }
                 }
-                Change::Work(_) | Change::Break(_) => {}
-                Change::Plan => { let plan = cluster.plan(); cluster.take(&plan); }
+                // It ended by itself; what its node says later of one that is to stop is another word.
+                Change::End(n, well) if n < cluster.view.replicas.len() => {
+                    let name = cluster.names()[n].clone();
+                    let phase = if well { ReplicaPhase::Completed } else { ReplicaPhase::Failed };
+                    if cluster.find(&name).replica.desired == Desired::Run { cluster.report(&name, phase, false); }
+                }
+                Change::Work(_) | Change::Break(_) | Change::End(..) => {}
+                Change::Plan => {
+                    let plan = cluster.plan();
+                    assert_needed(&cluster, &plan);
+                    cluster.take(&plan);
+                }
             }
             let (_, now) = cluster.view.declared.as_ref().unwrap();
             if **now != declared { cluster.declare(declared.clone(), resolved()); }
             if exclusive {
-                // One writer of the data at any time: what may run is at most one for each slot that is there.
+                // One writer of the data at any time: what may run, were it by somebody's hand, is at most one for
+                // each slot that is there.
                 let mut alive: BTreeMap<&Slot, usize> = BTreeMap::new();
                 for r in &cluster.view.replicas {
-                    if !matches!(standing(r, &cluster.nodes), Standing::Stopped | Standing::Ended) {
+                    if standing(r, &cluster.nodes) != Standing::Stopped {
                         *alive.entry(&r.replica.slot).or_default() += 1;
                     }
                 }
@@ -297,11 +352,15 @@ proptest! {
         cluster.settle();
         let wanted = slots(&declared, &cluster.nodes);
         let newest = cluster.view.newest().unwrap().spec_hash.clone();
-        let running: BTreeSet<Slot> = cluster.view.replicas.iter()
-            .filter(|r| standing(r, &cluster.nodes) == Standing::Ready && r.replica.spec_hash == newest)
+        let there: BTreeSet<Slot> = cluster.view.replicas.iter()
+            .filter(|r| matches!(standing(r, &cluster.nodes), Standing::Ready | Standing::Ended))
+            .filter(|r| r.replica.spec_hash == newest)
             .map(|r| r.replica.slot.clone()).collect();
-        prop_assert_eq!(&running, &wanted);
-        prop_assert_eq!(cluster.ready(), wanted.len());
+        prop_assert_eq!(&there, &wanted);
+        let kept = |r: &&ReplicaView| r.replica.desired == Desired::Run;
+        prop_assert_eq!(cluster.view.replicas.iter().filter(kept).count(), wanted.len());
+        // As declared, nothing more is done, asked as often as one likes.
+        prop_assert_eq!(told(&cluster.plan()), Vec::<String>::new());
     }
 
     #[test]

@@ -30,11 +30,30 @@ fn node(name: &str) -> NodeView {
         reserved: (Millicores(0), Bytes(0)),
         ports: Vec::new(),
         replicas: BTreeMap::new(),
+        data: Vec::new(),
+        lineage: Uid("0123456789abcdef".into()),
     }
+}
+fn uid() -> Uid {
+    Uid("uid-web".into())
+}
+fn holder(service: &str, slot: Slot) -> Holder {
+    Holder { service: service.into(), uid: Uid(format!("uid-{service}").into()), slot, leaving: false }
+}
+/// A mount at `/data`, a bind unless it says otherwise.
+fn mount(with: serde_json::Value) -> Mount {
+    let mut json = serde_json::json!({"type": "bind", "target": "/data"});
+    json.as_object_mut().unwrap().extend(with.as_object().unwrap().clone());
+    serde_json::from_value(json).unwrap()
+}
+fn with_mount(with: serde_json::Value) -> ServiceSpec {
+    let mut spec = ServiceSpec::default();
+    spec.container.volumes.push(mount(with));
+    spec
 }
 fn decide(spec: &ServiceSpec, nodes: &[NodeView]) -> Decision {
     let (service, slot) = ("web".into(), Slot::Number(1));
-    place(&Request { service: &service, generation: 1, slot: &slot, spec, image: None, homes: &[] }, nodes)
+    place(&Request { service: &service, uid: &uid(), generation: 1, slot: &slot, spec, image: None, homes: &[] }, nodes)
 }
 fn port(published: Option<u16>, host_ip: Option<&str>) -> Port {
     Port {
@@ -184,10 +203,18 @@ fn a_local_image_and_data_bind_a_replica_to_their_node() {
     let (service, spec) = ("web".into(), ServiceSpec::default());
     let image = ResolvedImage::Local { id: "sha256:0123456789abcdef".into(), node: Uid("uid-n2".into()) };
     let slot = Slot::Number(2);
-    let request =
-        Request { service: &service, generation: 1, slot: &slot, spec: &spec, image: Some(&image), homes: &[] };
+    let request = Request {
+        service: &service,
+        uid: &uid(),
+        generation: 1,
+        slot: &slot,
+        spec: &spec,
+        image: Some(&image),
+        homes: &[],
+    };
     assert_eq!(place(&request, &nodes).node.as_deref(), Some("n2"));
-    let home = |source: &str, node: &str| Home { source: source.into(), node: Uid(format!("uid-{node}").into()) };
+    let home =
+        |source: &str, node: &str| Home { source: source.into(), node: Uid(format!("uid-{node}").into()), own: true };
     let homes = [home("db-2_01234567", "n3"), home("db-1_01234567", "n1"), home("db_x_01234567", "n1")];
     for (source, per_replica, wanted) in [("db", true, Some("n3")), ("db_x", false, Some("n1"))] {
         let mut spec = ServiceSpec::default();
@@ -204,9 +231,17 @@ fn replicas_spread_before_they_fill() {
     for slot in 1..=6 {
         let slot = Slot::Number(slot);
         let spec = ServiceSpec::default();
-        let request = Request { service: &service, generation: 1, slot: &slot, spec: &spec, image: None, homes: &[] };
+        let request = Request {
+            service: &service,
+            uid: &uid(),
+            generation: 1,
+            slot: &slot,
+            spec: &spec,
+            image: None,
+            homes: &[],
+        };
         let chosen = place(&request, &nodes).node.unwrap();
-        nodes.iter_mut().find(|n| n.name == chosen).unwrap().take(&service, &slot.to_string(), &spec);
+        nodes.iter_mut().find(|n| n.name == chosen).unwrap().take(&holder("web", slot.clone()), &spec);
     }
     assert!(nodes.iter().all(|n| n.replicas["web"] == 2), "{:?}", nodes.map(|n| n.replicas));
 }
@@ -221,15 +256,79 @@ fn above_64_nodes_the_best_are_kept_and_each_filter_counts() {
 }
 
 #[test]
+fn state_has_one_writer_on_a_node_whatever_the_services() {
+    use serde_json::json;
+    let volume = json!({"type": "volume", "source": "data"});
+    let exact = json!({"type": "volume", "source": "data_01234567", "external": true});
+    let shared = json!({"source": "/srv/x", "dataPolicy": "shared"});
+    let reads = json!({"source": "/srv/x", "readOnly": true});
+    let table = [
+        ("same volume", volume.clone(), volume.clone(), true),
+        ("same volume by its exact name", volume.clone(), exact, true),
+        ("another volume", json!({"type": "volume", "source": "other"}), volume.clone(), false),
+        ("its own volume for each", json!({"type": "volume", "source": "data", "perReplica": true}), volume, false),
+        ("same path, written otherwise", json!({"source": "/srv/./x/"}), json!({"source": "/srv/x"}), true),
+        ("both share", shared.clone(), shared.clone(), false),
+        ("one shares, the other does not", shared.clone(), json!({"source": "/srv/x"}), true),
+        ("the other way round", json!({"source": "/srv/x"}), shared, true),
+        ("a reader", reads.clone(), json!({"source": "/srv/x"}), false),
+        ("beside a reader", json!({"source": "/srv/x"}), reads, false),
+    ];
+    for (case, held, wanted, clash) in table {
+        let (held, wanted) = (with_mount(held), with_mount(wanted));
+        for (leaving, reason) in [(false, Reason::NoNodeFits), (true, Reason::ReplicaSetUpdated)] {
+            let mut n = node("n1");
+            n.take(&Holder { leaving, ..holder("other", Slot::Number(1)) }, &held);
+            let decision = decide(&wanted, &[n]);
+            let told = decision.considered[0].rejections.first();
+            assert_eq!(told.map(|r| (r.filter.as_str(), r.reason)), clash.then_some(("data", reason)), "{case}");
+            assert!(told.is_none_or(|r| r.message.contains("other.1")), "{case}: {told:?}");
+            assert_eq!(comes_free(&decision).is_some(), clash && leaving, "{case}");
+        }
+        // Its own slot is the rollout's matter: the old one stops before the new one is placed.
+        let mut n = node("n1");
+        n.take(&holder("web", Slot::Number(1)), &held);
+        assert_eq!(decide(&wanted, &[n]).node.as_deref(), Some("n1"), "{case}");
+    }
+}
+
+#[test]
+fn a_volume_that_another_service_left_is_found_where_it_is_and_a_global_service_has_its_own_everywhere() {
+    let spec = with_mount(serde_json::json!({"type": "volume", "source": "data"}));
+    let (nodes, service, uid) = ([node("n1"), node("n2")], "web".into(), uid());
+    let home = |node: &str, own| Home { source: "data_01234567".into(), node: Uid(format!("uid-{node}").into()), own };
+    for (homes, slot, chosen) in [
+        (vec![home("n2", false)], Slot::Number(1), "n2"),
+        (vec![home("n1", false)], Slot::Number(1), "n1"),
+        (vec![home("n1", false), home("n2", true)], Slot::Number(1), "n2"),
+        (vec![home("n1", true)], Slot::Node("n2".into()), "n2"),
+    ] {
+        let request = Request {
+            service: &service,
+            uid: &uid,
+            generation: 1,
+            slot: &slot,
+            spec: &spec,
+            image: None,
+            homes: &homes,
+        };
+        assert_eq!(place(&request, &nodes).node.as_deref(), Some(chosen), "{homes:?}");
+    }
+}
+
+#[test]
 fn what_is_taken_is_given_back() {
     let mut spec = ServiceSpec::default();
     spec.container.ports = vec![port(Some(80), None)];
     spec.container.resources.reservations = Amounts { cpus: Some(Millicores(10)), memory: Some(Bytes(10)) };
     let mut n = node("n1");
-    let service: Arc<str> = "web".into();
-    n.take(&service, "web.1", &spec);
+    spec.container.volumes = vec![mount(serde_json::json!({"source": "/srv/x"}))];
+    let web = holder("web", Slot::Number(1));
+    n.take(&web, &spec);
+    assert_eq!(n.data.len(), 1);
     assert_eq!((n.reserved, n.ports.len(), n.replicas["web"]), ((Millicores(10), Bytes(10)), 1, 1));
-    n.release(&service, "web.1", &spec);
+    n.release(&web, &spec);
+    assert!(n.data.is_empty());
     assert_eq!((n.reserved, n.ports.len(), n.replicas["web"]), ((Millicores(0), Bytes(0)), 0, 0));
 }
 
@@ -250,7 +349,7 @@ proptest! {
         let mut spec = ServiceSpec::default();
         spec.container.resources.reservations.memory = Some(Bytes(wanted << 30));
         let (service, slot) = ("web".into(), Slot::Number(slot));
-        let request = Request { service: &service, generation: 7, slot: &slot, spec: &spec, image: None, homes: &[] };
+        let request = Request { service: &service, uid: &uid(), generation: 7, slot: &slot, spec: &spec, image: None, homes: &[] };
         let decision = place(&request, &nodes);
         prop_assert_eq!(decision.considered.len(), nodes.len());
         let fits = |n: &NodeView| n.spec.schedulable && (n.reserved.1.0 + (wanted << 30) + (256 << 20) <= 8 << 30 || wanted == 0);

@@ -3,7 +3,7 @@
 //! Not here: reasons that the loops resolve by themselves; they have no hint.
 
 use crate::{
-    model::{Kind, Reason, Replica},
+    model::{Decision, Kind, Reason, Replica},
     plan::view::Missing,
 };
 
@@ -35,8 +35,14 @@ pub fn of_missing(missing: &Missing) -> Option<String> {
 
 /// About a slot that no node takes.
 #[must_use]
-pub fn of_placement(reason: Reason) -> Option<String> {
+pub fn of_placement(reason: Reason, decision: &Decision) -> Option<String> {
+    let mut rejections = decision.considered.iter().flat_map(|c| &c.rejections);
     Some(match reason {
+        Reason::NoNodeFits if rejections.any(|r| r.filter == "data" && r.reason == reason) => {
+            "one service at a time: delete or suspend the other, or write `dataPolicy: shared` on the mounts of both \
+             if they may write at once"
+                .into()
+        }
         Reason::PortConflict => "free the port, or change `ports[].published`".into(),
         Reason::EngineTooOld => "take the field out, or upgrade the engine".into(),
         Reason::ArchitectureMismatch => "change `platform`, or add a node of that architecture".into(),

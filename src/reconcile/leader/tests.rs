@@ -39,12 +39,13 @@ impl Lab {
         lab.put("n1", Spec::Node(NodeSpec::first())).await;
         let status = NodeStatus { cpus: Millicores(8000), memory: Bytes(64 << 30), ..NodeStatus::default() };
         lab.observe(ObjectKey::node("n1"), Status::Node(status)).await;
-        let keys = || Box::pin(triggers::keys(&lab.store, triggers::services));
         let metrics = Metrics::default();
         let rollout = Arc::new(Rollout::new(lab.store.clone()));
-        lab.loops.spawn(controller::run(Options::named("rollout"), rollout, keys(), metrics.clone(), lab.stop.clone()));
+        let keys = Box::pin(rollout.keys());
+        lab.loops.spawn(controller::run(Options::named("rollout"), rollout, keys, metrics.clone(), lab.stop.clone()));
         let status = Arc::new(Conditions::new(lab.store.clone()));
-        lab.loops.spawn(controller::run(Options::named("status"), status, keys(), metrics, lab.stop.clone()));
+        let keys = Box::pin(status.keys());
+        lab.loops.spawn(controller::run(Options::named("status"), status, keys, metrics, lab.stop.clone()));
         lab
     }
     async fn propose(&self, command: Command) {
@@ -72,10 +73,12 @@ impl Lab {
     }
     async fn resolve(&self) {
         let state = self.store.state();
-        let uid = &state.object(&ObjectKey::service("web")).unwrap().meta.uid;
-        let revision = state.newest_revision(uid).unwrap().number;
-        let image = Resolution::Resolved { image: ResolvedImage::Digest { reference: "a@sha256:1".into() } };
-        self.propose(Command::ResolveImage { service: uid.clone(), revision, image }).await;
+        for object in state.objects(Kind::Service) {
+            let service = object.meta.uid.clone();
+            let revision = state.newest_revision(&service).unwrap().number;
+            let image = Resolution::Resolved { image: ResolvedImage::Digest { reference: "a@sha256:1".into() } };
+            self.propose(Command::ResolveImage { service, revision, image }).await;
+        }
     }
     /// Plays the agent until the state is as asked.
     async fn until(&self, what: &str, mut seen: impl FnMut(&State) -> bool) -> Arc<State> {
@@ -109,6 +112,50 @@ impl Lab {
         self.stop.cancel();
         tokio::time::timeout(DEADLINE, async { while self.loops.join_next().await.is_some() {} }).await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn data_goes_from_a_deleted_service_to_a_new_one_when_the_last_writer_has_stopped() {
+    let lab = Lab::new().await;
+    let spec: ServiceSpec = serde_json::from_value(json!({"image": "pg", "stopGracePeriod": "1h",
+        "volumes": [{"type": "volume", "source": "data", "target": "/data"}]}))
+    .unwrap();
+    lab.put("old", Spec::Service(Box::new(spec.clone()))).await;
+    lab.resolve().await;
+    let runs = |s: &State, service: &str| s.replicas().any(|r| *r.service == *service && r.desired == Desired::Run);
+    lab.until("the old one runs", |s| s.replicas().any(|r| s.replica_status(&r.name).is_some_and(|s| s.ready))).await;
+
+    // In one group, as `apply --prune` writes a renamed service.
+    let declared = Declared {
+        name: "web".into(),
+        labels: BTreeMap::new(),
+        annotations: BTreeMap::new(),
+        spec: Spec::Service(Box::new(spec)),
+    };
+    let put = put::put(&declared, None, &lab.sealer, &lab.store.state(), Uid::from_bytes([7; 16])).unwrap();
+    let commands = vec![Command::Delete { key: ObjectKey::service("old") }, Command::Put(put)];
+    lab.store.propose(Group { actor: "test".into(), commands, ..Group::default() }, DEADLINE).await.unwrap();
+    lab.resolve().await;
+    let mut watch = lab.store.watch();
+    let told = |s: &State| {
+        let said =
+            s.service_status("web").and_then(|s| s.conditions.iter().find(|c| c.kind == ConditionType::Scheduled));
+        said.is_some_and(|c| {
+            c.reason == Reason::ReplicaSetUpdated && c.message.contains("waits until old.1 has stopped")
+        })
+    };
+    let waits = watch.wait_for(|s| !runs(s, "old") && told(s));
+    let state = tokio::time::timeout(DEADLINE, waits).await.expect("it says what it waits for").unwrap().clone();
+    assert!(!runs(&state, "web"), "the old one is not known to have stopped");
+    let mut writers = 0;
+    lab.until("the new one runs", |s| {
+        let live = s.replicas().filter(|r| s.replica_status(&r.name).is_none_or(|s| s.phase != ReplicaPhase::Stopped));
+        writers = writers.max(live.count());
+        settled(s, 1)
+    })
+    .await;
+    assert_eq!(writers, 1, "never two at once");
+    lab.end().await;
 }
 
 fn ready(state: &State) -> Option<Condition> {
