@@ -100,6 +100,11 @@ pub struct Found {
     pub made_at: Index,
     /// The engine's own restart policy for it.
     pub restart: EngineRestart,
+    /// It was made for this replica: by its name, or by an id that is known. What is made from an image of
+    /// one of ours carries our labels too, and is somebody's own.
+    pub ours: bool,
+    /// Networks that it shall be on and is not, while it runs.
+    pub missing: Vec<String>,
 }
 
 /// What to do next.
@@ -153,6 +158,13 @@ pub enum Step {
         /// For people.
         message: String,
     },
+    /// Put it on networks that it was taken off.
+    Connect {
+        /// Which.
+        id: Arc<str>,
+        /// The networks.
+        networks: Vec<String>,
+    },
     /// Change the engine's own restart policy.
     Protect {
         /// Which.
@@ -180,6 +192,7 @@ pub fn plan(want: &Want, seen: &Seen, attempts: &Attempts, applied: Index, now: 
         Seen::Unknown(gate) => return wait(gate.reason, gate.message.clone(), None),
         Seen::Known(found) => found,
     };
+    let found: Vec<&Found> = found.iter().filter(|f| f.ours).collect();
     if let Some(newer) = found.iter().find(|f| f.made_at > applied) {
         let message =
             format!("container {} was made at index {}, this node has read up to {applied}", newer.name, newer.made_at);
@@ -194,11 +207,11 @@ pub fn plan(want: &Want, seen: &Seen, attempts: &Attempts, applied: Index, now: 
             None => Step::End { phase: ReplicaPhase::Stopped, reason: *reason, message: String::new() },
             Some(own) => retire(own, *reason, reason.meaning().trim().into(), now),
         },
-        Want::Run(wanted) => run(wanted, found, attempts, now),
+        Want::Run(wanted) => run(wanted, &found, attempts, now),
     }
 }
 
-fn run(wanted: &Wanted, found: &[Found], attempts: &Attempts, now: u64) -> Step {
+fn run(wanted: &Wanted, found: &[&Found], attempts: &Attempts, now: u64) -> Step {
     if let Some(extra) = found.iter().find(|f| *f.name != *wanted.name) {
         let message = format!("container {} carries the labels of {}", extra.name, wanted.name);
         return retire(extra, Reason::DriftDetected, message, now);
@@ -270,6 +283,12 @@ fn drift(wanted: &Wanted, own: &Found) -> Option<String> {
 }
 
 fn running(wanted: &Wanted, own: &Found, attempts: &Attempts, now: u64) -> Step {
+    if !own.missing.is_empty() {
+        return match attempts.trouble.as_ref().filter(|t| t.until > now) {
+            Some(trouble) => wait(Reason::DriftDetected, trouble.message.clone(), Some(trouble.until)),
+            None => Step::Connect { id: own.id.clone(), networks: own.missing.clone() },
+        };
+    }
     if let Some(since) = attempts.unhealthy_since.filter(|_| restarts_unhealthy(wanted, attempts)) {
         let verdicts = wanted.auto_restart.after.saturating_sub(1);
         let due = since + millis(wanted.probe_interval.saturating_mul(verdicts));

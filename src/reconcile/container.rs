@@ -218,7 +218,9 @@ fn mount(mount: &Mount, slot: &str, lineage: &Uid) -> MountPlan {
     }
 }
 
-fn network(replica: &Replica, spec: &ContainerSpec, lineage: &Uid) -> NetworkPlan {
+/// How a replica reaches networks.
+#[must_use]
+pub fn network(replica: &Replica, spec: &ContainerSpec, lineage: &Uid) -> NetworkPlan {
     // Every container answers to its service's name and to its own on each network.
     let names = || vec![replica.service.to_string(), format!("{}-{}", replica.service, replica.slot)];
     match spec.network_mode {

@@ -19,6 +19,7 @@ use std::{
     time::Duration,
 };
 
+use bollard::models::NetworkDisconnectRequest;
 use bollard::query_parameters::{
     ListContainersOptionsBuilder, ListImagesOptionsBuilder, ListNetworksOptionsBuilder, ListVolumesOptionsBuilder,
     RemoveContainerOptionsBuilder, RemoveImageOptionsBuilder, RemoveVolumeOptions,
@@ -62,6 +63,7 @@ macro_rules! cases {
 cases! {
     containers:
         the_engine_says_who_it_is
+        the_engine_says_since_when_it_runs
         a_container_is_made_started_stopped_and_removed
         what_is_done_already_is_a_success
         a_name_is_taken_until_its_container_is_gone
@@ -78,6 +80,7 @@ cases! {
     data:
         a_network_is_made_once
         a_container_joins_all_its_networks
+        what_was_taken_off_a_network_is_put_back
         a_network_that_is_missing_is_named
         a_volume_is_made_once_and_outlives_its_container
         what_ran_leaves_its_anonymous_volumes
@@ -176,6 +179,16 @@ impl World {
             String::from_utf8(bytes).unwrap()
         };
         (of(false), of(true))
+    }
+    /// A hand takes a container off a network.
+    async fn disconnect(&self, id: &str, network: &str) {
+        match &self.fake {
+            Some(fake) => fake.hand_disconnect(id, network),
+            None => {
+                let request = NetworkDisconnectRequest { container: id.to_owned(), ..Default::default() };
+                raw().await.disconnect_network(network, request).await.unwrap();
+            }
+        }
     }
     /// Volumes of a container that nobody named.
     async fn anonymous(&self, id: &str) -> Vec<String> {

@@ -1,6 +1,10 @@
 //! What an engine answers about containers: their state, events, logs and commands.
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+};
 
 use bytes::Bytes as Chunk;
 
@@ -17,6 +21,8 @@ pub struct Summary {
     pub labels: BTreeMap<String, String>,
     /// Its state.
     pub state: ContainerState,
+    /// Networks it is on, running or not.
+    pub networks: BTreeSet<String>,
 }
 
 /// Docker's states.
@@ -65,12 +71,18 @@ pub struct Container {
     pub health: Option<String>,
     /// Last output of the health check, for people.
     pub health_log: Option<String>,
+    /// Networks it is on, running or not.
+    pub networks: BTreeSet<String>,
     /// Docker network → address.
     pub addresses: BTreeMap<String, IpAddr>,
     /// `8080/tcp` → `0.0.0.0:49153`.
     pub published: BTreeMap<String, String>,
     /// The engine's own restart policy.
     pub restart: EngineRestart,
+    /// Number of the signal that asks it to end; none: SIGTERM.
+    pub stop_signal: Option<u8>,
+    /// Seconds from that signal to SIGKILL; none: the engine's own ten.
+    pub stop_timeout: Option<u64>,
     /// Process id of its first process; 0 when it does not run.
     pub pid: i64,
 }
@@ -86,6 +98,8 @@ pub struct RuntimeEvent {
     pub labels: BTreeMap<String, String>,
     /// `create`, `start`, `die`, `stop`, `kill`, `oom`, `destroy`, `health_status`, `pause`, `rename`, …
     pub action: String,
+    /// Of `kill`: number of the signal that was sent.
+    pub signal: Option<u8>,
     /// Nanoseconds since 1970 at the engine: where to resume.
     pub at: i64,
 }

@@ -24,6 +24,8 @@ const fn op(name: &'static str, seconds: u64) -> Op {
 
 /// Version and platform of the engine.
 pub const INFO: Op = op("info", 5);
+/// Since when the engine runs.
+pub const BEGAN: Op = op("began", 5);
 /// CPU and memory.
 pub const CAPACITY: Op = op("capacity", 5);
 /// Containers by label.
@@ -34,12 +36,14 @@ pub const INSPECT: Op = op("inspect", 10);
 pub const CREATE: Op = op("create", 120);
 /// Starting a container.
 pub const START: Op = op("start", 60);
-/// Stopping: the margin over the grace that the caller asks for.
+/// Stopping: the margin over the grace.
 pub const STOP: Op = op("stop", 15);
 /// Removing a container.
 pub const REMOVE: Op = op("remove", 60);
 /// Changing a restart policy.
 pub const SET_RESTART: Op = op("set_restart", 15);
+/// Putting a container on networks.
+pub const CONNECT: Op = op("connect", 30);
 /// Making a network.
 pub const ENSURE_NETWORK: Op = op("ensure_network", 30);
 /// Looking at a volume.

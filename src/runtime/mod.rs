@@ -40,6 +40,10 @@ use crate::model::{Bytes, Millicores};
 pub trait Runtime: Send + Sync + 'static {
     /// Identity, version, platform.
     fn info(&self) -> BoxFuture<'_, Result<EngineInfo, RuntimeError>>;
+    /// When this engine began, nanoseconds since 1970; none: it does not say. What ended before that ended with
+    /// the engine before it. Asked over a connection of its own: an engine that is about to end takes no new ones
+    /// while it stops its containers.
+    fn began(&self) -> BoxFuture<'_, Result<Option<i64>, RuntimeError>>;
     /// CPU and memory of the machine as the engine sees it.
     fn capacity(&self) -> BoxFuture<'_, Result<(Millicores, Bytes), RuntimeError>>;
     /// Containers that carry the label `key=value`, running or not.
@@ -50,13 +54,15 @@ pub trait Runtime: Send + Sync + 'static {
     fn create(&self, plan: ContainerPlan) -> BoxFuture<'_, Result<Arc<str>, RuntimeError>>;
     /// Starts it; running already is a success.
     fn start(&self, id: String) -> BoxFuture<'_, Result<(), RuntimeError>>;
-    /// Asks it to end, kills it after `grace`; not running or gone is a success.
-    fn stop(&self, id: String, grace: Duration) -> BoxFuture<'_, Result<(), RuntimeError>>;
+    /// Asks it to end, kills it after `grace`, or after the container's own time; not running or gone is a success.
+    fn stop(&self, id: String, grace: Option<Duration>) -> BoxFuture<'_, Result<(), RuntimeError>>;
     /// Removes it, killing it if it runs. Gone is a success. Every volume stays; only the anonymous ones of
     /// a container that never ran, which hold nothing, go with it.
     fn remove(&self, id: String) -> BoxFuture<'_, Result<(), RuntimeError>>;
     /// Changes the engine's restart policy of a container.
     fn set_restart(&self, id: String, restart: EngineRestart) -> BoxFuture<'_, Result<(), RuntimeError>>;
+    /// Puts it on networks that exist; being on them already is a success.
+    fn connect(&self, id: String, networks: Vec<Attachment>) -> BoxFuture<'_, Result<(), RuntimeError>>;
     /// Makes a bridge with our labels unless one of that name exists.
     fn ensure_network(&self, name: String, labels: BTreeMap<String, String>)
     -> BoxFuture<'_, Result<(), RuntimeError>>;

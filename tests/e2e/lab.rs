@@ -2,7 +2,7 @@
 
 use std::{
     path::PathBuf,
-    process::Command,
+    process::{Command, Stdio},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -44,6 +44,13 @@ impl Lab {
         };
         lab.docker.clear();
         lab
+    }
+    /// Ends the engine, and with it what runs there, and starts it again.
+    pub fn restart_engine(&self) {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/setup/lab.sh");
+        let out = Command::new("timeout").args(["150", "bash", script, "restart"]).stdin(Stdio::null()).output();
+        let out = out.unwrap();
+        assert!(out.status.success(), "the engine restarts: {}", String::from_utf8_lossy(&out.stderr));
     }
     /// A command in the namespace of the engine, without variables of ours.
     pub fn inside(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {

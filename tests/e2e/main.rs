@@ -27,4 +27,5 @@ mod life;
 mod reading;
 mod reasons;
 mod repair;
+mod restarts;
 mod rollout;

@@ -1,6 +1,6 @@
 # A Docker engine of its own in a network namespace of its own. Sourced by the tests' lab and by the demo.
 #
-# Here: `engine_up` and `engine_down`, `background` (a process in the namespace), `inside`, `dk` (the
+# Here: `engine_up`, `engine_restart` and `engine_down`, `background` (a process in the namespace), `inside`, `dk` (the
 # distribution's docker against this engine), `wait_for`. Set before: LAB (directory of all state, short:
 # it holds a socket), NS (name of the namespace).
 # Nothing touches the host's network, engine or containers: no link leads out of the namespace. Only
@@ -52,10 +52,13 @@ background() { # background NAME CMD...: in the namespace, outlives this shell, 
 
 # ---- up and down --------------------------------------------------------------------------------
 engine_up() {
-  local pid
   mkdir -p "$LAB/cli"
   ip netns add "$NS"
   ip -n "$NS" link set lo up
+  engine_start
+}
+engine_start() {
+  local pid
   # nsenter, not `ip netns exec`: that remounts /sys and loses cgroup v1.
   background dockerd /usr/sbin/dockerd --data-root "$LAB/data" --exec-root "$LAB/exec" --pidfile "$LAB/docker.pid" \
     -H "unix://$SOCK" --shutdown-timeout 2
@@ -63,6 +66,14 @@ engine_up() {
   record "$(cat "$LAB/docker.pid")" dockerd
   for pid in $(ours); do record "$pid" below; done
 }
+engine_restart() { # as a service manager does it: the containers end with the engine
+  local pid
+  pid=$(cat "$LAB/docker.pid")
+  kill "$pid"
+  wait_for 60 "end of the engine" engine_ended "$pid"
+  engine_start
+}
+engine_ended() { [ ! -e "/proc/$1" ]; }
 unmount_below() {
   { grep -F " $LAB/" /proc/self/mounts || true; } | cut -d' ' -f2 | sort -r | while read -r m; do
     umount "$m" 2>/dev/null || umount -l "$m" 2>/dev/null

@@ -4,6 +4,7 @@
 #   lab.sh test [ARGS]  set up, `cargo test ARGS` in the namespace, take everything down again
 #   lab.sh run CMD...   the same around any command
 #   lab.sh up | down    the same by hand, for work on one test
+#   lab.sh restart      ends the engine of a lab that is up, and starts it again
 #   lab.sh env          prints the variables that a hand-started test needs (after `up`)
 #   lab.sh exec CMD...  a command in the namespace of a lab that is up
 #
@@ -113,7 +114,8 @@ case $command in
   run) install_packages python3-venv && venv && within "$@" ;;
   up) install_packages python3-venv && venv && up && environment ;;
   down) engine_down ;;
+  restart) engine_restart ;;
   env) environment ;;
   exec) inside "$@" ;;
-  *) sed -n '2,15p' "${BASH_SOURCE[0]}" | sed 's/^# \{0,1\}//'; exit 2 ;;
+  *) sed -n '2,16p' "${BASH_SOURCE[0]}" | sed 's/^# \{0,1\}//'; exit 2 ;;
 esac

@@ -19,8 +19,8 @@ use tokio::sync::mpsc;
 use crate::{
     model::{Bytes, Millicores},
     runtime::{
-        BuildProgress, BuildRequest, Container, ContainerPlan, Credentials, EngineInfo, EngineRestart, ExecResult,
-        Image, LogChunk, LogQuery, PullProgress, Runtime, RuntimeError, RuntimeEvent, Summary,
+        Attachment, BuildProgress, BuildRequest, Container, ContainerPlan, Credentials, EngineInfo, EngineRestart,
+        ExecResult, Image, LogChunk, LogQuery, PullProgress, Runtime, RuntimeError, RuntimeEvent, Summary,
     },
 };
 
@@ -52,6 +52,9 @@ impl Runtime for Engine {
     fn info(&self) -> BoxFuture<'_, Result<EngineInfo, RuntimeError>> {
         none("info")
     }
+    fn began(&self) -> BoxFuture<'_, Result<Option<i64>, RuntimeError>> {
+        none("began")
+    }
     fn capacity(&self) -> BoxFuture<'_, Result<(Millicores, Bytes), RuntimeError>> {
         none("capacity")
     }
@@ -67,7 +70,7 @@ impl Runtime for Engine {
     fn start(&self, _: String) -> BoxFuture<'_, Result<(), RuntimeError>> {
         none("start")
     }
-    fn stop(&self, _: String, _: Duration) -> BoxFuture<'_, Result<(), RuntimeError>> {
+    fn stop(&self, _: String, _: Option<Duration>) -> BoxFuture<'_, Result<(), RuntimeError>> {
         none("stop")
     }
     fn remove(&self, _: String) -> BoxFuture<'_, Result<(), RuntimeError>> {
@@ -75,6 +78,9 @@ impl Runtime for Engine {
     }
     fn set_restart(&self, _: String, _: EngineRestart) -> BoxFuture<'_, Result<(), RuntimeError>> {
         none("set_restart")
+    }
+    fn connect(&self, _: String, _: Vec<Attachment>) -> BoxFuture<'_, Result<(), RuntimeError>> {
+        none("connect")
     }
     fn ensure_network(&self, _: String, _: BTreeMap<String, String>) -> BoxFuture<'_, Result<(), RuntimeError>> {
         none("ensure_network")

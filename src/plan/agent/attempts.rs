@@ -177,6 +177,11 @@ impl Attempts {
         self.trouble = Some(Trouble { reason, message, until, count: count.saturating_add(1) });
     }
 
+    /// It is on its networks again.
+    pub fn connected(&mut self) {
+        self.trouble = None;
+    }
+
     /// A verdict on the health of the running container.
     pub fn health(&mut self, verdict: &super::report::Verdict, now: u64) {
         use super::report::Health;

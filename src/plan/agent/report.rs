@@ -158,10 +158,10 @@ pub fn status(want: &Want, step: &Step, doing: &Doing, known: Known<'_>, now: u6
     let (phase, reason, message) = match (doing, step) {
         (Doing::Pulling(progress), _) => (ReplicaPhase::Pulling, Some(Reason::Pulling), progress.clone()),
         (Doing::Step, Step::End { phase, reason, message }) => (*phase, Some(*reason), message.clone()),
-        (Doing::Step, Step::Nothing { .. } | Step::Protect { .. }) if ready => {
+        (Doing::Step, Step::Nothing { .. } | Step::Protect { .. } | Step::Connect { .. }) if ready => {
             (ReplicaPhase::Running, None, String::new())
         }
-        (Doing::Step, Step::Nothing { .. } | Step::Protect { .. }) => {
+        (Doing::Step, Step::Nothing { .. } | Step::Protect { .. } | Step::Connect { .. }) => {
             let unhealthy = verdict.is_some_and(|v| v.health == Health::Unhealthy);
             let message = verdict.map(|v| v.message.clone()).unwrap_or_default();
             (ReplicaPhase::Running, Some(if unhealthy { Reason::Unhealthy } else { Reason::Starting }), message)
@@ -218,12 +218,15 @@ pub fn status(want: &Want, step: &Step, doing: &Doing, known: Known<'_>, now: u6
 }
 
 /// Whether a ready container stays ready under a step. While the engine is silent the probes still say
-/// what holds: an engine that restarts must not empty every route.
+/// what holds: an engine that restarts must not empty every route. Likewise for what differs but works.
 const fn keeps_ready(step: &Step) -> bool {
     match step {
-        Step::Nothing { .. } | Step::Protect { .. } | Step::End { .. } => true,
+        Step::Nothing { .. } | Step::Protect { .. } | Step::Connect { .. } | Step::End { .. } => true,
         Step::Wait { reason, .. } => {
-            matches!(reason, Reason::DockerDown | Reason::DockerUnresponsive | Reason::StoreBehind)
+            matches!(
+                reason,
+                Reason::DockerDown | Reason::DockerUnresponsive | Reason::StoreBehind | Reason::DriftDetected
+            )
         }
         Step::Create | Step::Start { .. } | Step::Restart { .. } | Step::Retire { .. } | Step::Remove { .. } => false,
     }

@@ -26,6 +26,8 @@ fn found(state: ContainerState) -> Found {
         epoch: "0.7".into(),
         made_at: Index(10),
         restart: EngineRestart::No,
+        ours: true,
+        missing: Vec::new(),
     }
 }
 fn known(state: ContainerState) -> Seen {
@@ -41,6 +43,7 @@ fn name(step: &Step) -> (&'static str, Option<Reason>) {
         Step::Restart { reason, .. } => ("restart", Some(*reason)),
         Step::Retire { reason, .. } => ("retire", Some(*reason)),
         Step::Remove { reason, .. } => ("remove", Some(*reason)),
+        Step::Connect { .. } => ("connect", None),
         Step::Protect { restart: EngineRestart::No, .. } => ("protect: no", None),
         Step::Protect { restart: EngineRestart::UnlessStopped, .. } => ("protect: unless-stopped", None),
         Step::End { reason, .. } => ("end", Some(*reason)),
@@ -89,6 +92,8 @@ fn a_replica_is_driven_to_what_the_log_wants() {
         ("another revision", run(), with(&|f| f.spec_hash = "x".into()), "retire", Some(Reason::DriftDetected)),
         ("another placement", run(), with(&|f| f.epoch = "0.6".into()), "retire", Some(Reason::DriftDetected)),
         ("renamed", run(), with(&|f| f.name = "mine".into()), "retire", Some(Reason::DriftDetected)),
+        ("a copy of ours by its labels", run(), with(&|f| f.ours = false), "create", None),
+        ("taken off a network", run(), with(&|f| f.missing = vec!["net".into()]), "connect", None),
         ("our log is behind", run(), with(&|f| f.made_at = Index(99)), "wait", Some(Reason::StoreBehind)),
         (
             "unknown and newer than our log",
@@ -120,6 +125,14 @@ fn a_replica_is_driven_to_what_the_log_wants() {
         ),
         ("stopped and gone", Want::Stop(Reason::ScaledDown), none(), "end", Some(Reason::ScaledDown)),
         ("an orphan", Want::Nothing(Reason::Orphaned), known(S::Running), "retire", Some(Reason::Orphaned)),
+        ("an orphan's copy", Want::Nothing(Reason::Orphaned), with(&|f| f.ours = false), "nothing", None),
+        (
+            "stopped, a copy is left",
+            Want::Stop(Reason::ScaledDown),
+            with(&|f| f.ours = false),
+            "end",
+            Some(Reason::ScaledDown),
+        ),
         ("an orphan, gone", Want::Nothing(Reason::Orphaned), none(), "nothing", None),
     ] {
         let found = plan(&want, &seen, &Attempts::default(), Index(50), NOW);
@@ -261,4 +274,20 @@ fn a_container_that_the_engine_keeps_refusing_is_made_anew() {
         let found = plan(&Want::Run(wanted()), &known(ContainerState::Exited), &attempts, Index(50), later);
         assert_eq!(name(&found).0, step, "refused {times} times");
     }
+}
+
+#[test]
+fn a_network_that_it_cannot_be_put_on_is_told_while_it_serves() {
+    let mut attempts = Attempts::default();
+    attempts.failed(Reason::DriftDetected, "network net: no such network".into(), NOW);
+    let seen = Seen::Known(vec![Found { missing: vec!["net".into()], ..found(ContainerState::Running) }]);
+    let want = Want::Run(wanted());
+    let step = plan(&want, &seen, &attempts, Index(50), NOW);
+    assert_eq!(name(&step), ("wait", Some(Reason::DriftDetected)));
+    let facts = report::Facts { running: true, ..report::Facts::default() };
+    let verdict = report::Verdict::healthy();
+    let known = report::Known { facts: &facts, attempts: &attempts, verdict: Some(&verdict), previous: None };
+    let said = report::status(&want, &step, &report::Doing::Step, known, NOW);
+    assert_eq!((said.phase, said.ready, said.reason), (ReplicaPhase::Running, true, Some(Reason::DriftDetected)));
+    assert_eq!(name(&plan(&want, &seen, &attempts, Index(50), NOW + 1_000)).0, "connect");
 }

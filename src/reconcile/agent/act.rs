@@ -3,7 +3,7 @@
 //! Here: `execute` and the calls it makes. An `if` about what shall be belongs in `plan::agent`.
 //! A call that was dropped half-way is repeated after a look: the name of a container is its key.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
@@ -16,13 +16,10 @@ use super::{
 };
 use crate::{
     controller::Action,
-    model::{
-        Reason, ReplicaPhase,
-        service::{ContainerSpec, STOP_GRACE_PERIOD},
-    },
+    model::{Reason, ReplicaPhase, service::ContainerSpec},
     plan::agent::{Step, Want, report::Doing},
     reconcile::{container::label, registry},
-    runtime::{Container, ContainerState, RuntimeError, Summary},
+    runtime::{Container, ContainerPlan, ContainerState, NetworkPlan, RuntimeError, Summary},
     store::State,
 };
 
@@ -93,12 +90,43 @@ impl Agent {
                 self.say_removed(subject, want, key, &message);
                 Ok(None)
             }
+            Step::Connect { id, networks } => match subject {
+                Some(subject) => self.connect(state, key, subject, &id, &networks).await,
+                None => Ok(Some(Action::Done)),
+            },
             Step::Protect { id, restart } => {
                 self.engine("setting a restart policy", self.runtime.set_restart(id.to_string(), restart).await)?;
                 self.containers.changed(&id);
                 Ok(None)
             }
         }
+    }
+
+    async fn connect(
+        &self,
+        state: &State,
+        key: &Arc<str>,
+        subject: &Subject,
+        id: &Arc<str>,
+        networks: &[String],
+    ) -> Result<Option<Action>, PassError> {
+        let Some(spec) = &subject.spec else { return Ok(Some(Action::Done)) };
+        let connected = self.preparer.connect(state, &subject.replica, spec, id, networks).await;
+        self.containers.changed(id);
+        let names = networks.join(", ");
+        match connected {
+            Ok(()) => {
+                self.with(key, |m| m.attempts.connected());
+                let message = format!("somebody took the container off {names}; it is connected again");
+                self.say(Some(subject), Reason::DriftDetected, message);
+            }
+            Err(PrepareError::Engine(error @ RuntimeError::Down { .. })) => self.refused(key, subject, &error),
+            Err(error) => {
+                let message = format!("somebody took the container off {names}: {error}");
+                self.failed(key, subject, Reason::DriftDetected, message);
+            }
+        }
+        Ok(None)
     }
 
     async fn create(
@@ -136,9 +164,16 @@ impl Agent {
         // A closed semaphore cannot be: nobody closes it.
         let _permit = self.starts.acquire().await.ok();
         let (name, labels) = (plan.name.clone(), plan.labels.clone());
+        let networks = networks_of(&plan);
         match self.runtime.create(*plan).await {
             Ok(id) => {
-                self.containers.made(Summary { id: id.clone(), name, labels, state: ContainerState::Created });
+                self.containers.made(Summary {
+                    id: id.clone(),
+                    name,
+                    labels,
+                    state: ContainerState::Created,
+                    networks,
+                });
                 self.say_unmounted(subject, &unmounted);
                 self.start(key, &id, true).await.map(|()| None)
             }
@@ -169,8 +204,8 @@ impl Agent {
         };
         match found {
             Some(found) if own(&found) => {
-                let Container { id, name, labels, state, .. } = found;
-                self.containers.made(Summary { id, name, labels, state });
+                let Container { id, name, labels, state, networks, .. } = found;
+                self.containers.made(Summary { id, name, labels, state, networks });
                 Ok(None)
             }
             Some(_) => {
@@ -235,8 +270,8 @@ impl Agent {
     async fn stop(&self, key: &Arc<str>, id: &Arc<str>, subject: Option<&Subject>) -> Result<(), PassError> {
         self.prober.forget(key);
         self.with(key, |m| m.ending = Some(id.clone()));
-        let spec = subject.and_then(|s| s.spec.as_ref());
-        let grace = spec.map_or(STOP_GRACE_PERIOD, ContainerSpec::grace);
+        // Of what nobody declares any more the container itself still knows its time.
+        let grace = subject.and_then(|s| s.spec.as_ref()).map(ContainerSpec::grace);
         let stopped = self.runtime.stop(id.to_string(), grace).await;
         self.containers.changed(id);
         self.engine("stopping a container", stopped)
@@ -273,5 +308,13 @@ impl Agent {
             }
             PassError::Engine { step, source }
         })
+    }
+}
+
+/// Names of the networks that a new container is on.
+fn networks_of(plan: &ContainerPlan) -> BTreeSet<String> {
+    match &plan.network {
+        NetworkPlan::Join(networks) => networks.iter().map(|a| a.network.clone()).collect(),
+        NetworkPlan::None | NetworkPlan::Host => BTreeSet::new(),
     }
 }

@@ -8,7 +8,7 @@
 //! Why a cache: thirty starts must not cost thirty lists.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -24,8 +24,8 @@ use crate::{
 
 /// A start event so close to a start that is known is the same one (nanoseconds).
 const SAME_START: i64 = 2_000_000_000;
-/// Signals that ask a process to end.
-const ENDING: [&str; 10] = ["1", "2", "3", "9", "15", "SIGINT", "SIGQUIT", "SIGKILL", "SIGTERM", "SIGHUP"];
+/// Signals that ask a process to end: INT, QUIT, KILL and TERM. HUP tells most to read their files again.
+const ENDING: [u8; 4] = [2, 3, 9, 15];
 
 /// One container.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,6 +38,8 @@ pub struct Entry {
     pub stale: bool,
     /// When somebody last sent it a signal that ends it, nanoseconds since 1970.
     pub killed_at: Option<i64>,
+    /// It was told that this container is none of ours.
+    told: bool,
     /// Clock of the cache at its last touch.
     touched: u64,
 }
@@ -129,7 +131,8 @@ impl Containers {
                 }
                 return keep;
             };
-            if (found.state, &found.name) != (entry.summary.state, &entry.summary.name) && entry.touched <= begun {
+            let shown = |s: &Summary| (s.state, s.name.clone(), s.networks.clone());
+            if shown(&found) != shown(&entry.summary) && entry.touched <= begun {
                 news.push(replica_of(&found.labels, &found.name));
                 (entry.summary, entry.stale) = (found, true);
             }
@@ -157,6 +160,7 @@ impl Containers {
                 name: event.name.clone(),
                 labels: event.labels.clone(),
                 state: ContainerState::Created,
+                networks: BTreeSet::new(),
             };
             inner.put(event.container.clone(), summary);
             return Some(replica);
@@ -167,8 +171,7 @@ impl Containers {
                 return Some(replica);
             }
             "kill" | "stop" => {
-                let signal = event.labels.get("signal");
-                if signal.is_none_or(|s| ENDING.contains(&s.as_str())) {
+                if event.signal.is_none_or(|s| entry.ends_at(s)) {
                     entry.killed_at = Some(event.at);
                 }
                 // What follows, `die`, is the time to look.
@@ -207,8 +210,14 @@ impl Containers {
         if let Some(entry) = inner.entries.get_mut(&found.id) {
             (entry.summary.state, entry.stale) = (found.state, false);
             entry.summary.name.clone_from(&found.name);
+            entry.summary.networks.clone_from(&found.networks);
             entry.inspected = Some(found);
         }
+    }
+
+    /// Whether it is still to be told that a container is none of ours; once true.
+    pub fn tell(&self, id: &Arc<str>) -> bool {
+        self.lock().entries.get_mut(id).is_some_and(|entry| !std::mem::replace(&mut entry.told, true))
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -220,7 +229,7 @@ impl Inner {
     fn put(&mut self, id: Arc<str>, summary: Summary) {
         self.clock += 1;
         let touched = self.clock;
-        self.entries.insert(id, Entry { summary, inspected: None, stale: true, killed_at: None, touched });
+        self.entries.insert(id, Entry { summary, inspected: None, stale: true, killed_at: None, told: false, touched });
     }
     fn touch(&mut self, id: &Arc<str>) {
         self.clock += 1;
@@ -237,6 +246,10 @@ impl Entry {
             .as_ref()
             .filter(|c| c.state == ContainerState::Running && !self.stale)
             .and_then(|c| nanos(&c.started_at))
+    }
+    /// Whether a signal asks it to end, as far as is known.
+    fn ends_at(&self, signal: u8) -> bool {
+        ENDING.contains(&signal) || self.inspected.as_ref().is_some_and(|c| c.stop_signal == Some(signal))
     }
     /// Whether its last exit followed a signal that somebody sent, by no more than the time that `docker
     /// stop` gives. Later it is another story: the signal may have been a reload.
@@ -255,7 +268,8 @@ impl Entry {
 }
 
 /// Nanoseconds since 1970 of an engine's time; none for its "never".
-fn nanos(text: &str) -> Option<i64> {
+#[must_use]
+pub fn nanos(text: &str) -> Option<i64> {
     let at: jiff::Timestamp = text.parse().ok()?;
     i64::try_from(at.as_nanosecond()).ok().filter(|n| *n > 0)
 }
@@ -267,11 +281,11 @@ mod tests {
 
     fn summary(id: &str, state: ContainerState) -> Summary {
         let labels = BTreeMap::from([(label::REPLICA.to_owned(), format!("web-{id}"))]);
-        Summary { id: id.into(), name: format!("web-{id}"), labels, state }
+        Summary { id: id.into(), name: format!("web-{id}"), labels, state, networks: BTreeSet::new() }
     }
     fn event(id: &str, action: &str, at: i64) -> RuntimeEvent {
         let Summary { id, name, labels, .. } = summary(id, ContainerState::Running);
-        RuntimeEvent { container: id, name, labels, action: action.into(), at }
+        RuntimeEvent { container: id, name, labels, action: action.into(), signal: None, at }
     }
     fn inspected(id: &str, state: ContainerState, from: &str, to: &str) -> Container {
         Container {
@@ -287,9 +301,12 @@ mod tests {
             finished_at: to.into(),
             health: None,
             health_log: None,
+            networks: BTreeSet::new(),
             addresses: BTreeMap::new(),
             published: BTreeMap::new(),
             restart: EngineRestart::No,
+            stop_signal: Some(10),
+            stop_timeout: None,
             pid: 0,
         }
     }
@@ -322,20 +339,38 @@ mod tests {
     }
 
     #[test]
+    fn a_list_that_shows_other_networks_is_a_reason_to_look() {
+        let known = Containers::default();
+        known.listed(0, vec![summary("a", ContainerState::Running)]);
+        let on = |networks: &[&str]| {
+            let networks = networks.iter().map(|&n| n.to_owned()).collect();
+            vec![Summary { networks, ..summary("a", ContainerState::Running) }]
+        };
+        known.listed(known.clock(), on(&["front"]));
+        assert_eq!(known.listed(known.clock(), on(&["front"])), [] as [Arc<str>; 0]);
+        assert_eq!(known.listed(known.clock(), on(&[])), ["web-a".into()] as [Arc<str>; 1]);
+        assert!(known.of("web-a")[0].stale);
+    }
+
+    #[test]
     fn an_exit_is_somebodys_doing_when_a_signal_came_while_it_ran() {
         let at = |second: i64| nanos("2026-01-01T00:00:00Z").unwrap() + second * 1_000_000_000;
         for (case, kill, by_hand) in [
-            ("stopped", Some(at(30)), true),
+            ("stopped", Some((at(30), Some(15))), true),
+            ("an engine that names no signal", Some((at(30), None)), true),
+            ("stopped by its own signal", Some((at(30), Some(10))), true),
             ("crashed", None, false),
-            ("an older life was stopped", Some(at(5)), false),
-            ("reloaded, and crashed later", Some(at(12)), false),
+            ("an older life was stopped", Some((at(5), Some(15))), false),
+            ("reloaded, and crashed", Some((at(30), Some(1))), false),
+            ("asked to end long before it crashed", Some((at(12), Some(15))), false),
         ] {
             let known = Containers::default();
             known.made(summary("a", ContainerState::Running));
-            if let Some(kill) = kill {
-                assert_eq!(known.happened(&event("a", "kill", kill)), None);
-            }
             let (from, to) = ("2026-01-01T00:00:10Z", "2026-01-01T00:00:31Z");
+            known.learned(inspected("a", ContainerState::Running, from, ""));
+            if let Some((at, signal)) = kill {
+                assert_eq!(known.happened(&RuntimeEvent { signal, ..event("a", "kill", at) }), None);
+            }
             known.learned(inspected("a", ContainerState::Exited, from, to));
             assert_eq!(known.of("web-a")[0].ended_by_hand(Duration::from_secs(10)), by_hand, "{case}");
         }

@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout};
 
 use super::{
     Agent, Subject,
-    containers::{Engine, Entry},
+    containers::{Engine, Entry, nanos},
     listen,
 };
 use crate::{
@@ -30,7 +30,7 @@ use crate::{
         container::{self, label},
         prober::{Target, streak::clip},
     },
-    runtime::{Container, ContainerState, LogQuery},
+    runtime::{Container, ContainerState, LogQuery, RuntimeError},
 };
 
 /// Lines kept of the log of a container that ended.
@@ -68,16 +68,23 @@ impl Agent {
         let mut look = Look {
             seen: match silence {
                 Some(gate) => Seen::Unknown(gate),
-                None => Seen::Known(entries.iter().map(found).collect()),
+                None => {
+                    let life = self.with(key, |m| m.attempts.life.as_ref().map(|(id, _)| id.clone()));
+                    let wanted = self.networks(spec);
+                    Seen::Known(entries.iter().map(|e| found(e, key, life.as_deref(), &wanted)).collect())
+                }
             },
             facts: Facts::default(),
             verdict: None,
             interval: ENGINE_INTERVAL,
             look_again: None,
         };
+        self.tell_of_copies(key, subject, &look.seen);
         let Some(subject) = subject else { return look };
-        if let Seen::Known(_) = look.seen {
-            self.count(key, subject, own).await;
+        if let Seen::Known(_) = look.seen
+            && let Err(gate) = self.count(key, subject, own).await
+        {
+            look.seen = Seen::Unknown(gate);
         }
         let (Some(own), Some(spec)) = (own.and_then(|e| e.inspected.as_ref()), spec) else {
             if matches!(look.seen, Seen::Known(_)) {
@@ -134,18 +141,35 @@ impl Agent {
         Ok(())
     }
 
-    /// Counts what happened since the last look.
-    async fn count(&self, key: &Arc<str>, subject: &Subject, own: Option<&Entry>) {
+    /// Says once that a container only looks like one of ours.
+    fn tell_of_copies(&self, key: &Arc<str>, subject: Option<&Subject>, seen: &Seen) {
+        let Seen::Known(found) = seen else { return };
+        for copy in found.iter().filter(|f| !f.ours) {
+            if self.containers.tell(&copy.id) {
+                self.say_copy(subject, key, &copy.name);
+            }
+        }
+    }
+
+    /// Networks that a container shall be on.
+    fn networks(&self, spec: Option<&ContainerSpec>) -> Vec<String> {
+        let state = self.store.state();
+        let wanted = |s| state.cluster().map(|c| container::networks(s, &c.lineage));
+        spec.and_then(wanted).unwrap_or_default()
+    }
+
+    /// Counts what happened since the last look; an error: the engine fell silent meanwhile.
+    async fn count(&self, key: &Arc<str>, subject: &Subject, own: Option<&Entry>) -> Result<(), Gate> {
         let now = (self.now)();
         let Some((entry, container)) = own.and_then(|e| e.inspected.as_ref().map(|c| (e, c))) else {
             if own.is_none() {
                 self.count_vanished(key, subject);
             }
-            return;
+            return Ok(());
         };
         // What somebody does to it after its end is no life of it.
         if self.has_ended(key) {
-            return;
+            return Ok(());
         }
         let started = starts(container);
         if started && self.is_new_life(key, container) {
@@ -162,17 +186,18 @@ impl Agent {
         }
         let ended = matches!(container.state, ContainerState::Exited | ContainerState::Dead) && started;
         if !ended || self.with(key, |m| m.attempts.knows_exit(&container.id, &container.finished_at)) {
-            return;
+            return Ok(());
         }
         let grace = subject.spec.as_ref().map_or(STOP_GRACE_PERIOD, ContainerSpec::grace);
         let cause = match self.with(key, |m| m.ending.clone()) {
             Some(id) if id == container.id => Cause::Agent,
             Some(_) | None if container.oom_killed => Cause::Itself,
+            Some(_) | None if self.ended_with_engine(container).await? => Cause::Engine,
             Some(_) | None if entry.ended_by_hand(grace) => Cause::Hand,
             Some(_) | None => Cause::Itself,
         };
         let log_tail = match cause {
-            Cause::Itself => self.tail(&container.id).await,
+            Cause::Itself => self.tail(key, container).await,
             Cause::Hand | Cause::Agent | Cause::Engine => Vec::new(),
         };
         let exit = LastExit {
@@ -190,6 +215,27 @@ impl Agent {
         });
         if matches!(cause, Cause::Hand | Cause::Engine) || failures != before {
             self.say_exited(subject, container, cause);
+        }
+        Ok(())
+    }
+
+    /// Whether the engine that runs now came after this exit. One that is about to end does not answer: what
+    /// it stops is not to be taken for somebody's doing.
+    async fn ended_with_engine(&self, container: &Container) -> Result<bool, Gate> {
+        match self.runtime.began().await {
+            Ok(began) => Ok(began.zip(nanos(&container.finished_at)).is_some_and(|(began, ended)| ended <= began)),
+            Err(error @ (RuntimeError::Down { .. } | RuntimeError::Unresponsive { .. })) => {
+                let engine = listen::unknown(&error);
+                self.containers.set_engine(engine.clone());
+                match engine {
+                    Engine::Unknown(gate) => Err(gate),
+                    Engine::Known => Ok(false),
+                }
+            }
+            Err(error) => {
+                tracing::debug!(%error, "the engine does not say since when it runs");
+                Ok(false)
+            }
         }
     }
 
@@ -276,10 +322,16 @@ impl Agent {
         }
     }
 
-    /// The last lines of a container's log.
-    async fn tail(&self, id: &Arc<str>) -> Vec<String> {
+    /// The last lines of a container's last run.
+    async fn tail(&self, key: &Arc<str>, container: &Container) -> Vec<String> {
+        let from = self.with(key, |m| {
+            let exit = m.attempts.last_exit.as_ref();
+            run_began(&container.started_at, exit.map(|e| e.finished_at.as_str()))
+        });
         let tail = u32::try_from(TAIL).unwrap_or(u32::MAX);
-        let mut log = self.runtime.logs(id.to_string(), LogQuery { tail: Some(tail), ..LogQuery::default() });
+        let since = from.map(|at| at.div_euclid(1_000_000_000));
+        let query = LogQuery { tail: Some(tail), since, timestamps: true, ..LogQuery::default() };
+        let mut log = self.runtime.logs(container.id.to_string(), query);
         let mut text = Vec::new();
         let reading = async {
             while let Some(Ok(chunk)) = log.next().await {
@@ -292,8 +344,27 @@ impl Agent {
         };
         let _ = timeout(TAIL_WAIT, reading).await;
         let text = String::from_utf8_lossy(&text);
-        let lines: Vec<String> = text.lines().map(clip).filter(|l| !l.is_empty()).collect();
+        let lines: Vec<String> =
+            text.lines().filter_map(|l| line_of_run(l, from)).map(clip).filter(|l| !l.is_empty()).collect();
         lines.into_iter().rev().take(TAIL).rev().collect()
+    }
+}
+
+/// A moment between a container's run before and its last one, nanoseconds since 1970. An engine notes a start
+/// when the first lines are written already, and an end when the last ones are not yet: half-way tells the
+/// runs apart.
+fn run_began(started: &str, finished_before: Option<&str>) -> Option<i64> {
+    let started = nanos(started)?;
+    let before = finished_before.and_then(nanos).filter(|end| *end <= started);
+    Some(before.map_or(started - 500_000_000, |end| end + (started - end) / 2))
+}
+
+/// A line without its time; none when that is before the run.
+fn line_of_run(line: &str, from: Option<i64>) -> Option<&str> {
+    match line.split_once(' ').map(|(stamp, text)| (nanos(stamp), text)) {
+        Some((Some(at), text)) => from.is_none_or(|from| at >= from).then_some(text),
+        // No engine's time: the line goes on from the piece before it.
+        Some((None, _)) | None => Some(line),
     }
 }
 
@@ -309,7 +380,9 @@ fn source(own: &Container, spec: &ContainerSpec) -> (ReadinessSource, Duration) 
     (spec.readiness(checked), check.map_or(ENGINE_INTERVAL, |i| i.0))
 }
 
-fn found(entry: &Entry) -> Found {
+/// `life`: the container of this replica that ran last; `networks`: those it shall be on.
+fn found(entry: &Entry, key: &str, life: Option<&str>, networks: &[String]) -> Found {
+    let running = entry.inspected.as_ref().filter(|c| c.state == ContainerState::Running);
     let labels = &entry.summary.labels;
     let text = |name: &str| labels.get(name).cloned().unwrap_or_default();
     Found {
@@ -320,5 +393,28 @@ fn found(entry: &Entry) -> Found {
         epoch: text(label::EPOCH),
         made_at: Index(text(label::INDEX).parse().unwrap_or(0)),
         restart: entry.inspected.as_ref().map(|c| c.restart).unwrap_or_default(),
+        ours: entry.summary.name == key || life == Some(&*entry.summary.id),
+        missing: running
+            .map_or_else(Vec::new, |c| networks.iter().filter(|n| !c.networks.contains(*n)).cloned().collect()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lines_of_a_run_are_told_from_those_before_it() {
+        let from = run_began("2026-01-01T00:00:01.4Z", Some("2026-01-01T00:00:01.0Z"));
+        for (case, line, found) in [
+            ("the run before", "2026-01-01T00:00:00.9Z old", None),
+            ("written late by it", "2026-01-01T00:00:01.1Z old", None),
+            ("written before its start was noted", "2026-01-01T00:00:01.35Z new words", Some("new words")),
+            ("without a time", "the rest of it", Some("the rest of it")),
+        ] {
+            assert_eq!(line_of_run(line, from), found, "{case}");
+        }
+        assert_eq!(line_of_run("2026-01-01T00:00:01.35Z a", run_began("2026-01-01T00:00:01.4Z", None)), Some("a"));
+        assert_eq!(line_of_run("2026-01-01T00:00:01Z a", run_began("", None)), Some("a"), "never started");
     }
 }

@@ -26,7 +26,7 @@ use crate::{
         data::{self, Seen, Verdict},
         files, registry,
     },
-    runtime::{ContainerPlan, EngineRestart, Image, Runtime, RuntimeError},
+    runtime::{ContainerPlan, EngineRestart, Image, NetworkPlan, Runtime, RuntimeError},
     store::{
         Client, State,
         command::{Command, Group},
@@ -169,6 +169,27 @@ impl Preparer {
     pub async fn again(&self, state: &State, replica: &Replica, spec: &ContainerSpec) -> Result<(), PrepareError> {
         self.data(state, replica, spec, false).await?;
         self.files(state, replica, spec).map(drop)
+    }
+
+    /// Puts a container on networks that somebody took it off.
+    ///
+    /// # Errors
+    /// [`PrepareError`] when a network cannot be made or joined.
+    pub async fn connect(
+        &self,
+        state: &State,
+        replica: &Replica,
+        spec: &ContainerSpec,
+        id: &str,
+        networks: &[String],
+    ) -> Result<(), PrepareError> {
+        let cluster = cluster(state)?;
+        let NetworkPlan::Join(mut wanted) = container::network(replica, spec, &cluster.lineage) else { return Ok(()) };
+        wanted.retain(|a| networks.contains(&a.network));
+        for attachment in &wanted {
+            self.runtime.ensure_network(attachment.network.clone(), labels(cluster)).await?;
+        }
+        Ok(self.runtime.connect(id.to_owned(), wanted).await?)
     }
 
     /// The engine said that something remembered is not so.

@@ -127,6 +127,15 @@ impl Agent {
         }
     }
 
+    /// A container looks like one of ours and is none: made from an image of one of ours, it has its labels.
+    pub(super) fn say_copy(&self, subject: Option<&Subject>, key: &Arc<str>, name: &str) {
+        let message = format!("container {name} carries the labels of {key} but was not made for it; it is left alone");
+        match subject {
+            Some(_) => self.say(subject, Reason::DriftDetected, message),
+            None => self.tell(self.this_node(), Reason::DriftDetected, message),
+        }
+    }
+
     fn this_node(&self) -> event::Subject {
         event::Subject { kind: Kind::Node, name: self.node.name.clone(), uid: self.node.uid.clone() }
     }

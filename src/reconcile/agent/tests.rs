@@ -1,6 +1,7 @@
 //! The node's loop against an engine in memory and a store without files. Passes are asked for one by
 //! one and the clock is moved by hand, so that nothing here waits for time; one test runs it all.
 
+mod drift;
 mod exits;
 mod images;
 
@@ -67,7 +68,7 @@ impl World {
         let lineage = self.lineage();
         let begun = self.agent.containers.clock();
         let list = self.engine.list(label::LINEAGE.into(), lineage).await.unwrap();
-        self.agent.containers.listed(begun, list);
+        self.agent.wakes.wake_all(self.agent.containers.listed(begun, list));
         self.agent.containers.set_engine(containers::Engine::Known);
     }
     fn lineage(&self) -> String {
@@ -135,7 +136,8 @@ impl World {
             let at = i64::try_from(at.unwrap_or(0)).unwrap() + 1_000_000_000;
             for action in actions {
                 let (container, labels) = (id.clone(), labels.clone());
-                let event = RuntimeEvent { container, name: name.clone(), labels, action: (*action).into(), at };
+                let event =
+                    RuntimeEvent { container, name: name.clone(), labels, action: (*action).into(), signal: None, at };
                 self.agent.containers.happened(&event);
             }
         }
@@ -216,7 +218,7 @@ async fn a_crash_loop_backs_off_and_says_what_was_logged_last() {
     assert_eq!(waits, [0, 10, 20, 40]);
     let status = world.reported(&key);
     assert_eq!((status.restarts, status.phase), (4, ReplicaPhase::Running));
-    assert_eq!(status.last_exit.unwrap().log_tail[6..], ["starting", "[31mpanic: no database"]);
+    assert_eq!(status.last_exit.unwrap().log_tail, ["starting", "[31mpanic: no database"]);
 }
 
 #[tokio::test]

@@ -16,6 +16,15 @@ pub async fn the_engine_says_who_it_is(world: &World) {
     assert!(cpus.0 >= 1_000 && memory.0 > 64 << 20, "{cpus:?} {memory:?}");
 }
 
+pub async fn the_engine_says_since_when_it_runs(world: &World) {
+    let began = world.runtime.began().await.unwrap().expect("it says so");
+    let nanos = |text: &str| text.parse::<jiff::Timestamp>().unwrap().as_nanosecond();
+    let id = world.run(world.plan("serves", Program::Serves)).await;
+    let started = nanos(&world.look(&id).await.started_at);
+    assert!(i128::from(began) < started, "{began} < {started}");
+    assert_eq!(world.runtime.began().await, Ok(Some(began)));
+}
+
 pub async fn a_container_is_made_started_stopped_and_removed(world: &World) {
     let plan = world.plan("life", Program::Serves);
     let (name, labels) = (plan.name.clone(), plan.labels.clone());
@@ -37,7 +46,7 @@ pub async fn a_container_is_made_started_stopped_and_removed(world: &World) {
     assert_eq!(running.finished_at, "");
     world.ready(&id, 1).await;
 
-    world.runtime.stop(id.clone(), Duration::from_secs(20)).await.unwrap();
+    world.runtime.stop(id.clone(), Some(Duration::from_secs(20))).await.unwrap();
     let ended = world.look(&id).await;
     assert_eq!((ended.state, ended.exit_code, ended.pid), (ContainerState::Exited, 5, 0));
     assert!(ended.finished_at.parse::<jiff::Timestamp>().unwrap() > started, "{ended:?}");
@@ -51,7 +60,7 @@ pub async fn a_container_is_made_started_stopped_and_removed(world: &World) {
 pub async fn what_is_done_already_is_a_success(world: &World) {
     let runtime = &world.runtime;
     let id = world.create(world.plan("twice", Program::Serves)).await;
-    runtime.stop(id.clone(), Duration::ZERO).await.expect("never started");
+    runtime.stop(id.clone(), Some(Duration::ZERO)).await.expect("never started");
     assert_eq!(world.look(&id).await.state, ContainerState::Created);
     runtime.start(id.clone()).await.unwrap();
     world.ready(&id, 1).await;
@@ -59,13 +68,13 @@ pub async fn what_is_done_already_is_a_success(world: &World) {
     runtime.start(id.clone()).await.expect("running already");
     assert_eq!(world.look(&id).await, before, "and nothing is started anew");
     for _ in 0..2 {
-        runtime.stop(id.clone(), Duration::from_secs(20)).await.expect("once or twice");
+        runtime.stop(id.clone(), Some(Duration::from_secs(20))).await.expect("once or twice");
     }
     assert_eq!(world.look(&id).await.exit_code, 5);
     for _ in 0..2 {
         runtime.remove(id.clone()).await.expect("once or twice");
     }
-    runtime.stop(id, Duration::from_secs(1)).await.expect("gone");
+    runtime.stop(id, Some(Duration::from_secs(1))).await.expect("gone");
 }
 
 pub async fn a_name_is_taken_until_its_container_is_gone(world: &World) {
@@ -122,7 +131,7 @@ pub async fn an_exit_code_is_kept_until_the_next_start(world: &World) {
     assert!(again.started_at > first.started_at, "{} then {}", first.started_at, again.started_at);
 
     let id = world.run(world.plan("serves", Program::Serves)).await;
-    world.runtime.stop(id.clone(), Duration::from_secs(20)).await.unwrap();
+    world.runtime.stop(id.clone(), Some(Duration::from_secs(20))).await.unwrap();
     assert_eq!(world.look(&id).await.exit_code, 5);
     world.runtime.start(id.clone()).await.unwrap();
     assert_eq!(world.look(&id).await.exit_code, 0, "while it runs");
@@ -131,17 +140,28 @@ pub async fn an_exit_code_is_kept_until_the_next_start(world: &World) {
 pub async fn who_does_not_listen_is_killed_after_the_grace(world: &World) {
     let id = world.run(world.plan("deaf", Program::Deaf)).await;
     let (begun, grace) = (tokio::time::Instant::now(), Duration::from_secs(1));
-    world.runtime.stop(id.clone(), grace).await.unwrap();
+    world.runtime.stop(id.clone(), Some(grace)).await.unwrap();
     assert!(begun.elapsed() >= grace, "after {:?}", begun.elapsed());
     let ended = world.look(&id).await;
     assert_eq!((ended.state, ended.exit_code, ended.oom_killed), (ContainerState::Exited, 137, false));
+    // Nobody gives a grace: the container's own.
+    let id = world.run(ContainerPlan { stop_timeout: 2, ..world.plan("patient", Program::Deaf) }).await;
+    let begun = tokio::time::Instant::now();
+    world.runtime.stop(id.clone(), None).await.unwrap();
+    assert!((2..9).contains(&begun.elapsed().as_secs()), "after {:?}", begun.elapsed());
+    let ended = world.look(&id).await;
+    assert_eq!((ended.state, ended.stop_timeout), (ContainerState::Exited, Some(2)));
 }
 
 pub async fn the_stop_signal_is_the_plans(world: &World) {
     let plan = ContainerPlan { stop_signal: Some("SIGUSR1".into()), ..world.plan("usr1", Program::WantsUsr1) };
     let id = world.run(plan).await;
-    world.runtime.stop(id.clone(), Duration::from_secs(20)).await.unwrap();
+    assert_eq!(world.look(&id).await.stop_signal, Some(10));
+    world.runtime.stop(id.clone(), Some(Duration::from_secs(20))).await.unwrap();
     assert_eq!(world.look(&id).await.exit_code, 3);
+    let heard = world.events_until(0, (&world.name("usr1"), "stop")).await;
+    let signals: Vec<_> = heard.iter().filter(|e| e.action == "kill").map(|e| e.signal).collect();
+    assert_eq!(signals, [Some(10)]);
 }
 
 pub async fn a_program_that_is_not_there_is_refused(world: &World) {
@@ -174,12 +194,12 @@ pub async fn an_engine_restarts_what_ends_by_itself_only_when_told(world: &World
     world.runtime.start(id.clone()).await.unwrap();
     let second = world.until(&id, "is started", |c| c.started_at > first.started_at).await;
     world.until(&id, "is started again", |c| c.started_at > second.started_at).await;
-    world.runtime.stop(id.clone(), Duration::from_secs(1)).await.unwrap();
+    world.runtime.stop(id.clone(), Some(Duration::from_secs(1))).await.unwrap();
     assert_eq!(world.look(&id).await.state, ContainerState::Exited);
 
     let plan = ContainerPlan { restart: EngineRestart::UnlessStopped, ..world.plan("serves", Program::Serves) };
     let id = world.run(plan).await;
-    world.runtime.stop(id.clone(), Duration::from_secs(20)).await.unwrap();
+    world.runtime.stop(id.clone(), Some(Duration::from_secs(20))).await.unwrap();
     let stopped = world.look(&id).await;
     assert_eq!((stopped.state, stopped.restart), (ContainerState::Exited, EngineRestart::UnlessStopped));
     world.runtime.set_restart(id.clone(), EngineRestart::No).await.unwrap();
@@ -213,7 +233,7 @@ pub async fn a_name_that_leads_elsewhere_is_refused(world: &World) {
         refused(world.runtime.create(plan).await.map(drop), "create");
         refused(world.runtime.inspect(bad.into()).await.map(drop), "inspect");
         refused(world.runtime.start(bad.into()).await, "start");
-        refused(world.runtime.stop(bad.into(), Duration::ZERO).await, "stop");
+        refused(world.runtime.stop(bad.into(), Some(Duration::ZERO)).await, "stop");
         refused(world.runtime.remove(bad.into()).await, "remove");
         refused(world.runtime.set_restart(bad.into(), EngineRestart::No).await, "set_restart");
         refused(world.runtime.exec(bad.into(), vec!["true".into()], PATIENCE).await.map(drop), "exec");
@@ -262,7 +282,7 @@ pub async fn health_follows_its_check(world: &World) {
     want.sort();
     assert_eq!(told, want);
     // A new run has to prove itself anew.
-    world.runtime.stop(good.clone(), Duration::from_secs(20)).await.unwrap();
+    world.runtime.stop(good.clone(), Some(Duration::from_secs(20))).await.unwrap();
     world.runtime.start(good.clone()).await.unwrap();
     assert_eq!(world.look(&good).await.health.as_deref(), Some("starting"));
 }

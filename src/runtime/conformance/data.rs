@@ -1,5 +1,7 @@
 //! What a container is joined to: networks, volumes, host paths, ports.
 
+use std::collections::BTreeSet;
+
 use super::*;
 use crate::{
     model::service::Protocol,
@@ -41,7 +43,7 @@ pub async fn a_container_joins_all_its_networks(world: &World) {
     assert_ne!(first.addresses[&front.network], second.addresses[&front.network]);
     // An agent that did not make it sees the same labels.
     assert_eq!(first.labels[LABEL], world.prefix);
-    world.runtime.stop(one.clone(), Duration::from_secs(20)).await.unwrap();
+    world.runtime.stop(one.clone(), Some(Duration::from_secs(20))).await.unwrap();
     assert_eq!(world.look(&one).await.addresses, [].into(), "an address is lent for one run");
     world.runtime.start(one.clone()).await.unwrap();
     assert_eq!(world.look(&one).await.addresses.len(), 2, "and the networks are for all of them");
@@ -133,7 +135,7 @@ pub async fn a_port_is_held_by_one_container(world: &World) {
     let refused = world.look(&second).await;
     assert_eq!((refused.state, refused.pid, refused.started_at.as_str()), (ContainerState::Created, 0, ""));
     assert!(refused.error.contains(&port.to_string()), "{refused:?}");
-    world.runtime.stop(first.clone(), Duration::from_secs(20)).await.unwrap();
+    world.runtime.stop(first.clone(), Some(Duration::from_secs(20))).await.unwrap();
     assert_eq!(world.look(&first).await.published, [].into());
     world.runtime.start(second.clone()).await.expect("free now");
     let running = world.look(&second).await;
@@ -151,4 +153,30 @@ pub async fn a_port_that_nobody_chose_is_told(world: &World) {
         ports.push(port);
     }
     assert_ne!(ports[0], ports[1]);
+}
+
+pub async fn what_was_taken_off_a_network_is_put_back(world: &World) {
+    let (front, back) = (world.name("front"), world.name("back"));
+    for network in [&front, &back] {
+        world.runtime.ensure_network(network.clone(), world.labels()).await.unwrap();
+    }
+    let attachment = |network: &String| Attachment { network: network.clone(), ..Attachment::default() };
+    let networks = NetworkPlan::Join(vec![attachment(&front), attachment(&back)]);
+    let id = world.run(ContainerPlan { network: networks, ..world.plan("serves", Program::Serves) }).await;
+    let on = async || {
+        let listed = world.runtime.list(LABEL.into(), world.prefix.clone()).await.unwrap();
+        let (listed, found) = (listed[0].networks.clone(), world.look(&id).await);
+        assert_eq!((&listed, found.addresses.len()), (&found.networks, listed.len()), "list and inspection agree");
+        listed
+    };
+    let both: BTreeSet<String> = [front.clone(), back.clone()].into();
+    assert_eq!(on().await, both);
+    world.disconnect(&id, &back).await;
+    assert_eq!(on().await, [front].into());
+    for _ in 0..2 {
+        world.runtime.connect(id.clone(), vec![attachment(&back)]).await.expect("once or twice");
+        assert_eq!(on().await, both);
+    }
+    let nowhere = world.runtime.connect(id, vec![attachment(&world.name("nowhere"))]).await;
+    assert!(matches!(nowhere, Err(RuntimeError::NotFound { .. })), "{nowhere:?}");
 }

@@ -5,7 +5,7 @@ use crate::runtime::{ExecResult, RuntimeError, RuntimeEvent};
 
 impl World {
     /// Events of this case from `since` on, up to and with the one that is awaited.
-    async fn events_until(&self, since: i64, last: (&str, &str)) -> Vec<RuntimeEvent> {
+    pub(super) async fn events_until(&self, since: i64, last: (&str, &str)) -> Vec<RuntimeEvent> {
         let mut events = self.runtime.events(LABEL.into(), self.prefix.clone(), Some(since));
         let mut heard: Vec<RuntimeEvent> = Vec::new();
         let reading = async {
@@ -38,7 +38,7 @@ pub async fn events_tell_a_life_in_order(world: &World) {
     // Heard as it happens, by one stream that is open.
     let since = heard[1].at + 1;
     let (rest, ()) = tokio::join!(world.events_until(since, (&name, "destroy")), async {
-        world.runtime.stop(id.clone(), Duration::from_secs(20)).await.unwrap();
+        world.runtime.stop(id.clone(), Some(Duration::from_secs(20))).await.unwrap();
         world.runtime.remove(id.clone()).await.unwrap();
     });
     assert_eq!(actions(&rest), ["kill", "die", "stop", "destroy"]);
@@ -46,6 +46,7 @@ pub async fn events_tell_a_life_in_order(world: &World) {
     for event in &all {
         assert_eq!((&*event.container, event.name.as_str()), (id.as_str(), name.as_str()), "{event:?}");
         assert_eq!(event.labels, labels, "{event:?}");
+        assert_eq!(event.signal, (event.action == "kill").then_some(15), "{event:?}");
     }
     assert!(all.is_sorted_by(|a, b| a.at < b.at), "{all:?}");
 
@@ -127,7 +128,7 @@ pub async fn a_followed_log_ends_with_its_container(world: &World) {
     assert_eq!(&first.bytes[..], b"ready\n");
     let more = tokio::time::timeout(Duration::from_millis(300), log.next()).await;
     assert!(more.is_err(), "it is open while its container runs: {more:?}");
-    world.runtime.stop(id, Duration::from_secs(20)).await.unwrap();
+    world.runtime.stop(id, Some(Duration::from_secs(20))).await.unwrap();
     assert_eq!(within(log.next()).await, None);
 }
 
@@ -146,7 +147,7 @@ pub async fn a_command_answers_its_code_and_output(world: &World) {
         other => panic!("{other:?}"),
     }
     assert_eq!(world.look(&id).await.state, ContainerState::Running, "and it goes on");
-    world.runtime.stop(id.clone(), Duration::from_secs(20)).await.unwrap();
+    world.runtime.stop(id.clone(), Some(Duration::from_secs(20))).await.unwrap();
     let stopped = exec(Program::Succeeds).await;
     assert!(matches!(stopped, Err(RuntimeError::Conflict { .. })), "{stopped:?}");
 }

@@ -78,15 +78,26 @@ impl Connection {
         if let Some(client) = self.client.load_full() {
             return Ok(client);
         }
-        let docker = match self.address.strip_prefix("unix://") {
-            Some(path) => bollard::Docker::connect_with_unix(path, CLIENT_LIMIT_SECONDS, API_DEFAULT_VERSION)?,
-            None => bollard::Docker::connect_with_http(&self.address, CLIENT_LIMIT_SECONDS, API_DEFAULT_VERSION)?,
-        };
+        let docker = self.unconnected(API_DEFAULT_VERSION)?;
         let docker = docker.with_request_modifier(url_safe_auth).negotiate_version().await?;
         let version = docker.client_version();
         let client = Arc::new(Client { docker, api: (version.major_version, version.minor_version) });
         self.client.store(Some(client.clone()));
         Ok(client)
+    }
+
+    /// A client whose first call makes a connection: kept ones live on in an engine that takes no more.
+    pub async fn anew(&self) -> Result<bollard::Docker, Error> {
+        let known = self.client().await?.docker.client_version();
+        let version = bollard::ClientVersion { major_version: known.major_version, minor_version: known.minor_version };
+        self.unconnected(&version)
+    }
+
+    fn unconnected(&self, version: &bollard::ClientVersion) -> Result<bollard::Docker, Error> {
+        match self.address.strip_prefix("unix://") {
+            Some(path) => bollard::Docker::connect_with_unix(path, CLIENT_LIMIT_SECONDS, version),
+            None => bollard::Docker::connect_with_http(&self.address, CLIENT_LIMIT_SECONDS, version),
+        }
     }
 
     /// Forgets the client: the engine went away and may come back as another version.

@@ -24,6 +24,8 @@ use crate::runtime::{
 
 /// Output of a command that is kept.
 const EXEC_OUTPUT_MAX: usize = 4 * 1024;
+/// Between its stop signal and SIGKILL, for a container that says nothing.
+const ENGINE_GRACE_SECONDS: u64 = 10;
 /// Containers made by this process and not started yet; beyond this many, a start looks first.
 const FRESH_MAX: usize = 4_096;
 
@@ -76,14 +78,14 @@ impl Engine {
     }
 
     /// Connects a container to further networks; being connected already is a success.
-    async fn join(&self, id: &str, networks: &[Attachment]) -> Result<(), RuntimeError> {
+    pub(super) async fn join(&self, id: &str, networks: &[Attachment]) -> Result<(), RuntimeError> {
         for attachment in networks {
             let request =
                 NetworkConnectRequest { container: id.to_owned(), endpoint_config: Some(create::endpoint(attachment)) };
             let name = attachment.network.as_str();
             identifier(name, "network")?;
             let connected =
-                self.raw(limits::ENSURE_NETWORK, |d| async move { d.connect_network(name, request).await }).await?;
+                self.raw(limits::CONNECT, |d| async move { d.connect_network(name, request).await }).await?;
             match connected {
                 Ok(()) => {}
                 Err(error) if said(&error, "already exists in network") => {}
@@ -121,11 +123,20 @@ impl Engine {
         }
     }
 
-    pub(super) async fn stop(&self, id: &str, grace: Duration) -> Result<(), RuntimeError> {
+    pub(super) async fn stop(&self, id: &str, grace: Option<Duration>) -> Result<(), RuntimeError> {
         identifier(id, "container")?;
         // Whole seconds are all the engine takes; less than asked would cut a grace short.
-        let seconds = grace.as_secs() + u64::from(grace.subsec_nanos() > 0);
-        let options = StopContainerOptions { signal: None, t: Some(i32::try_from(seconds).unwrap_or(i32::MAX)) };
+        let asked = grace.map(|grace| grace.as_secs() + u64::from(grace.subsec_nanos() > 0));
+        let seconds = match asked {
+            Some(seconds) => seconds,
+            // The engine knows the container's own time; it is asked for to know how long this may take.
+            None => match self.inspect(id).await? {
+                Some(container) => container.stop_timeout.unwrap_or(ENGINE_GRACE_SECONDS),
+                None => return Ok(()),
+            },
+        };
+        let t = asked.map(|seconds| i32::try_from(seconds).unwrap_or(i32::MAX));
+        let options = StopContainerOptions { signal: None, t };
         let op = limits::STOP.within(limits::STOP.limit.saturating_add(Duration::from_secs(seconds)));
         let stop = self.find(op, Subject::Container(id), |d| async move { d.stop_container(id, Some(options)).await });
         stop.await.map(|_| ())

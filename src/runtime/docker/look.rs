@@ -10,7 +10,7 @@ use bollard::models::{
     HealthStatusEnum, ImageInspect, RestartPolicyNameEnum,
 };
 
-use super::super::{Container, ContainerState, EngineRestart, Image, RuntimeEvent, Summary};
+use super::super::{Container, ContainerState, EngineRestart, Image, RuntimeEvent, Summary, names};
 
 /// What Go writes for "never".
 const NEVER: &str = "0001-01-01T00:00:00Z";
@@ -22,7 +22,9 @@ pub(super) fn summary(from: ContainerSummary) -> Option<Summary> {
     // A container has one name without a further slash; the others are links to it.
     let names = from.names.unwrap_or_default();
     let name = names.iter().map(|n| n.trim_start_matches('/')).find(|n| !n.contains('/')).unwrap_or_default();
+    let networks = from.network_settings.and_then(|n| n.networks).unwrap_or_default();
     Some(Summary {
+        networks: networks.into_keys().collect(),
         id: from.id?.into(),
         name: name.to_owned(),
         labels: from.labels.unwrap_or_default().into_iter().collect(),
@@ -44,10 +46,14 @@ pub(super) fn container(from: ContainerInspectResponse) -> Container {
     let settings = from.network_settings.unwrap_or_default();
     let policy = from.host_config.and_then(|h| h.restart_policy).and_then(|p| p.name);
     let health = state.health.unwrap_or_default();
+    let config = from.config.unwrap_or_default();
+    let networks = settings.networks.unwrap_or_default();
     Container {
         id: from.id.unwrap_or_default().into(),
         name: from.name.unwrap_or_default().trim_start_matches('/').to_owned(),
-        labels: from.config.and_then(|c| c.labels).unwrap_or_default().into_iter().collect(),
+        stop_signal: config.stop_signal.as_deref().and_then(names::signal),
+        stop_timeout: config.stop_timeout.and_then(|seconds| u64::try_from(seconds).ok()),
+        labels: config.labels.unwrap_or_default().into_iter().collect(),
         state: match state.status.unwrap_or(S::EMPTY) {
             S::EMPTY | S::CREATED => ContainerState::Created,
             S::RUNNING | S::STOPPING => ContainerState::Running,
@@ -75,9 +81,8 @@ pub(super) fn container(from: ContainerInspectResponse) -> Container {
             .and_then(|last| last.output)
             .map(|output| output.trim().chars().take(HEALTH_LOG_MAX).collect::<String>())
             .filter(|output| !output.is_empty()),
-        addresses: settings
-            .networks
-            .unwrap_or_default()
+        networks: networks.keys().cloned().collect(),
+        addresses: networks
             .into_iter()
             .filter_map(|(network, e)| {
                 let text = e.ip_address.filter(|a| !a.is_empty()).or(e.global_ipv6_address)?;
@@ -141,14 +146,15 @@ pub(super) fn event(from: EventMessage) -> Option<RuntimeEvent> {
     let actor = from.actor?;
     let mut labels: BTreeMap<String, String> = actor.attributes.unwrap_or_default().into_iter().collect();
     let name = labels.remove("name").unwrap_or_default();
-    for own in ["image", "exitCode", "signal", "execDuration", "oldName"] {
+    let signal = labels.remove("signal").as_deref().and_then(names::signal);
+    for own in ["image", "exitCode", "execDuration", "oldName"] {
         labels.remove(own);
     }
     // `health_status: healthy`: the status is read from the container, not from the hint.
     let action = from.action?;
     let action = action.split(':').next().unwrap_or_default().to_owned();
     let at = from.time_nano.or_else(|| from.time.map(|s| s.saturating_mul(1_000_000_000))).unwrap_or(0);
-    Some(RuntimeEvent { container: Arc::from(actor.id?), name, labels, action, at })
+    Some(RuntimeEvent { container: Arc::from(actor.id?), name, labels, action, signal, at })
 }
 
 #[cfg(test)]
@@ -165,7 +171,7 @@ mod tests {
                 "Health": { "Status": "unhealthy", "FailingStreak": 3, "Log": [
                     { "ExitCode": 1, "Output": "old" }, { "ExitCode": 1, "Output": "connection refused\n" }] }
             },
-            "Config": { "Labels": { "a": "b" } },
+            "Config": { "Labels": { "a": "b" }, "StopSignal": "SIGRTMIN+3", "StopTimeout": 40 },
             "HostConfig": { "RestartPolicy": { "Name": "unless-stopped" } },
             "NetworkSettings": {
                 "Ports": { "80/tcp": [{ "HostIp": "0.0.0.0", "HostPort": "49153" }, { "HostIp": "::", "HostPort": "49153" }], "90/tcp": null },
@@ -179,7 +185,11 @@ mod tests {
         assert_eq!((got.health.as_deref(), got.health_log.as_deref()), (Some("unhealthy"), Some("connection refused")));
         assert_eq!(got.addresses, [("front".to_owned(), IpAddr::from([172, 18, 0, 2]))].into());
         assert_eq!(got.published, [("80/tcp".to_owned(), "0.0.0.0:49153".to_owned())].into());
-        assert_eq!(got.restart, EngineRestart::UnlessStopped);
+        assert_eq!(got.networks, ["back".to_owned(), "front".to_owned()].into());
+        assert_eq!(
+            (got.restart, got.stop_signal, got.stop_timeout),
+            (EngineRestart::UnlessStopped, Some(37), Some(40))
+        );
     }
 
     #[test]
@@ -193,11 +203,11 @@ mod tests {
     fn an_event_carries_labels_and_its_bare_action() {
         let answer: EventMessage = serde_json::from_value(serde_json::json!({
             "Type": "container", "Action": "health_status: healthy", "timeNano": 5,
-            "Actor": { "ID": "c1", "Attributes": { "name": "web-1", "image": "web", "a": "b" } }
+            "Actor": { "ID": "c1", "Attributes": { "name": "web-1", "image": "web", "a": "b", "signal": "1" } }
         }))
         .unwrap();
         let got = event(answer).unwrap();
         assert_eq!((got.action.as_str(), got.name.as_str(), got.at), ("health_status", "web-1", 5));
-        assert_eq!(got.labels, [("a".to_owned(), "b".to_owned())].into());
+        assert_eq!((got.signal, got.labels), (Some(1), [("a".to_owned(), "b".to_owned())].into()));
     }
 }

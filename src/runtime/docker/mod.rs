@@ -39,8 +39,8 @@ use self::{
     error::{Subject, translate},
 };
 use super::{
-    BuildProgress, BuildRequest, Container, ContainerPlan, Credentials, EngineInfo, EngineRestart, ExecResult, Image,
-    LogChunk, LogQuery, PullProgress, Runtime, RuntimeError, RuntimeEvent, Summary,
+    Attachment, BuildProgress, BuildRequest, Container, ContainerPlan, Credentials, EngineInfo, EngineRestart,
+    ExecResult, Image, LogChunk, LogQuery, PullProgress, Runtime, RuntimeError, RuntimeEvent, Summary,
     limits::{self, Op},
     names,
 };
@@ -160,6 +160,9 @@ impl Runtime for Docker {
     fn info(&self) -> BoxFuture<'_, Result<EngineInfo, RuntimeError>> {
         self.0.info().boxed()
     }
+    fn began(&self) -> BoxFuture<'_, Result<Option<i64>, RuntimeError>> {
+        self.0.began().boxed()
+    }
     fn capacity(&self) -> BoxFuture<'_, Result<(Millicores, Bytes), RuntimeError>> {
         self.0.capacity().boxed()
     }
@@ -175,7 +178,7 @@ impl Runtime for Docker {
     fn start(&self, id: String) -> BoxFuture<'_, Result<(), RuntimeError>> {
         async move { self.0.start(&id).await }.boxed()
     }
-    fn stop(&self, id: String, grace: Duration) -> BoxFuture<'_, Result<(), RuntimeError>> {
+    fn stop(&self, id: String, grace: Option<Duration>) -> BoxFuture<'_, Result<(), RuntimeError>> {
         async move { self.0.stop(&id, grace).await }.boxed()
     }
     fn remove(&self, id: String) -> BoxFuture<'_, Result<(), RuntimeError>> {
@@ -183,6 +186,13 @@ impl Runtime for Docker {
     }
     fn set_restart(&self, id: String, restart: EngineRestart) -> BoxFuture<'_, Result<(), RuntimeError>> {
         async move { self.0.set_restart(&id, restart).await }.boxed()
+    }
+    fn connect(&self, id: String, networks: Vec<Attachment>) -> BoxFuture<'_, Result<(), RuntimeError>> {
+        async move {
+            names::identifier(&id, "container")?;
+            self.0.join(&id, &networks).await
+        }
+        .boxed()
     }
     fn ensure_network(
         &self,

@@ -7,7 +7,7 @@ use std::{
 
 use bollard::{
     models::{NetworkCreateRequest, VolumeCreateRequest},
-    query_parameters::ListNetworksOptionsBuilder,
+    query_parameters::{InspectNetworkOptions, ListNetworksOptionsBuilder},
 };
 
 use super::{Engine, error::Subject, status};
@@ -26,6 +26,25 @@ pub(super) struct Named {
 }
 
 impl Engine {
+    /// An engine that starts makes its network `bridge` anew, after it has ended what an engine before it left
+    /// running; one that left all running (`live-restore`) keeps it. Nothing else in the API tells its start.
+    pub(super) async fn began(&self) -> Result<Option<i64>, RuntimeError> {
+        let ask = async {
+            let docker = self.connection.anew().await?;
+            docker.inspect_network("bridge", None::<InspectNetworkOptions>).await
+        };
+        match tokio::time::timeout(limits::BEGAN.limit, ask).await {
+            Ok(Ok(network)) => Ok(network.created.and_then(|text| {
+                let at: jiff::Timestamp = text.parse().ok()?;
+                i64::try_from(at.as_nanosecond()).ok()
+            })),
+            // An engine without it.
+            Ok(Err(error)) if status(&error) == Some(404) => Ok(None),
+            Ok(Err(error)) => Err(self.translated(&error, Subject::Engine)),
+            Err(_) => Err(limits::BEGAN.missed()),
+        }
+    }
+
     pub(super) async fn ensure_network(
         &self,
         name: &str,

@@ -1,11 +1,16 @@
 //! The lives of the fake's containers. No clock and no task: the caller brings both.
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+    time::Duration,
+};
 
 use super::{Ends, State};
 use crate::runtime::{
     Container, ContainerPlan, ContainerState, EngineRestart, LogChunk, LogQuery, MountPlan, NetworkPlan, RuntimeError,
-    RuntimeEvent, names::identifier,
+    RuntimeEvent, names, names::identifier,
 };
 
 /// Where the fake's wall clock begins, seconds since 1970.
@@ -51,6 +56,11 @@ pub(super) fn missing(id: &str) -> RuntimeError {
 
 pub(super) fn mountpoint(volume: &str) -> String {
     format!("/nowhere/{volume}")
+}
+
+/// A second of the fake's clock in nanoseconds since 1970.
+pub(super) fn nanos(clock: i64) -> i64 {
+    (EPOCH + clock) * 1_000_000_000
 }
 
 fn moment(second: i64) -> String {
@@ -121,9 +131,12 @@ impl State {
             finished_at: String::new(),
             health: None,
             health_log: None,
+            networks: joined(&plan).map(str::to_owned).collect(),
             addresses: BTreeMap::new(),
             published: BTreeMap::new(),
             restart: plan.restart,
+            stop_signal: plan.stop_signal.as_deref().and_then(names::signal),
+            stop_timeout: Some(plan.stop_timeout),
             pid: 0,
         };
         let anonymous = Vec::new();
@@ -151,7 +164,7 @@ impl State {
             }
         };
         let at = self.say(&id, "start");
-        let number = u8::try_from(self.containers.keys().position(|k| *k == id).unwrap_or(0) % 250).unwrap_or(0);
+        let number = self.number(&id);
         let entry = self.containers.get_mut(&id).ok_or_else(|| missing(&id))?;
         entry.run += 1;
         (entry.asked_to_end, entry.unwell) = (false, 0);
@@ -161,11 +174,7 @@ impl State {
         c.error.clear();
         let checked = plan.healthcheck.as_ref().is_some_and(|h| !h.disable && !h.test.is_empty());
         (c.health, c.health_log) = (checked.then(|| "starting".into()), None);
-        // On loopback, each container its own in each network: a probe finds what a test listens with.
-        c.addresses = joined(&plan)
-            .zip(1..=u8::MAX)
-            .map(|(network, n)| (network.to_owned(), IpAddr::from([127, 77, n, number + 1])))
-            .collect();
+        c.addresses = addresses(&plan, &c.networks, number);
         let lines =
             program.says.iter().flat_map(|(err, text)| text.split_inclusive('\n').map(|l| (at, *err, l.into())));
         entry.log.extend(lines);
@@ -212,6 +221,23 @@ impl State {
         Ok(published)
     }
 
+    /// `docker network connect`.
+    pub fn connect(&mut self, id: &str, network: &str) -> Result<(), RuntimeError> {
+        self.must_have_network(network)?;
+        let number = self.number(id);
+        let Entry { container, plan, .. } = self.find_mut(id).ok_or_else(|| missing(id))?;
+        container.networks.insert(network.to_owned());
+        if container.pid != 0 {
+            container.addresses = addresses(plan, &container.networks, number);
+        }
+        Ok(())
+    }
+
+    /// Its place among all, for its addresses.
+    fn number(&self, id: &str) -> u8 {
+        u8::try_from(self.containers.keys().position(|k| **k == *id).unwrap_or(0) % 250).unwrap_or(0)
+    }
+
     fn must_have_network(&self, network: &str) -> Result<(), RuntimeError> {
         match self.networks.contains_key(network) {
             true => Ok(()),
@@ -247,7 +273,7 @@ impl State {
         }
         let (run, plan) = (entry.run, entry.plan.clone());
         let signal = plan.stop_signal.as_deref().unwrap_or("SIGTERM");
-        self.say(id, "kill");
+        self.say_signal(id, signal);
         let bare = |signal: &str| signal.trim_start_matches("SIG").to_owned();
         let code = match self.program(plan.command.as_deref().unwrap_or_default()).ends {
             Ends::At(signals) => signals.iter().find(|(s, _)| bare(s) == bare(signal)).map(|(_, code)| *code),
@@ -271,7 +297,7 @@ impl State {
             if let Some(entry) = self.find_mut(id) {
                 entry.asked_to_end = true;
             }
-            self.say(id, "kill");
+            self.say_signal(id, "SIGKILL");
             self.end(id, 137);
         }
     }
@@ -343,16 +369,30 @@ impl State {
         (line, self.is_running(id))
     }
 
+    /// Tells that a signal was sent.
+    pub fn say_signal(&mut self, id: &str, signal: &str) {
+        self.say(id, "kill");
+        if let Some(event) = self.events.last_mut() {
+            event.signal = names::signal(signal);
+        }
+    }
+
     /// Tells an event and moves the clock; answers the second.
     pub fn say(&mut self, id: &str, action: &str) -> i64 {
         self.clock += 1;
         let second = EPOCH + self.clock;
         if let Some(Container { id, name, labels, .. }) = self.find(id).map(|e| e.container.clone()) {
-            let at = second * 1_000_000_000;
-            self.events.push(RuntimeEvent { container: id, name, labels, action: action.into(), at });
+            let (at, signal) = (nanos(self.clock), None);
+            self.events.push(RuntimeEvent { container: id, name, labels, action: action.into(), signal, at });
         }
         second
     }
+}
+
+/// On loopback, each container its own in each network: a probe finds what a test listens with.
+fn addresses(plan: &ContainerPlan, on: &BTreeSet<String>, number: u8) -> BTreeMap<String, IpAddr> {
+    let numbered = joined(plan).zip(1..=u8::MAX).filter(|(network, _)| on.contains(*network));
+    numbered.map(|(network, n)| (network.to_owned(), IpAddr::from([127, 77, n, number + 1]))).collect()
 }
 
 /// The networks of a plan.

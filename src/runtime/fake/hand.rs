@@ -54,6 +54,10 @@ impl Fake {
     pub fn down(&self, down: bool) {
         self.change(|state| state.down = down);
     }
+    /// No new connections from now on: those that are kept go on, as in an engine that is about to end.
+    pub fn close(&self, closed: bool) {
+        self.change(|state| state.closed = closed);
+    }
     /// Every start fails from now on, or succeeds again.
     pub fn refuse_start(&self, error: Option<RuntimeError>) {
         self.change(|state| state.refuse_start = error);
@@ -123,7 +127,7 @@ impl Fake {
     pub fn hand_stop(&self, name: &str) {
         self.change(|state| {
             state.find_mut(name).expect("the container is there").asked_to_end = true;
-            state.say(name, "kill");
+            state.say_signal(name, "SIGTERM");
             state.end(name, 143);
             state.say(name, "stop");
         });
@@ -135,6 +139,38 @@ impl Fake {
     /// `docker kill`.
     pub fn hand_kill(&self, name: &str) {
         self.change(|state| state.kill(name));
+    }
+    /// `docker kill -s`, of a signal that its program outlives.
+    pub fn hand_signal(&self, name: &str, signal: &str) {
+        self.change(|state| state.say_signal(name, signal));
+    }
+    /// `docker network disconnect`.
+    pub fn hand_disconnect(&self, name: &str, network: &str) {
+        self.alter(name, |c| {
+            c.networks.remove(network);
+            c.addresses.remove(network);
+        });
+    }
+    /// `systemctl restart docker`: its containers end with it, and some come back with the next one.
+    pub fn restart_engine(&self) {
+        let running: Vec<_> = self.change(|state| {
+            let all = state.containers.keys().cloned().collect::<Vec<_>>();
+            all.into_iter().filter(|id| state.is_running(id)).collect()
+        });
+        self.change(|state| {
+            for id in &running {
+                state.say_signal(id, "SIGTERM");
+                state.end(id, 0);
+                state.say(id, "stop");
+            }
+            state.began = state.clock;
+        });
+        for id in running {
+            let again = self.look().restarting(&id).is_some();
+            if again {
+                self.begin(&id).unwrap();
+            }
+        }
     }
     /// `docker rm -f`.
     pub fn hand_remove(&self, name: &str) {

@@ -32,9 +32,9 @@ use self::{
     images::Images,
 };
 use super::{
-    BuildProgress, BuildRequest, Container, ContainerPlan, ContainerState, Credentials, EngineInfo, EngineRestart,
-    ExecResult, Image, LogChunk, LogQuery, PullProgress, Runtime, RuntimeError, RuntimeEvent, Summary, limits,
-    names::identifier,
+    Attachment, BuildProgress, BuildRequest, Container, ContainerPlan, ContainerState, Credentials, EngineInfo,
+    EngineRestart, ExecResult, Image, LogChunk, LogQuery, PullProgress, Runtime, RuntimeError, RuntimeEvent, Summary,
+    limits, names::identifier,
 };
 use crate::model::{Bytes, Millicores};
 
@@ -97,7 +97,11 @@ struct State {
     calls: Vec<String>,
     made: u64,
     clock: i64,
+    /// Second of its clock in which it began.
+    began: i64,
     down: bool,
+    /// It takes no new connections.
+    closed: bool,
     refuse_start: Option<RuntimeError>,
 }
 
@@ -114,7 +118,9 @@ impl Default for Fake {
             calls: Vec::new(),
             made: 0,
             clock: 0,
+            began: 0,
             down: false,
+            closed: false,
             refuse_start: None,
         };
         Self(Arc::new(Shared { state: Mutex::new(state), changed: watch::Sender::new(()) }))
@@ -186,10 +192,14 @@ impl Fake {
     }
 }
 
+fn refused() -> RuntimeError {
+    RuntimeError::Down { address: "fake".into(), message: "connection refused".into() }
+}
+
 impl State {
     fn up(&self) -> Result<(), RuntimeError> {
         match self.down {
-            true => Err(RuntimeError::Down { address: "fake".into(), message: "connection refused".into() }),
+            true => Err(refused()),
             false => Ok(()),
         }
     }
@@ -211,6 +221,11 @@ impl Runtime for Fake {
         };
         ready(self.answer(None, |_| Ok(info))).boxed()
     }
+    fn began(&self) -> BoxFuture<'_, Result<Option<i64>, RuntimeError>> {
+        let began = self
+            .answer(None, |state| if state.closed { Err(refused()) } else { Ok(Some(containers::nanos(state.began))) });
+        ready(began).boxed()
+    }
     fn capacity(&self) -> BoxFuture<'_, Result<(Millicores, Bytes), RuntimeError>> {
         ready(self.answer(None, |_| Ok((Millicores(2_000), Bytes(1 << 30))))).boxed()
     }
@@ -220,6 +235,7 @@ impl Runtime for Fake {
             name: c.name.clone(),
             labels: c.labels.clone(),
             state: c.state,
+            networks: c.networks.clone(),
         };
         let found = self.answer(None, |state| {
             let all = state.containers.values().map(|e| &e.container);
@@ -251,11 +267,13 @@ impl Runtime for Fake {
         }
         ready(begun.map(drop)).boxed()
     }
-    fn stop(&self, id: String, grace: Duration) -> BoxFuture<'_, Result<(), RuntimeError>> {
+    fn stop(&self, id: String, grace: Option<Duration>) -> BoxFuture<'_, Result<(), RuntimeError>> {
         let asked = self.answer(Some(format!("stop {}", self.name(&id))), |state| {
             identifier(&id, "container")?;
             Ok(state.ask_to_stop(&id))
         });
+        let own = self.look().find(&id).map_or(0, |e| e.plan.stop_timeout);
+        let grace = grace.unwrap_or(Duration::from_secs(own));
         let fake = self.clone();
         async move {
             if let Stopping::Listening(run) = asked? {
@@ -280,6 +298,13 @@ impl Runtime for Fake {
             state.set_restart(&id, restart)
         });
         ready(set).boxed()
+    }
+    fn connect(&self, id: String, networks: Vec<Attachment>) -> BoxFuture<'_, Result<(), RuntimeError>> {
+        let connected = self.answer(Some(format!("connect {}", self.name(&id))), |state| {
+            identifier(&id, "container")?;
+            networks.iter().try_for_each(|a| state.connect(&id, &a.network))
+        });
+        ready(connected).boxed()
     }
     fn ensure_network(
         &self,

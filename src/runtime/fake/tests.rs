@@ -72,7 +72,7 @@ async fn an_engine_that_is_down_answers_nothing_and_ends_its_streams() {
     fake.calls();
     fake.down(true);
     assert!(matches!(fake.info().await, Err(RuntimeError::Down { .. })));
-    assert!(matches!(fake.stop("web".into(), Duration::ZERO).await, Err(RuntimeError::Down { .. })));
+    assert!(matches!(fake.stop("web".into(), Some(Duration::ZERO)).await, Err(RuntimeError::Down { .. })));
     assert!(matches!(events.next().await, Some(Err(RuntimeError::Down { .. }))));
     assert_eq!(events.next().await, None);
     fake.down(false);

@@ -1,6 +1,7 @@
 //! What follows an exit, by whose doing it was and by what the service says of restarts.
 
 use super::*;
+use crate::model::status::ExitCause;
 
 impl World {
     /// Runs a service whose own health check said these words, one after the other.
@@ -115,4 +116,100 @@ async fn a_new_agent_goes_on_with_a_restart_that_was_begun() {
     world.hear(&key, &["kill"]);
     world.pass(&key).await;
     assert_eq!(world.state(&key), ContainerState::Running);
+}
+
+#[tokio::test]
+async fn what_ended_with_its_engine_starts_at_once_and_nobody_is_blamed() {
+    let mut world = World::new().await;
+    let mut keys = Vec::new();
+    for restart in ["always", "unless-stopped", "on-failure", "no"] {
+        let key = world.service(restart, json!({ "restart": restart })).await;
+        world.pass(&key).await;
+        keys.push((restart, key));
+    }
+    for round in ["the agent was there", "it was not"] {
+        world.engine.restart_engine();
+        if round == "it was not" {
+            world.restart_agent().await;
+        }
+        world.list().await;
+        for (restart, key) in &keys {
+            world.hear(key, &["kill", "die", "stop"]);
+            world.pass(key).await;
+            let status = world.reported(key);
+            let after = if *restart == "no" { ContainerState::Exited } else { ContainerState::Running };
+            assert_eq!(world.state(key), after, "{restart}, {round}");
+            assert_eq!(
+                (status.failures, status.last_exit.unwrap().cause),
+                (0, ExitCause::Engine),
+                "{restart}, {round}"
+            );
+            world.write_report(key).await;
+        }
+    }
+    assert_eq!(world.says(&keys[3].1).0, ReplicaPhase::Failed, "a job is not run twice");
+    let told = world.told().await;
+    assert!(told.iter().all(|(reason, _)| *reason != Reason::StoppedByHand), "{told:?}");
+}
+
+#[tokio::test]
+async fn an_exit_is_judged_only_when_the_engine_says_since_when_it_runs() {
+    let world = World::new().await;
+    let key = world.service("web", json!({ "restart": "unless-stopped" })).await;
+    world.pass(&key).await;
+    // Its list and inspections still come over kept connections; new ones are refused.
+    world.engine.close(true);
+    world.engine.hand_stop(&key);
+    world.hear(&key, &["kill", "die", "stop"]);
+    world.pass(&key).await;
+    assert_eq!(world.says(&key).1, Some(Reason::DockerDown));
+    assert_eq!(world.reported(&key).last_exit, None);
+    world.engine.close(false);
+    world.engine.restart_engine();
+    world.list().await;
+    world.pass(&key).await;
+    assert_eq!(world.state(&key), ContainerState::Running);
+}
+
+#[tokio::test]
+async fn a_signal_that_ends_nothing_makes_no_exit_somebodys_doing() {
+    for (signal, cause) in [("SIGHUP", ExitCause::Itself), ("SIGINT", ExitCause::Hand)] {
+        let world = World::new().await;
+        let key = world.service("web", json!({})).await;
+        world.pass(&key).await;
+        let from = world.engine.container(&key).unwrap().started_at;
+        world.engine.hand_signal(&key, signal);
+        world.engine.crash(&key, 1);
+        let lineage = world.lineage();
+        let since = containers::nanos(&from).unwrap();
+        let events = world.engine.events(label::LINEAGE.into(), lineage, Some(since));
+        for event in events.take(3).collect::<Vec<_>>().await {
+            world.agent.containers.happened(&event.unwrap());
+        }
+        world.pass(&key).await;
+        assert_eq!(world.reported(&key).last_exit.unwrap().cause, cause, "{signal}");
+    }
+}
+
+#[tokio::test]
+async fn a_new_agent_counts_on_from_the_failures_in_a_row() {
+    let mut world = World::new().await;
+    let key = world.service("web", json!({})).await;
+    world.pass(&key).await;
+    for n in 0..3 {
+        world.engine.crash(&key, 1);
+        world.hear(&key, &["die"]);
+        world.pass(&key).await;
+        world.later(10 << n);
+        world.pass(&key).await;
+        world.write_report(&key).await;
+    }
+    assert_eq!((world.reported(&key).failures, world.state(&key)), (3, ContainerState::Running));
+    world.restart_agent().await;
+    world.pass(&key).await;
+    world.engine.crash(&key, 1);
+    world.hear(&key, &["die"]);
+    world.pass(&key).await;
+    let status = world.reported(&key);
+    assert_eq!((status.failures, status.next_attempt), (4, Some(world.now.load(Ordering::Relaxed) + 40_000)));
 }

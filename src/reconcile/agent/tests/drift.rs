@@ -1,0 +1,59 @@
+//! What somebody changes behind the agent's back, and what only looks like it.
+
+use super::*;
+
+#[tokio::test]
+async fn what_somebody_took_off_its_network_is_put_back_without_a_restart() {
+    let world = World::new().await;
+    let key = world.service("web", json!({})).await;
+    world.pass(&key).await;
+    let network = world.engine.networks()[0].clone();
+    let started = world.engine.container(&key).unwrap().started_at;
+    world.engine.calls();
+    world.engine.hand_disconnect(&key, &network);
+    world.list().await;
+    assert_eq!(world.woken().await.as_ref(), Some(&key), "a list is enough to see it");
+    world.pass(&key).await;
+    assert_eq!(world.engine.calls(), ["connect web-1-abcde"]);
+    let now = world.engine.container(&key).unwrap();
+    assert_eq!((now.networks.contains(&network), now.started_at), (true, started));
+    let told = world.told().await;
+    assert!(told.iter().any(|(r, m)| *r == Reason::DriftDetected && m.contains(&network)), "{told:?}");
+}
+
+#[tokio::test]
+async fn a_copy_of_a_container_is_left_alone_and_told_once() {
+    let world = World::new().await;
+    let key = world.service("web", json!({})).await;
+    world.pass(&key).await;
+    // `docker commit`, then `docker run` of that image: the labels come along.
+    let labels = world.engine.container(&key).unwrap().labels;
+    world.engine.foreign("debugging", labels);
+    world.engine.calls();
+    for _ in 0..2 {
+        world.list().await;
+        world.hear(&key, &["health_status"]);
+        world.pass(&key).await;
+    }
+    let stop = Command::SetDesired { replica: key.clone(), desired: Desired::Stop, reason: Reason::ScaledDown };
+    world.propose(vec![stop]).await;
+    world.pass(&key).await;
+    assert_eq!(world.engine.calls(), ["stop web-1-abcde", "remove web-1-abcde"]);
+    assert_eq!(world.says(&key).0, ReplicaPhase::Stopped);
+    assert_eq!(world.engine.container("debugging").unwrap().state, ContainerState::Running);
+    let told = world.told().await;
+    assert_eq!(told.iter().filter(|(_, message)| message.contains("debugging")).count(), 1, "{told:?}");
+}
+
+#[tokio::test]
+async fn an_orphan_is_given_its_own_time_to_end() {
+    let world = World::new().await;
+    // It does not listen, and its own time is none.
+    world.engine.teach_the_rest(fake::Program { says: vec![], ends: Ends::At(vec![]) });
+    let labels = BTreeMap::from([(label::LINEAGE.to_owned(), world.lineage())]);
+    world.engine.foreign("old-1-zzzzz", labels);
+    world.list().await;
+    let orphan = "old-1-zzzzz".into();
+    tokio::time::timeout(Duration::from_secs(5), world.pass(&orphan)).await.expect("nobody's ten seconds");
+    assert_eq!(world.engine.container("old-1-zzzzz"), None);
+}
