@@ -7,25 +7,35 @@
 //! for the first bytes without a timer. After an upgrade the connection's future ends: what holds a
 //! WebSocket keeps its [`Call`], and with it the permit of the connection.
 
-use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
+use bytes::Bytes;
 use http::{Request, Uri};
-use hyper::body::Incoming;
+use http_body::Body;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
-    sync::OwnedSemaphorePermit,
+    sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
-    time::timeout,
+    time::{Instant, timeout_at},
 };
 use tower_service::Service;
 use warp::{Filter, Rejection, Reply, reply::Response};
 
 use super::{
-    Server,
-    guard::{Answering, Metered, Over, Patient, Turn},
+    Limits, Server,
+    guard::{self, Answering, Metered, Over, Patient, Turn},
     problem::Failure,
     routes,
 };
@@ -39,6 +49,15 @@ pub struct Peer {
     pub uid: Option<u32>,
     _permit: OwnedSemaphorePermit,
     _open: Open,
+}
+
+#[cfg(test)]
+impl Peer {
+    /// Whoever a test says.
+    pub(super) fn of_a_test() -> Self {
+        let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        Self { address: None, uid: None, _permit: permit, _open: Open::new(&Gauge::default()) }
+    }
 }
 
 /// Counts one for as long as it lives.
@@ -74,6 +93,26 @@ pub struct CallFacts {
     pub over: Over,
     /// That limit.
     pub limit: u64,
+    /// How far it is.
+    pub stage: Stage,
+}
+
+/// How far a request is, for its deadline.
+#[derive(Debug, Default)]
+pub struct Stage {
+    whole: OnceLock<Instant>,
+    proposed: AtomicBool,
+}
+
+impl Stage {
+    /// The whole body is here: the upload is not the time of what follows.
+    pub fn body_is_here(&self) {
+        self.whole.get_or_init(Instant::now);
+    }
+    /// Its change was given to the store: whatever is answered now, it may happen.
+    pub fn proposes(&self) {
+        self.proposed.store(true, Ordering::Relaxed);
+    }
 }
 
 /// One place to listen.
@@ -110,12 +149,14 @@ where
     F::Future: Send,
 {
     let mut connections = JoinSet::new();
+    // Of this listener alone: whoever fills the port leaves the socket, where root has its way in.
+    let places = Arc::new(Semaphore::new(server.shared.limits.connections));
     loop {
         while connections.try_join_next().is_some() {}
         // A permit first: past the cap, peers wait in the kernel's queue.
         let permit = tokio::select! {
             () = server.stop.cancelled() => break,
-            permit = server.connections.clone().acquire_owned() => match permit { Ok(p) => p, Err(_) => break },
+            permit = places.clone().acquire_owned() => match permit { Ok(p) => p, Err(_) => break },
         };
         let accepted = tokio::select! {
             () = server.stop.cancelled() => break,
@@ -157,16 +198,17 @@ where
 {
     let limits = server.shared.limits.clone();
     let peer = Arc::new(peer);
+    let address = peer.address;
     let warp = warp::service(filter);
     let stop = server.stop.clone();
     let turn = Turn::default();
     let io = TokioIo::new(Patient::new(io, limits.write, turn.clone()));
-    let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+    let service = hyper::service::service_fn(move |request: Request<hyper::body::Incoming>| {
         let (warp, peer, server) = (warp.clone(), peer.clone(), server.clone());
         // Here, not below: hyper looks for the client's end before it polls the answer.
         let turn = turn.begin();
         async move {
-            let answer = answer(warp, request, peer, &server).await;
+            let answer = answer(warp, request, peer, &server.shared.limits).await;
             Ok::<_, Infallible>(answer.map(|inner| Answering { inner, turn }))
         }
     });
@@ -182,8 +224,12 @@ where
     loop {
         tokio::select! {
             ended = connection.as_mut() => {
-                if let Err(error) = ended {
-                    tracing::debug!(%error, "a connection ended early");
+                match ended {
+                    Err(error) if guard::is_stall(&error) => {
+                        tracing::warn!(client = %named(address), "a client took nothing for {:?} and was cut", limits.write);
+                    }
+                    Err(error) => tracing::debug!(%error, "a connection ended early"),
+                    Ok(()) => {}
                 }
                 break;
             }
@@ -195,23 +241,106 @@ where
     }
 }
 
-async fn answer<S>(mut warp: S, request: Request<Incoming>, peer: Arc<Peer>, server: &Server) -> Response
+/// For the log.
+pub(super) fn named(address: Option<SocketAddr>) -> String {
+    address.map_or_else(|| "at the socket".into(), |a| a.to_string())
+}
+
+async fn answer<S, B>(mut warp: S, request: Request<B>, peer: Arc<Peer>, limits: &Limits) -> Response
 where
-    S: Service<Request<Metered<Incoming>>, Response = Response, Error = Infallible>,
+    S: Service<Request<Metered<B>>, Response = Response, Error = Infallible>,
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let limits = &server.shared.limits;
     let (mut parts, body) = request.into_parts();
     let limit = routes::body_limit(&parts.method, parts.uri.path(), limits);
-    if http_body::Body::size_hint(&body).lower() > limit {
+    if body.size_hint().lower() > limit {
         return Failure::body_too_large(limit).into_response();
     }
     let over = Over::default();
-    let facts = CallFacts { peer, uri: parts.uri.clone(), over: over.clone(), limit };
-    parts.extensions.insert(Call(Arc::new(facts)));
+    let facts =
+        Arc::new(CallFacts { peer, uri: parts.uri.clone(), over: over.clone(), limit, stage: Stage::default() });
+    parts.extensions.insert(Call(facts.clone()));
     let call = warp.call(Request::from_parts(parts, Metered::new(body, limit, over)));
-    match timeout(limits.request, call).await {
-        Ok(Ok(response)) => response,
-        Ok(Err(never)) => match never {},
-        Err(_) => Failure::late(limits.request).into_response(),
+    tokio::pin!(call);
+    let mut end = Instant::now() + limits.request;
+    loop {
+        match timeout_at(end, call.as_mut()).await {
+            Ok(Ok(response)) => return response,
+            Ok(Err(never)) => match never {},
+            Err(_) => {}
+        }
+        // A slow upload took its own time only: what follows has as much again.
+        match facts.stage.whole.get().map(|at| *at + limits.request) {
+            Some(later) if later > end => end = later,
+            _ if facts.stage.proposed.load(Ordering::Relaxed) => {
+                return Failure::unanswered(limits.request).into_response();
+            }
+            _ => return Failure::late(limits.request).into_response(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        future::{Future, pending},
+        pin::Pin,
+        task::{Context, Poll},
+    };
+
+    use http_body_util::Empty;
+
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(30);
+
+    /// Marks its stages after so long each, and never answers.
+    #[derive(Clone)]
+    struct Stuck {
+        body: Option<Duration>,
+        proposal: bool,
+    }
+
+    impl<B> Service<Request<B>> for Stuck {
+        type Response = Response;
+        type Error = Infallible;
+        type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>>>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, request: Request<B>) -> Self::Future {
+            let call = request.extensions().get::<Call>().unwrap().clone();
+            let Self { body, proposal } = self.clone();
+            Box::pin(async move {
+                if let Some(after) = body {
+                    tokio::time::sleep(after).await;
+                    call.0.stage.body_is_here();
+                }
+                if proposal {
+                    call.0.stage.proposes();
+                }
+                pending().await
+            })
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deadline_counts_from_the_body_and_says_whether_the_change_may_happen() {
+        let limits = Limits { request: LIMIT, ..Limits::default() };
+        let upload = Duration::from_secs(20);
+        let table = [
+            ("a read", Stuck { body: None, proposal: false }, 408, LIMIT),
+            ("an upload that does not end", Stuck { body: Some(LIMIT * 9), proposal: false }, 408, LIMIT),
+            ("a slow upload", Stuck { body: Some(upload), proposal: false }, 408, upload + LIMIT),
+            ("a slow upload and a silent store", Stuck { body: Some(upload), proposal: true }, 504, upload + LIMIT),
+        ];
+        for (case, service, status, took) in table {
+            let (request, peer) = (Request::new(Empty::<Bytes>::new()), Arc::new(Peer::of_a_test()));
+            let began = Instant::now();
+            let got = answer(service, request, peer, &limits).await;
+            assert_eq!((got.status().as_u16(), began.elapsed().as_secs()), (status, took.as_secs()), "{case}");
+        }
     }
 }

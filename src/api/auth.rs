@@ -44,6 +44,16 @@ pub struct Caller {
     pub name: Arc<str>,
 }
 
+impl Caller {
+    /// Whether that is enough.
+    ///
+    /// # Errors
+    /// 403 when the role is too low.
+    pub fn must_be(&self, needed: Role) -> Result<(), Failure> {
+        if self.role < needed { Err(Failure::forbidden(self.role, needed)) } else { Ok(()) }
+    }
+}
+
 /// Knows the tokens.
 #[derive(Debug)]
 pub struct Gate {
@@ -69,9 +79,7 @@ impl Gate {
             return Ok(Caller { role: Role::None, name: "anonymous".into() });
         }
         let caller = self.identify(headers, peer)?;
-        if caller.role < needed {
-            return Err(Failure::forbidden(caller.role, needed));
-        }
+        caller.must_be(needed)?;
         Ok(caller)
     }
 

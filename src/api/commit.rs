@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{
+    heavy,
     problem::Failure,
     request::Request,
     wire::{ApplyAnswer, ObjectOutcome},
@@ -60,38 +61,65 @@ impl<'r> Commit<'r> {
     ///
     /// # Errors
     /// What `make` answers; 409, 413, 429, 503, 504 of the store.
-    pub async fn run(self, make: impl Fn(&State) -> Result<Change, Failure>) -> Result<ApplyAnswer, Failure> {
+    pub async fn run<M>(self, make: M) -> Result<ApplyAnswer, Failure>
+    where
+        M: Fn(&State) -> Result<Change, Failure> + Send + Sync + 'static,
+    {
+        let make = Arc::new(make);
         let shared = &self.request.server.shared;
         let reason = self.request.reason()?;
         let idempotency = self.idempotency()?;
         let mut tries = 0;
         loop {
             let state = shared.store.state();
-            let change = make(&state)?;
+            let keyed = idempotency.as_ref().filter(|_| !self.dry_run).map(|i| attempt(i, tries));
+            // Before the change is made anew: what it was made from may be gone since it was answered.
+            if let Some(answered) = keyed.as_ref().and_then(|i| state.answered(i)) {
+                tries += 1;
+                match answered.map_err(ProposeError::Refused) {
+                    Ok(applied) => return Ok(self.answer(applied)),
+                    Err(error) if tries < TRIES && self.may_go_on(&error) => continue,
+                    Err(error) => return Err(self.failed(&error)),
+                }
+            }
+            let change = {
+                let (make, state) = (make.clone(), state.clone());
+                heavy::run(&self.request.server, self.body.len(), move || make(&state)).await??
+            };
             let mut preconditions = self.asked.clone();
             preconditions.extend(change.read.into_iter().filter(|(key, _)| !self.asked.iter().any(|(k, _)| k == key)));
             let group = Group {
                 at: shared.store.now(),
                 preconditions,
-                idempotency: idempotency.as_ref().filter(|_| !self.dry_run).map(|i| attempt(i, tries)),
+                idempotency: keyed,
                 actor: self.request.caller.name.clone(),
                 reason: reason.clone(),
                 commands: change.commands,
             };
             let answer = if self.dry_run {
-                (*state).clone().apply(&group).map_err(ProposeError::Refused)
+                let mut state = (*state).clone();
+                let dry = move || state.apply(&group).map_err(ProposeError::Refused);
+                heavy::run(&self.request.server, self.body.len(), dry).await?
             } else if group.commands.is_empty() && group.preconditions.is_empty() && group.idempotency.is_none() {
                 Ok(Applied { index: state.index(), objects: Vec::new() })
             } else {
+                self.request.call.0.stage.proposes();
                 shared.store.propose(group, shared.limits.propose).await
             };
             tries += 1;
             match answer {
                 Ok(applied) => return Ok(self.answer(applied)),
-                Err(ProposeError::Refused(Refusal::Conflict { key, .. }))
-                    if tries < TRIES && !self.asked.iter().any(|(k, _)| *k == key) => {}
+                Err(error) if tries < TRIES && self.may_go_on(&error) => {}
                 Err(error) => return Err(self.failed(&error)),
             }
+        }
+    }
+
+    /// Somebody else was faster, about something that the caller did not ask to hold.
+    fn may_go_on(&self, error: &ProposeError) -> bool {
+        match error {
+            ProposeError::Refused(Refusal::Conflict { key, .. }) => !self.asked.iter().any(|(k, _)| k == key),
+            _ => false,
         }
     }
 

@@ -15,6 +15,8 @@ use warp::{
 
 use super::{
     Server,
+    accept::named,
+    guard,
     problem::Failure,
     reply::{self, Closed, NDJSON, Sink},
     request::{Query, Request},
@@ -45,10 +47,16 @@ pub async fn events(mut request: Request) -> Result<Response, Failure> {
     let store = request.server.shared.store.clone();
     store.state().events_after(from).map(|_| ()).map_err(Failure::gone)?;
     if let Some(upgrade) = request.upgrade.take() {
+        if request.query.get("follow").is_some() && !request.query.flag("follow")? {
+            return Err(
+                Failure::bad_request("follow=false is not for WebSockets").hint("a plain GET ends after what is kept")
+            );
+        }
         return socket(request, upgrade, filter, from);
     }
     let follow = request.query.get("follow").is_none() || request.query.flag("follow")?;
-    reply::stream(&request.server, NDJSON, |sink| lines(store, filter, from, follow, sink))
+    let stream = reply::stream(&request.server, NDJSON, |sink| lines(store, filter, from, follow, sink))?;
+    Ok(reply::from(stream, from))
 }
 
 /// `GET /ws`.
@@ -91,12 +99,13 @@ fn socket(request: Request, upgrade: warp::ws::Ws, filter: Filter, from: Index) 
     let alive = request.server.tasks.token();
     let upgrade = upgrade.max_message_size(INCOMING).max_frame_size(INCOMING);
     let reply = upgrade.on_upgrade(move |socket| async move {
-        let subscriber = Subscriber { socket, server: request.server.clone(), unanswered: 0 };
+        let client = named(request.call.0.peer.address);
+        let subscriber = Subscriber { socket, server: request.server.clone(), client, unanswered: 0 };
         request.server.cut.run_until_cancelled(subscriber.run(filter, from)).await;
         // The request holds the permit of its connection.
         drop((request, permit, alive));
     });
-    Ok(reply.into_response())
+    Ok(reply::from(reply.into_response(), from))
 }
 
 /// The other end went away, or does not take what it is given.
@@ -105,6 +114,8 @@ struct Lost;
 struct Subscriber {
     socket: WebSocket,
     server: Arc<Server>,
+    /// For the log.
+    client: String,
     /// Pings since it was last heard.
     unanswered: u32,
 }
@@ -174,6 +185,7 @@ impl Subscriber {
                 message = self.socket.next() => self.hear(message)?,
                 () = tokio::time::sleep(heartbeat) => {
                     if self.unanswered == SILENCE {
+                        tracing::warn!(client = self.client, "a WebSocket answered no ping and was cut");
                         return Err(Lost);
                     }
                     self.unanswered += 1;
@@ -195,10 +207,16 @@ impl Subscriber {
     }
 
     async fn send(&mut self, message: Message) -> Result<(), Lost> {
-        match timeout(self.server.shared.limits.write, self.socket.send(message)).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(Lost),
+        let limit = self.server.shared.limits.write;
+        let stalled = match timeout(limit, self.socket.send(message)).await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => guard::is_stall(&error),
+            Err(_) => true,
+        };
+        if stalled {
+            tracing::warn!(client = self.client, "a WebSocket took nothing for {limit:?} and was cut");
         }
+        Err(Lost)
     }
 }
 

@@ -97,6 +97,19 @@ impl<IO> Patient<IO> {
     }
 }
 
+/// Whether a client was given up because it took nothing.
+#[must_use]
+pub fn is_stall(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::TimedOut) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
 impl<IO: AsyncRead + Unpin> AsyncRead for Patient<IO> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.ended.is_none() {

@@ -38,6 +38,7 @@ pub mod dispatch;
 pub mod documents;
 pub mod events;
 pub mod guard;
+pub mod heavy;
 pub mod logs;
 pub mod metrics;
 pub mod nodes;
@@ -110,7 +111,7 @@ pub struct Limits {
     pub body: u64,
     /// Bytes of a build's context.
     pub context: u64,
-    /// Connections at one time; more wait in the kernel's queue.
+    /// Connections at one time, of each listener; more wait in the kernel's queue.
     pub connections: usize,
     /// Long-lived streams at one time; more are refused.
     pub streams: usize,
@@ -141,11 +142,27 @@ pub struct Server {
     stop: CancellationToken,
     /// The time for ending is over.
     cut: CancellationToken,
-    connections: Arc<Semaphore>,
+    /// See [`heavy`].
+    heavy: Arc<Semaphore>,
     streams: Arc<Semaphore>,
     /// Streams and WebSockets: they outlive the request that began them.
     tasks: TaskTracker,
     openapi: OnceLock<Bytes>,
+}
+
+impl Server {
+    fn new(shared: Arc<Shared>, stop: CancellationToken) -> Self {
+        Self {
+            gate: auth::Gate::new(&shared.admin_token, shared.uid),
+            stop,
+            cut: CancellationToken::new(),
+            heavy: Arc::new(Semaphore::new(heavy::at_once())),
+            streams: Arc::new(Semaphore::new(shared.limits.streams)),
+            tasks: TaskTracker::new(),
+            openapi: OnceLock::new(),
+            shared,
+        }
+    }
 }
 
 impl std::fmt::Debug for Server {
@@ -157,16 +174,7 @@ impl std::fmt::Debug for Server {
 /// Serves until `stop`, then lets what is in flight end within [`Limits::stop`] and cuts the rest.
 pub async fn serve(shared: Arc<Shared>, listeners: Listeners, stop: CancellationToken) {
     let limits = shared.limits.clone();
-    let server = Arc::new(Server {
-        gate: auth::Gate::new(&shared.admin_token, shared.uid),
-        stop: stop.clone(),
-        cut: CancellationToken::new(),
-        connections: Arc::new(Semaphore::new(limits.connections)),
-        streams: Arc::new(Semaphore::new(limits.streams)),
-        tasks: TaskTracker::new(),
-        openapi: OnceLock::new(),
-        shared,
-    });
+    let server = Arc::new(Server::new(shared, stop.clone()));
     let filter = dispatch::filter(server.clone());
     let mut loops = JoinSet::new();
     let tcp = listeners.tcp.into_iter().map(accept::Listener::Tcp);

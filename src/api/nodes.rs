@@ -34,7 +34,7 @@ async fn schedulable(mut request: Request, schedulable: bool) -> Result<Response
     let sealer = request.server.shared.sealer.clone();
     let answer = Commit::of(&request, body)?
         .if_at(write::if_match(&request, &key)?)
-        .run(|state| {
+        .run(move |state| {
             let object = state.object(&key).ok_or_else(|| Failure::absent(&key))?;
             let spec: NodeSpec = object
                 .parse()

@@ -47,7 +47,8 @@ pub fn build() -> Value {
             "title": "Constellation",
             "version": env!("CARGO_PKG_VERSION"),
             "description": "Errors are application/problem+json (RFC 9457); `type` is stable. Streams are ndjson: an empty line \
-                            only shows that the stream lives. Every write takes Idempotency-Key and X-Change-Reason.",
+                            only shows that the stream lives; its header X-Constellation-Index is the index after which it begins. \
+                            Every write takes Idempotency-Key and X-Change-Reason.",
         },
         "paths": paths,
         "components": {
@@ -66,7 +67,7 @@ fn operation(route: &Route, shapes: &mut SchemaGenerator, problem: &Value) -> Va
     if route.path.contains("{name}") {
         parameters.push(json!({"name": "name", "in": "path", "required": true, "schema": {"type": "string"}}));
     }
-    if route.method != "GET" {
+    if route.write {
         for (name, about) in [
             ("Idempotency-Key", "The same key and request get the same answer again."),
             ("X-Change-Reason", "Why; shown in the events of what is written."),
@@ -140,6 +141,14 @@ mod tests {
         ids.sort_unstable();
         ids.dedup();
         assert_eq!(ids.len(), TABLE.len(), "{ids:?}");
+        for route in TABLE.iter() {
+            let operation = &document["paths"][route.path][route.method.to_ascii_lowercase()];
+            let parameters = operation["parameters"].as_array().unwrap();
+            let keyed = parameters.iter().any(|p| p["name"] == "Idempotency-Key");
+            // A plan writes nothing, and a build is not a write of the store: neither reads the header.
+            let writes = route.method != "GET" && !["/api/v1/plan", "/api/v1/builds"].contains(&route.path);
+            assert_eq!(keyed, writes, "{} {}", route.method, route.path);
+        }
         let text = document.to_string();
         let schemas = document["components"]["schemas"].as_object().unwrap();
         let mut seen = 0;

@@ -197,6 +197,17 @@ impl Failure {
         failure.0.close = true;
         failure
     }
+    /// The deadline came while the store had the change.
+    #[must_use]
+    pub fn unanswered(limit: Duration) -> Self {
+        let mut failure = Self::unknown_outcome(format!("the change was proposed and not answered within {limit:?}"));
+        failure.0.close = true;
+        failure
+    }
+    fn unknown_outcome(detail: String) -> Self {
+        Self::new(504, "unknown-outcome", "The outcome is not known", detail)
+            .hint("it may still happen: read the object before you repeat, or repeat with the same Idempotency-Key")
+    }
     /// A position that is not kept any more.
     #[must_use]
     pub fn gone(gone: Gone) -> Self {
@@ -278,9 +289,7 @@ impl Failure {
             ProposeError::NoQuorum(_) => Self::new(503, "no-quorum", "The cluster takes no writes now", detail)
                 .hint("nothing was written; try again when a majority of the servers is up (constellation status)")
                 .retry_after(2),
-            ProposeError::Unknown(_) => Self::new(504, "unknown-outcome", "The outcome is not known", detail).hint(
-                "it may still happen: read the object before you repeat, or repeat with the same Idempotency-Key",
-            ),
+            ProposeError::Unknown(_) => Self::unknown_outcome(detail),
             ProposeError::Busy(_) => Self::new(429, "busy", "The store is busy", detail)
                 .hint("nothing was written; try again")
                 .retry_after(1),

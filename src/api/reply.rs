@@ -3,17 +3,18 @@
 //! Here: [`json`], and [`stream`], which runs a producer in a task of its own and gives its
 //! lines to one client at that client's pace. Not here: errors (`problem`), WebSockets (`socket`).
 //! Invariant: a stream holds a permit, ends with its client, with the server, or by itself, and an idle
-//! one shows an empty line now and then, so that a dead client is found.
+//! one of JSON shows an empty line now and then, so that a dead client is found.
 
 use std::{convert::Infallible, future::Future, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderValue, header::CONTENT_TYPE};
+use http::{HeaderName, HeaderValue, header::CONTENT_TYPE};
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use warp::reply::Response;
 
 use super::{Server, accept::Open, problem::Failure};
+use crate::model::Index;
 
 /// Lines that wait for one client: it takes them at its own pace.
 const WAITING: usize = 16;
@@ -42,6 +43,16 @@ pub fn whole(media: &'static str, body: impl Into<Bytes>) -> Response {
     response
 }
 
+/// Index after which a stream begins: whoever began "from now" can resume before anything was sent.
+pub const START: HeaderName = HeaderName::from_static("x-constellation-index");
+
+/// The same answer, with the index after which it begins.
+#[must_use]
+pub fn from(mut response: Response, start: Index) -> Response {
+    response.headers_mut().insert(START, HeaderValue::from(start.0));
+    response
+}
+
 /// One JSON value and a newline.
 ///
 /// # Errors
@@ -60,7 +71,8 @@ pub struct Closed;
 #[derive(Debug)]
 pub struct Sink {
     lines: mpsc::Sender<Bytes>,
-    heartbeat: Duration,
+    /// None: what it sends is for people, and an empty line would stand among theirs.
+    heartbeat: Option<Duration>,
     server: Arc<Server>,
     _permit: StreamPermit,
 }
@@ -101,9 +113,16 @@ impl Sink {
                 () = self.server.stop.cancelled() => return Err(Closed),
                 () = self.lines.closed() => return Err(Closed),
                 done = &mut what => return Ok(done),
-                () = tokio::time::sleep(self.heartbeat) => self.send(Bytes::from_static(b"\n")).await?,
+                () = beat(self.heartbeat) => self.send(Bytes::from_static(b"\n")).await?,
             }
         }
+    }
+}
+
+async fn beat(pace: Option<Duration>) {
+    match pace {
+        Some(pace) => tokio::time::sleep(pace).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -138,7 +157,8 @@ where
 {
     let permit = permit(server)?;
     let (lines, mut waiting) = mpsc::channel::<Bytes>(WAITING);
-    let sink = Sink { lines, heartbeat: server.shared.limits.heartbeat, server: server.clone(), _permit: permit };
+    let heartbeat = (media == NDJSON).then_some(server.shared.limits.heartbeat);
+    let sink = Sink { lines, heartbeat, server: server.clone(), _permit: permit };
     let producing = produce(sink);
     let cut = server.cut.clone();
     server.tasks.spawn(async move {

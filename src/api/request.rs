@@ -72,6 +72,7 @@ impl Request {
     /// # Errors
     /// 413 beyond the limit, 400 when the client broke off.
     pub async fn bytes(&mut self) -> Result<Bytes, Failure> {
+        let stage = &self.call.0.stage;
         let Some(mut body) = self.body.take() else { return Ok(Bytes::new()) };
         let mut first = Bytes::new();
         let mut all = BytesMut::new();
@@ -89,6 +90,7 @@ impl Request {
                 Err(error) => return Err(Failure::bad_request(format!("the body broke off: {error}"))),
             }
         }
+        stage.body_is_here();
         Ok(if all.is_empty() { first } else { all.freeze() })
     }
 
@@ -191,7 +193,7 @@ impl Query {
     /// Reads it; every parameter must be known to the route.
     ///
     /// # Errors
-    /// 400 for an unknown parameter or a broken escape.
+    /// 400 for an unknown parameter, one that stands twice and takes one value, or a broken escape.
     pub fn read(text: &str, known: &[super::routes::Param]) -> Result<Self, Failure> {
         let mut read = Vec::new();
         for pair in text.split('&').filter(|p| !p.is_empty()) {
@@ -200,17 +202,18 @@ impl Query {
                 (Some(name), Some(value)) => (name, value),
                 _ => return Err(Failure::bad_request(format!("{pair:?} in the query is not valid percent-encoding"))),
             };
-            if !known.iter().any(|p| p.name == name) {
-                return Err(unknown(&name, known));
+            let Some(param) = known.iter().find(|p| p.name == name) else { return Err(unknown(&name, known)) };
+            if !param.many && read.iter().any(|(n, _)| *n == name) {
+                return Err(Failure::bad_request(format!("{name} stands twice in the query")).hint("keep one of them"));
             }
             read.push((name, value));
         }
         Ok(Self(read))
     }
-    /// The last value of a parameter.
+    /// The value of a parameter.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().rev().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
+        self.0.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
     }
     /// Every value of a parameter.
     pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
@@ -286,7 +289,8 @@ mod tests {
     use super::*;
     use crate::api::routes::Param;
 
-    const KNOWN: &[Param] = &[Param { name: "fromIndex", about: "" }, Param { name: "kinds", about: "" }];
+    const KNOWN: &[Param] =
+        &[Param { name: "fromIndex", about: "", many: false }, Param { name: "kinds", about: "", many: true }];
 
     #[test]
     fn a_query_is_decoded_and_an_unknown_parameter_is_named() {
@@ -296,6 +300,9 @@ mod tests {
         assert!(query.number::<u64>("kinds").is_err());
         let failure = Query::read("fromindex=1", KNOWN).unwrap_err();
         assert_eq!((failure.status(), failure.problem().hint.as_deref()), (400, Some("did you mean fromIndex?")));
+        for twice in ["fromIndex=1&fromIndex=2", "fromIndex=1&kinds=a&from%49ndex=1", "fromIndex&fromIndex"] {
+            assert_eq!(Query::read(twice, KNOWN).unwrap_err().status(), 400, "{twice}: which one is meant?");
+        }
         assert_eq!(Query::read("kinds=%zz", KNOWN).unwrap_err().status(), 400);
         assert_eq!(Query::read("kinds=%ff", KNOWN).unwrap_err().status(), 400, "not UTF-8");
     }

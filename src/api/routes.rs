@@ -47,6 +47,8 @@ pub struct Param {
     pub name: &'static str,
     /// For people.
     pub about: &'static str,
+    /// Whether it may stand more than once.
+    pub many: bool,
 }
 
 /// One route.
@@ -70,6 +72,8 @@ pub struct Route {
     pub gives: Vec<Content>,
     /// Whether it takes a build's context rather than a document.
     pub context: bool,
+    /// Whether it is a write: it takes an idempotency key and a reason, and its answer is [`wire::ApplyAnswer`].
+    pub write: bool,
     /// Who carries it out.
     pub run: Run,
 }
@@ -152,6 +156,7 @@ impl Route {
             takes: Vec::new(),
             gives: Vec::new(),
             context: false,
+            write: false,
             run,
         }
     }
@@ -166,6 +171,11 @@ impl Route {
     fn takes<T: JsonSchema>(mut self, media: &'static str) -> Self {
         self.takes.push(Content { media, shape: Some(|g| g.subschema_for::<T>()) });
         self
+    }
+    /// A write of declared objects.
+    fn writes(mut self) -> Self {
+        self.write = true;
+        self.gives::<wire::ApplyAnswer>(JSON)
     }
     fn takes_context(mut self) -> Self {
         self.takes.push(Content { media: "application/x-tar", shape: None });
@@ -183,7 +193,10 @@ impl Route {
 }
 
 const fn param(name: &'static str, about: &'static str) -> Param {
-    Param { name, about }
+    Param { name, about, many: false }
+}
+const fn many(name: &'static str, about: &'static str) -> Param {
+    Param { name, about, many: true }
 }
 const LIST: &[Param] = &[
     param("labels", "Selector: `app=web,tier!=db,gpu,!old`."),
@@ -213,9 +226,9 @@ const PLAN: &[Param] = &[
 ];
 const EVENTS: &[Param] = &[
     param("fromIndex", "Events after this index; 0: from the oldest kept; absent: from now."),
-    param("kinds", "Kinds of objects, `Service,replica`."),
-    param("names", "Names, `web,svc/db`."),
-    param("types", "`Normal`, `Warning`."),
+    many("kinds", "Kinds of objects, `Service,replica`."),
+    many("names", "Names, `web,svc/db`."),
+    many("types", "`Normal`, `Warning`."),
     param("follow", "false: end after what is kept. Only without WebSocket."),
 ];
 const LOGS: &[Param] = &[
@@ -234,7 +247,7 @@ const BUILD: &[Param] = &[
     param("noCache", "true: use no cache."),
     param("pull", "true: look for newer bases."),
     param("platform", "`os/arch`."),
-    param("arg", "`KEY=VALUE`, repeated."),
+    many("arg", "`KEY=VALUE`, repeated."),
 ];
 
 /// The routes of one kind: its list, its objects, its reasons.
@@ -274,7 +287,7 @@ macro_rules! written {
             .query(PUT)
             .takes::<Written<$spec>>(JSON)
             .takes::<Written<$spec>>("application/yaml")
-            .gives::<wire::ApplyAnswer>(JSON),
+            .writes(),
         );
         $table.push(
             Route::new("DELETE", concat!("/api/v1/", $plural, "/{name}"), $role, "Deletes one object.", |r| {
@@ -282,7 +295,7 @@ macro_rules! written {
             })
             .kind($kind)
             .query(DELETE)
-            .gives::<wire::ApplyAnswer>(JSON),
+            .writes(),
         );
     };
 }
@@ -318,7 +331,7 @@ fn table() -> Vec<Route> {
         .kind(Kind::Service)
         .query(PUT)
         .takes::<wire::Scale>(JSON)
-        .gives::<wire::ApplyAnswer>(JSON),
+        .writes(),
         Route::new("GET", "/api/v1/services/{name}/logs", Read, "Logs of its replicas.", |r| {
             Box::pin(logs::of_service(r))
         })
@@ -338,18 +351,18 @@ fn table() -> Vec<Route> {
         })
         .kind(Kind::Node)
         .query(PUT)
-        .gives::<wire::ApplyAnswer>(JSON),
+        .writes(),
         Route::new("POST", "/api/v1/nodes/{name}/uncordon", Admin, "The node takes replicas again.", |r| {
             Box::pin(nodes::uncordon(r))
         })
         .kind(Kind::Node)
         .query(PUT)
-        .gives::<wire::ApplyAnswer>(JSON),
+        .writes(),
         Route::new("POST", "/api/v1/apply", Write, "Writes objects, all or none.", |r| Box::pin(write::apply(r)))
             .query(APPLY)
             .takes::<wire::ApplyRequest>(JSON)
             .takes::<Value>("application/yaml")
-            .gives::<wire::ApplyAnswer>(JSON),
+            .writes(),
         Route::new("POST", "/api/v1/plan", Read, "What an apply would do, and why.", |r| Box::pin(write::plan(r)))
             .query(PLAN)
             .takes::<wire::ApplyRequest>(JSON)

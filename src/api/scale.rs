@@ -40,7 +40,7 @@ pub async fn put(mut request: Request) -> Result<Response, Failure> {
     let sealer = request.server.shared.sealer.clone();
     let answer = Commit::of(&request, body)?
         .if_at(write::if_match(&request, &key)?)
-        .run(|state| {
+        .run(move |state| {
             let object = state.object(&key).ok_or_else(|| Failure::absent(&key))?;
             if object.parse::<ServiceSpec>().is_ok_and(|s| s.mode == Mode::Global) {
                 return Err(global(&key));

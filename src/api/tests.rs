@@ -4,7 +4,7 @@
 //! also behave badly). Every wait for the server has a deadline there.
 
 mod bodies;
-mod client;
+pub mod client;
 mod connections;
 mod engine;
 mod events;
@@ -13,7 +13,7 @@ mod paths;
 mod plans;
 mod reads;
 mod reports;
-mod rig;
+pub mod rig;
 mod roles;
 mod secrets;
 mod sets;

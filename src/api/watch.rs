@@ -9,6 +9,7 @@ use bytes::Bytes;
 use warp::reply::Response;
 
 use super::{
+    heavy,
     objects::{Reader, Shown},
     problem::Failure,
     reply::{self, Closed, NDJSON, Sink},
@@ -40,13 +41,16 @@ pub async fn list_or_watch(request: Request) -> Result<Response, Failure> {
             return Err(Failure::bad_request("fromIndex is for watches").hint("add watch=true"));
         }
         let state = request.server.shared.store.state();
-        return reply::json(&List { items: filter.list(&state)?, index: state.index().0 });
+        let size = heavy::stored(&state, filter.kind);
+        let list = move || reply::json(&List { items: filter.list(&state)?, index: state.index().0 });
+        return heavy::run(&request.server, size, list).await?;
     }
     let from = position(&request).await?;
     let store = request.server.shared.store.clone();
     // A position that is gone is said with a status, before the stream begins.
     store.state().changes_after(from).map(|_| ()).map_err(Failure::gone)?;
-    reply::stream(&request.server, NDJSON, |sink| watch(store, filter, from, sink))
+    let stream = reply::stream(&request.server, NDJSON, |sink| watch(store, filter, from, sink))?;
+    Ok(reply::from(stream, from))
 }
 
 /// Where a stream begins: `fromIndex`, or now.

@@ -1,13 +1,16 @@
 //! Writes of declared objects: apply, plan, PUT, DELETE.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
+use bytes::Bytes;
 use http::header::{HeaderName, IF_MATCH, IF_NONE_MATCH};
 use warp::reply::Response;
 
 use super::{
+    auth::Role,
     commit::{Change, Commit},
     documents::{self, Documents, Item},
+    heavy,
     problem::Failure,
     reply,
     request::Request,
@@ -25,13 +28,15 @@ use crate::{
 /// `POST /api/v1/apply`.
 ///
 /// # Errors
-/// 409, 413, 415, 422, 429, 503, 504.
+/// 400, 403, 409, 413, 415, 422, 429, 503, 504.
 pub async fn apply(mut request: Request) -> Result<Response, Failure> {
     let body = request.bytes().await?;
-    let asked = Asked::read(&request, &body)?;
+    let asked = Arc::new(Asked::read(&request, &body).await?);
+    request.caller.must_be(asked.role())?;
     let sealer = request.server.shared.sealer.clone();
     let commit = Commit::of(&request, body)?.if_at(asked.documents.preconditions.clone());
-    let mut answer = commit.run(|state| asked.change(state, &sealer)).await?;
+    let wanted = asked.clone();
+    let mut answer = commit.run(move |state| wanted.change(state, &sealer)).await?;
     answer.warnings = asked.warnings();
     reply::json(&answer)
 }
@@ -43,17 +48,20 @@ pub async fn apply(mut request: Request) -> Result<Response, Failure> {
 pub async fn put_one(mut request: Request) -> Result<Response, Failure> {
     let body = request.bytes().await?;
     let key = request.key()?;
-    let (item, expected) = documents::one(&body, request.format(&body)?, &key)?;
+    let (format, text, about) = (request.format(&body)?, body.clone(), key.clone());
+    let parse = move || documents::one(&text, format, &about);
+    let (item, expected) = heavy::run(&request.server, body.len(), parse).await??;
     let mut preconditions = if_match(&request, &key)?;
     if let (Some(at), true) = (expected, preconditions.is_empty()) {
         preconditions.push((key, Some(at)));
     }
     let sealer = request.server.shared.sealer.clone();
     let commit = Commit::of(&request, body)?.if_at(preconditions);
+    let warnings = item.warnings.clone();
     let mut answer = commit
-        .run(|state| Ok(Change { commands: vec![command(&item, None, state, &sealer)?], ..Change::default() }))
+        .run(move |state| Ok(Change { commands: vec![command(&item, None, state, &sealer)?], ..Change::default() }))
         .await?;
-    answer.warnings.clone_from(&item.warnings);
+    answer.warnings = warnings;
     reply::json(&answer)
 }
 
@@ -74,7 +82,7 @@ pub async fn delete_one(mut request: Request) -> Result<Response, Failure> {
         return Err(Failure::write(&Refusal::InUse { key, by }.into(), &request.server.shared.store.state()));
     }
     let answer = commit
-        .run(|_| Ok(Change { commands: vec![Command::Delete { key: key.clone() }], ..Change::default() }))
+        .run(move |_| Ok(Change { commands: vec![Command::Delete { key: key.clone() }], ..Change::default() }))
         .await?;
     reply::json(&answer)
 }
@@ -107,8 +115,18 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    pub(super) fn read(request: &Request, body: &[u8]) -> Result<Self, Failure> {
-        let documents = documents::many(body, request.format(body)?)?;
+    pub(super) async fn read(request: &Request, body: &Bytes) -> Result<Self, Failure> {
+        for name in [IF_MATCH, IF_NONE_MATCH] {
+            if request.headers.contains_key(&name) {
+                let hint =
+                    "send {\"objects\": […], \"preconditions\": {\"svc/web\": 18442}}, or metadata.resourceVersion";
+                return Err(
+                    Failure::bad_request(format!("{name} is about one object, this path about many")).hint(hint)
+                );
+            }
+        }
+        let (format, text) = (request.format(body)?, body.clone());
+        let documents = heavy::run(&request.server, body.len(), move || documents::many(&text, format)).await??;
         let prune = match request.query.get("prune") {
             Some("" | "true" | "false") => {
                 return Err(Failure::bad_request("prune names the set to prune").hint("send ?prune=SET"));
@@ -127,6 +145,12 @@ impl Asked {
             return Err(Failure::unprocessable("the request has no documents"));
         }
         Ok(Self { documents, set, prune })
+    }
+
+    /// Who may write it: a machine's own labels and policy are its administrator's, on every path.
+    fn role(&self) -> Role {
+        let kinds = self.documents.items.iter().map(|i| i.declared.kind());
+        kinds.map(|kind| if kind == Kind::Node { Role::Admin } else { Role::Write }).max().unwrap_or(Role::Write)
     }
 
     /// Objects of the pruned set that the request does not name, services first.
@@ -181,10 +205,12 @@ pub(super) fn command(item: &Item, set: Option<String>, state: &State, sealer: &
 /// `POST /api/v1/plan`.
 ///
 /// # Errors
-/// 413, 415, 422.
+/// 400, 413, 415, 422.
 pub async fn plan(mut request: Request) -> Result<Response, Failure> {
     let body = request.bytes().await?;
-    let asked = Asked::read(&request, &body)?;
+    let asked = Asked::read(&request, &body).await?;
     let shared = &request.server.shared;
-    reply::json(&super::preview::plan(&asked, &shared.store.state(), &shared.sealer))
+    let (state, sealer) = (shared.store.state(), shared.sealer.clone());
+    let size = body.len() + heavy::stored(&state, Kind::Service);
+    heavy::run(&request.server, size, move || reply::json(&super::preview::plan(&asked, &state, &sealer))).await?
 }

@@ -129,6 +129,7 @@ impl Transport {
     /// # Errors
     /// As [`Transport::send`]; [`CliError::Unknown`] when bytes left and no try brought an answer.
     pub async fn change(&self, mut request: Request, key: &str) -> Result<Answer, CliError> {
+        let unkeyed = request.clone();
         request.headers.push(("idempotency-key", key.to_owned()));
         let (mut tries, mut waits, mut sent) = (0u32, RETRIES.iter(), false);
         loop {
@@ -138,6 +139,15 @@ impl Transport {
                 Err(error) => error,
             };
             let lost = matches!(error, CliError::Broken { .. } | CliError::Deadline { .. });
+            // Nothing was written, and no try before this one may still be: one without a key is safe, once.
+            if !sent && matches!(&error, CliError::Refused(p) if p.kind.ends_with("/too-many-keys")) {
+                return self.send(&unkeyed).await.map_err(|error| match error {
+                    CliError::Broken { .. } | CliError::Deadline { .. } => {
+                        CliError::Unknown { what: unkeyed.what(), tries: tries + 1, source: Box::new(error) }
+                    }
+                    other => other,
+                });
+            }
             sent |= lost;
             // An agent that restarts is away for a moment: that matters only once a request is on its way.
             let again = lost || (sent && matches!(error, CliError::NoConnection { .. }));

@@ -67,6 +67,9 @@ fn answer(path: &str, headers: &http::HeaderMap) -> Served {
             let stream = futures::stream::iter(chunks.map(|c| Ok(Frame::data(Bytes::from_static(c.as_bytes())))));
             http::Response::new(BodyExtras::boxed(StreamBody::new(stream)))
         }
+        "/full" if headers.contains_key("idempotency-key") => {
+            whole(429, r#"{"type":"https://constellation.dev/problems/too-many-keys","title":"Full","status":429}"#)
+        }
         _ => whole(200, "{}"),
     }
 }
@@ -122,6 +125,21 @@ async fn a_lost_answer_is_asked_for_again_with_the_same_key() {
     transport.change(post("/x"), "k1").await.unwrap();
     assert_eq!(seen.load(Ordering::SeqCst), 3);
     assert_eq!(*keys.lock().unwrap(), ["k1", "k1", "k1"]);
+}
+
+#[tokio::test]
+async fn a_change_for_whose_key_there_is_no_room_is_sent_once_without() {
+    let (transport, seen, keys) = serve(&[]).await;
+    transport.change(post("/full"), "k1").await.unwrap();
+    assert_eq!((seen.load(Ordering::SeqCst), keys.lock().unwrap().len()), (2, 1));
+    // Not when a try before it may have done it, nor again when its answer is lost.
+    let (transport, ..) = serve(&[0]).await;
+    let error = transport.change(post("/full"), "k1").await.unwrap_err();
+    assert!(matches!(&error, CliError::Refused(p) if p.status == 429), "{error:?}");
+    let (transport, seen, _) = serve(&[1]).await;
+    let error = transport.change(post("/full"), "k1").await.unwrap_err();
+    assert!(matches!(error, CliError::Unknown { .. }), "{error:?}");
+    assert_eq!(seen.load(Ordering::SeqCst), 2);
 }
 
 #[tokio::test(start_paused = true)]

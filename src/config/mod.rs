@@ -13,6 +13,7 @@ mod tests;
 
 use std::{
     collections::BTreeMap,
+    ffi::OsString,
     fmt,
     net::{IpAddr, SocketAddr},
     path::PathBuf,
@@ -230,12 +231,23 @@ struct Written {
 /// should be, a file that cannot be read, an address that is not loopback.
 pub fn load(
     flags: &AgentFlags,
-    environment: impl IntoIterator<Item = (String, String)>,
+    environment: impl IntoIterator<Item = (impl Into<OsString>, impl Into<OsString>)>,
     hostname: &str,
 ) -> Result<AgentConfig, ConfigError> {
     let mut faults = Vec::new();
-    let ours: BTreeMap<String, String> =
-        environment.into_iter().filter(|(name, _)| name.starts_with("CONSTELLATION_")).collect();
+    let mut ours: BTreeMap<String, String> = BTreeMap::new();
+    for (name, value) in environment {
+        let name = name.into().to_string_lossy().into_owned();
+        if !name.starts_with("CONSTELLATION_") {
+            continue;
+        }
+        match value.into().into_string() {
+            Ok(value) => drop(ours.insert(name, value)),
+            // A name that is not UTF-8 is none of ours either: it is refused as unknown.
+            Err(_) if !OF_CLIENTS.contains(&name.as_str()) => faults.push(not_utf8(name)),
+            Err(_) => {}
+        }
+    }
     let known = |n: &str| Setting::of_variable(n).is_some() || n == CONFIG_FILE || OF_CLIENTS.contains(&n);
     faults.extend(ours.keys().filter(|n| !known(n)).map(|n| unknown_variable(n)));
     let path = flags.config.clone().or_else(|| ours.get(CONFIG_FILE).map(PathBuf::from));
@@ -261,6 +273,10 @@ pub fn load(
         Some(config) if faults.is_empty() => Ok(config),
         _ => Err(ConfigError { faults }),
     }
+}
+
+fn not_utf8(name: String) -> Fault {
+    Fault { place: name, message: "the value is not UTF-8".into(), fix: "write it in UTF-8, or unset it".into() }
 }
 
 fn unknown_variable(name: &str) -> Fault {

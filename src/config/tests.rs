@@ -124,3 +124,12 @@ fn flags_and_keys_come_from_one_name() {
         assert!(command.get_arguments().any(|a| a.get_long().is_some_and(|l| format!("--{l}") == flag)), "{flag}");
     }
 }
+
+#[test]
+fn a_value_that_is_not_utf8_is_said_and_not_left_out() {
+    use std::{ffi::OsString, os::unix::ffi::OsStringExt as _};
+    let broken = OsString::from_vec(b"/var/lib/gr\xf6\xdfe".to_vec());
+    let environment = ["CONSTELLATION_DATA_DIR", "CONSTELLATION_TOKEN", "HOME"].map(|n| (n, broken.clone()));
+    let error = load(&AgentFlags::default(), environment, "n1").unwrap_err();
+    assert_eq!(error.to_string(), "CONSTELLATION_DATA_DIR: the value is not UTF-8; write it in UTF-8, or unset it");
+}

@@ -11,7 +11,7 @@ mod needs;
 use std::sync::Arc;
 
 use super::{
-    command::{Answer, Applied, Command, Group, ObjectResult, Outcome, PutObject, Refusal},
+    command::{Answer, Applied, Command, Group, Idempotency, ObjectResult, Outcome, PutObject, Refusal},
     ring,
     state::{Change, Changed, ClusterInfo, LeaderInfo, State},
 };
@@ -23,6 +23,12 @@ use crate::model::{
 /// Revisions kept besides those that replicas run.
 pub const REVISIONS_KEPT: usize = 20;
 impl State {
+    /// What a mutation with this key was answered; none when it is not remembered.
+    #[must_use]
+    pub fn answered(&self, asked: &Idempotency) -> Option<Answer> {
+        self.keys.known(asked)
+    }
+
     /// Carries out one group.
     ///
     /// # Errors
@@ -35,6 +41,7 @@ impl State {
         {
             return answer;
         }
+        let before = self.index;
         // One command checks everything before it writes: only several need a copy to fall back to.
         let answer = if group.commands.len() > 1 {
             let mut next = self.clone();
@@ -46,7 +53,11 @@ impl State {
         } else {
             self.carry_out(group)
         };
-        if let Some(asked) = &group.idempotency {
+        // Whoever applies the same again and again would fill the memory for all: what moved nothing is done anew.
+        let idle = answer.is_ok() && self.index == before;
+        if let Some(asked) = &group.idempotency
+            && !idle
+        {
             // A refusal too: asked again, it is the same answer.
             self.keys.remember(group.at, asked, &answer);
         }

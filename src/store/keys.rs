@@ -1,4 +1,4 @@
-//! Idempotency keys: a mutation that was answered is answered alike when it comes again.
+//! Idempotency keys: a mutation that changed something, or was refused, is answered alike when it comes again.
 //!
 //! Invariants: none is forgotten before an hour of cluster time; keys and answers together are bounded,
 //! and when there is no room the mutation is refused rather than an older key forgotten early.
@@ -52,14 +52,18 @@ impl Keys {
     /// `commands`: how many the mutation has, as a measure of its answer.
     #[must_use]
     pub fn answer(&self, asked: &Idempotency, commands: usize) -> Option<Answer> {
-        match self.by_key.get(&asked.key) {
-            Some(known) if known.request == asked.request => Some(known.answer.clone()),
-            Some(_) => Some(Err(Refusal::KeyReused { key: asked.key.clone() })),
-            None => {
-                let bytes = self.bytes + asked.key.len() + asked.request.len() + commands * RESULT + RESULT;
-                (self.by_key.len() >= KEYS || bytes > KEY_BYTES).then_some(Err(Refusal::TooManyKeys))
-            }
-        }
+        self.known(asked).or_else(|| {
+            let bytes = self.bytes + asked.key.len() + asked.request.len() + commands * RESULT + RESULT;
+            (self.by_key.len() >= KEYS || bytes > KEY_BYTES).then_some(Err(Refusal::TooManyKeys))
+        })
+    }
+
+    /// What was answered, or that the key stood for another request; none when it is not known.
+    #[must_use]
+    pub fn known(&self, asked: &Idempotency) -> Option<Answer> {
+        let known = self.by_key.get(&asked.key)?;
+        let same = known.request == asked.request;
+        Some(if same { known.answer.clone() } else { Err(Refusal::KeyReused { key: asked.key.clone() }) })
     }
 
     /// Remembers an answer.

@@ -164,3 +164,41 @@ async fn a_body_over_its_limit_is_refused_announced_or_not() {
     assert!(small.len() < 1_000);
     assert_eq!(rig.post("/api/v1/apply", &small).await.status, 200);
 }
+
+#[tokio::test]
+async fn what_is_about_one_object_is_refused_where_there_are_many() {
+    let rig = Rig::new().await;
+    rig.apply(&config("c", "1").to_string()).await;
+    let before = rig.index();
+    for path in ["/api/v1/apply", "/api/v1/plan"] {
+        for (name, value) in [("if-match", "\"1\""), ("if-none-match", "*")] {
+            let answer = rig.ask("POST", path).header(name, value).body(config("c", "2").to_string()).send().await;
+            assert_eq!(answer.problem(), (400, "bad-request".into()), "{path} {name}");
+            assert!(answer.json()["hint"].as_str().unwrap().contains("preconditions"), "{answer:?}");
+        }
+    }
+    let unclear = rig.post("/api/v1/apply?dryRun=true&dryRun=false", &config("c", "2").to_string()).await;
+    assert_eq!(unclear.problem(), (400, "bad-request".into()));
+    assert_eq!(rig.index(), before);
+}
+
+#[tokio::test]
+async fn a_big_body_is_read_planned_written_and_listed_like_a_small_one() {
+    let rig = Rig::new().await;
+    let yaml: String = (0..3)
+        .map(|n| {
+            let text = "x".repeat(100_000);
+            format!("apiVersion: constellation.dev/v1\nkind: Config\nmetadata: {{name: c{n}}}\nspec: {{data: {{a: {text}}}}}\n---\n")
+        })
+        .collect();
+    let ask = |path: &str| rig.ask("POST", path).media("application/yaml").body(&yaml).send();
+    let planned = ask("/api/v1/plan").await;
+    assert_eq!(planned.json()["objects"].as_array().unwrap().len(), 3, "{:?}", planned.status);
+    let (dry, done) = (ask("/api/v1/apply?dryRun=true").await.json(), ask("/api/v1/apply").await.json());
+    assert_eq!((&dry["objects"][2]["result"], &done["objects"][2]["result"]), (&json!("created"), &json!("created")));
+    assert_eq!(rig.read("/api/v1/configs").await["items"].as_array().unwrap().len(), 3);
+    let again = ask("/api/v1/apply").await;
+    assert_eq!(again.json()["objects"][0]["result"], "unchanged");
+    let wrong = rig.post("/api/v1/apply", &yaml.replace("data:", "dta:")).await;
+    assert_eq!(wrong.problem(), (422, "invalid-manifest".into()));
+}

@@ -4,6 +4,14 @@ use super::{
     client::Answer,
     rig::{Rig, config, service},
 };
+use crate::{
+    model::{Declared, Kind, ObjectKey, Spec, Uid, config::ConfigSpec},
+    store::{
+        command::{Command, Group, Idempotency},
+        keys::KEYS,
+        put as store,
+    },
+};
 
 async fn put(rig: &Rig, key: &str, value: &str) -> Answer {
     let body = config("c", value).to_string();
@@ -78,4 +86,47 @@ async fn a_key_that_cannot_be_one_is_refused_before_anything_is_written() {
         assert_eq!(put(&rig, key, "1").await.problem(), (400, "bad-request".into()), "{key:?}");
     }
     assert_eq!(rig.index(), before);
+}
+
+#[tokio::test]
+async fn what_is_gone_meanwhile_is_answered_as_it_was() {
+    let rig = Rig::new().await;
+    rig.apply(&service("web", "nginx:1", 1).to_string()).await;
+    let ask = |body: &'static str| {
+        rig.ask("PUT", "/api/v1/services/web/scale").header("idempotency-key", "k").body(body).send()
+    };
+    let first = ask(r#"{"replicas":3}"#).await;
+    assert_eq!(first.status, 200, "{first:?}");
+    assert_eq!(rig.ask("DELETE", "/api/v1/services/web").send().await.status, 200);
+    let index = rig.index();
+    assert_eq!(ask(r#"{"replicas":3}"#).await.json(), first.json());
+    assert_eq!(rig.index(), index);
+    assert_eq!(ask(r#"{"replicas":4}"#).await.problem(), (409, "key-reused".into()));
+}
+
+#[tokio::test]
+async fn applying_the_same_again_and_again_leaves_the_memory_of_keys_to_others() {
+    let rig = Rig::new().await;
+    assert_eq!(put(&rig, "k1", "1").await.json()["objects"][0]["result"], "created");
+    let unchanged = put(&rig, "k2", "1").await;
+    assert_eq!(unchanged.json()["objects"][0]["result"], "unchanged");
+    // More loops than there is room for keys, against the state itself.
+    let mut state = (*rig.shared.store.state()).clone();
+    let object = state.object(&ObjectKey::new(Kind::Config, "c")).unwrap().clone();
+    let declared = Declared {
+        name: "c".into(),
+        labels: [].into(),
+        annotations: [].into(),
+        spec: Spec::Config(object.parse::<ConfigSpec>().unwrap()),
+    };
+    let same = store::put(&declared, None, &rig.shared.sealer, &state, Uid::from_bytes([1; 16])).unwrap();
+    for n in 0..=KEYS {
+        let group = Group {
+            idempotency: Some(Idempotency { key: format!("loop{n}").into(), request: "r".into() }),
+            commands: vec![Command::Put(same.clone())],
+            ..Group::default()
+        };
+        let answer = state.apply(&group);
+        assert!(answer.is_ok(), "{n}: {answer:?}");
+    }
 }

@@ -1,7 +1,21 @@
 //! Who gets in: by the route table, so that no route is forgotten.
 
-use super::rig::Rig;
-use crate::api::{auth::Role, routes::TABLE};
+use std::sync::Arc;
+
+use http::{HeaderMap, Method};
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use super::rig::{Rig, config};
+use crate::api::{
+    Server,
+    accept::{Call, CallFacts, Peer, Stage},
+    auth::{Caller, Role},
+    guard::Over,
+    problem::Failure,
+    request::{Query, Request},
+    routes::{self, Found, TABLE},
+};
 
 #[tokio::test]
 async fn every_route_but_the_probes_wants_a_token_over_tcp() {
@@ -63,4 +77,48 @@ async fn nothing_is_read_or_written_without_a_token() {
     assert_eq!(rig.index(), before);
     let answer = rig.ask("GET", "/api/v1/events?fromIndex=0&follow=false").token(None).send().await;
     assert!(!answer.text().contains("ClusterFormed"), "{answer:?}");
+}
+
+/// As the route answers a caller of this role, whoever could have a token of it.
+async fn as_role(rig: &Rig, role: Role, path: &'static str, body: &str) -> Result<u16, u16> {
+    let Found::Route(route, _) = routes::find(&Method::POST, path) else { panic!("{path}") };
+    let facts = CallFacts {
+        peer: Arc::new(Peer::of_a_test()),
+        uri: path.parse().unwrap(),
+        over: Over::default(),
+        limit: 1 << 20,
+        stage: Stage::default(),
+    };
+    let body = bytes::Bytes::copy_from_slice(body.as_bytes());
+    let request = Request {
+        server: Arc::new(Server::new(rig.shared.clone(), CancellationToken::new())),
+        call: Call(Arc::new(facts)),
+        route,
+        caller: Caller { role, name: "somebody".into() },
+        name: String::new(),
+        query: Query::default(),
+        headers: HeaderMap::new(),
+        body: Some(Box::pin(futures::stream::iter([Ok(body)]))),
+        upgrade: None,
+    };
+    (route.run)(request).await.map(|r| r.status().as_u16()).map_err(|f: Failure| f.status())
+}
+
+#[tokio::test]
+async fn a_machine_is_its_administrators_by_whatever_path_it_is_written() {
+    let rig = Rig::new().await;
+    rig.node().await;
+    let node = json!({"apiVersion": "constellation.dev/v1", "kind": "Node", "metadata": {"name": "n1"}, "spec": {"schedulable": false}});
+    let with_node = json!([config("c", "1"), node]).to_string();
+    let table = [
+        ("/api/v1/apply", Role::Write, config("c", "1").to_string(), Ok(200)),
+        ("/api/v1/apply", Role::Write, with_node.clone(), Err(403)),
+        ("/api/v1/plan", Role::Read, with_node.clone(), Ok(200)),
+        ("/api/v1/apply", Role::Admin, with_node.clone(), Ok(200)),
+    ];
+    for (path, role, body, want) in table {
+        assert_eq!(as_role(&rig, role, path, &body).await, want, "{path} as {role:?}: {body}");
+        let cordoned = rig.read("/api/v1/nodes/n1").await["spec"]["schedulable"] == false;
+        assert_eq!(cordoned, role == Role::Admin, "{path} as {role:?}: {body}");
+    }
 }

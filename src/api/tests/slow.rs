@@ -1,6 +1,9 @@
 //! Clients that are slower than what happens: they hold up nobody and are told what they missed.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use serde_json::{Value, json};
 
@@ -66,8 +69,25 @@ async fn a_slow_watch_ends_with_where_to_go_on() {
     assert_eq!(again.line().await.unwrap()["object"]["metadata"]["name"], "last");
 }
 
+/// What the agent logs.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 #[tokio::test]
 async fn a_client_that_takes_nothing_is_cut() {
+    let log = Log::default();
+    let writer = log.clone();
+    let writer = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    let _said_here = tracing::subscriber::set_default(writer);
     let rig = Rig::with(|l| l.write = Duration::from_millis(100)).await;
     let big: Vec<Value> = (0..8).map(|n| config(&format!("c{n}"), &"x".repeat(400_000))).collect();
     for object in big {
@@ -83,5 +103,8 @@ async fn a_client_that_takes_nothing_is_cut() {
     let got = list.read_to_close().await.len();
     assert!(got < 3_000_000, "{got} bytes: it was not slow");
     drop((watch, socket));
+    let said = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    assert_eq!(said.matches("took nothing for 100ms and was cut").count(), 3, "{said}");
+    assert!(said.contains("at the socket"), "{said}");
     assert_eq!(rig.read("/api/v1/status").await["node"], json!("n1"));
 }

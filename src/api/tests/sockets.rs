@@ -26,6 +26,13 @@ impl Socket {
         request.headers_mut().insert("authorization", format!("Bearer {TOKEN}").parse().unwrap());
         soon("a WebSocket", client_async(request, io)).await.map(|(socket, _)| Self(socket))
     }
+    /// With the header that says where it begins.
+    async fn started(rig: &Rig, path: &str) -> (Self, u64) {
+        let io: Box<dyn Io> = Box::new(UnixStream::connect(&rig.socket).await.unwrap());
+        let opened = soon("a WebSocket", client_async(format!("ws://test{path}"), io)).await;
+        let (socket, head) = opened.unwrap();
+        (Self(socket), head.headers()["x-constellation-index"].to_str().unwrap().parse().unwrap())
+    }
     /// Over the Unix socket, whose buffers are small.
     pub async fn unix(rig: &Rig, path: &str) -> Self {
         let io: Box<dyn Io> = Box::new(UnixStream::connect(&rig.socket).await.unwrap());
@@ -88,6 +95,8 @@ async fn each_frame_is_an_event_and_a_client_resumes_at_its_index() {
 async fn what_is_wrong_is_said_before_the_upgrade() {
     let rig = Rig::with(|l| l.streams = 1).await;
     assert_eq!(refused(Socket::open(&rig, "/ws?kinds=Pod").await), 400);
+    assert_eq!(refused(Socket::open(&rig, "/ws?follow=false").await), 400, "it would go on all the same");
+    assert_eq!(refused(Socket::open(&rig, "/ws?kinds=node&follow=false&fromIndex=0").await), 400);
     assert_eq!(refused(Socket::open(&rig, "/nowhere").await), 404);
     assert_eq!(rig.get("/ws").await.problem(), (426, "upgrade-required".into()));
     let old = rig.index();
@@ -143,4 +152,27 @@ async fn a_client_that_closes_or_talks_too_much_gives_its_place_back() {
     until_free().await;
     until("the connections' end", || rig.shared.http.connections.get() == 0).await;
     drop(loud);
+}
+
+#[tokio::test]
+async fn whoever_begins_now_is_told_where_that_was() {
+    let rig = Rig::new().await;
+    rig.apply(&config("before", "1").to_string()).await;
+    let now = rig.index();
+    let (socket, at) = Socket::started(&rig, "/ws?kinds=config").await;
+    // It is lost before anything was sent: what happens meanwhile is not.
+    drop(socket);
+    assert_eq!(at, now);
+    rig.apply(&config("meanwhile", "1").to_string()).await;
+    let mut again = Socket::open(&rig, &format!("/ws?kinds=config&fromIndex={at}")).await.unwrap();
+    assert_eq!(name(&again.event().await), "meanwhile");
+    for (path, want) in [
+        ("/api/v1/events?follow=false", rig.index()),
+        ("/api/v1/events?fromIndex=1", 1),
+        ("/api/v1/configs?watch=true", rig.index()),
+        ("/api/v1/configs?watch=true&fromIndex=0", 0),
+    ] {
+        let (head, _wire) = rig.ask("GET", path).open().await;
+        assert_eq!(head.header("x-constellation-index"), Some(&*want.to_string()), "{path}");
+    }
 }

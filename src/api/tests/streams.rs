@@ -126,3 +126,19 @@ async fn a_context_over_its_limit_is_the_last_line_of_its_build() {
     let last = wire.line().await.unwrap();
     assert_eq!((&last["error"]["status"], wire.line().await), (&json!(413), None), "{last}");
 }
+
+#[tokio::test]
+async fn no_empty_line_stands_among_logs_for_people() {
+    let rig = Rig::with(|l| l.heartbeat = std::time::Duration::from_millis(10)).await;
+    web(&rig).await;
+    let log = rig.engine.log("c1");
+    let (head, mut text) = rig.ask("GET", "/api/v1/services/web/logs?format=text&replica=1&follow=true").open().await;
+    assert_eq!(head.status, 200);
+    // The same silence, as programs hear it.
+    let mut json = rig.ask("GET", "/api/v1/events").stream().await;
+    for _ in 0..5 {
+        assert_eq!(json.raw_line().await.unwrap(), "");
+    }
+    log.send(chunk(false, "hello\n")).unwrap();
+    assert_eq!(text.raw_line().await.unwrap(), "web.1 | hello");
+}

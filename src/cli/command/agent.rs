@@ -23,9 +23,7 @@ const FILTER: &str = "warn,constellation=info";
 pub fn agent(flags: &AgentFlags) -> Result<Exit, CliError> {
     let host = rustix::system::uname();
     let host = host.nodename().to_string_lossy();
-    // A variable that is not UTF-8 is none of ours.
-    let environment = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
-    let config = config::load(flags, environment, &host)
+    let config = config::load(flags, std::env::vars_os(), &host)
         .map_err(|error| CliError::Configuration(error.faults.iter().map(ToString::to_string).collect()))?;
     log(&config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -289,13 +289,16 @@ proptest! {
         for (n, (steps, expect)) in (1..).zip(&history) {
             let mut group = group(steps, *expect, &state, n);
             group.idempotency = Some(Idempotency { key: format!("k{n}").into(), request: "r".into() });
+            let before = state.index();
             let answer = state.apply(&group);
             let hash = state.hash();
+            // What moved nothing is not remembered, and moves nothing again.
+            let kept = answer.is_err() || state.index() != before;
             prop_assert_eq!(state.apply(&group), answer);
             prop_assert_eq!(state.hash(), hash);
             group.idempotency = Some(Idempotency { key: format!("k{n}").into(), request: "other".into() });
             let reused = matches!(state.apply(&group), Err(Refusal::KeyReused { .. }));
-            prop_assert!(reused);
+            prop_assert_eq!(reused, kept);
         }
     }
 
