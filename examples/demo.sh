@@ -263,7 +263,7 @@ say "$("${AS_OWNER[@]}" cargo --version)"
 find_engine
 
 bold "2. The binary (the first build takes minutes)"
-"${AS_OWNER[@]}" cargo build --release --locked --quiet || give_up "the build failed"
+"${AS_OWNER[@]}" cargo build --release --locked 2>&1 | sed 's/^ */   /' || give_up "the build failed"
 say "$("$C" version 2>/dev/null | head -n 1)"
 
 bold "3. An agent on an empty directory: a cluster of one"

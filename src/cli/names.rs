@@ -98,6 +98,23 @@ pub fn name(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
+/// The name of a set: what `metadata.managedBy` may be.
+///
+/// # Errors
+/// When a manifest could not say it.
+pub fn set(text: &str) -> Result<String, String> {
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    let fits = text.bytes().all(|b| plain(b) || b == b'-')
+        && text.bytes().next().is_some_and(plain)
+        && text.bytes().last().is_some_and(plain);
+    if !fits || text.len() > 63 {
+        return Err(format!(
+            "{text:?} is no name of a set; it has 1 to 63 of a-z, 0-9 and -, and - neither first nor last"
+        ));
+    }
+    Ok(text.to_owned())
+}
+
 /// `web=5` or `svc/web=5`.
 ///
 /// # Errors
@@ -118,6 +135,8 @@ mod tests {
     fn names_are_read_or_refused_with_help() {
         assert_eq!(key("services/web").unwrap().to_string(), "svc/web");
         assert_eq!(service("svc/web").unwrap(), "web");
+        assert_eq!(set("home-2").unwrap(), "home-2");
+        assert!(["", "a b", "-a", "a-", "A"].into_iter().all(|text| set(text).is_err()));
         assert_eq!(scale("svc/web=0").unwrap(), ScaleTo { service: "web".into(), replicas: 0 });
         for (error, said) in [
             (key("web").unwrap_err(), "write it like svc/web"),

@@ -7,9 +7,10 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::Value;
 
+use super::{client::Api, failure::CliError};
 use crate::{
     api::wire::Object,
-    model::{Kind, event::Subject},
+    model::{Kind, ObjectKey, event::Subject},
 };
 
 /// Known replicas by full name.
@@ -64,6 +65,29 @@ impl Replicas {
             (None, None) => object.key().to_string(),
         }
     }
+}
+
+/// The object that a person means: `replica/web.1` is the replica that shall run in that slot, else the newest
+/// one that was there. Everything else stays as it is.
+///
+/// # Errors
+/// As the API.
+pub async fn meant(api: &Api, key: &ObjectKey) -> Result<ObjectKey, CliError> {
+    if key.kind != Kind::Replica || !key.name.contains('.') {
+        return Ok(key.clone());
+    }
+    let items = api.list(Kind::Replica).await?.items;
+    Ok(newest(&items, &key.name).map_or_else(|| key.clone(), |o| ObjectKey::replica(o.metadata.name.clone())))
+}
+
+/// The replica that shall run under a display name, else the newest one that was there.
+#[must_use]
+pub fn newest<'o>(items: &'o [Object], display: &str) -> Option<&'o Object> {
+    let text = |o: &'o Object, field: &str| o.spec.get(field).and_then(Value::as_str);
+    items
+        .iter()
+        .filter(|o| text(o, "display") == Some(display))
+        .max_by_key(|o| (text(o, "desired") == Some("Run"), o.metadata.created_at))
 }
 
 /// Service and slot of a full name with a numbered slot.

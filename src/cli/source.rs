@@ -31,8 +31,10 @@ const DEPTH: usize = 32;
 pub struct Manifests {
     /// In the order of the files.
     pub documents: Vec<Document>,
-    /// Files that were left out and fields that do nothing.
+    /// Fields that do nothing, and documents that are not ours.
     pub warnings: Vec<String>,
+    /// Documents that are not ours: with them it is not known what the files declare.
+    pub skipped: Vec<String>,
 }
 
 /// Reads everything that `-f` names.
@@ -71,7 +73,7 @@ pub fn read(paths: &[PathBuf], env: &dyn Fn(&str) -> Option<String>) -> Result<M
         let options = manifest::Options { resolve_paths: Some(folder), interpolate: Some(env) };
         let parsed = manifest::parse(&name, &text, &options);
         errors.extend(parsed.errors.iter().map(ToString::to_string));
-        all.warnings.extend(parsed.skipped.iter().map(ToString::to_string));
+        all.skipped.extend(parsed.skipped.iter().map(ToString::to_string));
         for document in parsed.documents {
             all.warnings
                 .extend(document.warnings.iter().map(|w| format!("{}:{}: {w}", document.source, document.line)));
@@ -82,6 +84,10 @@ pub fn read(paths: &[PathBuf], env: &dyn Fn(&str) -> Option<String>) -> Result<M
     if !errors.is_empty() {
         return Err(CliError::Manifests(errors));
     }
+    if all.documents.is_empty() && !all.skipped.is_empty() {
+        return Err(CliError::Manifests(all.skipped));
+    }
+    all.warnings.extend(all.skipped.iter().cloned());
     if all.documents.is_empty() {
         return Err(CliError::usage(
             "the files declare nothing",
@@ -89,6 +95,23 @@ pub fn read(paths: &[PathBuf], env: &dyn Fn(&str) -> Option<String>) -> Result<M
         ));
     }
     Ok(all)
+}
+
+/// Refuses documents that are not ours where what is *not* declared is deleted.
+///
+/// # Errors
+/// When there is one.
+pub fn whole(manifests: &Manifests) -> Result<(), CliError> {
+    if manifests.skipped.is_empty() {
+        return Ok(());
+    }
+    Err(CliError::Usage {
+        message: format!(
+            "--prune deletes what no manifest declares, and not every document could be read as one: {}",
+            manifests.skipped.join("; ")
+        ),
+        hint: Some("mend these documents, or name only files with manifests; nothing was changed".into()),
+    })
 }
 
 /// One object may be declared once over all files: which of two would win depends on their names. Within one

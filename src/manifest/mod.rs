@@ -191,7 +191,12 @@ fn envelope(root: &Node, options: &Options<'_>, faults: &mut Faults) -> Result<K
     let add = format!("add `apiVersion: {API_VERSION}`");
     let Some(version) = root.get("apiVersion").or_else(|| root.get("api_version")) else {
         if client && matches!(root.value, Value::Map(_)) {
-            return Err(Some(format!("skipped: no `apiVersion: {API_VERSION}`")));
+            let what = if root.get("services").is_some() && root.get("kind").is_none() {
+                "this is a compose file; write each of its services as a document of `kind: Service`, with"
+            } else {
+                "not one of our documents without"
+            };
+            return Err(Some(format!("skipped: {what} `apiVersion: {API_VERSION}`")));
         }
         let message = match root.value {
             Value::Map(_) => "`apiVersion` is missing".to_owned(),

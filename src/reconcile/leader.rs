@@ -76,6 +76,11 @@ async fn hold(
                 }
             }
             Some(ended) = loops.join_next(), if !loops.is_empty() => {
+                if stop.is_cancelled() {
+                    // They end because everything does.
+                    while loops.join_next().await.is_some() {}
+                    return;
+                }
                 tracing::error!(error = ?ended.err(), "a loop of the leader ended unasked; all begin anew");
                 tokio::select! {
                     () = tokio::time::sleep(AGAIN) => {}

@@ -28,7 +28,7 @@ pub struct Apply {
     #[arg(long, requires = "set")]
     pub prune: bool,
     /// Set that the objects belong to
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = names::set)]
     pub set: Option<String>,
     /// Do not ask
     #[arg(short, long)]
@@ -57,7 +57,7 @@ pub struct Plan {
     #[arg(long, requires = "set")]
     pub prune: bool,
     /// Set that the objects belong to
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = names::set)]
     pub set: Option<String>,
     /// Form of the output
     #[arg(short, long, value_enum, default_value = "text")]

@@ -118,6 +118,9 @@ pub struct Ps {
     /// Only these services
     #[arg(value_name = "SVC", value_parser = names::service)]
     pub services: Vec<String>,
+    /// The replicas as the API gives them
+    #[arg(short, long, value_enum, default_value = "text")]
+    pub output: PlanOutput,
     /// Times as dates instead of ages
     #[arg(long)]
     pub timestamps: bool,

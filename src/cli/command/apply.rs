@@ -60,7 +60,11 @@ pub async fn apply(api: &Api, screen: &Screen, args: &Apply) -> Result<(), CliEr
 type Wanted = (ApplyRequest, Option<String>, Option<PlanAnswer>);
 
 fn read(screen: &Screen, args: &Apply) -> Result<Wanted, CliError> {
-    let Manifests { documents, warnings } = source::read(&args.files, &env)?;
+    let manifests = source::read(&args.files, &env)?;
+    if args.prune {
+        source::whole(&manifests)?;
+    }
+    let Manifests { documents, warnings, .. } = manifests;
     for warning in &warnings {
         screen.aside(&format!("warning: {}", clean(warning)));
     }

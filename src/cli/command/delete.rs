@@ -2,7 +2,7 @@
 
 use super::{env, outcomes, wait};
 use crate::{
-    api::wire::ApplyAnswer,
+    api::wire::{ApplyAnswer, UsageStatus},
     cli::{
         args::Delete,
         client::{Api, Change},
@@ -10,6 +10,7 @@ use crate::{
         screen::Screen,
         source, text,
     },
+    model::{ConditionStatus, ConditionType, Kind, ObjectKey},
 };
 
 /// Runs `delete`.
@@ -22,6 +23,11 @@ pub async fn delete(api: &Api, screen: &Screen, args: &Delete) -> Result<(), Cli
     } else {
         (source::keys_to_delete(&source::read(&args.files, &env)?.documents), true)
     };
+    for key in &keys {
+        if let Some(by) = used(api, key).await {
+            screen.aside(&format!("warning: {}", text::clean(&format!("{key} is in use, {by}"))));
+        }
+    }
     if !args.yes {
         if !screen.interactive() {
             return Err(CliError::usage("nobody can be asked: this is no terminal", "add -y to delete without asking"));
@@ -51,4 +57,14 @@ pub async fn delete(api: &Api, screen: &Screen, args: &Delete) -> Result<(), Cli
         }
     }
     wait(api, screen, &all, &args.waiting).await
+}
+
+/// Who uses a Config or Secret, as its condition says. Asked for a warning: an error is none.
+async fn used(api: &Api, key: &ObjectKey) -> Option<String> {
+    if !matches!(key.kind, Kind::Config | Kind::Secret) {
+        return None;
+    }
+    let status: UsageStatus = serde_json::from_value(api.get(key).await.ok()?.status?).ok()?;
+    let in_use = status.conditions.into_iter().find(|c| c.kind == ConditionType::InUse)?;
+    (in_use.status == ConditionStatus::True).then_some(in_use.message)
 }

@@ -17,10 +17,12 @@ use crate::{
 /// Broken streams in a row before it gives up.
 const BREAKS: u32 = 5;
 
-/// Whether an event concerns an object: itself, or a replica of it.
+/// Whether an event concerns an object: itself, a replica of it, or, for `replica/web.1`, any that was in that slot.
 #[must_use]
 pub fn concerns(key: &ObjectKey, subject: &Subject, known: &Replicas) -> bool {
-    subject.key() == *key || (key.kind == Kind::Service && known.service_of(subject).as_deref() == Some(&*key.name))
+    subject.key() == *key
+        || (key.kind == Kind::Replica && known.display(subject) == key.to_string())
+        || (key.kind == Kind::Service && known.service_of(subject).as_deref() == Some(&*key.name))
 }
 
 /// Events that are kept after an index.

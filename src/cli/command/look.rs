@@ -9,7 +9,7 @@ use crate::{
         args::{Describe, PlanOutput, Ps, Status, Validate, Version, Why},
         client::Api,
         failure::CliError,
-        replicas::Replicas,
+        replicas::{self, Replicas},
         screen::Screen,
         show, source,
         text::{self, Times, clean},
@@ -26,7 +26,7 @@ const EVENTS: usize = 20;
 /// # Errors
 /// As the API.
 pub async fn describe(api: &Api, screen: &Screen, args: &Describe) -> Result<(), CliError> {
-    let key = &args.object;
+    let key = &replicas::meant(api, &args.object).await?;
     let object = api.get(key).await?;
     let replicas = api.list(Kind::Replica).await?.items;
     let known = Replicas::from_list(&replicas);
@@ -63,7 +63,11 @@ pub async fn why(api: &Api, screen: &Screen, args: &Why) -> Result<(), CliError>
     let times = Times::new(args.timestamps);
     let (key, conditions) = match &args.replica {
         Some(slot) => one_replica(api, &args.object, slot).await?,
-        None => (args.object.clone(), conditions(&api.get(&args.object).await?)),
+        None => {
+            let key = replicas::meant(api, &args.object).await?;
+            let conditions = conditions(&api.get(&key).await?);
+            (key, conditions)
+        }
     };
     let report = api.why(&key).await?;
     match args.output {
@@ -82,13 +86,8 @@ async fn one_replica(api: &Api, key: &ObjectKey, slot: &str) -> Result<(ObjectKe
     }
     let display = format!("{}.{slot}", key.name);
     let items = api.list(Kind::Replica).await?.items;
-    let text =
-        |o: &crate::api::wire::Object, field: &str| o.spec.get(field).and_then(|v| v.as_str()).map(str::to_owned);
-    let found = items
-        .iter()
-        .filter(|o| text(o, "display").as_deref() == Some(&display) || *o.metadata.name == *slot)
-        .max_by_key(|o| (text(o, "desired").as_deref() == Some("Run"), o.metadata.created_at));
-    match found {
+    let found = items.iter().find(|o| *o.metadata.name == *slot);
+    match found.or_else(|| replicas::newest(&items, &display)) {
         Some(object) => Ok((ObjectKey::replica(object.metadata.name.clone()), conditions(object))),
         None => Err(CliError::Refused(Box::new(crate::api::wire::Problem {
             status: 404,
@@ -116,6 +115,15 @@ pub async fn ps(api: &Api, screen: &Screen, args: &Ps) -> Result<(), CliError> {
             api.get(&ObjectKey::service(service.as_str())).await?;
         }
     }
+    if args.output == PlanOutput::Json {
+        let ours = |o: &crate::api::wire::Object| {
+            let service = o.spec.get("service").and_then(|s| s.as_str());
+            args.services.is_empty() || args.services.iter().any(|s| service == Some(s))
+        };
+        let items: Vec<_> = list.items.iter().filter(|o| ours(o)).collect();
+        let text = serde_json::to_string_pretty(&items).map_err(|e| CliError::Output(e.into()))?;
+        return screen.line(&text);
+    }
     screen.print(&show::replicas::ps(&list.items, &args.services, Times::new(args.timestamps)))
 }
 
@@ -134,7 +142,7 @@ pub async fn status(api: &Api, screen: &Screen, args: &Status) -> Result<(), Cli
     for kind in [Kind::Node, Kind::Service] {
         for object in &api.list(kind).await?.items {
             let state = show::objects::state(object);
-            if state != "Ready" && state != "Suspended" {
+            if !["Ready", "Completed", "Suspended"].contains(&state.as_str()) {
                 let key = ObjectKey::new(kind, object.metadata.name.clone()).to_string();
                 unready.push(vec![key.clone(), state, format!("constellation why {key}")]);
             }

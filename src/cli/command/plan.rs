@@ -135,6 +135,9 @@ pub async fn ask(
     prune: bool,
 ) -> Result<(ApplyRequest, PlanAnswer), CliError> {
     let manifests = source::read(files, &env)?;
+    if prune {
+        source::whole(&manifests)?;
+    }
     for warning in &manifests.warnings {
         screen.aside(&format!("warning: {}", clean(warning)));
     }

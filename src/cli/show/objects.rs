@@ -118,14 +118,20 @@ fn text<'a>(object: &'a Object, field: &str) -> Option<&'a str> {
     object.spec.get(field).and_then(Value::as_str)
 }
 
-/// `Ready`, `Suspended`, `NotReady: ImageNotFound`: how a service, replica or node stands.
+/// `Ready`, `Completed`, `Suspended`, `NotReady: ImageNotFound`: how a service, replica or node stands.
 #[must_use]
 pub fn state(object: &Object) -> String {
     if object.spec.get("suspend").and_then(Value::as_bool) == Some(true) {
         return "Suspended".into();
     }
     let conditions = object.status.as_ref().and_then(|s| s.get("conditions")).and_then(|c| Vec::deserialize(c).ok());
-    readiness(&conditions.unwrap_or_default())
+    let state = readiness(&conditions.unwrap_or_default());
+    // Good although not all of it is ready: what is not has done its work and ended.
+    let counts = status::<ServiceStatus>(object).filter(|_| object.kind == Kind::Service).map(|s| s.replicas);
+    match counts {
+        Some(counts) if state == "Ready" && counts.ready < counts.desired => "Completed".into(),
+        Some(_) | None => state,
+    }
 }
 
 fn service(

@@ -50,6 +50,12 @@ pub fn last_exit(exit: Option<&LastExit>, times: Times) -> String {
     format!("{oom}exit {}, {}", exit.code, times.around(exit.at))
 }
 
+/// `0.0.0.0:49153->8080/tcp`, as `docker ps` writes it.
+fn ports(status: &ReplicaStatus) -> String {
+    let each: Vec<String> = status.published.iter().map(|(inside, host)| format!("{host}->{inside}")).collect();
+    text::or_dash(&each.join(", ")).into_owned()
+}
+
 /// The whole table, for these services or for all.
 #[must_use]
 pub fn ps(items: &[Object], services: &[String], times: Times) -> String {
@@ -85,9 +91,10 @@ pub fn ps(items: &[Object], services: &[String], times: Times) -> String {
             spec.revision.to_string(),
             times.at(object.metadata.created_at),
             status.map_or(0, |s| s.restarts).to_string(),
+            status.map_or_else(|| "-".into(), ports),
             last_exit(status.and_then(|s| s.last_exit.as_ref()), times),
         ]);
     }
-    let header = ["REPLICA", "NODE", "DESIRED", "CURRENT", "HEALTH", "REV", "AGE", "RESTARTS", "LAST EXIT"];
+    let header = ["REPLICA", "NODE", "DESIRED", "CURRENT", "HEALTH", "REV", "AGE", "RESTARTS", "PORTS", "LAST EXIT"];
     text::table(0, &header, &table)
 }
