@@ -1,8 +1,9 @@
-//! Images on their way: one pull for each reference, platform and set of credentials, beside the passes, so that a slow registry holds
-//! up no other replica.
+//! Images on their way: one pull for each reference, platform and set of credentials, beside the passes, so
+//! that a slow registry holds up no other replica.
 //!
-//! Here: [`Pulls`]. Progress stays in memory; who waits is named when it moved (at most every
-//! [`PACE`]) and when it ended. Not here: whether to pull (`super::prepare`).
+//! Here: [`Pulls`]. Bytes stay in memory; who waits is named when another quarter is there (each word is an entry
+//! of the log, so there are at most three, and none sooner than [`PACE`] after the last) and when it ended.
+//! Not here: whether to pull (`super::prepare`).
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -114,11 +115,11 @@ impl Pulls {
             let pulling = async {
                 let Wanted { reference, platform, credentials } = wanted.clone();
                 let mut steps = runtime.pull(reference.clone(), platform, credentials);
-                let mut said = Instant::now();
+                let (mut said, mut told) = (Instant::now(), 0);
                 while let Some(step) = steps.next().await {
                     let step = step?;
-                    if said.elapsed() >= PACE {
-                        said = Instant::now();
+                    if said.elapsed() >= PACE && quarters(&step) > told {
+                        (said, told) = (Instant::now(), quarters(&step));
                         if let Some(known) = lock(&all).get_mut(&wanted) {
                             known.progress = words(&reference, &step);
                             wakes.wake_all(known.waiting.iter().cloned());
@@ -143,15 +144,40 @@ impl Pulls {
     }
 }
 
+/// Whole quarters that are there, short of the end.
+fn quarters(step: &PullProgress) -> u64 {
+    step.current.saturating_mul(4).checked_div(step.total).unwrap_or(0).min(3)
+}
+
 fn words(reference: &str, step: &PullProgress) -> String {
-    if step.total == 0 {
-        return format!("fetching {reference}: {}", step.status);
-    }
-    let mib = |bytes: u64| Bytes(bytes >> 20 << 20).to_string();
-    let percent = step.current.saturating_mul(100) / step.total;
-    format!("fetching {reference}: {percent}% of {}", mib(step.total.max(1 << 20)))
+    let mib = Bytes((step.total >> 20).max(1) << 20);
+    format!("fetching {reference}: {}% of {mib}", quarters(step) * 25)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pull_has_at_most_three_words_between_its_beginning_and_its_end() {
+        let step = |current, total| PullProgress { status: "Downloading".into(), current, total };
+        let mut told = 0;
+        // The sum grows while layers become known: a quarter that is told is not told again.
+        let steps =
+            (0..=1_000).map(|n| step(n << 20, 200 << 20)).chain((0..=1_000).map(|n| step(n << 20, 1_000 << 20)));
+        let words: Vec<String> = steps
+            .filter(|step| {
+                let more = quarters(step) > told;
+                told = told.max(quarters(step));
+                more
+            })
+            .map(|step| words("a:1", &step))
+            .collect();
+        assert_eq!(words, ["fetching a:1: 25% of 200Mi", "fetching a:1: 50% of 200Mi", "fetching a:1: 75% of 200Mi"]);
+        assert_eq!(quarters(&step(5, 0)), 0, "of an unknown sum nothing is told");
+    }
 }
