@@ -41,6 +41,8 @@ pub enum ConditionType {
     Available,
     /// Every replica has a node.
     Scheduled,
+    /// Containers run with the Configs and Secrets as they are now.
+    ConfigSynced,
     /// Containers differ from their revision.
     Drifted,
     /// The container of a replica runs.

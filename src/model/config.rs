@@ -16,3 +16,41 @@ pub struct ConfigSpec {
     #[serde(default)]
     pub data: BTreeMap<String, String>,
 }
+
+impl ConfigSpec {
+    /// Digest of one key, or of all: tells whether a container was started with the same content. None
+    /// when there is no such key.
+    #[must_use]
+    pub fn digest(&self, key: Option<&str>) -> Option<String> {
+        let mut hasher = blake3::Hasher::new();
+        let mut add = |key: &str, value: &str| {
+            for part in [key, value] {
+                hasher.update(&(part.len() as u64).to_le_bytes());
+                hasher.update(part.as_bytes());
+            }
+        };
+        match key {
+            Some(key) => add(key, self.data.get(key)?),
+            None => self.data.iter().for_each(|(key, value)| add(key, value)),
+        }
+        Some(hasher.finalize().to_hex()[..16].to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_digest_moves_with_what_is_mounted_and_with_nothing_else() {
+        let config = |pairs: &[(&str, &str)]| ConfigSpec {
+            data: pairs.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect(),
+        };
+        let (one, two) = (config(&[("a", "1"), ("b", "2")]), config(&[("a", "1"), ("b", "3")]));
+        assert_eq!(one.digest(Some("a")), two.digest(Some("a")));
+        assert_ne!(one.digest(Some("b")), two.digest(Some("b")));
+        assert_ne!(one.digest(None), two.digest(None));
+        assert_ne!(config(&[("ab", "c")]).digest(None), config(&[("a", "bc")]).digest(None));
+        assert_eq!(one.digest(Some("c")), None);
+    }
+}

@@ -55,7 +55,7 @@ reasons! {
     OOMKilled,
     /// Somebody stopped the container.
     StoppedByHand,
-    /// Somebody changed or removed the container.
+    /// The container is not as declared: somebody changed or removed it, or content that it mounts changed since.
     DriftDetected,
     /// The engine's socket does not answer.
     DockerDown,
@@ -81,7 +81,7 @@ reasons! {
     NotGranted,
     /// This node has not read the log far enough.
     StoreBehind,
-    /// The replica is placed on another node now.
+    /// The replica does not belong on this node, or not any more.
     NotPlacedHere,
     /// A newer replica took its place.
     Superseded,

@@ -100,6 +100,10 @@ pub struct ReplicaStatus {
     /// Host ports that Docker chose, `8080/tcp` → `0.0.0.0:49153`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub published: BTreeMap<String, String>,
+    /// Digests of the Configs and Secrets that its container was started with, by reference: `configs/nginx`,
+    /// `secrets/db/url=PASSWORD` for a variable.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub contents: BTreeMap<String, String>,
 }
 
 /// Serde hands it over by reference.

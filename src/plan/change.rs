@@ -20,6 +20,7 @@ use super::view::World;
 
 pub mod fields;
 pub mod replicas;
+mod stays;
 pub mod warnings;
 
 /// What somebody wants.

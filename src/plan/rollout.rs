@@ -142,6 +142,17 @@ pub fn slots(spec: &ServiceSpec, nodes: &[NodeView]) -> BTreeSet<Slot> {
     }
 }
 
+/// Why a slot is not wanted any more.
+#[must_use]
+pub const fn surplus(spec: &ServiceSpec, slot: &Slot) -> Reason {
+    match (spec.mode, slot) {
+        _ if spec.suspend => Reason::Suspended,
+        // One on each node that fits: this one does not any more.
+        (Mode::Global, Slot::Node(_)) => Reason::NotPlacedHere,
+        (Mode::Global | Mode::Replicated, _) => Reason::ScaledDown,
+    }
+}
+
 /// Whether the old container must be gone before a new one of the same slot may start: two writers of
 /// one `state` mount, or two holders of one port or address.
 #[must_use]
@@ -173,7 +184,6 @@ pub fn plan(view: &ServiceView, nodes: &[NodeView]) -> Plan {
     // Newest first: of two in one slot the newer one stays.
     let mut own: Vec<&ReplicaView> = own;
     own.sort_by_key(|r| std::cmp::Reverse((r.replica.index, r.replica.name.clone())));
-    let surplus = if spec.suspend { Reason::Suspended } else { Reason::ScaledDown };
     let mut stops: Vec<(&ReplicaView, Reason)> = Vec::new();
     for replica in own {
         match (standing(replica, nodes), replica.replica.desired) {
@@ -181,7 +191,9 @@ pub fn plan(view: &ServiceView, nodes: &[NodeView]) -> Plan {
             (Standing::Stopped, _) => history.push(replica),
             (Standing::Gone, Desired::Stop) => plan.forget(replica),
             (Standing::Gone, Desired::Run) => stops.push((replica, Reason::NotPlacedHere)),
-            (_, _) if !wanted.contains(&replica.replica.slot) => stops.push((replica, surplus)),
+            (_, _) if !wanted.contains(&replica.replica.slot) => {
+                stops.push((replica, surplus(spec, &replica.replica.slot)));
+            }
             (_, _) => match round.current.entry(replica.replica.slot.clone()) {
                 Entry::Vacant(free) => {
                     free.insert(replica);

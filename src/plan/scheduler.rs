@@ -103,7 +103,13 @@ pub fn comes_free(decision: &Decision) -> Option<(&Arc<str>, &str)> {
 /// the architecture say so. What may pass (a full disk, a cordon) is left to [`place`].
 #[must_use]
 pub fn eligible(spec: &ServiceSpec, node: &NodeView) -> bool {
-    role(node).is_none() && constraints(spec, node).is_empty() && architecture(spec, node).is_none()
+    unfit(spec, node).is_empty()
+}
+
+/// Why a replica does not belong on a node, whatever else there is: what does not pass by itself.
+#[must_use]
+pub fn unfit(spec: &ServiceSpec, node: &NodeView) -> Vec<Rejection> {
+    role(node).into_iter().chain(constraints(spec, node)).chain(architecture(spec, node)).collect()
 }
 
 /// Engine features that a spec asks for: the field, and the oldest API version that has it.

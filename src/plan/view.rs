@@ -32,6 +32,8 @@ pub struct ServiceView {
     pub missing: Vec<Missing>,
     /// Where its data lies already.
     pub homes: Vec<Home>,
+    /// Digests of the Configs and Secrets that its spec names, as they are now, by reference.
+    pub contents: BTreeMap<String, String>,
 }
 
 impl ServiceView {

@@ -22,6 +22,7 @@ use super::{
     view::{NodeView, ReplicaView, ServiceView},
 };
 
+mod aside;
 pub mod conditions;
 pub mod hint;
 pub mod news;
@@ -80,7 +81,8 @@ impl Difference {
 /// What differs of a Service, the causes first: image, references, then slots, then what is on its way out.
 #[must_use]
 pub fn differences(view: &ServiceView, nodes: &[NodeView], now: u64) -> Vec<Difference> {
-    Look::new(view, nodes, now).all()
+    let look = Look::new(view, nodes, now);
+    look.all().into_iter().chain(look.asides()).collect()
 }
 
 /// What differs of one Replica.
@@ -88,7 +90,8 @@ pub fn differences(view: &ServiceView, nodes: &[NodeView], now: u64) -> Vec<Diff
 pub fn replica(view: &ServiceView, name: &str, nodes: &[NodeView], now: u64) -> Vec<Difference> {
     let look = Look::new(view, nodes, now);
     let Some(found) = view.replicas.iter().find(|r| *r.replica.name == *name) else { return Vec::new() };
-    look.one(found).into_iter().collect()
+    let stays = aside::misplaced(&look, found);
+    look.one(found).into_iter().chain(stays).collect()
 }
 
 /// What differs of a Node.
@@ -137,6 +140,7 @@ fn names(spec: &ServiceSpec, kind: Kind, name: &str) -> bool {
 pub fn shared(kind: Kind, name: &str, services: &[ServiceView], now: u64) -> Vec<Difference> {
     let mut found = Vec::new();
     for service in services {
+        found.extend(aside::of_shared(kind, name, service, now));
         for missing in service.missing.iter().filter(|m| m.kind == kind && m.name == name) {
             let key = missing.key.as_deref().unwrap_or("(the object)");
             let message = format!("svc/{} names it", service.name);
@@ -273,7 +277,8 @@ impl<'a> Look<'a> {
         let newest = self.view.newest();
         if self.leaves(r) {
             let gone = self.view.declared.is_none() || replica.service_uid != self.view.uid;
-            let reason = if gone { Reason::ServiceDeleted } else { Reason::ScaledDown };
+            let spec = self.view.declared.as_ref().filter(|_| !gone).map(|(_, spec)| spec);
+            let reason = spec.map_or(Reason::ServiceDeleted, |spec| rollout::surplus(spec, &replica.slot));
             return Some(
                 Difference::new(path, "stopped", lower(phase), reason).because("is about to be stopped", since),
             );
@@ -317,7 +322,7 @@ impl<'a> Look<'a> {
         });
         let difference = Difference::new(path, "running", lower(status.phase), reason);
         let difference = Difference { log: log(status), ..difference.because(message(status), since) };
-        Some(difference.hinted(hint::of_replica(reason, &r.replica)))
+        Some(difference.hinted(self.hint(reason, r)))
     }
 
     fn not_ready(&self, r: &ReplicaView, path: String, since: u64) -> Difference {
@@ -348,8 +353,20 @@ impl<'a> Look<'a> {
             log: if status.phase == ReplicaPhase::BackOff { log(status) } else { Vec::new() },
             ..Difference::new(path, "running and ready", actual, reason)
                 .because(message(status), since)
-                .hinted(hint::of_replica(reason, &r.replica))
+                .hinted(self.hint(reason, r))
         }
+    }
+
+    /// What a person can do about a replica.
+    fn hint(&self, reason: Reason, r: &ReplicaView) -> Option<String> {
+        if reason != Reason::DataMissing {
+            return hint::of_replica(reason, &r.replica);
+        }
+        let spec = rollout::spec_of(self.view, r.replica.revision)?;
+        let lineage = &self.nodes.iter().find(|n| n.uid == r.replica.node_uid)?.lineage;
+        let places = spec.container.volumes.iter().filter_map(|m| m.place(&r.replica.slot.to_string(), lineage));
+        let told = r.status.as_ref().map_or("", |s| &s.message);
+        Some(hint::of_data(&r.replica, places.filter(|place| told.contains(place.as_str()))))
     }
 
     fn path(&self, slot: &Slot) -> String {

@@ -126,7 +126,8 @@ pub fn directory(run_dir: &Path, replica: &str) -> PathBuf {
     run_dir.join("files").join(replica)
 }
 
-/// Writes a replica's files anew; answers host path → path inside for each mount.
+/// Writes a replica's files anew, without the keys that are not there any more; answers host path → path
+/// inside for each mount.
 ///
 /// # Errors
 /// When the run directory cannot be written.
@@ -144,12 +145,20 @@ pub fn write(run_dir: &Path, replica: &str, mounts: &[FileMount]) -> io::Result<
         .map(|(n, mount)| {
             let path = root.join(n.to_string());
             if mount.files.len() == 1 && mount.files.contains_key("") {
+                clear(&path, |found| found.is_dir())?;
                 for content in mount.files.values() {
                     put(&path, content, mount)?;
                 }
             } else {
+                clear(&path, |found| !found.is_dir())?;
                 // The directory itself is shown inside: readable for its owner, as the files are.
                 fs::DirBuilder::new().recursive(true).mode(0o755).create(&path)?;
+                for found in fs::read_dir(&path)? {
+                    let found = found?;
+                    if found.file_name().to_str().is_none_or(|name| !mount.files.contains_key(name)) {
+                        clear(&found.path(), |_| true)?;
+                    }
+                }
                 for (name, content) in &mount.files {
                     put(&path.join(name), content, mount)?;
                 }
@@ -157,6 +166,17 @@ pub fn write(run_dir: &Path, replica: &str, mounts: &[FileMount]) -> io::Result<
             Ok((path.display().to_string(), mount.target.clone()))
         })
         .collect()
+}
+
+/// Removes what is in the way, if it is such as `which` says.
+fn clear(path: &Path, which: impl Fn(&fs::FileType) -> bool) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if !which(&found.file_type()) => Ok(()),
+        Ok(found) if found.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 /// Writes one file in place: a running container that has it mounted keeps its inode.
@@ -224,6 +244,33 @@ mod tests {
         }
         let variable = FileRef { env: Some("X".into()), ..reference("s") };
         assert!(wanted(&variable, Origin::Secret, Some(&two)).unwrap_err().message.contains("s/KEY"));
+    }
+
+    #[test]
+    fn a_key_that_is_gone_leaves_no_file_and_the_shape_follows_the_keys() {
+        let run = tempfile::tempdir().unwrap();
+        let own = FileRef {
+            uid: Some(rustix::process::getuid().as_raw()),
+            gid: Some(rustix::process::getgid().as_raw()),
+            ..reference("c")
+        };
+        let written = |pairs: &[(&str, &str)]| {
+            let Ok(Wanted::Mount(mount)) = wanted(&own, Origin::Config, Some(&values(pairs))) else {
+                panic!("no mount")
+            };
+            let path = PathBuf::from(&write(run.path(), "web-1-x", &[mount]).unwrap()[0].0);
+            if path.is_file() {
+                return vec![fs::read_to_string(path).unwrap()];
+            }
+            let mut names: Vec<String> =
+                fs::read_dir(path).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+            names.sort();
+            names
+        };
+        assert_eq!(written(&[("a", "1"), ("b", "2"), ("c", "3")]), ["a", "b", "c"]);
+        assert_eq!(written(&[("b", "2"), ("d", "4")]), ["b", "d"]);
+        assert_eq!(written(&[("b", "5")]), ["5"], "one key is a file");
+        assert_eq!(written(&[("a", "1"), ("b", "2")]), ["a", "b"]);
     }
 
     #[test]

@@ -12,7 +12,9 @@ use std::{
 use crate::{
     model::{
         Bytes, Kind, Millicores, ObjectKey, Replica, ReplicaPhase, Revision, ServiceSpec, Uid, Volume,
-        config::ConfigSpec, secret::SealedSecret, service::FileRef,
+        config::ConfigSpec,
+        secret::SealedSecret,
+        service::{ContainerSpec, FileRef},
     },
     plan::view::{Home, Missing, NodeView, ReplicaView, ServiceView, World},
     store::State,
@@ -136,6 +138,7 @@ fn assemble(state: &State, name: &str, replicas: Vec<ReplicaView>) -> Option<Ser
     let missing = declared.as_ref().map_or_else(Vec::new, |(_, spec)| missing(state, spec));
     Some(ServiceView {
         name: name.into(),
+        contents: declared.as_ref().map(|(_, spec)| contents(state, &spec.container)).unwrap_or_default(),
         revisions: state.revisions(&uid).map(|r| (r.number, r.clone())).collect(),
         status: state.service_status(name).cloned(),
         homes: state.volumes().filter_map(|v| home(state, name, v)).collect(),
@@ -153,6 +156,21 @@ fn home(state: &State, service: &str, volume: &Volume) -> Option<Home> {
     let there = || state.objects(Kind::Node).any(|n| n.meta.uid == volume.node);
     let named = !volume.source.starts_with('/');
     (own || (named && there())).then(|| Home { source: volume.source.clone(), node: volume.node.clone(), own })
+}
+
+/// Digests of the Configs and Secrets that a spec names, by reference. A Secret counts as a whole: without
+/// opening it only the keyed digest of all its values is known.
+#[must_use]
+pub fn contents(state: &State, spec: &ContainerSpec) -> BTreeMap<String, String> {
+    let configs = spec.configs.iter().filter_map(|r| {
+        let object = state.object(&ObjectKey::new(Kind::Config, r.object()))?;
+        Some((r.label(Kind::Config), object.parse::<ConfigSpec>().ok()?.digest(r.key())?))
+    });
+    let secrets = spec.secrets.iter().filter_map(|r| {
+        let object = state.object(&ObjectKey::new(Kind::Secret, r.object()))?;
+        Some((r.label(Kind::Secret), object.parse::<SealedSecret>().ok()?.digest))
+    });
+    configs.chain(secrets).collect()
 }
 
 /// References of a spec to what does not exist.

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{is_default, is_false};
-use crate::model::{Uid, quantity::Bytes};
+use crate::model::{Kind, Uid, quantity::Bytes};
 
 /// One mount.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -219,6 +219,13 @@ impl FileRef {
     #[must_use]
     pub fn object(&self) -> &str {
         self.source.split_once('/').map_or(self.source.as_str(), |(name, _)| name)
+    }
+    /// As it is told and kept: `configs/nginx/a.conf`, with the variable's name when it becomes one:
+    /// `secrets/db/url=PASSWORD`.
+    #[must_use]
+    pub fn label(&self, kind: Kind) -> String {
+        let variable = self.env.as_deref().map(|name| format!("={name}")).unwrap_or_default();
+        format!("{}/{}{variable}", kind.plural(), self.source)
     }
     /// The one key, when one is named.
     #[must_use]

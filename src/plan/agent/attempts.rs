@@ -5,7 +5,7 @@
 //! Rules: the first restart at once, then 10 s doubling to 5 min, forgotten after ten healthy minutes;
 //! what people stop or remove is no failure, nor is what ends with its engine.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{SETTLED, millis};
 pub use crate::model::status::ExitCause as Cause;
@@ -57,6 +57,8 @@ pub struct Attempts {
     pub unhealthy_restarts: u32,
     /// When the last of them was, cluster time.
     pub unhealthy_restarted: Option<u64>,
+    /// Digests of the Configs and Secrets that the container was started with, by reference.
+    pub contents: BTreeMap<String, String>,
 }
 
 /// An attempt that failed.
@@ -105,6 +107,7 @@ impl Attempts {
                 .ended()
                 .then(|| (status.phase, status.reason.unwrap_or(Reason::Completed), status.message.clone())),
             healthy_since: status.ready.then_some(status.since),
+            contents: status.contents.clone(),
             ..Self::default()
         }
     }

@@ -214,6 +214,7 @@ pub fn status(want: &Want, step: &Step, doing: &Doing, known: Known<'_>, now: u6
         unhealthy_restarts: attempts.unhealthy_restarts,
         last_exit: attempts.last_exit.clone(),
         published: facts.published.clone(),
+        contents: attempts.contents.clone(),
     }
 }
 

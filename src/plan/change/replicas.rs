@@ -76,20 +76,21 @@ impl<'a> Books<'a> {
         let Some(view) = self.world.services.get(&key.name).filter(|_| key.kind == crate::model::Kind::Service) else {
             return Vec::new();
         };
-        let (wanted, reason) = match wish {
-            Wish::Delete(_) => (BTreeSet::new(), Reason::ServiceDeleted),
+        let (wanted, spec) = match wish {
+            Wish::Delete(_) => (BTreeSet::new(), None),
             Wish::Put { declared: Declared { spec: Spec::Service(spec), .. }, .. } => {
-                let reason = if spec.suspend { Reason::Suspended } else { Reason::ScaledDown };
-                (rollout::slots(spec, &self.nodes), reason)
+                (rollout::slots(spec, &self.nodes), Some(spec))
             }
             Wish::Put { .. } => return Vec::new(),
         };
+        let reason = |slot: &Slot| spec.map_or(Reason::ServiceDeleted, |spec| rollout::surplus(spec, slot));
         let mut leaving: Vec<&ReplicaView> = self.alive(view).filter(|r| !wanted.contains(&r.replica.slot)).collect();
         leaving.sort_by_key(|r| std::cmp::Reverse(r.replica.slot.clone()));
         leaving
             .into_iter()
             .map(|r| {
                 self.release(view, r);
+                let reason = reason(&r.replica.slot);
                 operation(Op::Remove, r.replica.display(), Some(r.replica.node.clone()), reason)
             })
             .collect()

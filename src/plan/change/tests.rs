@@ -281,3 +281,55 @@ fn two_writers_of_the_same_data_are_told_and_so_is_who_is_not_done_with_it() {
     let apart = plan(&[put(&elsewhere)], &world);
     assert!(!apart.warnings.iter().any(|w| w.contains("data_01234567")), "{:#?}", apart.warnings);
 }
+
+#[test]
+fn replicas_that_keep_the_old_content_are_counted() {
+    let mut world = running(1, json!({"image": "a", "replicas": 2, "configs": [{"source": "nginx/a.conf"}]}));
+    let config =
+        |text: &str| ConfigSpec { data: [("a.conf", text), ("b.conf", "x")].map(|(k, v)| (k.into(), v.into())).into() };
+    let old = config("1");
+    world.objects.extend([stored(Kind::Config, "nginx", &old, None)]);
+    for r in &mut world.services.get_mut("web").unwrap().replicas {
+        let digest = old.digest(Some("a.conf")).unwrap();
+        r.status.as_mut().unwrap().contents.insert("configs/nginx/a.conf".into(), digest);
+    }
+    let told = |wishes: &[Wish<'_>], world: &World| -> Vec<String> {
+        plan(wishes, world).warnings.into_iter().filter(|w| w.contains("old content")).collect()
+    };
+    let new = declared("nginx", Spec::Config(config("2")));
+    let expected = "config/nginx: 2 running replicas of svc/web keep the old content until they are replaced";
+    assert_eq!(told(&[put(&new)], &world), [expected]);
+    // Another key is not theirs.
+    let mut beside = old;
+    beside.data.insert("b.conf".into(), "y".into());
+    let beside = declared("nginx", Spec::Config(beside));
+    assert_eq!(told(&[put(&beside)], &world), [""; 0]);
+    // What is replaced in the same change takes it in.
+    let next = json!({"image": "b", "replicas": 2, "configs": [{"source": "nginx/a.conf"}]});
+    let next = declared("web", service(next));
+    assert_eq!(told(&[put(&new), put(&next)], &world), [""; 0]);
+    world.services.get_mut("web").unwrap().replicas.pop();
+    assert_eq!(
+        told(&[put(&new)], &world),
+        ["config/nginx: 1 running replica of svc/web keeps the old content until it is replaced"]
+    );
+}
+
+#[test]
+fn replicas_that_stay_where_they_would_not_be_placed_are_named() {
+    let world = running(2, json!({"image": "a", "replicas": 2}));
+    let narrow = |image: &str| {
+        let constraints = json!({"constraints": ["node.hostname == n1"]});
+        declared("web", service(json!({"image": image, "replicas": 2, "placement": constraints})))
+    };
+    let told = |new: &Declared| -> Vec<String> {
+        plan(&[put(new)], &world).warnings.into_iter().filter(|w| w.contains("until replaced")).collect()
+    };
+    let there = world.services["web"].replicas.iter().find(|r| *r.replica.node == *"n2").unwrap();
+    let expected = format!(
+        "svc/web: {} would not be placed on n2 now and runs there until replaced: constraint node.hostname == n1: it is \"n2\"",
+        there.replica.display()
+    );
+    assert_eq!(told(&narrow("a")), [expected]);
+    assert_eq!(told(&narrow("b")), [""; 0], "they are replaced");
+}

@@ -21,7 +21,7 @@ use crate::{
     },
 };
 
-use super::{ObjectChange, Outcome, Wish};
+use super::{ObjectChange, Outcome, Wish, stays};
 
 /// Words in the name of a variable that is better a Secret.
 const SECRETIVE: [&str; 4] = ["PASSWORD", "SECRET", "TOKEN", "API_KEY"];
@@ -43,10 +43,14 @@ pub fn all(wishes: &[Wish<'_>], objects: &[ObjectChange], world: &World) -> Vec<
                 {
                     say(format!("it belongs to the set {found:?}; apply will refuse it for the set {asked:?}"));
                 }
+                if let (Spec::Config(_) | Spec::Secret(_), Outcome::Configured) = (&declared.spec, change.result) {
+                    stays::contents(wish, objects, &after.services, world).into_iter().for_each(&mut say);
+                }
                 if let Spec::Service(spec) = &declared.spec {
                     after.missing(spec).into_iter().for_each(&mut say);
                     if change.result != Outcome::Unchanged {
                         after.writers(&declared.name, spec).into_iter().for_each(&mut say);
+                        stays::placement(spec, change, world).into_iter().for_each(&mut say);
                         let old = world.services.get(&declared.name).and_then(|v| v.declared.as_ref());
                         service(declared, spec, old.map(|(_, spec)| &**spec), world, &mut say);
                     }

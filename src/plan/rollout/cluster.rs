@@ -27,6 +27,7 @@ impl Cluster {
             status: None,
             missing: Vec::new(),
             homes: Vec::new(),
+            contents: BTreeMap::new(),
         };
         let mut cluster = Self { view, nodes, made: 0 };
         cluster.declare(spec, resolved());

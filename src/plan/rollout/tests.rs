@@ -228,6 +228,19 @@ fn a_global_service_has_one_replica_on_each_node_that_fits() {
 }
 
 #[test]
+fn a_global_replica_leaves_a_node_that_does_not_fit_any_more_and_says_so() {
+    let mut global = ServiceSpec { mode: Mode::Global, ..spec("a", 0) };
+    global.replicas = None;
+    let mut cluster = Cluster::new(2, global.clone());
+    cluster.settle();
+    global.placement.constraints = vec!["node.hostname != n2".into()];
+    cluster.declare(global.clone(), resolved());
+    assert_eq!(told(&cluster.plan()), ["stop web-n2-00002 NotPlacedHere"]);
+    cluster.declare(ServiceSpec { suspend: true, ..global }, resolved());
+    assert!(told(&cluster.plan()).iter().all(|s| s.ends_with("Suspended")));
+}
+
+#[test]
 fn five_ended_replicas_of_a_slot_are_kept() {
     let mut cluster = Cluster::new(1, spec("v0", 1));
     for version in 1..12 {

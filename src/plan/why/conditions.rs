@@ -169,13 +169,21 @@ fn made(look: &Look<'_>, tally: &Tally, generation: u64) -> Vec<Condition> {
         Some(d) => (ConditionStatus::True, d.reason, facts(d)),
         None => (ConditionStatus::False, Reason::UpToDate, String::new()),
     };
-    vec![
+    let mut made = vec![
         condition(ConditionType::Ready, ready.0, ready.1, ready.2),
         condition(ConditionType::Progressing, progressing.0, progressing.1, progressing.2),
         condition(ConditionType::Available, available.0, available.1, format!("{} of {desired} ready", tally.good)),
         condition(ConditionType::Scheduled, scheduled.0, scheduled.1, scheduled.2),
-        condition(ConditionType::Drifted, drifted.0, drifted.1, drifted.2),
-    ]
+    ];
+    if !look.view.contents.is_empty() {
+        let synced = match look.contents().first() {
+            Some(d) => (ConditionStatus::False, d.reason, format!("{}: {}", d.path, d.actual)),
+            None => (ConditionStatus::True, Reason::UpToDate, String::new()),
+        };
+        made.push(condition(ConditionType::ConfigSynced, synced.0, synced.1, synced.2));
+    }
+    made.push(condition(ConditionType::Drifted, drifted.0, drifted.1, drifted.2));
+    made
 }
 
 fn is_placed(look: &Look<'_>, slot: &Slot) -> bool {

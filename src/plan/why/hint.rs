@@ -68,7 +68,6 @@ pub fn of_replica(reason: Reason, replica: &Replica) -> Option<String> {
         Reason::BindSourceMissing => {
             format!("make the directory on {node}, or set `bind.createHostPath: true` on the mount")
         }
-        Reason::DataMissing => format!("mount the disk on {node} again; nothing starts on an empty directory"),
         Reason::StoppedByHand => format!("docker start {}", replica.name),
         Reason::DockerDown | Reason::DockerUnresponsive => {
             format!("check the engine on {node}: systemctl status docker")
@@ -85,6 +84,29 @@ pub fn of_replica(reason: Reason, replica: &Replica) -> Option<String> {
         }
         _ => return None,
     })
+}
+
+/// About data that a replica had and that is gone: `places` are the volumes and paths.
+#[must_use]
+pub fn of_data(replica: &Replica, places: impl Iterator<Item = String>) -> String {
+    let made: Vec<String> =
+        places
+            .map(|place| {
+                if place.starts_with('/') { format!("mkdir {place}") } else { format!("docker volume create {place}") }
+            })
+            .collect();
+    let made = if made.is_empty() { "make it again".into() } else { made.join("; ") };
+    format!(
+        "mount its disk on {} again; or, if the data was deleted on purpose: {made}; or, if it may be empty, \
+         `dataPolicy: cache` on the mount",
+        replica.node
+    )
+}
+
+/// About a container that is not as it would be made now.
+#[must_use]
+pub fn of_old(service: &str) -> String {
+    format!("replace the replicas of {service}: change its container part, a label under `labels` is enough, and apply")
 }
 
 /// About a node.

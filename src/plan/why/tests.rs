@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use super::*;
 use crate::{
     model::{Kind, status::LastExit},
@@ -191,4 +193,94 @@ fn a_transition_keeps_its_time_until_the_status_moves() {
     let later = status(&cluster.view, &cluster.nodes, 99).unwrap();
     assert_eq!(later.conditions[0].last_transition_time, 99);
     assert_eq!(later.conditions[4].last_transition_time, 10, "Drifted did not move");
+}
+
+#[test]
+fn a_replica_that_would_not_be_placed_there_now_says_so_and_stays() {
+    let mut declared = spec("a", 2);
+    let mut cluster = Cluster::new(2, declared.clone());
+    cluster.settle();
+    declared.placement.constraints = vec!["node.hostname == n1".into()];
+    cluster.declare(declared.clone(), resolved());
+    let found = differences(&cluster.view, &cluster.nodes, 1_000);
+    let [one] = &found[..] else { panic!("{found:#?}") };
+    let r = cluster.view.replicas.iter().find(|r| *r.replica.node == *"n2").unwrap();
+    assert_eq!(
+        (one.path.as_str(), one.reason),
+        (format!("replicas/{}", r.replica.display()).as_str(), Reason::NoNodeFits)
+    );
+    assert_eq!(one.message, "it would not be placed there now: constraint node.hostname == n1: it is \"n2\"; it stays");
+    assert!(one.hint.is_some());
+    assert_eq!(replica(&cluster.view, &r.replica.name, &cluster.nodes, 1_000), found);
+    assert!(cluster.plan().steps.is_empty());
+    assert_eq!(condition(&cluster, ConditionType::Ready), (ConditionStatus::True, Reason::UpToDate));
+    // What replaces it goes where it belongs.
+    declared.container.image = "b".into();
+    cluster.declare(declared, resolved());
+    cluster.settle();
+    assert_eq!(reasons(&cluster), []);
+}
+
+#[test]
+fn content_that_changed_since_the_start_is_told_until_the_replica_is_replaced() {
+    let mut declared = spec("a", 2);
+    let mut cluster = Cluster::new(1, declared.clone());
+    cluster.settle();
+    let started: BTreeMap<String, String> = [("configs/nginx/a.conf", "1"), ("secrets/db=URL", "1")]
+        .map(|(reference, digest)| (reference.into(), digest.into()))
+        .into();
+    for name in cluster.names() {
+        cluster.find(&name).status.as_mut().unwrap().contents = started.clone();
+    }
+    cluster.view.contents = started.clone();
+    assert_eq!(reasons(&cluster), []);
+    assert_eq!(condition(&cluster, ConditionType::ConfigSynced), (ConditionStatus::True, Reason::UpToDate));
+    cluster.view.contents.insert("configs/nginx/a.conf".into(), "2".into());
+    cluster.view.contents.insert("secrets/db=URL".into(), "2".into());
+    // One was restarted meanwhile: its files are new.
+    let first = cluster.names()[0].clone();
+    cluster.find(&first).status.as_mut().unwrap().contents.insert("configs/nginx/a.conf".into(), "2".into());
+    let found = differences(&cluster.view, &cluster.nodes, 1_000);
+    let told: Vec<_> = found.iter().map(|d| (d.path.as_str(), d.actual.as_str(), d.reason)).collect();
+    assert_eq!(
+        told,
+        [
+            ("configs/nginx/a.conf", "older in web.2", Reason::DriftDetected),
+            ("secrets/db", "older in web.1, web.2", Reason::DriftDetected),
+        ]
+    );
+    assert!(found[1].message.contains("the variable URL") && found[1].hint.is_some());
+    assert_eq!(condition(&cluster, ConditionType::ConfigSynced), (ConditionStatus::False, Reason::DriftDetected));
+    assert_eq!(condition(&cluster, ConditionType::Drifted).0, ConditionStatus::False, "nobody changed a container");
+    assert_eq!(condition(&cluster, ConditionType::Ready).0, ConditionStatus::True);
+    let services = [cluster.view.clone()];
+    assert_eq!(shared(Kind::Secret, "db", &services, 0)[0].actual, "older in web.1, web.2");
+    assert_eq!(shared(Kind::Secret, "d", &services, 0), [], "another name");
+    declared.container.labels.insert("content".into(), "2".into());
+    cluster.declare(declared, resolved());
+    cluster.settle();
+    assert_eq!(reasons(&cluster), []);
+}
+
+#[test]
+fn data_that_is_gone_comes_with_the_ways_out() {
+    let mut declared = spec("a", 1);
+    for (kind, source) in [("volume", "data"), ("volume", "other"), ("bind", "/srv/x")] {
+        let mount = serde_json::json!({"type": kind, "source": source, "target": format!("/{source}")});
+        declared.container.volumes.push(serde_json::from_value(mount).unwrap());
+    }
+    let mut cluster = Cluster::new(1, declared);
+    cluster.settle();
+    for (message, way) in [
+        ("volume data_01234567 had data and is gone", "docker volume create data_01234567; or"),
+        ("/srv/x had data and is gone: is a disk not mounted?", "mkdir /srv/x; or"),
+    ] {
+        let (reason, message) = (Some(Reason::DataMissing), message.to_owned());
+        let status = ReplicaStatus { phase: ReplicaPhase::BackOff, reason, message, ..ReplicaStatus::default() };
+        report(&mut cluster, "web-1-00001", status);
+        let hint = differences(&cluster.view, &cluster.nodes, 1_000)[0].hint.clone().unwrap();
+        for part in ["mount its disk on n1", way, "`dataPolicy: cache`"] {
+            assert!(hint.contains(part), "{hint}");
+        }
+    }
 }

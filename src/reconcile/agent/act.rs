@@ -18,7 +18,7 @@ use crate::{
     controller::Action,
     model::{Reason, ReplicaPhase, service::ContainerSpec},
     plan::agent::{Step, Want, report::Doing},
-    reconcile::{container::label, registry},
+    reconcile::{container::label, registry, view},
     runtime::{Container, ContainerPlan, ContainerState, NetworkPlan, RuntimeError, Summary},
     store::State,
 };
@@ -157,6 +157,7 @@ impl Agent {
                 return Ok(None);
             }
         };
+        self.with(key, |m| m.attempts.contents = view::contents(state, spec));
         if self.is_pulling(key) {
             self.say(Some(subject), Reason::Pulled, format!("{} is there", image.reference()));
         }
@@ -230,7 +231,11 @@ impl Agent {
     ) -> Result<Option<Action>, PassError> {
         let Some(spec) = &subject.spec else { return Ok(Some(Action::Done)) };
         match self.preparer.again(state, &subject.replica, spec).await {
-            Ok(()) => {}
+            // Its files were written anew; its variables are the container's for good.
+            Ok(()) => self.with(key, |m| {
+                let files = view::contents(state, spec).into_iter().filter(|(reference, _)| !reference.contains('='));
+                m.attempts.contents.extend(files);
+            }),
             Err(PrepareError::Missing(reason, message)) => {
                 self.failed(key, subject, reason, message);
                 return Ok(None);

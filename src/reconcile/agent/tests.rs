@@ -1,6 +1,7 @@
 //! The node's loop against an engine in memory and a store without files. Passes are asked for one by
 //! one and the clock is moved by hand, so that nothing here waits for time; one test runs it all.
 
+mod contents;
 mod drift;
 mod exits;
 mod images;

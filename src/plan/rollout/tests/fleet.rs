@@ -35,9 +35,9 @@ impl Fleet {
     }
     fn settle(&mut self) {
         for _ in 0..200 {
-            let quiet = (0..self.0.len()).fold(true, |quiet, at| self.pass(at).steps.is_empty() && quiet);
+            let steps: usize = (0..self.0.len()).map(|at| self.pass(at).steps.len()).sum();
             (0..self.0.len()).for_each(|at| self.work(at));
-            if quiet && (0..self.0.len()).all(|at| self.0[at].plan().steps.is_empty()) {
+            if steps == 0 && (0..self.0.len()).all(|at| self.0[at].plan().steps.is_empty()) {
                 return;
             }
         }

@@ -1,0 +1,101 @@
+//! What is not as it would be made now, and stays so until a replica is replaced: content that changed since the
+//! start, and a node that would not be chosen any more.
+//!
+//! Nothing waits for these and nothing is done about them, so that they stand beside the differences that
+//! conditions are made from. Not here: what holds a slot up ([`super::Look::all`]).
+
+use crate::model::{Kind, Reason, ReplicaPhase};
+
+use super::{ConditionStatus, ConditionType, Difference, Look, hint, lower};
+use crate::plan::{
+    rollout::{Standing, standing},
+    scheduler,
+    view::{ReplicaView, ServiceView},
+};
+
+impl Look<'_> {
+    /// Differences that hold nothing up.
+    pub(super) fn asides(&self) -> Vec<Difference> {
+        let mut found = self.contents();
+        found.extend(self.view.replicas.iter().filter_map(|r| misplaced(self, r)));
+        found
+    }
+
+    /// Configs and Secrets that changed after replicas were started with them.
+    pub(super) fn contents(&self) -> Vec<Difference> {
+        let since = self.since(ConditionType::ConfigSynced, ConditionStatus::False);
+        let stale = |reference: &str, now: &str| -> Vec<String> {
+            let old = started_with_older(self.view, reference, now).filter(|r| !self.leaves(r));
+            old.map(|r| r.replica.display()).collect()
+        };
+        let told = self.view.contents.iter().map(|(reference, now)| (reference, stale(reference, now)));
+        told.filter(|(_, old)| !old.is_empty())
+            .map(|(reference, old)| {
+                let (path, kept) = match reference.split_once('=') {
+                    Some((path, name)) => (path, format!("the variable {name}")),
+                    None => (reference.as_str(), "its files".into()),
+                };
+                let message = format!("it changed since they were started, and a running container keeps {kept}");
+                Difference::new(path, "as it is now", format!("older in {}", old.join(", ")), Reason::DriftDetected)
+                    .because(message, since)
+                    .hinted(Some(hint::of_old(&format!("svc/{}", self.view.name))))
+            })
+            .collect()
+    }
+}
+
+/// Replicas that run the newest revision with another content of a reference than `now`.
+fn started_with_older<'a>(
+    view: &'a ServiceView,
+    reference: &'a str,
+    now: &'a str,
+) -> impl Iterator<Item = &'a ReplicaView> {
+    let newest = view.newest().map(|r| r.spec_hash.as_str());
+    view.replicas.iter().filter(move |r| {
+        let status = r.status.as_ref().filter(|s| s.phase == ReplicaPhase::Running);
+        newest == Some(r.replica.spec_hash.as_str())
+            && status.and_then(|s| s.contents.get(reference)).is_some_and(|had| had != now)
+    })
+}
+
+/// A Config or Secret that a Service's replicas were started with before it changed.
+pub(super) fn of_shared(kind: Kind, name: &str, view: &ServiceView, now: u64) -> Option<Difference> {
+    let object = format!("{}/{name}", kind.plural());
+    let names = |reference: &str| {
+        reference.strip_prefix(&object).is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '=']))
+    };
+    let mut old: Vec<String> = view
+        .contents
+        .iter()
+        .filter(|(reference, _)| names(reference))
+        .flat_map(|(reference, digest)| started_with_older(view, reference, digest))
+        .map(|r| r.replica.display())
+        .collect();
+    old.sort();
+    old.dedup();
+    let message = format!("svc/{} keeps it until its replicas are replaced", view.name);
+    (!old.is_empty()).then(|| {
+        Difference::new("data", "as it is now", format!("older in {}", old.join(", ")), Reason::DriftDetected)
+            .because(message, now)
+            .hinted(Some(hint::of_old(&format!("svc/{}", view.name))))
+    })
+}
+
+/// A replica that the scheduler would not put where it runs.
+pub(super) fn misplaced(look: &Look<'_>, r: &ReplicaView) -> Option<Difference> {
+    let (_, spec) = look.view.declared.as_ref()?;
+    let runs = matches!(standing(r, look.nodes), Standing::Ready | Standing::NotReady | Standing::Unknown);
+    let newest = look.view.newest().is_some_and(|n| n.spec_hash == r.replica.spec_hash);
+    if look.leaves(r) || !runs || !newest {
+        return None;
+    }
+    let node = look.nodes.iter().find(|n| n.uid == r.replica.node_uid)?;
+    let lacks: Vec<String> = scheduler::unfit(spec, node).into_iter().map(|r| r.message).collect();
+    let since = r.status.as_ref().map_or(r.replica.created_at, |s| s.since);
+    let actual = format!("{} on {}", lower(r.status.as_ref().map_or(ReplicaPhase::Pending, |s| s.phase)), node.name);
+    (!lacks.is_empty()).then(|| {
+        Difference::new(look.path(&r.replica.slot), "on a node that fits", actual, Reason::NoNodeFits)
+            .because(format!("it would not be placed there now: {}; it stays", lacks.join(", ")), since)
+            .hinted(Some(hint::of_old(&format!("svc/{}", look.view.name))))
+    })
+}
