@@ -12,10 +12,10 @@ command: [sh, -c, 'trap \"exit 0\" TERM; while :; do sleep 0.1; done']
 stopGracePeriod: 3s
 ";
 
-/// Phase and ready of a service's replica.
+/// Phase of a service's replica.
 fn phase(agent: &Agent<'_>, service: &str) -> String {
     let replicas = agent.get(&format!("/api/v1/services/{service}/status"));
-    replicas["replicas"][0]["actual"]["phase"].as_str().unwrap_or_default().to_owned()
+    replicas["replicas"][0]["actual"]["state"].as_str().unwrap_or_default().to_owned()
 }
 
 fn until_phase(agent: &Agent<'_>, service: &str, wanted: &str) {

@@ -180,9 +180,9 @@ impl Attempts {
         self.trouble = Some(Trouble { reason, message, until, count: count.saturating_add(1) });
     }
 
-    /// It is on its networks again.
+    /// It is on its networks again: what was said of its health without them does not count.
     pub fn connected(&mut self) {
-        self.trouble = None;
+        (self.trouble, self.unhealthy_since) = (None, None);
     }
 
     /// A verdict on the health of the running container.

@@ -104,7 +104,7 @@ impl Agent {
         let since = self.with(key, |m| m.attempts.running_since).unwrap_or(now);
         let engine = own.health.as_deref().map(|h| (h, own.health_log.as_deref()));
         let verdict = verdict(&source, engine, self.prober.verdict(key).as_ref(), since, now);
-        self.judge(key, subject, &verdict, now);
+        self.judge(key, subject, &own.id, &verdict, now);
         look.look_again = match source {
             ReadinessSource::Healthcheck => Some(now + millis(HEALTH)),
             ReadinessSource::Probe(_) | ReadinessSource::Tcp(_) | ReadinessSource::RunningFor(_) => verdict.changes_at,
@@ -289,7 +289,7 @@ impl Agent {
     }
 
     /// Takes a verdict into the memory and tells of its turns.
-    fn judge(&self, key: &Arc<str>, subject: &Subject, verdict: &Verdict, now: u64) {
+    fn judge(&self, key: &Arc<str>, subject: &Subject, id: &Arc<str>, verdict: &Verdict, now: u64) {
         let (was_healthy, was_sick) = self.with(key, |m| {
             let was = (m.attempts.healthy_since.is_some(), m.attempts.unhealthy_since.is_some());
             m.attempts.health(verdict, now);
@@ -300,6 +300,8 @@ impl Agent {
         }
         if verdict.health == Health::Unhealthy && verdict.counts && !was_sick {
             self.say(Some(subject), Reason::Unhealthy, verdict.message.clone());
+            // Before it is restarted: somebody may have taken it off its network.
+            self.containers.changed(id);
         }
     }
 

@@ -22,6 +22,28 @@ async fn what_somebody_took_off_its_network_is_put_back_without_a_restart() {
 }
 
 #[tokio::test]
+async fn what_is_unhealthy_without_its_network_gets_it_back_before_it_is_restarted() {
+    let world = World::new().await;
+    let check = json!({ "test": ["CMD", "true"], "interval": "1s" });
+    let key = world.service("web", json!({ "healthcheck": check })).await;
+    world.pass(&key).await;
+    for health in ["healthy", "unhealthy"] {
+        world.engine.set_health(&key, health);
+        world.hear(&key, &["health_status"]);
+        world.pass(&key).await;
+    }
+    let network = world.engine.networks()[0].clone();
+    world.engine.hand_disconnect(&key, &network);
+    world.engine.calls();
+    world.later(60);
+    world.pass(&key).await;
+    assert_eq!(world.engine.calls(), ["connect web-1-abcde"]);
+    world.later(60);
+    world.pass(&key).await;
+    assert_eq!(world.engine.calls(), ["stop web-1-abcde", "start web-1-abcde"], "it was not the network");
+}
+
+#[tokio::test]
 async fn a_copy_of_a_container_is_left_alone_and_told_once() {
     let world = World::new().await;
     let key = world.service("web", json!({})).await;
