@@ -374,7 +374,8 @@ async fn sweep(world: &World) {
     for volume in docker.list_volumes(Some(volumes)).await.unwrap().volumes.unwrap_or_default() {
         docker.remove_volume(&volume.name, None::<RemoveVolumeOptions>).await.unwrap();
     }
-    for volume in std::mem::take(&mut *world.anonymous.lock().unwrap()) {
+    let anonymous = std::mem::take(&mut *world.anonymous.lock().unwrap());
+    for volume in anonymous {
         // It may have gone with its container.
         let _ = docker.remove_volume(&volume, None::<RemoveVolumeOptions>).await;
     }

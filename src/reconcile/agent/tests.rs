@@ -223,23 +223,6 @@ async fn a_crash_loop_backs_off_and_says_what_was_logged_last() {
 }
 
 #[tokio::test]
-async fn what_somebody_removed_is_made_again_at_once_every_time() {
-    let world = World::new().await;
-    let key = world.service("web", json!({})).await;
-    world.pass(&key).await;
-    for round in 0..3 {
-        let before = world.engine.container(&key).unwrap().id;
-        world.hear(&key, &["kill", "die"]);
-        world.engine.hand_remove(&key);
-        world.hear(&key, &["destroy"]);
-        world.pass(&key).await;
-        let now = world.engine.container(&key).unwrap();
-        assert_ne!(now.id, before, "round {round}");
-        assert_eq!(now.state, ContainerState::Running, "round {round}");
-    }
-}
-
-#[tokio::test]
 async fn what_somebody_stopped_comes_back_after_ten_seconds_or_stays() {
     let world = World::new().await;
     for (restart, state) in [("always", ContainerState::Running), ("unless-stopped", ContainerState::Exited)] {
@@ -342,36 +325,6 @@ async fn a_dependency_is_waited_for_before_the_first_start_only() {
 }
 
 #[tokio::test]
-async fn orphans_go_and_foreign_containers_are_never_touched() {
-    let world = World::new().await;
-    let ours = BTreeMap::from([
-        (label::LINEAGE.to_owned(), world.lineage()),
-        (label::REPLICA.to_owned(), "old-1-zzzzz".to_owned()),
-    ]);
-    let newer = BTreeMap::from([
-        (label::LINEAGE.to_owned(), world.lineage()),
-        (label::REPLICA.to_owned(), "new-1-yyyyy".to_owned()),
-        (label::INDEX.to_owned(), "999999".to_owned()),
-    ]);
-    let other = BTreeMap::from([(label::LINEAGE.to_owned(), "another".to_owned())]);
-    world.engine.foreign("old-1-zzzzz", ours);
-    world.engine.foreign("new-1-yyyyy", newer);
-    world.engine.foreign("theirs", other);
-    world.engine.foreign("web-1-abcde", BTreeMap::new());
-    world.list().await;
-    for key in ["old-1-zzzzz", "new-1-yyyyy", "theirs"] {
-        world.pass(&key.into()).await;
-    }
-    assert_eq!(world.engine.calls(), ["stop old-1-zzzzz", "remove old-1-zzzzz"]);
-    // A name that something foreign has is said, and left alone.
-    let key = world.service("web", json!({})).await;
-    world.pass(&key).await;
-    assert_eq!(world.says(&key).1, Some(Reason::EngineRefused));
-    assert!(world.reported(&key).message.contains("not ours"), "{}", world.reported(&key).message);
-    assert_eq!(world.engine.calls(), ["create web-1-abcde"]);
-}
-
-#[tokio::test]
 async fn data_that_is_gone_is_never_replaced_by_nothing() {
     let world = World::new().await;
     let spec = json!({ "volumes": [{ "type": "volume", "source": "data", "target": "/data" }] });
@@ -419,23 +372,6 @@ async fn a_stopped_replica_is_removed_with_its_files() {
     assert_eq!(world.says(&key), (ReplicaPhase::Stopped, Some(Reason::ScaledDown), false));
     assert!(!world.run.path().join("files/web-1-abcde").exists());
     assert_eq!(world.pass(&key).await, Action::Done);
-}
-
-#[tokio::test]
-async fn a_renamed_container_is_replaced_and_a_paused_one_is_left() {
-    let world = World::new().await;
-    let key = world.service("web", json!({})).await;
-    world.pass(&key).await;
-    world.engine.calls();
-    world.engine.hand_rename(&key, "mine");
-    world.hear(&key, &["rename"]);
-    world.pass(&key).await;
-    assert_eq!(world.engine.calls(), ["stop mine", "remove mine", "create web-1-abcde", "start web-1-abcde"]);
-    world.engine.hand_pause(&key);
-    world.hear(&key, &["pause"]);
-    world.pass(&key).await;
-    assert_eq!(world.engine.calls(), [""; 0]);
-    assert_eq!(world.says(&key), (ReplicaPhase::Waiting, Some(Reason::DriftDetected), false));
 }
 
 #[tokio::test]
