@@ -22,7 +22,7 @@ use constellation::{
     model::{Declared, Spec, Uid, config::ConfigSpec},
     store::{
         Client, Options, Store,
-        command::{Command, Group},
+        command::{Command, Group, Outcome},
         open,
         put::put,
         seal::Sealer,
@@ -64,9 +64,15 @@ async fn rates() -> Result<(), Failure> {
     println!("{:>8} {:>10} {:>10} {:>7}  {:>6}", "writers", "ours", "etcd", "ratio", "asked");
     for (writers, asked) in [(1, "0.8"), (64, "3"), (256, "-")] {
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-        for _ in 0..ROUNDS {
-            ours.push(writes(&store.client, writers, Until::Over(SPAN)).await?);
-            theirs.push(peer.puts(writers, KEYS / writers as u64, VALUE, SPAN).await?);
+        for round in 0..ROUNDS {
+            // Who goes first changes: neither always meets the disk as the other left it.
+            for turn in [round, round + 1] {
+                if turn % 2 == 0 {
+                    ours.push(writes(&store.client, writers, Until::Over(SPAN)).await?);
+                } else {
+                    theirs.push(peer.puts(writers, KEYS / writers as u64, VALUE, SPAN).await?);
+                }
+            }
         }
         let (ours, theirs) = (median(ours), median(theirs));
         println!("{writers:>8} {ours:>10.0} {theirs:>10.0} {:>7.2}  {asked:>6}", ours / theirs);
@@ -116,9 +122,16 @@ enum Until {
     Written(u64),
 }
 
+/// What write `n` of a run stores.
+fn value(run: u64, n: u64) -> String {
+    format!("{run:016x}{n:0>digits$}", digits = VALUE - 16)
+}
+
 /// Writes per second of this many writers, each with objects of its own.
 async fn writes(client: &Client, writers: usize, until: Until) -> Result<f64, Failure> {
     let (done, sealer) = (Arc::new(AtomicU64::new(0)), Arc::new(Sealer::ephemeral()));
+    // No two runs write the same values: what is equal is no change, and costs less.
+    let run: u64 = rand::random();
     let mut all = JoinSet::new();
     let begun = Instant::now();
     for writer in 0..writers {
@@ -136,11 +149,13 @@ async fn writes(client: &Client, writers: usize, until: Until) -> Result<f64, Fa
                     name: format!("w{writer}-{}", n % (KEYS / writers as u64)).into(),
                     labels: [].into(),
                     annotations: [].into(),
-                    spec: Spec::Config(ConfigSpec { data: [("value".into(), format!("{n:0>VALUE$}"))].into() }),
+                    spec: Spec::Config(ConfigSpec { data: [("value".into(), value(run, n))].into() }),
                 };
                 let uid = Uid::from_bytes(rand::random());
                 let command = Command::Put(put(&declared, None, &sealer, &client.state(), uid)?);
-                client.propose(Group { commands: vec![command], ..Group::default() }, DEADLINE).await?;
+                let applied = client.propose(Group { commands: vec![command], ..Group::default() }, DEADLINE).await?;
+                let outcome = applied.objects.first().map(|o| o.result);
+                assert!(matches!(outcome, Some(Outcome::Created | Outcome::Configured)), "{outcome:?}");
                 done.fetch_add(1, Ordering::Relaxed);
             }
             Ok::<_, Failure>(())
