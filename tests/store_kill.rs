@@ -11,6 +11,7 @@
 use std::{
     env,
     io::{BufRead as _, BufReader, Write as _},
+    os::unix::process::ExitStatusExt as _,
     process::{Command, Stdio},
     sync::Arc,
     time::Duration,
@@ -23,6 +24,7 @@ use constellation::{
 use rand::{Rng as _, SeedableRng as _};
 use tokio::task::JoinSet;
 
+const SIGKILL: i32 = 9;
 const CHILD: &str = "STORE_KILL_DIR";
 const WRITERS: usize = 16;
 /// Objects of each writer: the newest so many answers can be checked.
@@ -59,7 +61,7 @@ fn an_acknowledged_write_survives_a_kill_at_any_moment() {
             Some(std::thread::spawn(move || {
                 std::thread::sleep(patience);
                 child.kill().unwrap();
-                child.wait().unwrap();
+                child.wait().unwrap()
             }))
         };
         let mut killed = if opening { kill(&mut killer) } else { None };
@@ -83,7 +85,9 @@ fn an_acknowledged_write_survives_a_kill_at_any_moment() {
             line.clear();
         }
         assert!(ready || opening, "round {round}: the store did not open");
-        killed.expect("it ran until it was killed").join().unwrap();
+        let status = killed.expect("it ran until it was killed").join().unwrap();
+        // One that ended by itself, a panic in its open above all, is no killed one.
+        assert_eq!(status.signal(), Some(SIGKILL), "round {round}: the child ended by itself: {status}");
     }
     let total: u64 = answered.iter().sum();
     println!("{rounds} kills, {opened} starts, {snapshots} of them on a snapshot, {total} writes answered, 0 lost");
