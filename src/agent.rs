@@ -179,7 +179,7 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
     if *name != *config.node_name {
         tracing::warn!(node = %name, host = %config.node_name, "the host has another name now; the node keeps its own");
     }
-    let sealer = Arc::new(Sealer::open_or_create(&home.data).map_err(unusable)?);
+    let key = Sealer::load(&home.data).map_err(unusable)?;
     let docker = Docker::connect(&config.docker_host).map_err(|e| AgentError::Engine(config.docker_host.clone(), e))?;
     let runtime: Arc<dyn Runtime> = Arc::new(docker);
     // An engine that is there is judged before anything is opened.
@@ -194,8 +194,11 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
     let store =
         store::open(store::Options { profile: config.profile, ..store::Options::new(&home.data, name.clone()) })
             .await?;
-    let identity = match identify(stored, &name, &store.client.state(), &home.data) {
-        Ok(identity) => identity,
+    // Only a store without Secrets may get a new key.
+    let keyed = key.map_or_else(|| Sealer::create(&home.data, &store.client.state()).map_err(AgentError::from), Ok);
+    let identified = keyed.and_then(|sealer| Ok((sealer, identify(stored, &name, &store.client.state(), &home.data)?)));
+    let (sealer, identity) = match identified {
+        Ok((sealer, identity)) => (Arc::new(sealer), identity),
         Err(error) => {
             store.close().await;
             return Err(error);

@@ -15,6 +15,7 @@ use std::{
 use rustix::fs::{FlockOperation, flock};
 
 use super::AgentError;
+use crate::store::durable;
 
 /// Directories of one agent, held as long as this lives.
 #[derive(Debug)]
@@ -36,7 +37,7 @@ impl Home {
     /// # Errors
     /// When another agent has it, or it cannot be written.
     pub fn take(data: &Path, run: &Path, socket: &Path) -> Result<Self, AgentError> {
-        private(data).map_err(|e| directory(data, e))?;
+        durable::private_directory(data).map_err(|e| directory(data, e))?;
         let lock = lock(&data.join("lock"), "").map_err(|taken| match taken {
             Taken::By(owner) => AgentError::DataInUse { path: data.to_owned(), owner },
             Taken::Io(source) => directory(data, source),
@@ -135,10 +136,6 @@ fn usable(path: &Path) -> io::Result<()> {
     let trial = path.join(format!(".trial-{}", std::process::id()));
     File::create(&trial)?;
     fs::remove_file(trial)
-}
-
-fn private(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
 /// The administrator's token: made once, read afterwards.

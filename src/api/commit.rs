@@ -18,6 +18,7 @@ use crate::{
     store::{
         ProposeError, State,
         command::{Applied, Command, Group, Idempotency, Refusal},
+        seal::Sealer,
     },
 };
 
@@ -146,14 +147,16 @@ impl<'r> Commit<'r> {
 
     fn idempotency(&self) -> Result<Option<Idempotency>, Failure> {
         let Some(key) = self.request.idempotency_key()? else { return Ok(None) };
-        let mut hasher = blake3::Hasher::new();
-        for part in [self.request.route.method.as_bytes(), self.request.call.0.uri.to_string().as_bytes(), &self.body] {
-            hasher.update(&(part.len() as u64).to_le_bytes());
-            hasher.update(part);
-        }
-        let request = hasher.finalize().to_hex()[..32].to_owned();
+        let target = self.request.call.0.uri.to_string();
+        let request = fingerprint(&self.request.server.shared.sealer, self.request.route.method, &target, &self.body);
         Ok(Some(Idempotency { key: key.into(), request }))
     }
+}
+
+/// What tells a request from others under the same key. It is stored on every node for an hour and the
+/// body may hold a Secret's values: an unkeyed hash would let whoever reads the log try them out.
+fn fingerprint(sealer: &Sealer, method: &str, target: &str, body: &[u8]) -> String {
+    sealer.fingerprint(&[method.as_bytes(), target.as_bytes(), body])
 }
 
 /// The store remembers refusals too: a change made anew needs a key of its own. When the request
@@ -164,4 +167,21 @@ fn attempt(first: &Idempotency, tries: u32) -> Idempotency {
     }
     let key: Arc<str> = format!("{}\u{1}{tries}", first.key).into();
     Idempotency { key, request: first.request.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_stored_of_a_request_tells_nothing_to_who_has_not_the_key() {
+        let (ours, theirs) = (Sealer::ephemeral(), Sealer::ephemeral());
+        let ask = |sealer: &Sealer, method, target, body: &str| fingerprint(sealer, method, target, body.as_bytes());
+        let first = ask(&ours, "PUT", "/s", "hunter2");
+        assert_eq!(first, ask(&ours, "PUT", "/s", "hunter2"));
+        for (method, target, body) in [("POST", "/s", "hunter2"), ("PUT", "/sh", "unter2"), ("PUT", "/s", "hunter3")] {
+            assert_ne!(first, ask(&ours, method, target, body), "{method} {target} {body}");
+        }
+        assert_ne!(first, ask(&theirs, "PUT", "/s", "hunter2"), "with another key a guess shows nothing");
+    }
 }

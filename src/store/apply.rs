@@ -35,7 +35,7 @@ impl State {
     /// The refusal that every node gives alike; the state is as before.
     pub fn apply(&mut self, group: &Group) -> Answer {
         self.time = self.time.max(group.at);
-        self.keys.forget(group.at);
+        self.keys.forget(self.time);
         if let Some(asked) = &group.idempotency
             && let Some(answer) = self.keys.answer(asked, group.commands.len())
         {
@@ -59,7 +59,7 @@ impl State {
             && !idle
         {
             // A refusal too: asked again, it is the same answer.
-            self.keys.remember(group.at, asked, &answer);
+            self.keys.remember(self.time, asked, &answer);
         }
         answer
     }
@@ -141,9 +141,7 @@ impl State {
         self.index
     }
     fn changed(&mut self, index: Index, key: ObjectKey, what: Changed) {
-        if let Some(left) = ring::push_change(&mut self.changes, Arc::new(Change { index, key, what })) {
-            self.changes_from = left;
-        }
+        self.changes.push(Change { index, key, what });
     }
 
     fn form(&mut self, at: u64, name: &Arc<str>, node: &Arc<str>, cluster: &Uid, lineage: &Uid) -> Result<(), Refusal> {

@@ -3,7 +3,14 @@
 //!
 //! openraft's suite tests the contract, not durability: `tests/store_kill.rs` does that for a kill.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use openraft::{
     Entry, EntryPayload, LogId, RaftLogReader as _,
@@ -15,6 +22,7 @@ use tokio::sync::watch;
 
 use super::{
     disk::{Disk, Memory},
+    durable,
     log::{Log, LogError},
     machine::Machine,
     raft::{StorageError, Types},
@@ -133,6 +141,118 @@ fn what_a_crash_left_half_made_or_half_removed_is_gone_at_the_next_start() {
 }
 
 #[test]
+fn a_generation_with_entries_that_does_not_say_that_it_counts_is_kept_and_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut disk = Sled::open(dir.path(), FULL).unwrap();
+    disk.append(vec![(0, record::encode(Kind::Entry, 0, 1, 0, b"x").0)]).unwrap();
+    disk.sync().unwrap();
+    drop(disk);
+    let generation = dir.path().join("gen-000000000001");
+    fs::remove_file(generation.join("ready")).unwrap();
+    let error = Sled::open(dir.path(), FULL).err().unwrap();
+    assert_eq!(error.kind(), std::io::ErrorKind::InvalidData, "{error}");
+    assert!(error.to_string().contains("gen-000000000001 holds entries"), "{error}");
+    fs::write(generation.join("ready"), b"").unwrap();
+    assert_eq!(Sled::open(dir.path(), FULL).unwrap().read(0, 9, usize::MAX).unwrap().len(), 1, "nothing was removed");
+}
+
+#[test]
+fn a_log_that_is_opened_again_and_again_makes_room_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let full = 6 << 20;
+    let mut at = 0..;
+    // Each start writes far less than a generation holds.
+    for _ in 0..12 {
+        let mut disk = Sled::open(dir.path(), full).unwrap();
+        for index in at.by_ref().take(2) {
+            disk.append(vec![(index, vec![7; 700_000])]).unwrap();
+            disk.sync().unwrap();
+        }
+    }
+    let counted = names(dir.path()).iter().filter(|name| dir.path().join(name).join("ready").exists()).count();
+    assert!(counted > 1, "{:?}", names(dir.path()));
+}
+
+#[test]
+fn a_generation_that_holds_mostly_purged_entries_makes_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut disk = Sled::open(dir.path(), FULL).unwrap();
+    for index in 0..20 {
+        disk.append(vec![(index, vec![7; 700_000])]).unwrap();
+    }
+    disk.sync().unwrap();
+    disk.purge(5).unwrap();
+    assert!(!dir.path().join("gen-000000000002/ready").exists(), "most of it is needed");
+    disk.purge(14).unwrap();
+    assert!(dir.path().join("gen-000000000002/ready").exists(), "what is written now goes elsewhere");
+    disk.append(vec![(20, vec![7; 9])]).unwrap();
+    disk.sync().unwrap();
+    assert_eq!(disk.read(15, 21, usize::MAX).unwrap().len(), 6, "the rest is still there");
+    disk.purge(19).unwrap();
+    drop(disk);
+    assert_eq!(names(dir.path())[0], "gen-000000000002", "the old one went as a whole");
+}
+
+#[test]
+fn a_sync_of_sled_syncs_the_file_that_holds_the_entries() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut disk = Sled::open(dir.path(), FULL).unwrap();
+    disk.append(vec![(0, vec![7; 100])]).unwrap();
+    durable::seen::take();
+    disk.sync().unwrap();
+    assert_eq!(durable::seen::take(), [dir.path().join("gen-000000000001/db")]);
+}
+
+/// Counts what was written since the last sync.
+struct Counting(Memory, Arc<AtomicUsize>);
+impl Disk for Counting {
+    fn append(&mut self, records: Vec<(u64, Vec<u8>)>) -> std::io::Result<()> {
+        self.1.fetch_add(records.len(), Ordering::SeqCst);
+        self.0.append(records)
+    }
+    fn mark(&mut self, kind: Kind, record: Vec<u8>) -> std::io::Result<()> {
+        self.1.fetch_add(1, Ordering::SeqCst);
+        self.0.mark(kind, record)
+    }
+    fn sync(&mut self) -> std::io::Result<()> {
+        self.1.store(0, Ordering::SeqCst);
+        self.0.sync()
+    }
+    fn truncate(&mut self, from: u64) -> std::io::Result<()> {
+        self.1.fetch_add(1, Ordering::SeqCst);
+        self.0.truncate(from)
+    }
+    fn purge(&mut self, upto: u64) -> std::io::Result<()> {
+        assert_eq!(self.1.load(Ordering::SeqCst), 0, "the purge mark is durable before entries go");
+        self.0.purge(upto)
+    }
+    fn read(&mut self, from: u64, to: u64, limit: usize) -> std::io::Result<Vec<(u64, Vec<u8>)>> {
+        self.0.read(from, to, limit)
+    }
+    fn marked(&mut self, kind: Kind) -> std::io::Result<Option<Vec<u8>>> {
+        self.0.marked(kind)
+    }
+}
+
+#[tokio::test]
+async fn whatever_the_log_answers_was_synced_before() {
+    let unsynced = Arc::new(AtomicUsize::new(0));
+    let (mut log, _thread) =
+        Log::open(Counting(Memory::default(), unsynced.clone()), None, watch::channel(None).0).unwrap();
+    let left = || unsynced.load(Ordering::SeqCst);
+    log.save_vote(&openraft::Vote::new(1, 1)).await.unwrap();
+    assert_eq!(left(), 0, "a vote");
+    for first in [0, 10] {
+        log.blocking_append((first..first + 10).map(entry)).await.unwrap();
+        assert_eq!(left(), 0, "an append");
+    }
+    log.truncate(entry(15).log_id).await.unwrap();
+    assert_eq!(left(), 0, "a cut");
+    log.purge(entry(5).log_id).await.unwrap();
+    assert_eq!(left(), 0, "a purge");
+}
+
+#[test]
 fn generations_follow_each_other_and_no_value_leaves_the_synced_file() {
     let dir = tempfile::tempdir().unwrap();
     let mut disk = Sled::open(dir.path(), FULL).unwrap();
@@ -247,7 +367,7 @@ async fn a_log_opens_again_after_a_cut_and_a_purge() {
 }
 
 /// Fails from its `n`th sync on.
-struct Failing(Memory, u32);
+pub(super) struct Failing(pub Memory, pub u32);
 impl Disk for Failing {
     fn append(&mut self, records: Vec<(u64, Vec<u8>)>) -> std::io::Result<()> {
         self.0.append(records)

@@ -1,6 +1,9 @@
 //! Files of the data directory: whole after a crash, and nobody else's to read.
 //!
-//! Here: [`write_durably`] and [`private_directory`], whatever the umask says. Not here: what is in them.
+//! Here: [`write_durably`] and [`private_directory`], whatever the umask says, and the syncs below them.
+//! Not here: what is in them.
+//! Why folders are synced too: a new name outlasts a loss of power only once the folder that holds it was
+//! synced; a file that was synced may be gone with its folder.
 
 use std::{
     fs::{self, DirBuilder, File, Permissions},
@@ -8,6 +11,30 @@ use std::{
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::Path,
 };
+
+/// Makes the names in a folder durable.
+///
+/// # Errors
+/// When the disk fails.
+pub fn sync(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()?;
+    #[cfg(test)]
+    seen::add(folder);
+    Ok(())
+}
+
+/// Makes what was written to a file durable. `path`: its name, for tests.
+///
+/// # Errors
+/// When the disk fails.
+pub fn sync_data(file: &File, path: &Path) -> io::Result<()> {
+    file.sync_data()?;
+    #[cfg(test)]
+    seen::add(path);
+    #[cfg(not(test))]
+    let _ = path;
+    Ok(())
+}
 
 /// Replaces a small file so that a crash leaves the old or the new one, readable by its owner only.
 ///
@@ -19,7 +46,7 @@ pub fn write_durably(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> 
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&temporary, folder.join(name))?;
-    File::open(folder)?.sync_all()
+    sync(folder)
 }
 
 /// An empty file that its owner only reads and writes.
@@ -33,16 +60,47 @@ pub fn private_file(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Makes a directory, and those above it, that only its owner enters; one that is there becomes so.
+/// Makes a directory, and those above it, that only its owner enters; one that is there becomes so. Durable
+/// when it returns; its own name is synced even if it was there, for whoever made it may have been killed.
 ///
 /// # Errors
 /// When the disk fails, or it belongs to somebody else.
 pub fn private_directory(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-    if fs::metadata(path)?.permissions().mode() & 0o777 != 0o700 {
-        fs::set_permissions(path, Permissions::from_mode(0o700))?;
+    let path = std::path::absolute(path)?;
+    let made: Vec<_> = path.ancestors().take_while(|above| !above.exists()).collect();
+    DirBuilder::new().recursive(true).mode(0o700).create(&path)?;
+    if fs::metadata(&path)?.permissions().mode() & 0o777 != 0o700 {
+        fs::set_permissions(&path, Permissions::from_mode(0o700))?;
     }
-    Ok(())
+    if made.is_empty() {
+        return match path.parent().map_or(Ok(()), sync) {
+            // What is above it is not ours to read.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+            other => other,
+        };
+    }
+    made.iter().filter_map(|folder| folder.parent()).try_for_each(sync)
+}
+
+/// What this thread synced: a sync that is left out fails no other test.
+#[cfg(test)]
+pub(super) mod seen {
+    use std::{
+        cell::RefCell,
+        path::{Path, PathBuf},
+    };
+
+    thread_local! {
+        static SYNCED: RefCell<Vec<PathBuf>> = const { RefCell::new(Vec::new()) };
+    }
+
+    pub(super) fn add(path: &Path) {
+        SYNCED.with_borrow_mut(|all| all.push(path.to_owned()));
+    }
+    /// All since the last call, in order.
+    pub fn take() -> Vec<PathBuf> {
+        SYNCED.take()
+    }
 }
 
 #[cfg(test)]
@@ -65,5 +123,18 @@ mod tests {
         write_durably(&folder, "x", b"new").unwrap();
         assert_eq!((mode(&folder), mode(&folder.join("x"))), (0o700, 0o600));
         assert_eq!((fs::read(folder.join("x")).unwrap().as_slice(), left.exists()), (&b"new"[..], false));
+    }
+
+    #[test]
+    fn every_name_on_the_way_to_a_new_directory_is_synced_and_the_last_one_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a/b");
+        seen::take();
+        private_directory(&path).unwrap();
+        assert_eq!(seen::take(), [dir.path().join("a"), dir.path().to_owned()]);
+        private_directory(&path).unwrap();
+        assert_eq!(seen::take(), [dir.path().join("a")], "whoever made it may have been killed before its sync");
+        write_durably(&path, "x", b"1").unwrap();
+        assert_eq!(seen::take(), [path]);
     }
 }

@@ -4,10 +4,10 @@
 //! begins when `LeaderStarted`, proposed by this process with a fresh nonce, has been applied; its
 //! index is the token. It ends when Raft says so or another process's token is applied.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use openraft::ServerState;
-use tokio::{sync::watch, time::sleep};
+use tokio::{sync::watch, task::spawn_blocking, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -83,7 +83,7 @@ impl Leading {
         }
         if !self.member.formed {
             self.member.formed = true;
-            if let Some(Err(error)) = self.folder.as_deref().map(|folder| self.member.save(folder)) {
+            if let Err(error) = self.save().await {
                 self.fatal.send_replace(Some(format!("the member's file cannot be written: {error}")));
                 return Err(ProposeError::Closed);
             }
@@ -100,6 +100,13 @@ impl Leading {
             Some(leader) if leader.nonce == nonce => Ok(leader.token),
             Some(_) | None => Err(ProposeError::NoQuorum("another process began to lead".into())),
         }
+    }
+
+    /// Writes the member's file. It syncs: that is nothing for a thread of Raft's.
+    async fn save(&self) -> io::Result<()> {
+        let Some(folder) = self.folder.clone() else { return Ok(()) };
+        let member = self.member.clone();
+        spawn_blocking(move || member.save(&folder)).await.map_err(io::Error::other)?
     }
 
     fn form(&self) -> Command {

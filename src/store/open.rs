@@ -20,11 +20,12 @@ use super::{
     client::Client,
     clock::Clock,
     disk::Memory,
+    durable,
     keeper::{Keeper, Pace},
     leading::Leading,
     log::{Log, LogError},
     machine::Machine,
-    member::Member,
+    member::{self, Member},
     proposer::{self, Proposer},
     raft::{self, NoPeers, PeerNode, Profile, Raft},
     sled_disk::Sled,
@@ -35,6 +36,8 @@ use super::{
 const THREADS: usize = 2;
 /// How long the first leadership of a sole voter may take.
 const LEAD: Duration = Duration::from_secs(30);
+/// How long the reason of a failed start may take to be told: it comes from another thread.
+const REASON: Duration = Duration::from_secs(2);
 /// How long closing may take.
 const CLOSE: Duration = Duration::from_secs(10);
 
@@ -95,6 +98,14 @@ pub enum OpenError {
         #[source]
         source: io::Error,
     },
+    /// The key that its Secrets are sealed with is not there.
+    #[error("{} is missing, and {secrets} secrets are sealed with it", path.display())]
+    NoKey {
+        /// Where the key was.
+        path: PathBuf,
+        /// How many Secrets there are.
+        secrets: usize,
+    },
     /// Raft does not start.
     #[error("the store does not start: {0}")]
     Raft(String),
@@ -105,7 +116,7 @@ impl OpenError {
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::Damaged { .. } => 78,
+            Self::Damaged { .. } | Self::NoKey { .. } => 78,
             Self::Io { .. } => 74,
             Self::Newer { .. } | Self::Raft(_) => 1,
         }
@@ -119,6 +130,11 @@ impl OpenError {
             }
             Self::Newer { .. } => "start the version that wrote it, or a newer one".into(),
             Self::Io { dir, .. } => format!("look at the disk of {} (room, mount, permissions)", dir.display()),
+            Self::NoKey { path, .. } => format!(
+                "bring it back from a copy of the data directory; if it is lost for good, put 32 random bytes there \
+                 (head -c 32 /dev/urandom > {}; chmod 600 it) and apply the secrets again",
+                path.display()
+            ),
             Self::Raft(_) => "the log above says more".into(),
         }
     }
@@ -237,7 +253,7 @@ fn read_files(dir: PathBuf, generation: usize, fatal: watch::Sender<Option<Strin
         io::ErrorKind::InvalidData => damaged(source.to_string()),
         _ => OpenError::Io { dir: dir.clone(), source },
     };
-    std::fs::create_dir_all(&dir).map_err(io)?;
+    durable::private_directory(&dir).map_err(io)?;
     let member = Member::start(&dir).map_err(io)?;
     let snapshots = |error| match error {
         SnapshotError::Io { source, .. } => io(source),
@@ -246,10 +262,10 @@ fn read_files(dir: PathBuf, generation: usize, fatal: watch::Sender<Option<Strin
         }
         error @ SnapshotError::Damaged { .. } => damaged(error.to_string()),
     };
-    let folder = Folder::open(&dir.join("snapshots")).map_err(snapshots)?;
-    let (newest, wrong) = folder.newest().map_err(snapshots)?;
+    let snapshot_folder = Folder::open(&dir.join(member::SNAPSHOTS)).map_err(snapshots)?;
+    let (newest, wrong) = snapshot_folder.newest().map_err(snapshots)?;
     let last = newest.as_ref().and_then(|(content, _)| content.last).map(|l| l.index);
-    let disk = Sled::open(&dir.join("log"), generation).map_err(io)?;
+    let disk = Sled::open(&dir.join(member::LOG), generation).map_err(io)?;
     let (log, thread) = Log::open(disk, last, fatal).map_err(|error| match error {
         LogError::Disk(source) => io(source),
         LogError::Newer { at, what } => OpenError::Newer { dir: dir.clone(), what: format!("{at}: {what}") },
@@ -264,7 +280,7 @@ fn read_files(dir: PathBuf, generation: usize, fatal: watch::Sender<Option<Strin
         tracing::warn!(%error, "an older snapshot and the log make up for it");
     }
     let newest_time = extent.newest.max(newest.as_ref().map_or(0, |(content, _)| content.state.time()));
-    let machine = Machine::new(Some(folder), newest);
+    let machine = Machine::new(Some(snapshot_folder), newest);
     Ok(Opened { member, log, thread, machine, newest: newest_time, folder: Some(dir) })
 }
 
@@ -306,7 +322,7 @@ async fn start(
         .thread_name("raft")
         .enable_all()
         .build()
-        .map_err(io)?;
+        .map_err(&io)?;
     let handle = runtime.handle().clone();
     let owner = Owner { stop: CancellationToken::new(), runtime: Some(runtime) };
     let stop = owner.stop.clone();
@@ -370,19 +386,26 @@ async fn start(
         let alone = metrics.borrow().membership_config.voter_ids().all(|voter| voter == id);
         if alone {
             let mut leadership = client.leadership();
-            let leads = leadership.wait_for(Option::is_some);
-            match timeout(LEAD, leads).await {
-                Ok(Ok(_)) => {}
-                Ok(Err(_)) | Err(_) => {
-                    return Err(OpenError::Raft(format!("this node, alone, did not lead within {LEAD:?}")));
-                }
+            // Ends early when Raft ended: then nobody will lead.
+            let leads = async { leadership.wait_for(Option::is_some).await.is_ok() };
+            if timeout(LEAD, leads).await != Ok(true) {
+                return Err(OpenError::Raft(format!("this node, alone, did not lead within {LEAD:?}")));
             }
         }
         Ok((client, Running { raft, tasks, thread: opened.thread }))
     };
-    let (client, running) =
-        handle.spawn(begin).await.map_err(|e| OpenError::Raft(format!("starting it panicked: {e}")))??;
-    Ok(Store { client, fatal: told, running, owner })
+    let failed = match handle.spawn(begin).await {
+        Ok(Ok((client, running))) => return Ok(Store { client, fatal: told, running, owner }),
+        Ok(Err(error)) => error,
+        Err(error) => OpenError::Raft(format!("starting it panicked: {error}")),
+    };
+    // Whatever Raft says, a disk that failed is the cause, and calls for another exit code.
+    let mut told = told;
+    let reason = timeout(REASON, told.wait_for(Option::is_some)).await;
+    Err(match reason.ok().and_then(Result::ok).and_then(|why| why.clone()) {
+        Some(why) => io(io::Error::other(why)),
+        None => failed,
+    })
 }
 
 /// Raft ends by itself only when its storage failed or it panicked.
@@ -410,3 +433,6 @@ async fn tell_fatal(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

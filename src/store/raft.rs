@@ -69,7 +69,7 @@ pub const fn quiet(profile: Profile) -> u64 {
 /// When openraft refuses them.
 pub fn config(profile: Profile) -> Result<Config, Box<openraft::ConfigError>> {
     let (heartbeat, from, to) = match profile {
-        Profile::Lan => (200, 600, 700),
+        Profile::Lan => (200, 600, 1_200),
         Profile::Wan => (1_000, 3_000, 6_000),
     };
     Config {

@@ -55,12 +55,18 @@ pub enum Damage {
     Unknown(u8),
 }
 
+/// How every record of a kind begins.
+#[must_use]
+pub const fn beginning(kind: Kind) -> [u8; 8] {
+    let [a, b, c, d] = MAGIC;
+    [a, b, c, d, FORMAT, kind as u8, 0, 0]
+}
+
 /// Writes a record; answers its bytes and checksum.
 #[must_use]
 pub fn encode(kind: Kind, index: u64, term: u64, previous: u32, payload: &[u8]) -> (Vec<u8>, u32) {
     let mut out = Vec::with_capacity(HEADER + payload.len());
-    out.extend_from_slice(&MAGIC);
-    out.extend_from_slice(&[FORMAT, kind as u8, 0, 0]);
+    out.extend_from_slice(&beginning(kind));
     out.extend_from_slice(&u32::try_from(payload.len()).unwrap_or(u32::MAX).to_le_bytes());
     out.extend_from_slice(&previous.to_le_bytes());
     out.extend_from_slice(&index.to_le_bytes());

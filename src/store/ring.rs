@@ -9,8 +9,8 @@ use std::sync::Arc;
 use imbl::{OrdMap, Vector};
 use serde::{Deserialize, Serialize};
 
-use super::state::Change;
-use crate::model::{Event, Index, Reason, Uid};
+use super::state::{Change, Changed};
+use crate::model::{Event, Index, Object, Reason, Replica, Uid};
 
 /// Events kept at most.
 pub const EVENTS: usize = 10_000;
@@ -18,6 +18,9 @@ pub const EVENTS: usize = 10_000;
 pub const EVENT_BYTES: usize = 4 << 20;
 /// Changes kept at most.
 pub const CHANGES: usize = 10_000;
+/// Bytes of the objects and Replicas in them at most. Several times an entry, so that a watcher who
+/// reads after each entry falls behind only when objects of that size are deleted together.
+pub const CHANGE_BYTES: usize = 8 << 20;
 
 /// What makes two events the same: object, reason, message without its numbers.
 type Class = (Uid, Reason, Arc<str>);
@@ -98,10 +101,64 @@ fn weight(event: &Event) -> usize {
     event.message.len() + event.object.name.len() + 128
 }
 
-/// Adds a change; answers the index of the one that left for it.
-pub fn push_change(changes: &mut Vector<Arc<Change>>, change: Arc<Change>) -> Option<Index> {
-    changes.push_back(change);
-    if changes.len() > CHANGES { changes.pop_front().map(|left| left.index) } else { None }
+/// The ring of changes. Not in snapshots: after a restart a watcher lists again.
+#[derive(Debug, Clone, Default)]
+pub struct Changes {
+    /// By index, oldest first.
+    list: Vector<Arc<Change>>,
+    bytes: usize,
+    /// Newest index that is not kept.
+    dropped: Index,
+}
+
+impl Changes {
+    /// A ring that begins after an index.
+    #[must_use]
+    pub fn since(index: Index) -> Self {
+        Self { dropped: index, ..Self::default() }
+    }
+    /// Adds a change; the oldest leave until there is room. The newest one always stays.
+    pub fn push(&mut self, change: Change) {
+        self.bytes += change_weight(&change);
+        self.list.push_back(Arc::new(change));
+        while self.list.len() > CHANGES || (self.bytes > CHANGE_BYTES && self.list.len() > 1) {
+            let Some(oldest) = self.list.pop_front() else { break };
+            self.bytes -= change_weight(&oldest);
+            self.dropped = oldest.index;
+        }
+    }
+    /// Those after an index, oldest first.
+    pub fn after(&self, index: Index) -> impl Iterator<Item = &Arc<Change>> {
+        // Sorted by index: the tail after a binary search.
+        let start = match self.list.binary_search_by(|c| c.index.cmp(&index)) {
+            Ok(found) => found + 1,
+            Err(place) => place,
+        };
+        self.list.focus().narrow(start..).into_iter()
+    }
+    /// Newest index whose changes are not kept.
+    #[must_use]
+    pub fn dropped(&self) -> Index {
+        self.dropped
+    }
+}
+
+/// About what a change keeps in memory. Never shared with the state for long: what is written again
+/// lives on only here.
+fn change_weight(change: &Change) -> usize {
+    let object = |o: &Object| {
+        let texts = o.meta.labels.iter().chain(&o.meta.annotations).map(|(k, v)| k.len() + v.len() + 64);
+        o.spec.len() + texts.sum::<usize>()
+    };
+    let replica = |r: &Replica| {
+        let rejections = r.decision.considered.iter().flat_map(|c| &c.rejections).map(|r| 64 + r.message.len());
+        r.decision.considered.len() * 64 + rejections.sum::<usize>() + 512
+    };
+    256 + match &change.what {
+        Changed::Put(o) | Changed::Deleted(o) => object(o),
+        Changed::Replica(r) | Changed::ReplicaForgotten(r) => replica(r),
+        Changed::Status => 0,
+    }
 }
 
 #[cfg(test)]

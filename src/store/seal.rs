@@ -2,10 +2,11 @@
 //!
 //! Here: the key of this cluster's servers and what it does: XChaCha20-Poly1305 with the Secret's uid,
 //! version and key name as associated data, so that a sealed value opens only where it was put; and a
-//! keyed digest that says "unchanged" without showing length or value.
+//! keyed digest that says "unchanged" without showing length or value; and a keyed fingerprint of a
+//! request, whose body may carry a Secret in clear.
 //! Not here: when to seal ([`super::put`]), who may read (`api`).
 //! Invariants: the key file is 0600 and durable before the first value is sealed by it; one key is
-//! never used for two purposes (both are derived from it); clear values are wiped when dropped.
+//! never used for two purposes (each is derived from it); clear values are wiped when dropped.
 //! Why the digest begins with the key's id: a foreign key is told apart from damage.
 
 use std::{collections::BTreeMap, fs, io, path::Path};
@@ -17,9 +18,9 @@ use chacha20poly1305::{
 };
 use zeroize::Zeroizing;
 
-use super::durable::write_durably;
+use super::{OpenError, State, durable};
 use crate::model::{
-    Uid,
+    Kind, Uid,
     secret::{SealedSecret, SecretSpec},
 };
 
@@ -77,6 +78,7 @@ impl SealError {
 pub struct Sealer {
     cipher: XChaCha20Poly1305,
     digest: Zeroizing<[u8; 32]>,
+    request: Zeroizing<[u8; 32]>,
     id: String,
 }
 impl std::fmt::Debug for Sealer {
@@ -86,32 +88,42 @@ impl std::fmt::Debug for Sealer {
 }
 
 impl Sealer {
-    /// Reads the key of a data directory, or makes one and its directory.
+    /// Reads the key of a data directory, if there is one.
     ///
     /// # Errors
     /// When the disk fails; `InvalidData` when the file is not a key; `PermissionDenied` when others may read it.
-    pub fn open_or_create(dir: &Path) -> io::Result<Self> {
+    pub fn load(dir: &Path) -> io::Result<Option<Self>> {
         use std::os::unix::fs::PermissionsExt as _;
         let path = dir.join(KEY_FILE);
         let named = |kind, what: &str| io::Error::new(kind, format!("{}: {what}", path.display()));
         let key = match fs::read(&path) {
-            Ok(bytes) => {
-                if fs::metadata(&path)?.permissions().mode() & 0o077 != 0 {
-                    return Err(named(io::ErrorKind::PermissionDenied, "others may read it; chmod 600 it"));
-                }
-                Zeroizing::new(bytes)
-            }
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                fs::create_dir_all(dir)?;
-                let key = Zeroizing::new(rand::random::<[u8; 32]>().to_vec());
-                write_durably(dir, KEY_FILE, &key)?;
-                key
-            }
+            Ok(bytes) => Zeroizing::new(bytes),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(e),
         };
+        if fs::metadata(&path)?.permissions().mode() & 0o077 != 0 {
+            return Err(named(io::ErrorKind::PermissionDenied, "others may read it; chmod 600 it"));
+        }
         let key = <[u8; 32]>::try_from(key.as_slice())
             .map_err(|_| named(io::ErrorKind::InvalidData, "it does not hold a key of 32 bytes"))?;
-        Ok(Self::new(&Zeroizing::new(key)))
+        Ok(Some(Self::new(&Zeroizing::new(key))))
+    }
+
+    /// Makes the key of a data directory that has none, durably.
+    ///
+    /// # Errors
+    /// [`OpenError::NoKey`] when `state` holds Secrets: they were sealed with a key that is lost, and a
+    /// new one would hide that. [`OpenError::Io`] when the disk fails.
+    pub fn create(dir: &Path, state: &State) -> Result<Self, OpenError> {
+        let secrets = state.objects(Kind::Secret).count();
+        if secrets > 0 {
+            return Err(OpenError::NoKey { path: dir.join(KEY_FILE), secrets });
+        }
+        let key = Zeroizing::new(rand::random::<[u8; 32]>());
+        durable::private_directory(dir)
+            .and_then(|()| durable::write_durably(dir, KEY_FILE, key.as_slice()))
+            .map_err(|source| OpenError::Io { dir: dir.to_owned(), source })?;
+        Ok(Self::new(&key))
     }
 
     /// A key of its own that is written nowhere: for tests and simulation.
@@ -127,6 +139,7 @@ impl Sealer {
         Self {
             cipher: XChaCha20Poly1305::new((&*seal).into()),
             digest: derive("constellation 2025 secret digest"),
+            request: derive("constellation 2025 request fingerprint"),
             id: id[..4].iter().map(|b| format!("{b:02x}")).collect(),
         }
     }
@@ -184,20 +197,29 @@ impl Sealer {
         self.digest_of(spec, &values)
     }
 
-    fn digest_of(&self, spec: &SecretSpec, values: &BTreeMap<String, Zeroizing<Vec<u8>>>) -> String {
-        let mut hasher = blake3::Hasher::new_keyed(&self.digest);
-        // Lengths before texts: no two lists give the same bytes.
-        let mut add = |bytes: &[u8]| {
-            hasher.update(&(bytes.len() as u64).to_le_bytes());
-            hasher.update(bytes);
-        };
-        add(format!("{:?}", spec.kind).as_bytes());
-        for (key, value) in values {
-            add(key.as_bytes());
-            add(value);
-        }
-        format!("{}-{}", self.id, &hasher.finalize().to_hex()[..32])
+    /// Keyed fingerprint of a request's parts: the same parts, the same text; without the key nobody
+    /// can try what a stored one was made of.
+    #[must_use]
+    pub fn fingerprint(&self, parts: &[&[u8]]) -> String {
+        keyed(&self.request, parts.iter().copied())
     }
+
+    fn digest_of(&self, spec: &SecretSpec, values: &BTreeMap<String, Zeroizing<Vec<u8>>>) -> String {
+        let kind = format!("{:?}", spec.kind);
+        let pairs = values.iter().flat_map(|(key, value)| [key.as_bytes(), value.as_slice()]);
+        format!("{}-{}", self.id, keyed(&self.digest, [kind.as_bytes()].into_iter().chain(pairs)))
+    }
+}
+
+/// Keyed hash of a list of texts, the first 128 bits.
+fn keyed<'a>(key: &[u8; 32], parts: impl Iterator<Item = &'a [u8]>) -> String {
+    let mut hasher = blake3::Hasher::new_keyed(key);
+    for part in parts {
+        // Lengths before texts: no two lists give the same bytes.
+        hasher.update(&(part.len() as u64).to_le_bytes());
+        hasher.update(part);
+    }
+    hasher.finalize().to_hex()[..32].to_owned()
 }
 
 /// The values in clear.
@@ -232,13 +254,26 @@ mod tests {
     fn uid(n: u8) -> Uid {
         Uid::from_bytes([n; 16])
     }
+    fn made(dir: &Path) -> Sealer {
+        Sealer::create(dir, &State::default()).unwrap()
+    }
+
+    #[test]
+    fn a_new_key_is_durable_with_the_folders_above_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("data");
+        durable::seen::take();
+        made(&data);
+        let synced = durable::seen::take();
+        assert!(synced.contains(&dir.path().to_owned()) && synced.contains(&data), "{synced:?}");
+    }
 
     #[test]
     fn what_is_sealed_opens_again_after_a_restart() {
         let dir = tempfile::tempdir().unwrap();
-        let sealed = Sealer::open_or_create(dir.path()).unwrap().seal(&spec(&[("a", "x")]), &uid(1), 3).unwrap();
+        let sealed = made(dir.path()).seal(&spec(&[("a", "x")]), &uid(1), 3).unwrap();
         assert!(!format!("{sealed:?}").contains("\"x\""));
-        let open = Sealer::open_or_create(dir.path()).unwrap().open(&sealed, &uid(1)).unwrap();
+        let open = Sealer::load(dir.path()).unwrap().unwrap().open(&sealed, &uid(1)).unwrap();
         assert_eq!(open["a"].as_slice(), b"x");
     }
 
@@ -284,10 +319,10 @@ mod tests {
     fn a_key_that_others_may_read_is_refused() {
         use std::os::unix::fs::PermissionsExt as _;
         let dir = tempfile::tempdir().unwrap();
-        Sealer::open_or_create(dir.path()).unwrap();
+        made(dir.path());
         let path = dir.path().join(KEY_FILE);
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-        assert_eq!(Sealer::open_or_create(dir.path()).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+        assert_eq!(Sealer::load(dir.path()).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
     }
 }

@@ -10,18 +10,22 @@
 //! members that lag.
 //! Invariants: every mark stands in the newest generation before it counts; a generation counts only
 //! once its `ready` file is durable; a folder is renamed to `dead-…` before it is removed. So a crash at
-//! any point leaves either a whole generation or one that the next start removes unseen.
+//! any point leaves either a whole generation or one that holds no entry, which the next start removes.
 
 use std::{
     fs::{self, File},
-    io,
+    io::{self, Read as _},
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::mpsc,
     thread::{self, JoinHandle},
 };
 
-use super::{disk::Disk, record::Kind};
+use super::{
+    disk::Disk,
+    durable,
+    record::{self, Kind},
+};
 
 /// sled's page cache. The idle agent has 40 MB in all.
 const CACHE: u64 = 8 << 20;
@@ -30,6 +34,8 @@ const SEGMENT: usize = 2 << 20;
 /// Largest value given to sled.
 const PIECE: usize = 16 << 10;
 const READY: &str = "ready";
+/// sled's file of pages.
+const DB: &str = "db";
 const MARKS: [Kind; 3] = [Kind::Vote, Kind::Purged, Kind::Committed];
 
 /// An open database.
@@ -40,6 +46,7 @@ struct Generation {
     marks: sled::Tree,
     raw: File,
     number: u64,
+    /// What its file held when it was opened, and what was written since.
     bytes: usize,
     /// Its highest index.
     last: Option<u64>,
@@ -76,9 +83,6 @@ fn failed(error: sled::Error) -> io::Error {
             io::Error::other(error)
         }
     }
-}
-fn sync_folder(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
 }
 fn key(index: u64, piece: u16) -> [u8; 10] {
     let mut key = [0; 10];
@@ -123,23 +127,62 @@ impl Generation {
             .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, format!("sled panicked on {}", path.display())))?
             .map_err(failed)?;
         let last = last.map(|key| index_of(&key)).transpose()?;
-        let raw = File::open(path.join("db"))?;
+        let raw = File::open(path.join(DB))?;
         raw.sync_all()?;
         File::open(path.join("conf"))?.sync_all()?;
-        sync_folder(&path)?;
-        sync_folder(folder)?;
-        Ok(Self { number, path, db, log, marks, raw, bytes: 0, last })
+        durable::sync(&path)?;
+        durable::sync(folder)?;
+        // A process that starts often writes little each time: what it finds counts too.
+        let bytes = if last.is_some() { usize::try_from(raw.metadata()?.len()).unwrap_or(usize::MAX) } else { 0 };
+        Ok(Self { number, path, db, log, marks, raw, bytes, last })
+    }
+
+    /// Whether it keeps little that is still needed, for the room it takes.
+    fn is_spent(&self, upto: u64, full: usize) -> io::Result<bool> {
+        let Some(last) = self.last else { return Ok(false) };
+        if last <= upto || self.bytes < full / 4 {
+            return Ok(last <= upto);
+        }
+        let Some((key, _)) = self.log.first().map_err(failed)? else { return Ok(false) };
+        let first = index_of(&key)?;
+        Ok((upto + 1).saturating_sub(first) > last.saturating_sub(upto))
     }
 
     fn sync(&self) -> io::Result<()> {
         self.db.flush().map_err(failed)?;
-        self.raw.sync_data()
+        durable::sync_data(&self.raw, &self.path.join(DB))
     }
 
     /// From here on a start counts it.
     fn mark_ready(&self) -> io::Result<()> {
         File::create(self.path.join(READY))?.sync_all()?;
-        sync_folder(&self.path)
+        durable::sync(&self.path)
+    }
+}
+
+/// Whether an entry was ever written to a generation that never counted. Its bytes say so without
+/// opening it: records are stored as they are, and sled may not open what a crash left half made.
+fn holds_an_entry(generation: &Path) -> io::Result<bool> {
+    let mut file = match File::open(generation.join(DB)) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    let begin = record::beginning(Kind::Entry);
+    let mut window = vec![0; 1 << 20];
+    let mut kept = 0;
+    loop {
+        let read = file.read(&mut window[kept..])?;
+        let filled = kept + read;
+        if window[..filled].windows(begin.len()).any(|w| w == begin) {
+            return Ok(true);
+        }
+        if read == 0 {
+            return Ok(false);
+        }
+        // It may stand across two reads.
+        kept = filled.min(begin.len() - 1);
+        window.copy_within(filled - kept..filled, 0);
     }
 }
 
@@ -157,15 +200,20 @@ impl Sled {
     /// Opens the folder, making it if needed and removing what never counted or no longer does.
     ///
     /// # Errors
-    /// When the disk fails; `InvalidData` when sled finds damage.
+    /// When the disk fails; `InvalidData` when sled finds damage, or when a generation that holds entries
+    /// does not say that it counts.
     pub fn open(folder: &Path, full: usize) -> io::Result<Self> {
-        fs::create_dir_all(folder)?;
+        durable::private_directory(folder)?;
         let mut numbers = Vec::new();
         for entry in fs::read_dir(folder)? {
             let path = entry?.path();
             let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
             match name.strip_prefix("gen-").map(str::parse::<u64>) {
                 Some(Ok(number)) if path.join(READY).exists() => numbers.push(number),
+                Some(Ok(_)) if holds_an_entry(&path)? => {
+                    let what = format!("{} holds entries and its file {READY} is missing", path.display());
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+                }
                 Some(Ok(_)) => fs::remove_dir_all(&path)?,
                 Some(Err(_)) | None if name.starts_with("dead-") => fs::remove_dir_all(&path)?,
                 Some(Err(_)) | None => {}
@@ -227,15 +275,15 @@ impl Sled {
         if dead.is_empty() && closing.iter().all(JoinHandle::is_finished) {
             return;
         }
-        let folder = self.folder.clone();
+        let log = self.folder.clone();
         self.sweepers.push(thread::spawn(move || {
             for thread in closing {
                 let _ = thread.join();
             }
             for Sealed { number, .. } in dead {
-                let grave = folder.join(format!("dead-{number:012}"));
-                let removed = fs::rename(folder.join(name(number)), &grave)
-                    .and_then(|()| sync_folder(&folder))
+                let grave = log.join(format!("dead-{number:012}"));
+                let removed = fs::rename(log.join(name(number)), &grave)
+                    .and_then(|()| durable::sync(&log))
                     .and_then(|()| fs::remove_dir_all(&grave));
                 if let Err(error) = removed {
                     tracing::warn!(number, %error, "an old generation of the log stays until the next start");
@@ -326,8 +374,9 @@ impl Disk for Sled {
     }
 
     fn purge(&mut self, upto: u64) -> io::Result<()> {
-        // The newest one stays open for writing: without entries after `upto` it makes room too.
-        if self.newest.last.is_some_and(|last| last <= upto) {
+        // The newest one stays open for writing: with little after `upto` it makes room too, and goes
+        // with the next purge.
+        if self.newest.is_spent(upto, self.full)? {
             let next = self.next.recv().map_err(|_| io::Error::other("the next generation was not opened"))??;
             self.rotate(next)?;
         }

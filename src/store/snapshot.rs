@@ -15,9 +15,10 @@ use openraft::{LogId, SnapshotMeta, StoredMembership};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    durable,
     keys::Remembered,
     raft::{MemberId, PeerNode},
-    ring::{Events, PackedEvents},
+    ring::{Changes, Events, PackedEvents},
     state::{ClusterInfo, LeaderInfo, State},
 };
 use crate::model::{Index, Object, ObjectKey, Replica, Revision, Status, Uid, Volume};
@@ -171,7 +172,7 @@ impl Content {
             statuses: p.statuses.into_iter().collect(),
             volumes: p.volumes.into_iter().map(|v| (v.key.clone(), v)).collect(),
             events: Events::unpack(p.events),
-            changes_from: p.index,
+            changes: Changes::since(p.index),
             epochs: p.epochs,
             ..State::default()
         };
@@ -211,12 +212,12 @@ impl Folder {
     /// When the disk fails.
     pub fn open(path: &Path) -> Result<Self, SnapshotError> {
         let io = |source| SnapshotError::Io { name: path.display().to_string(), source };
-        fs::create_dir_all(path).map_err(io)?;
-        let folder = Self(path.to_owned());
-        for file in folder.files("tmp").map_err(io)? {
+        durable::private_directory(path).map_err(io)?;
+        let this = Self(path.to_owned());
+        for file in this.files("tmp").map_err(io)? {
             fs::remove_file(file).map_err(io)?;
         }
-        Ok(folder)
+        Ok(this)
     }
 
     fn files(&self, extension: &str) -> io::Result<Vec<PathBuf>> {
@@ -243,7 +244,7 @@ impl Folder {
             file.write_all(bytes)?;
             file.sync_all()?;
             fs::rename(&temporary, &path)?;
-            File::open(&self.0)?.sync_all()?;
+            durable::sync(&self.0)?;
             let files = self.files("snap")?;
             for old in files.iter().take(files.len().saturating_sub(KEPT)) {
                 fs::remove_file(old)?;

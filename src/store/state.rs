@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use imbl::{OrdMap, Vector};
+use imbl::OrdMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -98,10 +98,7 @@ pub struct State {
     pub(super) statuses: OrdMap<ObjectKey, Arc<(Uid, Status)>>,
     pub(super) volumes: OrdMap<Arc<str>, Arc<Volume>>,
     pub(super) events: ring::Events,
-    /// Not in snapshots: after a restart a watcher lists again.
-    pub(super) changes: Vector<Arc<Change>>,
-    /// Newest index whose changes are not kept.
-    pub(super) changes_from: Index,
+    pub(super) changes: ring::Changes,
     /// Counts grants.
     pub(super) epochs: u64,
     pub(super) keys: Keys,
@@ -235,15 +232,10 @@ impl State {
     /// # Errors
     /// [`Gone`] when changes after `index` are not kept.
     pub fn changes_after(&self, index: Index) -> Result<impl Iterator<Item = &Arc<Change>>, Gone> {
-        if index != Index(0) && index < self.changes_from {
-            return Err(Gone { asked: index, oldest: self.changes_from.next() });
+        if index != Index(0) && index < self.changes.dropped() {
+            return Err(Gone { asked: index, oldest: self.changes.dropped().next() });
         }
-        // Sorted by index: the ring's tail after a binary search.
-        let start = match self.changes.binary_search_by(|c| c.index.cmp(&index)) {
-            Ok(found) => found + 1,
-            Err(place) => place,
-        };
-        Ok(self.changes.focus().narrow(start..).into_iter())
+        Ok(self.changes.after(index))
     }
 
     /// Keeps an object in every map that holds it.

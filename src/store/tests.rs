@@ -40,7 +40,7 @@ async fn a_store_in_memory_is_formed_leads_and_answers() {
 #[tokio::test]
 async fn everything_is_there_after_a_restart_and_a_new_token_begins() {
     let dir = tempfile::tempdir().unwrap();
-    let sealer = Sealer::open_or_create(dir.path()).unwrap();
+    let sealer = Sealer::ephemeral();
     let mut before: Option<(String, Index, u64)> = None;
     for round in 0..3 {
         let store = open(Options::new(dir.path(), "n1")).await.unwrap();
@@ -70,6 +70,33 @@ async fn a_member_that_lost_its_log_forms_no_second_cluster() {
     let error = open(Options::new(dir.path(), "n1")).await.unwrap_err();
     assert!(matches!(error, OpenError::Damaged { .. }), "{error}");
     assert_eq!(error.exit_code(), 78);
+}
+
+#[tokio::test]
+async fn a_store_whose_member_is_missing_does_not_open_as_another_one() {
+    let dir = tempfile::tempdir().unwrap();
+    open(Options::new(dir.path(), "n1")).await.unwrap().close().await;
+    std::fs::remove_file(dir.path().join("raft/member.json")).unwrap();
+    let error = open(Options::new(dir.path(), "n1")).await.unwrap_err();
+    assert_eq!(error.exit_code(), 78, "{error}");
+    assert!(error.hint().contains("bring back a copy"), "{}", error.hint());
+}
+
+#[tokio::test]
+async fn a_lost_key_is_replaced_only_where_no_secret_needs_it() {
+    let (dir, client) = (tempfile::tempdir().unwrap(), testing::memory("n1").await);
+    let sealer = Sealer::create(dir.path(), &client.state()).unwrap();
+    write(&client, &sealer, &config("c", "x")).await.unwrap();
+    write(&client, &sealer, &secret("s", "x")).await.unwrap();
+    assert!(Sealer::load(dir.path()).unwrap().is_some());
+    std::fs::remove_file(dir.path().join("seal.key")).unwrap();
+    assert!(Sealer::load(dir.path()).unwrap().is_none());
+    let error = Sealer::create(dir.path(), &client.state()).unwrap_err();
+    assert_eq!(error.exit_code(), 78, "{error}");
+    assert!(error.hint().contains("bring it back"), "{}", error.hint());
+    let delete = Command::Delete { key: ObjectKey::new(Kind::Secret, "s") };
+    client.propose(Group { commands: vec![delete], ..Group::default() }, SOON).await.unwrap();
+    Sealer::create(dir.path(), &client.state()).unwrap();
 }
 
 #[tokio::test]

@@ -331,13 +331,49 @@ fn a_position_older_than_the_ring_is_gone_and_the_oldest_kept_is_not() {
     let mut state = State::default();
     put(&mut state, 0, 0);
     let early = state.index();
-    for n in 0..=super::ring::CHANGES {
+    for n in 0..=super::super::ring::CHANGES {
         put(&mut state, 0, (n % 2) as u8 + 1);
     }
     let gone = state.changes_after(early).err().unwrap();
     let resumed: Vec<_> = state.changes_after(Index(gone.oldest.0 - 1)).unwrap().collect();
-    assert_eq!(resumed.len(), super::ring::CHANGES);
+    assert_eq!(resumed.len(), super::super::ring::CHANGES);
     assert!(state.changes_after(state.index()).unwrap().next().is_none());
+}
+
+#[test]
+fn large_changes_leave_the_ring_by_their_bytes_and_their_watchers_learn_it() {
+    let (mut state, size) = (State::default(), 1 << 20);
+    put(&mut state, 0, 0);
+    let early = state.index();
+    for n in 0..20u8 {
+        let Command::Put(mut large) =
+            command(&Step::Put { kind: Kind::Config, name: 1, spec: n, set: None, stale: false }, &state, u64::from(n))
+        else {
+            panic!("a put is a put")
+        };
+        large.spec = vec![n; size];
+        state.apply(&Group { commands: vec![Command::Put(large)], ..Group::default() }).unwrap();
+    }
+    let gone = state.changes_after(early).err().unwrap();
+    let kept: Vec<_> = state.changes_after(Index(gone.oldest.0 - 1)).unwrap().collect();
+    assert_eq!(kept.len(), super::super::ring::CHANGE_BYTES / size - 1, "each takes a little more than its bytes");
+    let one_too_old = kept[0].index.0 - 3; // a put moves the index twice: the object and its event
+    assert!(state.changes_after(Index(one_too_old)).is_err(), "the change at {} is not kept", one_too_old + 1);
+}
+
+#[test]
+fn a_group_stamped_with_an_older_time_makes_no_key_older() {
+    let mut state = State::default();
+    let asked = |key: &str| Some(Idempotency { key: key.into(), request: "r".into() });
+    let group = |at, key| Group { at, idempotency: asked(key), ..Group::default() };
+    state.apply(&group(super::super::keys::KEY_AGE * 2, "a")).unwrap();
+    let index = state.index();
+    // The time of the log does not go back: this key is as young as the newest time.
+    state.apply(&group(1, "b")).unwrap();
+    state.apply(&group(super::super::keys::KEY_AGE * 2 + 1, "c")).unwrap();
+    let other = Group { idempotency: Some(Idempotency { key: "b".into(), request: "other".into() }), ..group(1, "b") };
+    assert!(matches!(state.apply(&other), Err(Refusal::KeyReused { .. })), "it is remembered");
+    assert_eq!(state.index(), index);
 }
 
 #[test]
