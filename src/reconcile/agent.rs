@@ -202,6 +202,9 @@ impl Agent {
             if !matches!(step, Step::Create | Step::Start { .. }) {
                 self.record(subject.as_ref(), &want, &step, &Doing::Step, &look);
             }
+            if let Some(source) = look.failed {
+                return Err(PassError::Engine { step: "looking at a container", source });
+            }
             if let Some(action) = self.execute(&state, key, subject.as_ref(), &want, step, &look).await? {
                 return Ok(action);
             }

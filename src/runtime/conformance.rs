@@ -94,7 +94,8 @@ cases! {
         a_log_tells_its_two_outputs_apart
         a_followed_log_ends_with_its_container
         a_command_answers_its_code_and_output
-        a_command_has_a_deadline;
+        a_command_has_a_deadline
+        a_command_that_outlived_its_deadline_is_not_begun_again_while_it_runs;
     images:
         an_image_is_found_by_name_and_by_id
         a_pull_brings_what_the_registry_resolves

@@ -65,6 +65,12 @@ pub const EXEC: Op = op("exec", 0);
 /// Silence of a build: a step may compile for long without a word.
 pub const BUILD: Op = op("build", 1800);
 
+/// What is said of a command that outlived its deadline and shall begin again.
+#[must_use]
+pub fn still_runs(command: &[String]) -> RuntimeError {
+    RuntimeError::Conflict { message: format!("the last `{}` still runs in the container", command.join(" ")) }
+}
+
 impl Op {
     /// The same with another deadline.
     #[must_use]

@@ -98,7 +98,8 @@ pub trait Runtime: Send + Sync + 'static {
     ) -> BoxStream<'static, Result<RuntimeEvent, RuntimeError>>;
     /// A container's log.
     fn logs(&self, id: String, query: LogQuery) -> BoxStream<'static, Result<LogChunk, RuntimeError>>;
-    /// Runs a command in a container.
+    /// Runs a command in a container. No engine ends one that outlives its deadline: while it runs, the
+    /// same command in that container is a `Conflict`, so that they do not pile up.
     fn exec(
         &self,
         id: String,

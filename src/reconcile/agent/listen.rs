@@ -32,7 +32,13 @@ const REPLAYED: usize = 512;
 /// The state of an engine that answered with an error.
 #[must_use]
 pub fn unknown(error: &RuntimeError) -> Engine {
-    Engine::Unknown(Gate { reason: registry::reason(error), message: error.to_string() })
+    Engine::Unknown(gate(error))
+}
+
+/// What an error of the engine holds up, and how it is said.
+#[must_use]
+pub fn gate(error: &RuntimeError) -> Gate {
+    Gate { reason: registry::reason(error), message: error.to_string() }
 }
 
 /// Listens until `stop`. `wall`: nanoseconds since 1970 now. `everything`: all replicas of this node

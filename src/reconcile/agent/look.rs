@@ -2,7 +2,8 @@
 //!
 //! Here: `look`, which asks the engine only about what is stale, counts starts and exits, and keeps the
 //! prober on the running container. Not here: deciding (`plan::agent`).
-//! Invariant: an error of the engine gives `Seen::Unknown`, never an empty answer.
+//! Invariant: an error of the engine gives `Seen::Unknown`, never an empty answer; an error about one
+//! container says nothing of the others.
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -51,6 +52,16 @@ pub(super) struct Look {
     pub(super) interval: Duration,
     /// When the verdict changes by time alone, cluster time.
     pub(super) look_again: Option<u64>,
+    /// The engine answers, and not about this replica.
+    pub(super) failed: Option<RuntimeError>,
+}
+
+/// Why nothing is known of a replica.
+enum Silence {
+    /// The engine answers nobody.
+    Engine(Gate),
+    /// It does not answer about a container of this one.
+    Container(RuntimeError),
 }
 
 impl Look {
@@ -65,20 +76,17 @@ impl Agent {
         let silence = self.refresh(key, spec).await.err();
         let entries = self.containers.of(key);
         let own = entries.iter().find(|e| *e.summary.name == **key);
-        let mut look = Look {
-            seen: match silence {
-                Some(gate) => Seen::Unknown(gate),
-                None => {
-                    let life = self.with(key, |m| m.attempts.life.as_ref().map(|(id, _)| id.clone()));
-                    let wanted = self.networks(spec);
-                    Seen::Known(entries.iter().map(|e| found(e, key, life.as_deref(), &wanted)).collect())
-                }
-            },
-            facts: Facts::default(),
-            verdict: None,
-            interval: ENGINE_INTERVAL,
-            look_again: None,
+        let (seen, failed) = match silence {
+            Some(Silence::Engine(gate)) => (Seen::Unknown(gate), None),
+            Some(Silence::Container(error)) => (Seen::Unknown(listen::gate(&error)), Some(error)),
+            None => {
+                let life = self.with(key, |m| m.attempts.life.as_ref().map(|(id, _)| id.clone()));
+                let wanted = self.networks(spec);
+                (Seen::Known(entries.iter().map(|e| found(e, key, life.as_deref(), &wanted)).collect()), None)
+            }
         };
+        let mut look =
+            Look { seen, facts: Facts::default(), verdict: None, interval: ENGINE_INTERVAL, look_again: None, failed };
         self.tell_of_copies(key, subject, &look.seen);
         let Some(subject) = subject else { return look };
         if let Seen::Known(_) = look.seen
@@ -114,9 +122,9 @@ impl Agent {
     }
 
     /// Asks the engine about everything stale of this replica.
-    async fn refresh(&self, key: &Arc<str>, spec: Option<&ContainerSpec>) -> Result<(), Gate> {
+    async fn refresh(&self, key: &Arc<str>, spec: Option<&ContainerSpec>) -> Result<(), Silence> {
         if let Engine::Unknown(gate) = self.containers.engine() {
-            return Err(gate);
+            return Err(Silence::Engine(gate));
         }
         let old = self.with(key, |m| m.inspected.is_none_or(|at| at.elapsed() + Duration::from_secs(1) >= HEALTH));
         for entry in self.containers.of(key) {
@@ -131,14 +139,26 @@ impl Agent {
                     self.containers.learned(found);
                 }
                 Ok(None) => self.containers.gone(&entry.summary.id),
-                Err(error) => {
-                    let Engine::Unknown(gate) = listen::unknown(&error) else { continue };
-                    self.containers.set_engine(Engine::Unknown(gate.clone()));
-                    return Err(gate);
-                }
+                Err(error) => return Err(self.whose_silence(error).await),
             }
         }
         Ok(())
+    }
+
+    /// Whether an error about one container is one about the engine: only if the engine does not answer
+    /// another question either.
+    async fn whose_silence(&self, error: RuntimeError) -> Silence {
+        let silent = |e: &RuntimeError| matches!(e, RuntimeError::Down { .. } | RuntimeError::Unresponsive { .. });
+        if !silent(&error) {
+            return Silence::Container(error);
+        }
+        match self.runtime.info().await {
+            Err(error) if silent(&error) => {
+                self.containers.set_engine(listen::unknown(&error));
+                Silence::Engine(listen::gate(&error))
+            }
+            Ok(_) | Err(_) => Silence::Container(error),
+        }
     }
 
     /// Says once that a container only looks like one of ours.

@@ -388,6 +388,40 @@ async fn a_silent_engine_is_no_absence() {
 }
 
 #[tokio::test]
+async fn an_error_about_one_container_says_nothing_of_the_others() {
+    let world = World::new().await;
+    let (one, other) = (world.service("one", json!({})).await, world.service("other", json!({})).await);
+    for key in [&one, &other] {
+        world.pass(key).await;
+        world.later(10);
+        world.pass(key).await;
+        assert!(world.says(key).2, "{key}");
+    }
+    let down = RuntimeError::Down { address: "x".into(), message: "reset".into() };
+    let late = RuntimeError::Unresponsive { op: "inspect", limit: WAIT };
+    for error in [RuntimeError::Failed { message: "500".into() }, late, down] {
+        world.engine.refuse_inspect(&one, Some(error.clone()));
+        for key in [&one, &other] {
+            world.agent.containers.changed(&world.engine.container(key).unwrap().id);
+        }
+        let failed = world.agent.reconcile(one.clone()).await;
+        assert!(matches!(&failed, Err(PassError::Engine { source, .. }) if *source == error), "{failed:?}");
+        assert_eq!(world.agent.containers.engine(), containers::Engine::Known, "{error}");
+        world.pass(&other).await;
+        assert_eq!(world.says(&other), (ReplicaPhase::Running, None, true), "{error}");
+    }
+    assert_eq!(world.engine.calls().len(), 4, "two creates, two starts, and nothing is done on a guess");
+    world.engine.refuse_inspect(&one, None);
+    world.pass(&one).await;
+    assert_eq!(world.says(&one), (ReplicaPhase::Running, None, true));
+    // The engine itself is silent: that is known by another question.
+    world.engine.down(true);
+    world.agent.containers.changed(&world.engine.container(&one).unwrap().id);
+    world.pass(&one).await;
+    assert!(matches!(world.agent.containers.engine(), containers::Engine::Unknown(_)));
+}
+
+#[tokio::test]
 async fn an_image_that_is_not_there_is_fetched_and_a_wrong_one_is_said() {
     let world = World::new().await;
     let other = "other@sha256:1111111111111111111111111111111111111111111111111111111111111111";

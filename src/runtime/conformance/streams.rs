@@ -160,3 +160,24 @@ pub async fn a_command_has_a_deadline(world: &World) {
     assert_eq!(answer, Err(RuntimeError::Unresponsive { op: "exec", limit }));
     assert!(begun.elapsed() < PATIENCE, "{:?}", begun.elapsed());
 }
+
+pub async fn a_command_that_outlived_its_deadline_is_not_begun_again_while_it_runs(world: &World) {
+    let id = world.run(world.plan("serves", Program::Serves)).await;
+    let limit = Duration::from_millis(700);
+    let deaf = async || world.runtime.exec(id.clone(), Program::Deaf.command(), limit).await;
+    let late = Err(RuntimeError::Unresponsive { op: "exec", limit });
+    assert_eq!(deaf().await, late);
+    for _ in 0..3 {
+        let again = deaf().await;
+        assert!(
+            matches!(&again, Err(RuntimeError::Conflict { message }) if message.contains("still runs")),
+            "{again:?}"
+        );
+    }
+    let other = world.runtime.exec(id.clone(), Program::Succeeds.command(), PATIENCE).await;
+    assert_eq!(other, Ok(ExecResult { code: 0, output: String::new() }), "another command is another matter");
+    // It went with its container.
+    world.runtime.stop(id.clone(), Duration::from_secs(20)).await.unwrap();
+    world.runtime.start(id.clone()).await.unwrap();
+    assert_eq!(deaf().await, late);
+}

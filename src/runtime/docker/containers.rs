@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, PoisonError},
+    sync::{Arc, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -18,7 +18,8 @@ use futures::StreamExt as _;
 
 use super::{Engine, create, error::Subject, look, said, status};
 use crate::runtime::{
-    Attachment, Container, ContainerPlan, ContainerState, EngineRestart, ExecResult, RuntimeError, Summary, limits,
+    Attachment, Container, ContainerPlan, ContainerState, EngineRestart, ExecResult, RuntimeError, Summary,
+    limits::{self, Op},
     names::identifier,
 };
 
@@ -145,6 +146,7 @@ impl Engine {
     pub(super) async fn remove(&self, id: &str) -> Result<(), RuntimeError> {
         identifier(id, "container")?;
         self.fresh.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+        self.commands().retain(|(container, _), _| container != id);
         // `v` takes the anonymous volumes along. What a container that ran has written there may be the only
         // copy (an image that declares its data directory): unknown is taken for "it ran".
         let never_ran = matches!(self.inspect(id).await, Ok(Some(c)) if c.state == ContainerState::Created && c.started_at.is_empty());
@@ -185,14 +187,22 @@ impl Engine {
         limit: Duration,
     ) -> Result<ExecResult, RuntimeError> {
         identifier(id, "container")?;
+        let this = (id.to_owned(), command.clone());
+        let op = limits::EXEC.within(limit);
+        if self.still_runs(op, &this).await? {
+            return Err(limits::still_runs(&command));
+        }
         let config = ExecConfig {
             cmd: Some(command),
             attach_stdout: Some(true),
             attach_stderr: Some(true),
             ..ExecConfig::default()
         };
-        self.call(limits::EXEC.within(limit), Subject::Container(id), |d| async move {
+        let begun = |exec: &String| self.commands().insert(this.clone(), exec.clone());
+        let result = self.call(op, Subject::Container(id), |d| async move {
             let exec = d.create_exec(id, config).await?.id;
+            // Before it begins: this call may be given up at any time from here on.
+            begun(&exec);
             let mut kept = Vec::new();
             if let StartExecResults::Attached { mut output, .. } = d.start_exec(&exec, None).await? {
                 // Read to the end even when enough is kept: its end is the command's.
@@ -213,7 +223,24 @@ impl Engine {
                 pause = (pause * 2).min(Duration::from_millis(200));
             };
             Ok(ExecResult { code, output: String::from_utf8_lossy(&kept).into_owned() })
-        })
-        .await
+        });
+        let result = result.await?;
+        self.commands().remove(&this);
+        Ok(result)
+    }
+
+    /// Whether the last run of a command, whose end nobody saw, still goes on.
+    async fn still_runs(&self, op: Op, this: &(String, Vec<String>)) -> Result<bool, RuntimeError> {
+        let Some(exec) = self.commands().get(this).cloned() else { return Ok(false) };
+        let found = self.find(op, Subject::Container(&this.0), |d| async move { d.inspect_exec(&exec).await }).await?;
+        let runs = found.is_some_and(|e| e.running == Some(true));
+        if !runs {
+            self.commands().remove(this);
+        }
+        Ok(runs)
+    }
+
+    fn commands(&self) -> MutexGuard<'_, HashMap<(String, Vec<String>), String>> {
+        self.commands.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

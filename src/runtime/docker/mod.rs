@@ -62,6 +62,7 @@ impl Docker {
             connection: Connection::new(host)?,
             networks: tokio::sync::Mutex::default(),
             fresh: Mutex::default(),
+            commands: Mutex::default(),
         })))
     }
 }
@@ -73,6 +74,8 @@ struct Engine {
     networks: tokio::sync::Mutex<HashMap<String, Instant>>,
     /// Made here with all their networks, not started yet.
     fresh: Mutex<HashSet<Arc<str>>>,
+    /// Commands whose end was not seen yet, by container: the engine's id of each.
+    commands: Mutex<HashMap<(String, Vec<String>), String>>,
 }
 
 impl Engine {

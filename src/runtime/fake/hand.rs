@@ -62,6 +62,13 @@ impl Fake {
     pub fn refuse_start(&self, error: Option<RuntimeError>) {
         self.change(|state| state.refuse_start = error);
     }
+    /// Every look at this container fails from now on, or succeeds again.
+    pub fn refuse_inspect(&self, name: &str, error: Option<RuntimeError>) {
+        self.change(|state| match error {
+            Some(error) => state.refuse_inspect.insert(name.to_owned(), error),
+            None => state.refuse_inspect.remove(name),
+        });
+    }
 }
 
 /// Looking, without a call.

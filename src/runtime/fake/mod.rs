@@ -14,7 +14,7 @@ mod images;
 mod tests;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
@@ -103,6 +103,10 @@ struct State {
     /// It takes no new connections.
     closed: bool,
     refuse_start: Option<RuntimeError>,
+    /// What is answered about a container, by its name.
+    refuse_inspect: BTreeMap<String, RuntimeError>,
+    /// Commands that outlived their deadline: container, its start, command.
+    hung: BTreeSet<(Arc<str>, String, Vec<String>)>,
 }
 
 impl Default for Fake {
@@ -122,6 +126,8 @@ impl Default for Fake {
             down: false,
             closed: false,
             refuse_start: None,
+            refuse_inspect: BTreeMap::new(),
+            hung: BTreeSet::new(),
         };
         Self(Arc::new(Shared { state: Mutex::new(state), changed: watch::Sender::new(()) }))
     }
@@ -246,7 +252,11 @@ impl Runtime for Fake {
     fn inspect(&self, id: String) -> BoxFuture<'_, Result<Option<Container>, RuntimeError>> {
         let found = self.answer(None, |state| {
             identifier(&id, "container")?;
-            Ok(state.find(&id).map(|e| e.container.clone()))
+            let found = state.find(&id).map(|e| e.container.clone());
+            match found.as_ref().and_then(|c| state.refuse_inspect.get(&c.name)) {
+                Some(error) => Err(error.clone()),
+                None => Ok(found),
+            }
         });
         ready(found).boxed()
     }
@@ -420,10 +430,18 @@ impl Runtime for Fake {
         let program = self.answer(None, |state| {
             identifier(&id, "container")?;
             let entry = state.find(&id).ok_or_else(|| containers::missing(&id))?;
-            match entry.container.state {
-                ContainerState::Running => Ok(state.programs.get(&command).cloned()),
-                _ => Err(RuntimeError::Conflict { message: format!("Container {id} is not running") }),
+            if entry.container.state != ContainerState::Running {
+                return Err(RuntimeError::Conflict { message: format!("Container {id} is not running") });
             }
+            let this = (entry.container.id.clone(), entry.container.started_at.clone(), command.clone());
+            if state.hung.contains(&this) {
+                return Err(limits::still_runs(&command));
+            }
+            let program = state.programs.get(&command).cloned();
+            if matches!(program, Some(Program { ends: Ends::At(_), .. })) {
+                state.hung.insert(this);
+            }
+            Ok(program)
         });
         async move {
             let Some(program) = program? else { return Ok(ExecResult { code: 0, output: String::new() }) };
