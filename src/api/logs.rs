@@ -2,10 +2,13 @@
 //!
 //! Here: which containers are read, and their bytes made into lines. One reader holds up nobody: each
 //! container's log is asked for by each reader anew. Only this node's containers can be read.
+//! Not here: reading on where a log broke off ([`follow`]).
+
+mod follow;
 
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -16,6 +19,7 @@ use futures::{
 };
 use warp::reply::Response;
 
+use self::follow::{Place, follow};
 use super::{
     problem::Failure,
     reply::{self, Closed, NDJSON, Sink, TEXT},
@@ -82,7 +86,7 @@ fn read(request: &Request, state: &State, which: Which) -> Result<Response, Fail
         runtime: shared.runtime.clone(),
         read: BTreeSet::new(),
         reading: BTreeSet::new(),
-        ended: HashMap::new(),
+        places: HashMap::new(),
     };
     if reader.slot.is_some() && reader.replicas(state).is_empty() {
         let slot = reader.slot.unwrap_or_default();
@@ -124,8 +128,8 @@ struct Reader {
     read: BTreeSet<Start>,
     /// Containers that are read now.
     reading: BTreeSet<String>,
-    /// When reading a container ended, seconds since 1970: its next start is read from there.
-    ended: HashMap<String, i64>,
+    /// How far each followed log was read: the container's next start is read from there.
+    places: HashMap<String, Arc<Mutex<Place>>>,
 }
 
 /// What one container's log gives.
@@ -234,11 +238,13 @@ impl Reader {
             return None;
         }
         self.reading.insert(container.clone());
-        let mut ask = self.ask.clone();
-        if let Some(ended) = self.ended.get(&container) {
-            (ask.since, ask.tail) = (Some(*ended), None);
-        }
-        let log = self.runtime.logs(container.clone(), ask);
+        let (runtime, ask) = (self.runtime.clone(), self.ask.clone());
+        let log = if ask.follow {
+            let place = self.places.entry(container.clone()).or_default().clone();
+            follow(runtime, container.clone(), ask, place)
+        } else {
+            runtime.logs(container.clone(), ask)
+        };
         let end = futures::stream::once(async move { Piece::End(number) });
         let pieces = log.map(move |chunk| Piece::Chunk(number, chunk)).chain(end).boxed();
         let source = Source {
@@ -274,7 +280,6 @@ impl Reader {
             Piece::End(number) => {
                 let Some(source) = sources.get_mut(number) else { return Ok(()) };
                 self.reading.remove(&source.container);
-                self.ended.insert(source.container.clone(), seconds(SystemTime::now()));
                 for (stream, rest) in [("stdout", source.out.split()), ("stderr", source.err.split())] {
                     if !rest.is_empty() {
                         let line = String::from_utf8_lossy(&rest);

@@ -19,7 +19,8 @@ use tokio::sync::mpsc;
 use crate::{
     model::{Bytes, Millicores},
     runtime::{
-        Attachment, BuildProgress, BuildRequest, Container, ContainerPlan, Credentials, EngineInfo, EngineRestart,
+        Attachment, BuildProgress, BuildRequest, Container, ContainerPlan, ContainerState, Credentials, EngineInfo,
+        EngineRestart,
         ExecResult, Image, LogChunk, LogQuery, PullProgress, Runtime, RuntimeError, RuntimeEvent, Summary,
     },
 };
@@ -31,6 +32,8 @@ type Log = mpsc::UnboundedReceiver<Result<LogChunk, RuntimeError>>;
 pub struct Engine {
     /// What the next readers of a container's log get, one a reading.
     logs: Mutex<BTreeMap<String, Vec<Log>>>,
+    /// Containers that are there, and how they are.
+    pub containers: Mutex<BTreeMap<String, ContainerState>>,
     /// What was asked of the logs and builds.
     pub asked: Mutex<Vec<String>>,
 }
@@ -61,8 +64,27 @@ impl Runtime for Engine {
     fn list(&self, _: String, _: String) -> BoxFuture<'_, Result<Vec<Summary>, RuntimeError>> {
         none("list")
     }
-    fn inspect(&self, _: String) -> BoxFuture<'_, Result<Option<Container>, RuntimeError>> {
-        none("inspect")
+    fn inspect(&self, id: String) -> BoxFuture<'_, Result<Option<Container>, RuntimeError>> {
+        let state = self.containers.lock().unwrap().get(&id).copied();
+        ready(Ok(state.map(|state| Container {
+            id: id.as_str().into(),
+            name: id,
+            labels: BTreeMap::new(),
+            state,
+            image_id: String::new(),
+            exit_code: 0,
+            oom_killed: false,
+            error: String::new(),
+            started_at: String::new(),
+            finished_at: String::new(),
+            health: None,
+            health_log: None,
+            addresses: BTreeMap::new(),
+            published: BTreeMap::new(),
+            restart: EngineRestart::No,
+            pid: 0,
+        })))
+        .boxed()
     }
     fn create(&self, _: ContainerPlan) -> BoxFuture<'_, Result<Arc<str>, RuntimeError>> {
         none("create")

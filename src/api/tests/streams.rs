@@ -1,11 +1,13 @@
 //! Logs and builds: what the engine says, as ndjson or as text.
 
+use std::str::FromStr as _;
+
 use serde_json::{Value, json};
 
 use super::rig::{Rig, service, until};
 use crate::{
     model::{ObjectKey, ReplicaPhase, ReplicaStatus, Status},
-    runtime::{LogChunk, RuntimeError},
+    runtime::{ContainerState, LogChunk, RuntimeError},
 };
 
 fn chunk(stderr: bool, text: &str) -> Result<LogChunk, RuntimeError> {
@@ -78,6 +80,54 @@ async fn followed_logs_go_on_over_a_restart() {
     assert_eq!(line(&stream.line().await.unwrap()).2, "after");
     drop(stream);
     until("the reader's end", || second.is_closed()).await;
+}
+
+#[tokio::test]
+async fn a_followed_log_that_breaks_off_is_read_on_and_no_line_comes_twice() {
+    let rig = Rig::new().await;
+    web(&rig).await;
+    rig.engine.containers.lock().unwrap().insert("c1".into(), ContainerState::Running);
+    let at = |second: u32, text: &str| chunk(false, &format!("2026-01-01T00:00:{second:02}.500000000Z {text}"));
+    let first = rig.engine.log("c1");
+    first.send(at(1, "one\n")).unwrap();
+    first.send(at(2, "two\n")).unwrap();
+    // The engine restarts, the container does not; then the connection breaks.
+    let second = rig.engine.log("c1");
+    for line in [at(1, "one\n"), at(2, "two\n"), at(2, "two again\n"), at(3, "long "), at(3, "line\n")] {
+        second.send(line).unwrap();
+    }
+    second.send(Err(RuntimeError::Failed { message: "reset".into() })).unwrap();
+    let third = rig.engine.log("c1");
+    third.send(at(3, "long ")).unwrap();
+    third.send(at(3, "line\n")).unwrap();
+    third.send(at(4, "last\n")).unwrap();
+    drop((first, second));
+    let mut stream = rig.ask("GET", "/api/v1/replicas/web-1-abcde/logs?follow=true&tail=9").stream().await;
+    let lines = stream.lines(6).await;
+    assert_eq!(
+        lines.iter().map(|l| (line(l).1, line(l).2)).collect::<Vec<_>>(),
+        [
+            ("stdout", "one"),
+            ("stdout", "two"),
+            ("stdout", "two again"),
+            ("stdout", "long line"),
+            ("error", "the engine failed: reset"),
+            ("stdout", "last"),
+        ]
+    );
+    let since = jiff::Timestamp::from_str("2026-01-01T00:00:01Z").unwrap().as_second();
+    let asked = rig.engine.asked.lock().unwrap().join("\n");
+    assert!(asked.contains("tail: Some(9)"), "{asked}");
+    assert!(asked.contains(&format!("tail: None, since: Some({since})")), "{asked}");
+    // The container ends: so does its log, and it is not asked for again.
+    rig.engine.containers.lock().unwrap().insert("c1".into(), ContainerState::Exited);
+    drop(third);
+    let asked = rig.engine.asked.lock().unwrap().len();
+    let next = rig.engine.log("c1");
+    next.send(at(5, "of another life\n")).unwrap();
+    running(&rig, 1, "c1", "2").await;
+    assert_eq!(line(&stream.line().await.unwrap()).2, "of another life");
+    assert_eq!(rig.engine.asked.lock().unwrap().len(), asked + 1);
 }
 
 #[tokio::test]
