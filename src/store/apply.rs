@@ -12,7 +12,6 @@ use std::sync::Arc;
 
 use super::{
     command::{Answer, Applied, Command, Group, Idempotency, ObjectResult, Outcome, PutObject, Refusal},
-    ring,
     state::{Change, Changed, ClusterInfo, LeaderInfo, State},
 };
 use crate::model::{

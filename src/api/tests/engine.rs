@@ -20,8 +20,8 @@ use crate::{
     model::{Bytes, Millicores},
     runtime::{
         Attachment, BuildProgress, BuildRequest, Container, ContainerPlan, ContainerState, Credentials, EngineInfo,
-        EngineRestart,
-        ExecResult, Image, LogChunk, LogQuery, PullProgress, Runtime, RuntimeError, RuntimeEvent, Summary,
+        EngineRestart, ExecResult, Image, LogChunk, LogQuery, PullProgress, Runtime, RuntimeError, RuntimeEvent,
+        Summary,
     },
 };
 
@@ -81,7 +81,10 @@ impl Runtime for Engine {
             health_log: None,
             addresses: BTreeMap::new(),
             published: BTreeMap::new(),
+            networks: Default::default(),
             restart: EngineRestart::No,
+            stop_signal: None,
+            stop_timeout: None,
             pid: 0,
         })))
         .boxed()

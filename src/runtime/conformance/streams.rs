@@ -177,7 +177,7 @@ pub async fn a_command_that_outlived_its_deadline_is_not_begun_again_while_it_ru
     let other = world.runtime.exec(id.clone(), Program::Succeeds.command(), PATIENCE).await;
     assert_eq!(other, Ok(ExecResult { code: 0, output: String::new() }), "another command is another matter");
     // It went with its container.
-    world.runtime.stop(id.clone(), Duration::from_secs(20)).await.unwrap();
+    world.runtime.stop(id.clone(), Some(Duration::from_secs(20))).await.unwrap();
     world.runtime.start(id.clone()).await.unwrap();
     assert_eq!(deaf().await, late);
 }
