@@ -10,17 +10,75 @@ cd "$ROOT"
 SETUP=$ROOT/tests/setup
 TARGET=${CARGO_TARGET_DIR:-$ROOT/target}
 . "$SETUP/packages.sh"
+
+# ---- taking down: at the end, and what a demo left that was killed ------------------------------
+ENGINE=                # the engine's socket
+STARTED=               # how it was started here: own or systemd
+LINEAGE=               # carried by every container and network of the demo
+AGENT= AGENT_START=    # its process
+MADE_IMAGES=()
+ask_engine() { "$ROOT/examples/ask.pl" "unix:$ENGINE" "$@"; }
+answers() { [ -S "$1" ] && timeout 10 "$ROOT/examples/ask.pl" "unix:$1" GET /_ping >/dev/null 2>&1; }
+ids() { grep -o '"Id":"[0-9a-f]*"' | cut -d'"' -f4; }
+filter() { printf '%%7B%%22label%%22%%3A%%5B%%22constellation.lineage%%3D%s%%22%%5D%%7D' "$LINEAGE"; }
+agent_ended() { [ "$(process_start "$AGENT")" != "$AGENT_START" ]; }
+remember() { # remember FILE WORDS...: for the next demo, should this one be killed
+  local file=$1
+  shift
+  echo "$*" >>"$WORK/$file"
+}
+take_down() { # everything but $WORK
+  local id image
+  if [ -n "$AGENT" ] && ! agent_ended; then
+    kill "$AGENT" 2>/dev/null
+    wait_for 15 "end of the agent" agent_ended || kill -9 "$AGENT" 2>/dev/null
+  fi
+  if answers "$ENGINE"; then
+    if [ -n "$LINEAGE" ]; then # whatever is left carries our lineage
+      for id in $(ask_engine GET "/containers/json?all=1&filters=$(filter)" 2>/dev/null | ids); do
+        ask_engine DELETE "/containers/$id?force=1" >/dev/null 2>&1
+      done
+      for id in $(ask_engine GET "/networks?filters=$(filter)" 2>/dev/null | ids); do
+        ask_engine DELETE "/networks/$id" >/dev/null 2>&1
+      done
+    fi
+    for image in "${MADE_IMAGES[@]}"; do ask_engine DELETE "/images/$image" >/dev/null 2>&1; done
+  fi
+  case $STARTED in
+    own) engine_down ;;
+    systemd) systemctl stop docker.service docker.socket >/dev/null 2>&1 ;;
+  esac
+}
+boot() { cat /proc/sys/kernel/random/boot_id; }
 after_a_crash() ( # takes down what a demo left that was killed
+  set +e
   for WORK in /tmp/constellation-demo-*; do
-    [ -f "$WORK/demo.pid" ] || continue
+    # Only our own: what stands in there says what to end and to remove.
+    [ -f "$WORK/demo.pid" ] && [ -O "$WORK" ] && [ ! -L "$WORK" ] || continue
     read -r pid start <"$WORK/demo.pid"
     [ "$(process_start "$pid")" != "$start" ] || continue
     LAB=$WORK/engine NS=${WORK##*/}
     . "$SETUP/engine.sh"
-    if [ "$(id -u)" = 0 ]; then engine_down; fi
+    ENGINE= STARTED= LINEAGE= AGENT= AGENT_START= MADE_IMAGES=() booted=
+    [ -f "$WORK/engine.at" ] && read -r booted STARTED ENGINE <"$WORK/engine.at"
+    [ -d "$LAB" ] && STARTED=own
+    [ -f "$WORK/agent.pid" ] && read -r AGENT AGENT_START <"$WORK/agent.pid"
+    [ -f "$WORK/lineage" ] && read -r LINEAGE <"$WORK/lineage"
+    [ -f "$WORK/images" ] && mapfile -t MADE_IMAGES <"$WORK/images"
+    # Since then somebody may have started it, or rely on it.
+    if [ "$STARTED" = systemd ] && { [ "$booted" != "$(boot)" ] || others_run; }; then STARTED=found; fi
+    echo "demo: taking down what ${NS#constellation-demo-} left, which was killed" >&2
+    take_down
     rm -rf --one-file-system "$WORK"
   done
 )
+others_run() { # whether the engine runs containers that are not the demo's
+  local all ours
+  all=$(ask_engine GET /containers/json 2>/dev/null | ids | sort)
+  ours=
+  [ -z "$LINEAGE" ] || ours=$(ask_engine GET "/containers/json?filters=$(filter)" 2>/dev/null | ids | sort)
+  [ "$all" != "$ours" ]
+}
 after_a_crash
 WORK=$(mktemp -d /tmp/constellation-demo-XXXXXX)
 echo "$$ $(process_start $$)" >"$WORK/demo.pid"
@@ -65,11 +123,7 @@ find_cargo() {
 }
 
 # ---- the engine ---------------------------------------------------------------------------------
-ENGINE=            # its socket
-STARTED=           # how it was started here: own or systemd
 INSIDE=()          # a prefix that reaches its containers
-ask_engine() { "$ROOT/examples/ask.pl" "unix:$ENGINE" "$@"; }
-answers() { [ -S "$1" ] && timeout 10 "$ROOT/examples/ask.pl" "unix:$1" GET /_ping >/dev/null 2>&1; }
 
 find_engine() {
   local host=${DOCKER_HOST:-unix:///var/run/docker.sock}
@@ -78,6 +132,7 @@ find_engine() {
     *) give_up "DOCKER_HOST=$host is not on this machine: its containers cannot be reached from here; use a unix:// socket" ;;
   esac
   if answers "$ENGINE"; then
+    remember engine.at "$(boot)" found "$ENGINE"
     say "engine: the one at $ENGINE"
   elif [ -n "${DOCKER_HOST:-}" ]; then
     give_up "no engine answers at DOCKER_HOST=$DOCKER_HOST"
@@ -102,6 +157,7 @@ start_engine() {
   fi
   agree "The engine does not run. Start it for this demo?" || give_up "no engine, no demo"
   if [ -d /run/systemd/system ] && systemctl cat docker.service >/dev/null 2>&1; then
+    remember engine.at "$(boot)" systemd "$ENGINE"
     systemctl start docker.service || give_up "systemctl could not start docker: journalctl -u docker"
     STARTED=systemd
     wait_for 60 "the engine" answers "$ENGINE" || give_up "docker was started and does not answer"
@@ -110,6 +166,7 @@ start_engine() {
     install_packages iptables iproute2 util-linux procps || give_up "packages are missing"
     STARTED=own
     ENGINE=$SOCK
+    remember engine.at "$(boot)" own "$ENGINE"
     engine_up || give_up "the engine did not start"
     INSIDE=(nsenter "--net=/var/run/netns/$NS")
   fi
@@ -117,40 +174,20 @@ start_engine() {
 }
 
 # ---- cleaning up --------------------------------------------------------------------------------
-AGENT= WATCH= LINEAGE= MADE_IMAGES=()
-ids() { grep -o '"Id":"[0-9a-f]*"' | cut -d'"' -f4; }
-filter() { printf '%%7B%%22label%%22%%3A%%5B%%22constellation.lineage%%3D%s%%22%%5D%%7D' "$LINEAGE"; }
+WATCH=
 clean() {
-  local status=$? id image
+  local status=$?
   set +e
   trap - EXIT INT TERM
   bold "Cleaning up"
   [ -n "$WATCH" ] && kill "$WATCH" 2>/dev/null
-  if [ -n "$AGENT" ]; then
-    kill "$AGENT" 2>/dev/null
-    wait_for 15 "end of the agent" ended "$AGENT" || kill -9 "$AGENT" 2>/dev/null
-    wait "$AGENT" 2>/dev/null
-  fi
-  if [ -n "$LINEAGE" ]; then # whatever is left carries our lineage
-    for id in $(ask_engine GET "/containers/json?all=1&filters=$(filter)" 2>/dev/null | ids); do
-      ask_engine DELETE "/containers/$id?force=1" >/dev/null 2>&1
-    done
-    for id in $(ask_engine GET "/networks?filters=$(filter)" 2>/dev/null | ids); do
-      ask_engine DELETE "/networks/$id" >/dev/null 2>&1
-    done
-  fi
-  for image in "${MADE_IMAGES[@]}"; do ask_engine DELETE "/images/$image" >/dev/null 2>&1; done
-  case $STARTED in
-    own) engine_down ;;
-    systemd) systemctl stop docker.service docker.socket >/dev/null 2>&1 ;;
-  esac
+  take_down
   [ $status = 0 ] || { echo "demo: failed; the end of the agent's log:" >&2; tail -n 20 "$WORK/agent.log" >&2 2>/dev/null; }
   rm -rf --one-file-system "$WORK"
   say "containers, network, images and data of the demo are gone${STARTED:+, the engine is stopped}; packages stay"
   if [ $status = 0 ]; then epilogue; fi
   exit $status
 }
-ended() { ! kill -0 "$1" 2>/dev/null; }
 epilogue() {
   bold "To go on by hand"
   local sudo='sudo '
@@ -171,12 +208,14 @@ start_agent() {
   "${INSIDE[@]}" env -u DOCKER_HOST "$C" agent --data-dir "$WORK/data" --run-dir "$WORK/run" \
     --api-socket "$WORK/api.sock" --api-address 127.0.0.1:0 --node-name demo --docker-host "unix://$ENGINE" \
     >"$WORK/agent.log" 2>&1 </dev/null &
-  AGENT=$!
+  AGENT=$! AGENT_START=$(process_start $!)
+  remember agent.pid "$AGENT" "$AGENT_START"
   export CONSTELLATION_API=unix://$WORK/api.sock
   wait_for 30 "the agent" agent_ready || give_up "the agent did not get ready"
   ADDRESS=$(cat "$WORK/run/api.address")
   TOKEN=$(cat "$WORK/data/admin.token")
   LINEAGE=$(rest GET /api/v1/status | sed -n 's/.*"lineage":"\([^"]*\)".*/\1/p')
+  remember lineage "$LINEAGE"
   say "API at http://$ADDRESS and $WORK/api.sock, data in $WORK/data"
 }
 agent_ready() {
@@ -185,15 +224,17 @@ agent_ready() {
 }
 rest() { "${INSIDE[@]}" "$ROOT/examples/ask.pl" "$ADDRESS" "$@" "$TOKEN"; }
 
+made() { MADE_IMAGES+=("$1"); remember images "$1"; }
 pull_base() { # busybox:stable from a registry, if one answers; forgotten at the end unless it was there
   ask_engine GET /images/busybox:stable/json >/dev/null 2>&1 && return 0
   timeout 30 "$ROOT/examples/ask.pl" "unix:$ENGINE" POST '/images/create?fromImage=busybox&tag=stable' >/dev/null 2>&1 || true
-  ask_engine GET /images/busybox:stable/json >/dev/null 2>&1 && MADE_IMAGES+=(busybox:stable)
+  ask_engine GET /images/busybox:stable/json >/dev/null 2>&1 && made busybox:stable
 }
 static_busybox() { # prints the path of a static busybox: this machine's, or the distribution's package unpacked
   local binary
   for binary in /bin/busybox /usr/bin/busybox; do
-    if [ -x $binary ] && LC_ALL=C ldd $binary 2>&1 | grep -q 'not a dynamic executable'; then echo $binary; return; fi
+    # No pipe: ldd fails then, and with it the pipe.
+    if [ -x $binary ] && [[ $(LC_ALL=C ldd $binary 2>&1) == *'not a dynamic executable'* ]]; then echo $binary; return; fi
   done
   mkdir -p "$WORK/package"
   (cd "$WORK/package" && { timeout 120 apt-get -q download busybox-static ||
@@ -222,8 +263,8 @@ RUN ["/bin/busybox", "--install", "-s", "/bin"]
 EOF
   BASE=constellation-demo-$NAME/busybox:1
   say "no registry answers: a base is made from the distribution's static busybox"
+  made "$BASE"
   "$C" build "$WORK/base" -t "$BASE" >"$WORK/base.log" 2>&1 || { cat "$WORK/base.log" >&2; give_up "the base was not built"; }
-  MADE_IMAGES+=("$BASE")
 }
 beside() { # desired beside actual, as REST tells it
   say "GET http://$ADDRESS/api/v1/services/hello/status"
@@ -271,8 +312,8 @@ start_agent
 
 bold "4. An image from examples/hello"
 make_base
+made "$HELLO"
 run "$C" build examples/hello -t "$HELLO" --build-arg "BASE=$BASE"
-MADE_IMAGES+=("$HELLO")
 
 bold "5. Three replicas"
 sed "s|image: constellation/hello:1|image: $HELLO|" examples/hello.yaml >"$WORK/hello.yaml"

@@ -6,8 +6,9 @@
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
 use owo_colors::OwoColorize as _;
+use serde::Serialize;
 
-use super::failure::CliError;
+use super::{failure::CliError, text};
 
 /// Standard output and standard error of one command.
 #[derive(Debug, Default)]
@@ -29,6 +30,22 @@ impl Screen {
     /// As [`Screen::print`].
     pub fn line(&self, text: &str) -> Result<(), CliError> {
         self.print(&format!("{text}\n"))
+    }
+
+    /// Prints a value as JSON over many lines.
+    ///
+    /// # Errors
+    /// As [`Screen::print`].
+    pub fn json<T: Serialize>(&self, value: &T) -> Result<(), CliError> {
+        self.line(&text::json(&serde_json::to_string_pretty(value).map_err(|e| CliError::Output(e.into()))?))
+    }
+
+    /// Prints a value as one line of JSON.
+    ///
+    /// # Errors
+    /// As [`Screen::print`].
+    pub fn json_line<T: Serialize>(&self, value: &T) -> Result<(), CliError> {
+        self.line(&text::json(&serde_json::to_string(value).map_err(|e| CliError::Output(e.into()))?))
     }
 
     /// Prints a plan or differences, with the signs in colours.

@@ -35,6 +35,27 @@ const fn is_bidi(c: char) -> bool {
     matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
+/// JSON text without characters that could steer a terminal. `serde_json` escapes those below U+0020; the
+/// rest stands only within strings, where an escape means the same.
+#[must_use]
+pub fn json(text: &str) -> Cow<'_, str> {
+    use std::fmt::Write as _;
+    let steers = |c: char| matches!(c, '\u{7f}'..='\u{9f}' | '\u{61c}' | '\u{200e}' | '\u{200f}') || is_bidi(c);
+    if !text.contains(steers) {
+        return Cow::Borrowed(text);
+    }
+    let escaped = text.chars().fold(String::with_capacity(text.len() + 16), |mut out, c| {
+        if steers(c) {
+            // Writing to a String cannot fail; all of them have four digits.
+            let _ = write!(out, "\\u{:04x}", u32::from(c));
+        } else {
+            out.push(c);
+        }
+        out
+    });
+    Cow::Owned(escaped)
+}
+
 fn skip_escape(rest: &mut std::iter::Peekable<std::str::Chars<'_>>) {
     match rest.peek().copied() {
         Some('[') => {
@@ -194,6 +215,21 @@ pub fn count(number: usize, noun: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn json_steers_no_terminal_and_says_the_same() {
+        let value = serde_json::json!({
+            "name": "a\u{9b}31mred\u{7f}", "bidi\u{202e}": ["x\u{2066}y\u{200f}z\u{61c}"], "plain": "größer \u{1f600} \u{1b}[0m\n",
+        });
+        for text in [serde_json::to_string(&value).unwrap(), serde_json::to_string_pretty(&value).unwrap()] {
+            let said = json(&text);
+            let harmless = |c: char| (c == '\n' || !c.is_control()) && !is_bidi(c) && !"\u{200f}\u{61c}".contains(c);
+            assert!(said.chars().all(harmless), "{said:?}");
+            assert!(said.contains("a\\u009b31mred\\u007f") && said.contains("größer"), "{said}");
+            assert_eq!(serde_json::from_str::<serde_json::Value>(&said).unwrap(), value);
+        }
+        assert!(matches!(json("{\"a\":\"größer\"}"), Cow::Borrowed(_)));
+    }
 
     #[test]
     fn nothing_that_steers_a_terminal_is_left() {

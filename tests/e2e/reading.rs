@@ -32,7 +32,9 @@ fn a_running_service_can_be_read_in_every_form() {
     let described = agent.cli(&["describe", "svc/hello"]).exits(0).out;
     assert!(described.contains("hello") && described.contains("Scheduled"), "{described}");
     agent.cli(&["why", "svc/hello"]).exits(0);
-    agent.cli(&["get", "svc", "-l", "app=none", "-o", "name"]).exits(0);
+    let selected = |labels: &str| agent.cli(&["get", "svc", "-l", labels, "-o", "name"]).exits(0).out;
+    assert_eq!(selected("app=none"), "", "no label, no service");
+    assert_eq!(selected("!app"), "svc/hello\n");
     agent.cli(&["describe", "svc/none"]).exits(5);
     agent.cli(&["get", "nonsense"]).exits(2);
     assert!(agent.cli(&["version"]).exits(0).out.contains(env!("CARGO_PKG_VERSION")));

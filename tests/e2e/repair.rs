@@ -102,24 +102,41 @@ fn containers_of_others_are_never_touched() {
         args.extend(["constellation-test/busybox:1", "sleep", "1000"]);
         lab.docker.run(&args)
     };
-    let plain = other("hello-1-abcde", &[]);
-    let foreign = other(
-        "hello-2-abcde",
-        &["constellation.managed=1", "constellation.lineage=someone-elses", "constellation.service=hello"],
-    );
+    // Somebody wrote our labels by hand, and somebody else's cluster made one.
+    let ours = ["constellation.managed=1", "constellation.service=hello", "constellation.slot=1"];
+    let by_hand = other("hello-1-abcde", &ours);
+    let foreign = other("hello-2-abcde", &[&ours[..], &["constellation.lineage=someone-elses"]].concat());
     agent.apply(&service("hello", HELLO));
+    let own = || {
+        let found: Vec<_> =
+            lab.docker.running("hello").into_iter().filter(|c| c.id != by_hand && c.id != foreign).collect();
+        if found.len() == 1 { Ok(found[0].clone()) } else { Err(format!("{found:?}")) }
+    };
+    let first = eventually(secs(20), "one of ours runs", own);
     agent.kill();
+    // Somebody takes the very name while nobody looks.
+    lab.docker.run(&["rm", "-f", &first.id]);
+    let squatter = other(&first.name, &[]);
     agent.spawn();
     agent.wait_until_ready();
-    agent.cli(&["delete", "svc/hello", "-y"]).exits(0);
-    always(secs(3), "the others run", || {
-        for id in [&plain, &foreign] {
+    eventually(secs(20), "the reason is told", || {
+        let why = agent.cli(&["why", "svc/hello"]).out;
+        if why.contains("is not ours; remove or rename it") { Ok(()) } else { Err(why) }
+    });
+    let untouched = || {
+        for id in [&by_hand, &foreign, &squatter] {
             let state = lab.docker.inspect(id, "{{.State.Running}} {{.RestartCount}}");
             if state != "true 0" {
                 return Err(state);
             }
         }
         Ok(())
-    });
-    assert_eq!(lab.docker.managed(Some("hello")).len(), 1, "only the foreign one carries the name");
+    };
+    always(secs(3), "the others run", untouched);
+    lab.docker.run(&["rename", &squatter, "out-of-the-way"]);
+    eventually(secs(60), "ours runs again", own);
+    agent.cli(&["delete", "svc/hello", "-y"]).exits(0);
+    always(secs(3), "the others run", untouched);
+    let left: Vec<String> = lab.docker.managed(Some("hello")).into_iter().map(|c| c.id).collect();
+    assert!(left.len() == 2 && left.contains(&by_hand) && left.contains(&foreign), "{left:?}");
 }

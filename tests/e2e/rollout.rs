@@ -74,7 +74,9 @@ fn a_change_that_never_gets_ready_stops_at_the_first_replica() {
     let broken = HELLO.replace("port: 8080", "port: 9");
     let manifest = service("hello", &format!("{broken}replicas: 3\nautoRestart: {{onUnhealthy: false}}\n"));
     let said = agent.apply_with(&manifest, &["--timeout", "8s"]).exits(1);
-    assert!(!said.err.is_empty() || !said.out.is_empty());
+    assert!(said.err.contains("error: not done after 8") && said.err.contains("svc/hello: "), "{}", said.err);
+    assert!(said.err.contains("constellation why svc/hello"), "{}", said.err);
+    assert!(said.out.contains("Unhealthy"), "what stands in the way: {}", said.out);
     let now: BTreeSet<String> = lab.docker.running("hello").into_iter().map(|c| c.id).collect();
     assert_eq!(now.intersection(&before).count(), 2, "two of the old ones serve on");
     agent.apply(&service("hello", &format!("{HELLO}replicas: 3\n")));

@@ -126,9 +126,7 @@ impl View<'_> {
             PlanOutput::Text => {
                 self.screen.line(&show::line(&show::row(event, &self.known, Times::new(self.args.timestamps))))
             }
-            PlanOutput::Json => {
-                self.screen.line(&serde_json::to_string(event).map_err(|e| CliError::Output(e.into()))?)
-            }
+            PlanOutput::Json => self.screen.json_line(event),
         }
     }
 

@@ -121,8 +121,8 @@ impl View<'_> {
                     Some(_) | None => Ok(()),
                 }
             }
-            Output::Json if self.single => list.items.iter().try_for_each(|object| self.json(object)),
-            Output::Json => self.json(list),
+            Output::Json if self.single => list.items.iter().try_for_each(|object| self.screen.json(object)),
+            Output::Json => self.screen.json(list),
             Output::Yaml | Output::Name => {
                 list.items.iter().enumerate().try_for_each(|(i, object)| self.one(object, i > 0))
             }
@@ -134,19 +134,13 @@ impl View<'_> {
         let key = ObjectKey::new(object.kind, object.metadata.name.clone());
         match self.output {
             Output::Name | Output::Table | Output::Wide => self.screen.line(&clean(&key.to_string())),
-            Output::Json => self.json(object),
+            Output::Json => self.screen.json(object),
             Output::Yaml => {
                 let text = manifest::to_yaml(object.kind, &object.metadata, &object.spec);
                 let text: String = text.lines().map(|line| format!("{}\n", clean(line))).collect();
                 self.screen.print(&format!("{}{text}", if further { "---\n" } else { "" }))
             }
         }
-    }
-
-    /// JSON escapes control characters itself.
-    fn json<T: serde::Serialize>(&self, value: &T) -> Result<(), CliError> {
-        let text = serde_json::to_string_pretty(value).map_err(|e| CliError::Output(e.into()))?;
-        self.screen.line(&text)
     }
 
     /// Goes on with each change; a broken stream is opened again from the last index.
@@ -201,7 +195,7 @@ impl View<'_> {
                 }
                 (Output::Json, op) => {
                     let line = json!({ "index": change.index, "op": op, "object": change.object });
-                    self.screen.line(&line.to_string())?;
+                    self.screen.json_line(&line)?;
                 }
                 (Output::Yaml | Output::Name, WatchOp::Put) => self.one(&change.object, true)?,
                 (Output::Yaml | Output::Name, WatchOp::Delete) => {}

@@ -71,10 +71,7 @@ pub async fn why(api: &Api, screen: &Screen, args: &Why) -> Result<(), CliError>
     };
     let report = api.why(&key).await?;
     match args.output {
-        PlanOutput::Json => {
-            let text = serde_json::to_string_pretty(&report).map_err(|e| CliError::Output(e.into()))?;
-            screen.line(&text)
-        }
+        PlanOutput::Json => screen.json(&report),
         PlanOutput::Text => screen.print(&show::why::report(&key, &conditions, &report.differences, times)),
     }
 }
@@ -134,8 +131,7 @@ pub async fn ps(api: &Api, screen: &Screen, args: &Ps) -> Result<(), CliError> {
 pub async fn status(api: &Api, screen: &Screen, args: &Status) -> Result<(), CliError> {
     let status = api.status().await?;
     if args.output == PlanOutput::Json {
-        let text = serde_json::to_string_pretty(&status).map_err(|e| CliError::Output(e.into()))?;
-        return screen.line(&text);
+        return screen.json(&status);
     }
     screen.print(&summary(&status))?;
     let mut unready = Vec::new();
@@ -200,8 +196,7 @@ pub async fn version(
 /// # Errors
 /// When standard output is gone.
 pub fn schema(screen: &Screen) -> Result<(), CliError> {
-    let text = serde_json::to_string_pretty(&manifest::schema()).map_err(|e| CliError::Output(e.into()))?;
-    screen.line(&text)
+    screen.json(&manifest::schema())
 }
 
 /// Runs `validate`.

@@ -99,10 +99,7 @@ fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CliErro
 pub async fn plan(api: &Api, screen: &Screen, args: &Plan) -> Result<Exit, CliError> {
     let (wanted, plan) = ask(api, screen, &args.files.files, args.set.as_deref(), args.prune).await?;
     match args.output {
-        PlanOutput::Json => {
-            let text = serde_json::to_string_pretty(&plan).map_err(|e| CliError::Output(e.into()))?;
-            screen.line(&text)?;
-        }
+        PlanOutput::Json => screen.json(&plan)?,
         PlanOutput::Text if show::plan::changes(&plan) => {
             let set = args.set.as_deref();
             screen.signs(&show::plan::text(&plan, show::plan::Detail::Whole, set))?;

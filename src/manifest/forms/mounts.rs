@@ -1,10 +1,11 @@
-//! Mounts: `name:/data:ro`, `./folder:/data`, and relative sources made absolute by the client.
+//! Mounts: `name:/data:ro`, `./folder:/data`, and sources in one way of writing: relative ones are made
+//! absolute by the client.
 
 use std::path::{Component, Path, PathBuf};
 
 use super::super::{
     shape::{Walk, camel},
-    tree::{Entry, Node, Value},
+    tree::{Entry, Node, Pos, Value},
 };
 
 const FORMS: &str =
@@ -90,13 +91,18 @@ fn long(mut item: Node) -> Node {
     item
 }
 
-/// Makes a relative source of a bind absolute, from the folder of the file.
+/// Makes a relative source of a bind absolute, from the folder of the file, and writes every one alike:
+/// what is compared with what is recorded, and shared by services, is one path.
 fn resolve(walk: &mut Walk<'_, '_>, mut mount: Node, path: &str) -> Option<Node> {
     let is_bind = mount.get("type").and_then(Node::as_text) == Some("bind");
     let Some((at, source)) = mount.get("source").and_then(|s| Some((s.at, s.as_text()?.to_owned()))) else {
         return Some(mount);
     };
-    if !is_bind || source.starts_with('/') {
+    if !is_bind {
+        return Some(mount);
+    }
+    if source.starts_with('/') {
+        set_source(&mut mount, at, slashes(&source));
         return Some(mount);
     }
     let here = format!("{path}.source");
@@ -116,16 +122,26 @@ fn resolve(walk: &mut Walk<'_, '_>, mut mount: Node, path: &str) -> Option<Node>
     };
     let copied = ["readOnly", "read_only"].iter().any(|k| mount.get(k).is_some_and(Node::is_true))
         && !["dataPolicy", "data_policy"].iter().any(|k| mount.get(k).is_some());
-    if let Value::Map(entries) = &mut mount.value {
-        for entry in entries.iter_mut().filter(|e| e.key == "source") {
-            entry.value = Node::text(at, text);
-        }
-        if copied {
-            // Later it can no longer be seen that the path was relative.
-            entries.push(Entry { key: "dataPolicy".into(), at, value: Node::text(at, "config") });
-        }
+    set_source(&mut mount, at, text.to_owned());
+    if copied && let Value::Map(entries) = &mut mount.value {
+        // Later it can no longer be seen that the path was relative.
+        entries.push(Entry { key: "dataPolicy".into(), at, value: Node::text(at, "config") });
     }
     Some(mount)
+}
+
+fn set_source(mount: &mut Node, at: Pos, source: String) {
+    if let Value::Map(entries) = &mut mount.value
+        && let Some(entry) = entries.iter_mut().find(|e| e.key == "source")
+    {
+        entry.value = Node::text(at, source);
+    }
+}
+
+/// `/srv//db/` as `/srv/db`. A `..` stays, to be refused: what it leads to may depend on a link.
+fn slashes(path: &str) -> String {
+    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    format!("/{}", parts.join("/"))
 }
 
 /// Without `.` and `..`, by words alone: the path need not exist here.

@@ -65,6 +65,11 @@ fn a_short_form_becomes_the_long_form() {
             json!([{ "type": "bind", "source": "/srv/a", "target": "/a", "readOnly": true, "bind": { "propagation": "rslave" } }]),
         ),
         (
+            "volumes: [\"/srv//db/:/a\", {type: bind, source: /srv/./b//, target: /b}]",
+            "volumes",
+            json!([{ "type": "bind", "source": "/srv/db", "target": "/a" }, { "type": "bind", "source": "/srv/b", "target": "/b" }]),
+        ),
+        (
             "volumes: [{type: volume, source: dd, target: /d, read_only: true, data_policy: auto}]",
             "volumes",
             json!([{ "type": "volume", "source": "dd", "target": "/d", "readOnly": true }]),
