@@ -355,7 +355,7 @@ proptest! {
                 // each slot that is there.
                 let mut alive: BTreeMap<&Slot, usize> = BTreeMap::new();
                 for r in &cluster.view.replicas {
-                    if standing(r, &cluster.nodes) != Standing::Stopped {
+                    if r.status.as_ref().is_none_or(|s| s.phase != ReplicaPhase::Stopped) {
                         *alive.entry(&r.replica.slot).or_default() += 1;
                     }
                 }
