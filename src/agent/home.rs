@@ -8,14 +8,19 @@
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Read as _, Seek as _, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
 use rustix::fs::{FlockOperation, flock};
 
 use super::AgentError;
-use crate::store::durable;
+use crate::store::{durable, seal::KEY_FILE};
+
+/// Administrator's token in the data directory.
+const TOKEN: &str = "admin.token";
+/// What agents put into a data directory, and what a file system of its own has at its root.
+const OURS: [&str; 6] = ["lock", "raft", TOKEN, KEY_FILE, super::identity::FILE, "lost+found"];
 
 /// Directories of one agent, held as long as this lives.
 #[derive(Debug)]
@@ -37,13 +42,13 @@ impl Home {
     /// # Errors
     /// When another agent has it, or it cannot be written.
     pub fn take(data: &Path, run: &Path, socket: &Path) -> Result<Self, AgentError> {
-        durable::private_directory(data).map_err(|e| directory(data, e))?;
+        data_directory(data).map_err(|e| directory(data, e))?;
         let lock = lock(&data.join("lock"), "").map_err(|taken| match taken {
             Taken::By(owner) => AgentError::DataInUse { path: data.to_owned(), owner },
             Taken::Io(source) => directory(data, source),
         })?;
         let (made, socket) = run_directory(run, socket)?;
-        let token = token(&data.join("admin.token")).map_err(|e| directory(data, e))?;
+        let token = token(data).map_err(|e| directory(data, e))?;
         Ok(Self { data: data.to_owned(), run: made, socket, token, _lock: lock })
     }
 
@@ -138,22 +143,53 @@ fn usable(path: &Path) -> io::Result<()> {
     fs::remove_file(trial)
 }
 
-/// The administrator's token: made once, read afterwards.
-fn token(path: &Path) -> io::Result<String> {
-    match fs::read_to_string(path) {
+/// Makes the data directory; closes one that others may enter, if it is this agent's alone. What lies in
+/// it is closed in any case.
+fn data_directory(path: &Path) -> io::Result<()> {
+    durable::directory(path)?;
+    let found = fs::metadata(path)?;
+    let open = found.permissions().mode() & 0o777;
+    if open & 0o077 == 0 {
+        return Ok(());
+    }
+    let own = found.uid() == rustix::process::geteuid().as_raw() && only_ours(path)?;
+    let closed = if own { fs::set_permissions(path, fs::Permissions::from_mode(0o700)).is_ok() } else { false };
+    if !closed {
+        tracing::warn!(
+            data = %path.display(),
+            mode = %format!("{open:o}"),
+            "others may enter the data directory; what is in it is closed to them"
+        );
+    }
+    Ok(())
+}
+
+/// Whether a directory has nothing in it but what agents put there.
+fn only_ours(path: &Path) -> io::Result<bool> {
+    for entry in fs::read_dir(path)? {
+        let name = entry?.file_name();
+        let name = name.to_string_lossy();
+        if !OURS.contains(&name.trim_end_matches(".tmp")) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// The administrator's token: made once, read afterwards. Durable before anybody hears of it.
+fn token(data: &Path) -> io::Result<String> {
+    let path = data.join(TOKEN);
+    match fs::read_to_string(&path) {
         Ok(token) if !token.trim().is_empty() => {
             fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
             return Ok(token.trim().to_owned());
         }
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        // Not there, or a start was cut off while it was written.
+        // Not there, or emptied by somebody.
         Ok(_) | Err(_) => {}
     }
     let token: String = rand::random::<[u8; 32]>().iter().map(|b| format!("{b:02x}")).collect();
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    file.set_permissions(fs::Permissions::from_mode(0o600))?;
-    writeln!(file, "{token}")?;
-    file.sync_all()?;
+    durable::write_durably(data, TOKEN, format!("{token}\n").as_bytes())?;
     Ok(token)
 }
 
@@ -181,12 +217,35 @@ mod tests {
         EngineLock::take(&second, "AB:CD").unwrap();
     }
 
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
     #[test]
     fn the_token_is_made_once_and_only_its_owner_reads_it() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("admin.token");
-        let first = token(&path).unwrap();
-        assert_eq!((first.len(), token(&path).unwrap()), (64, first));
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        // A start was cut off while it was written.
+        fs::write(dir.path().join("admin.token.tmp"), "half").unwrap();
+        let first = token(dir.path()).unwrap();
+        assert_eq!((first.len(), token(dir.path()).unwrap()), (64, first));
+        assert_eq!(mode(&dir.path().join(TOKEN)), 0o600);
+        assert!(!dir.path().join("admin.token.tmp").exists(), "it is there whole, by its name, or not at all");
+    }
+
+    #[test]
+    fn an_open_data_directory_is_closed_when_it_is_the_agents_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = |path: &Path| fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+        open(dir.path());
+        for name in OURS {
+            fs::write(dir.path().join(name), "").unwrap();
+        }
+        data_directory(dir.path()).unwrap();
+        assert_eq!(mode(dir.path()), 0o700);
+        // Somebody keeps other things there.
+        open(dir.path());
+        fs::write(dir.path().join("holiday.jpg"), "").unwrap();
+        data_directory(dir.path()).unwrap();
+        assert_eq!(mode(dir.path()), 0o755);
     }
 }

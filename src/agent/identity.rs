@@ -16,7 +16,8 @@ use crate::{
     store::{State, durable::write_durably},
 };
 
-const FILE: &str = "node.json";
+/// Name of the file in the data directory.
+pub const FILE: &str = "node.json";
 
 /// Who this node is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

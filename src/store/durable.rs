@@ -61,17 +61,27 @@ pub fn private_file(path: &Path) -> io::Result<File> {
 }
 
 /// Makes a directory, and those above it, that only its owner enters; one that is there becomes so. Durable
-/// when it returns; its own name is synced even if it was there, for whoever made it may have been killed.
+/// as [`directory`].
 ///
 /// # Errors
 /// When the disk fails, or it belongs to somebody else.
 pub fn private_directory(path: &Path) -> io::Result<()> {
+    directory(path)?;
+    if fs::metadata(path)?.permissions().mode() & 0o777 != 0o700 {
+        fs::set_permissions(path, Permissions::from_mode(0o700))?;
+    }
+    Ok(())
+}
+
+/// The same, and one that is there stays as open as it is: it may not be ours alone. Durable when it
+/// returns; its own name is synced even if it was there, for whoever made it may have been killed.
+///
+/// # Errors
+/// When the disk fails.
+pub fn directory(path: &Path) -> io::Result<()> {
     let path = std::path::absolute(path)?;
     let made: Vec<_> = path.ancestors().take_while(|above| !above.exists()).collect();
     DirBuilder::new().recursive(true).mode(0o700).create(&path)?;
-    if fs::metadata(&path)?.permissions().mode() & 0o777 != 0o700 {
-        fs::set_permissions(&path, Permissions::from_mode(0o700))?;
-    }
     if made.is_empty() {
         return match path.parent().map_or(Ok(()), sync) {
             // What is above it is not ours to read.

@@ -120,7 +120,7 @@ impl Sealer {
             return Err(OpenError::NoKey { path: dir.join(KEY_FILE), secrets });
         }
         let key = Zeroizing::new(rand::random::<[u8; 32]>());
-        durable::private_directory(dir)
+        durable::directory(dir)
             .and_then(|()| durable::write_durably(dir, KEY_FILE, key.as_slice()))
             .map_err(|source| OpenError::Io { dir: dir.to_owned(), source })?;
         Ok(Self::new(&key))

@@ -101,7 +101,7 @@ fn name(number: u64) -> String {
 impl Generation {
     fn open(folder: &Path, number: u64) -> io::Result<Self> {
         let path = folder.join(name(number));
-        fs::create_dir_all(&path)?;
+        durable::private_directory(&path)?;
         // What an interrupted snapshot of sled's own left stops its open.
         for entry in fs::read_dir(&path)? {
             let entry = entry?;
@@ -155,7 +155,7 @@ impl Generation {
 
     /// From here on a start counts it.
     fn mark_ready(&self) -> io::Result<()> {
-        File::create(self.path.join(READY))?.sync_all()?;
+        durable::private_file(&self.path.join(READY))?.sync_all()?;
         durable::sync(&self.path)
     }
 }

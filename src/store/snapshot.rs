@@ -5,7 +5,7 @@
 //! Format: magic, format number, length, BLAKE3 of those two and the body, body in MessagePack with field names.
 
 use std::{
-    fs::{self, File},
+    fs,
     io::{self, Write as _},
     path::{Path, PathBuf},
     sync::Arc,
@@ -240,7 +240,7 @@ impl Folder {
         let path = self.0.join(format!("{index:020}-{term:010}.snap"));
         let write = || {
             let temporary = path.with_extension("tmp");
-            let mut file = File::create(&temporary)?;
+            let mut file = durable::private_file(&temporary)?;
             file.write_all(bytes)?;
             file.sync_all()?;
             fs::rename(&temporary, &path)?;

@@ -38,6 +38,42 @@ async fn a_store_in_memory_is_formed_leads_and_answers() {
 }
 
 #[tokio::test]
+async fn nobody_else_reads_the_log_or_a_snapshot_below_an_open_directory() {
+    use std::{fs::Permissions, os::unix::fs::PermissionsExt as _};
+    let dir = tempfile::tempdir().unwrap();
+    let open_up = |path: &std::path::Path| {
+        std::fs::create_dir_all(path).unwrap();
+        std::fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
+    };
+    for open in ["", "raft", "raft/snapshots", "raft/log"] {
+        open_up(&dir.path().join(open));
+    }
+    let store = open(Options::new(dir.path(), "n1")).await.unwrap();
+    write(&store.client, &Sealer::ephemeral(), &config("a", "x")).await.unwrap();
+    store.close().await;
+    let snapshots = super::snapshot::Folder::open(&dir.path().join("raft/snapshots")).unwrap();
+    snapshots.write(None, b"x").unwrap();
+    let (mut folders, mut files) = (vec![dir.path().join("raft")], Vec::new());
+    let mode = |path: &std::path::Path| path.metadata().unwrap().permissions().mode() & 0o777;
+    while let Some(folder) = folders.pop() {
+        assert_eq!(mode(&folder), 0o700, "{}", folder.display());
+        for entry in std::fs::read_dir(&folder).unwrap().map(|e| e.unwrap().path()) {
+            // What sled makes inside a generation is sled's, below a folder that is ours.
+            match entry.is_dir() {
+                true if folder.file_name().unwrap().to_string_lossy().starts_with("gen-") => {}
+                true => folders.push(entry),
+                false => files.push(entry),
+            }
+        }
+    }
+    let named = |end: &str| files.iter().filter(|f| f.to_string_lossy().ends_with(end)).collect::<Vec<_>>();
+    for (end, count) in [("member.json", 1), (".snap", 1), ("/ready", 1)] {
+        assert!(named(end).len() >= count, "{end}: {files:?}");
+        assert!(named(end).iter().all(|f| mode(f) == 0o600), "{end}: {files:?}");
+    }
+}
+
+#[tokio::test]
 async fn everything_is_there_after_a_restart_and_a_new_token_begins() {
     let dir = tempfile::tempdir().unwrap();
     let sealer = Sealer::ephemeral();
