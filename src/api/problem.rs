@@ -259,7 +259,8 @@ impl Failure {
             RuntimeError::ImageRefused { .. } => (502, "image-refused", "The registry refused"),
             RuntimeError::RegistryUnreachable { .. } => (502, "registry-unreachable", "The registry gave no answer"),
             RuntimeError::DiskFull { .. } => (507, "disk-full", "The engine's disk is full"),
-            RuntimeError::Conflict { .. }
+            RuntimeError::CommandHung { .. }
+            | RuntimeError::Conflict { .. }
             | RuntimeError::PortTaken { .. }
             | RuntimeError::BindSourceMissing { .. }
             | RuntimeError::DeviceMissing { .. }

@@ -3,8 +3,12 @@
 //! Here: one task for each running container that has a probe; the newest verdict of each stays in
 //! memory and a change of it names the replica. Counting is pure ([`streak`]).
 //! Not here: the engine's own health checks and what follows a verdict (`plan::agent`).
-//! Invariant: each probe ends within its timeout; a probe of a container that is gone is cancelled.
+//! Invariants: each probe ends within its timeout, which counts from when the container is really asked;
+//! a probe of a container that is gone is cancelled; what the engine does not do says nothing of the
+//! container.
 //! Why fast at first: a container is ready some milliseconds after its start, not at the next interval.
+//! Why few commands at once, and not all in the same moment: each costs the engine a process, and a
+//! hundred together keep it from everything else. Waiting for a turn is not the container's time.
 
 mod http;
 pub mod streak;
@@ -16,12 +20,22 @@ use std::{
     time::Duration,
 };
 
-use tokio::{net::TcpStream, time::timeout};
+use rand::Rng as _;
+use tokio::{net::TcpStream, sync::Semaphore, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::streak::Streak;
+use self::streak::{Answer, Streak};
 use super::wakes::Wakes;
-use crate::{model::service::Readiness, plan::agent::report::Verdict, runtime::Runtime};
+use crate::{
+    model::service::Readiness,
+    plan::agent::report::Verdict,
+    runtime::{Runtime, RuntimeError},
+};
+
+/// Commands that run at once on one engine.
+const EXECS: usize = 8;
+/// Commands of containers that come up together begin spread over this time.
+const SPREAD: Duration = Duration::from_millis(500);
 
 /// What to probe.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,6 +59,7 @@ struct Watched {
 /// Probes containers.
 pub struct Prober {
     runtime: Arc<dyn Runtime>,
+    execs: Arc<Semaphore>,
     wakes: Wakes,
     watched: Mutex<BTreeMap<Arc<str>, Watched>>,
     tasks: TaskTracker,
@@ -55,7 +70,8 @@ impl Prober {
     /// Makes one. `wakes` hears of replicas whose verdict changed; all probing ends with `stop`.
     #[must_use]
     pub fn new(runtime: Arc<dyn Runtime>, wakes: Wakes, stop: CancellationToken) -> Self {
-        Self { runtime, wakes, watched: Mutex::default(), tasks: TaskTracker::new(), stop }
+        let (watched, tasks) = (Mutex::default(), TaskTracker::new());
+        Self { runtime, execs: Arc::new(Semaphore::new(EXECS)), wakes, watched, tasks, stop }
     }
 
     /// Probes this target from now on, in place of an earlier one of the replica. `was_ready`: a
@@ -67,17 +83,17 @@ impl Prober {
         }
         let first = if was_ready { Verdict::healthy() } else { Verdict::starting(String::new()) };
         let (verdict, stop) = (Arc::new(Mutex::new(first)), self.stop.child_token());
-        let probing = probe_on(
-            self.runtime.clone(),
-            replica.clone(),
-            target.clone(),
-            was_ready,
-            verdict.clone(),
-            self.wakes.clone(),
-        );
+        let probing = Probing {
+            runtime: self.runtime.clone(),
+            execs: self.execs.clone(),
+            replica: replica.clone(),
+            target: target.clone(),
+            verdict: verdict.clone(),
+            wakes: self.wakes.clone(),
+        };
         let until = stop.clone();
         self.tasks.spawn(async move {
-            let _ = until.run_until_cancelled(probing).await;
+            let _ = until.run_until_cancelled(probing.go_on(was_ready)).await;
         });
         if let Some(old) = watched.insert(replica.clone(), Watched { target, verdict, stop }) {
             old.stop.cancel();
@@ -108,60 +124,91 @@ impl Prober {
     }
 }
 
-async fn probe_on(
+/// One container's probes.
+struct Probing {
     runtime: Arc<dyn Runtime>,
+    execs: Arc<Semaphore>,
     replica: Arc<str>,
     target: Target,
-    was_ready: bool,
     verdict: Arc<Mutex<Verdict>>,
     wakes: Wakes,
-) {
-    let (started, mut streak) = (tokio::time::Instant::now(), Streak::new(&target.readiness, was_ready));
-    loop {
-        let outcome = probe(&*runtime, &target).await;
-        let new = streak.note(outcome, started.elapsed());
-        let changed = {
-            let mut kept = verdict.lock().unwrap_or_else(PoisonError::into_inner);
-            let changed = (kept.ready, kept.health, kept.counts) != (new.ready, new.health, new.counts);
-            *kept = new;
-            changed
+}
+
+impl Probing {
+    async fn go_on(self, was_ready: bool) {
+        let readiness = &self.target.readiness;
+        let (mut started, mut streak) = (tokio::time::Instant::now(), Streak::new(readiness, was_ready));
+        let spread = match (was_ready, &readiness.exec) {
+            // The verdict stands meanwhile.
+            (true, _) => streak.pause(Duration::ZERO),
+            (false, Some(_)) => SPREAD.min(streak.pause(Duration::ZERO)),
+            (false, None) => Duration::ZERO,
         };
-        if changed {
-            wakes.wake(&replica);
+        let chance: f64 = rand::rng().random_range(0.0..1.0);
+        tokio::time::sleep(spread.mul_f64(chance)).await;
+        loop {
+            let answer = {
+                let asked = tokio::time::Instant::now();
+                let _turn = match readiness.exec {
+                    // Nobody closes it: an error cannot be, and would only mean no limit.
+                    Some(_) => self.execs.acquire().await.ok(),
+                    None => None,
+                };
+                started += asked.elapsed();
+                probe(&*self.runtime, &self.target).await
+            };
+            let new = streak.note(answer, started.elapsed());
+            let changed = {
+                let mut kept = self.verdict.lock().unwrap_or_else(PoisonError::into_inner);
+                let changed = (kept.ready, kept.health, kept.counts) != (new.ready, new.health, new.counts);
+                *kept = new;
+                changed
+            };
+            if changed {
+                self.wakes.wake(&self.replica);
+            }
+            tokio::time::sleep(streak.pause(started.elapsed())).await;
         }
-        tokio::time::sleep(streak.pause(started.elapsed())).await;
     }
 }
 
 /// One probe.
-///
-/// # Errors
-/// What did not work, for people.
-pub async fn probe(runtime: &dyn Runtime, target: &Target) -> Result<(), String> {
+async fn probe(runtime: &dyn Runtime, target: &Target) -> Answer {
     let Readiness { http, tcp, exec, timeout: limit, .. } = &target.readiness;
     let limit = limit.0.max(Duration::from_millis(1));
     let at = |port: u16| {
         target.address.map(|a| SocketAddr::new(a, port)).ok_or("the container has no address to probe".to_owned())
     };
-    match (http, tcp, exec) {
-        (Some(request), _, _) => http::get(request, at(request.port)?, limit).await,
-        (None, Some(tcp), _) => {
-            let to = at(tcp.port)?;
-            match timeout(limit, TcpStream::connect(to)).await {
+    let asked = match (http, tcp, exec) {
+        (Some(request), _, _) => match at(request.port) {
+            Ok(to) => http::get(request, to, limit).await,
+            Err(none) => Err(none),
+        },
+        (None, Some(tcp), _) => match at(tcp.port) {
+            Ok(to) => match timeout(limit, TcpStream::connect(to)).await {
                 Ok(Ok(_)) => Ok(()),
                 Ok(Err(error)) => Err(format!("tcp {to}: {error}")),
                 Err(_) => Err(format!("tcp {to}: no answer within {limit:?}")),
-            }
-        }
-        (None, None, Some(command)) => match runtime.exec(target.container.to_string(), command.clone(), limit).await {
-            Ok(result) if result.code == 0 => Ok(()),
-            Ok(result) => {
-                let last = result.output.lines().last().unwrap_or_default();
-                Err(format!("{}: exit {}: {}", command.join(" "), result.code, streak::clip(last)))
-            }
-            Err(error) => Err(format!("{}: {error}", command.join(" "))),
+            },
+            Err(none) => Err(none),
         },
+        (None, None, Some(command)) => return run(runtime, target.container.to_string(), command, limit).await,
         (None, None, None) => Ok(()),
+    };
+    asked.map_or_else(Answer::Bad, |()| Answer::Good)
+}
+
+/// A probe by a command: bad is one that ended badly or went on too long in the container, not one that
+/// the engine did not begin.
+async fn run(runtime: &dyn Runtime, container: String, command: &[String], limit: Duration) -> Answer {
+    match runtime.exec(container, command.to_vec(), limit).await {
+        Ok(result) if result.code == 0 => Answer::Good,
+        Ok(result) => {
+            let last = result.output.lines().last().unwrap_or_default();
+            Answer::Bad(format!("{}: exit {}: {}", command.join(" "), result.code, streak::clip(last)))
+        }
+        Err(error @ RuntimeError::CommandHung { .. }) => Answer::Bad(error.to_string()),
+        Err(error) => Answer::Silence(format!("{}: {error}", command.join(" "))),
     }
 }
 
@@ -173,7 +220,86 @@ mod tests {
     };
 
     use super::*;
-    use crate::model::service::HttpProbe;
+    use crate::{
+        model::service::HttpProbe,
+        plan::agent::report::Health,
+        runtime::fake::{Ends, Fake, Program},
+    };
+
+    /// Containers `c0`, `c1`, … that run on a fake, each probed by a command every five seconds.
+    fn probed(count: usize, was_ready: bool) -> (Fake, Prober, Vec<Arc<str>>) {
+        let fake = Fake::new();
+        let prober = Prober::new(Arc::new(fake.clone()), Wakes::default(), CancellationToken::new());
+        let readiness: Readiness = serde_json::from_value(serde_json::json!({ "exec": ["check"] })).unwrap();
+        let names: Vec<Arc<str>> = (0..count).map(|n| format!("c{n}").into()).collect();
+        for name in &names {
+            fake.foreign(name, BTreeMap::new());
+            let container = fake.container(name).unwrap();
+            let (container, started_at) = (container.id, container.started_at);
+            let target = Target { container, started_at, readiness: readiness.clone(), address: None };
+            prober.watch(name, target, was_ready);
+        }
+        (fake, prober, names)
+    }
+    fn ends(ends: Ends) -> Program {
+        Program { says: Vec::new(), ends }
+    }
+    async fn seconds(seconds: u64) {
+        tokio::time::sleep(Duration::from_secs(seconds)).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_engine_that_begins_no_command_makes_nobody_sick() {
+        let (fake, prober, names) = probed(1, true);
+        let said = || prober.verdict(&names[0]).unwrap();
+        seconds(10).await;
+        fake.silence_execs(true);
+        seconds(600).await;
+        assert_eq!((said().ready, said().health), (true, Health::Healthy), "{said:?}", said = said());
+        assert!(said().message.contains("gave no answer to exec"), "and why is told: {}", said().message);
+        fake.silence_execs(false);
+        fake.down(true);
+        seconds(600).await;
+        assert_eq!(said().health, Health::Healthy, "{:?}", said());
+        fake.down(false);
+        fake.hand_stop("c0");
+        seconds(600).await;
+        assert_eq!(said().health, Health::Healthy, "that it does not run is told otherwise: {:?}", said());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_command_that_fails_or_hangs_in_the_container_counts() {
+        for bad in [Ends::ByItself(1), Ends::Missing, Ends::At(Vec::new())] {
+            let (fake, prober, names) = probed(1, true);
+            seconds(10).await;
+            fake.teach(vec!["check".into()], ends(bad.clone()));
+            seconds(60).await;
+            let said = prober.verdict(&names[0]).unwrap();
+            assert_eq!((said.ready, said.health, said.counts), (false, Health::Unhealthy, true), "{bad:?}: {said:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn few_commands_run_at_once_and_waiting_for_a_turn_is_no_failure() {
+        let (fake, prober, names) = probed(100, false);
+        fake.silence_execs(true);
+        seconds(29).await;
+        assert_eq!(fake.execs(), EXECS);
+        fake.silence_execs(false);
+        seconds(10).await;
+        let ready = |name: &&Arc<str>| prober.verdict(name).unwrap().ready;
+        assert_eq!(names.iter().filter(ready).count(), 100);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_hundred_probes_that_begin_together_are_spread_over_their_interval() {
+        let (fake, _prober, _) = probed(100, true);
+        seconds(1).await;
+        let first = fake.execs();
+        assert!((1..60).contains(&first), "{first} of 100 in the first of five seconds");
+        seconds(4).await;
+        assert!(fake.execs() >= 100, "{}", fake.execs());
+    }
 
     fn http(port: u16, status: &str) -> HttpProbe {
         serde_json::from_value(serde_json::json!({ "path": "/health", "port": port, "status": status })).unwrap()

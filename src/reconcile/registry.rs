@@ -56,7 +56,8 @@ pub const fn reason(error: &RuntimeError) -> Reason {
         RuntimeError::DiskFull { .. } => Reason::DiskFull,
         RuntimeError::BindSourceMissing { .. } => Reason::BindSourceMissing,
         RuntimeError::DeviceMissing { .. } => Reason::DeviceMissing,
-        RuntimeError::NotFound { .. }
+        RuntimeError::CommandHung { .. }
+        | RuntimeError::NotFound { .. }
         | RuntimeError::Conflict { .. }
         | RuntimeError::Refused { .. }
         | RuntimeError::Failed { .. } => Reason::EngineRefused,

@@ -21,6 +21,12 @@ pub enum RuntimeError {
         /// How long was waited.
         limit: Duration,
     },
+    /// A command in a container did not end in its time; the engine itself answers.
+    #[error("{message}")]
+    CommandHung {
+        /// Which, and for how long.
+        message: String,
+    },
     /// There is no such container, image, network or volume.
     #[error("{what} does not exist")]
     NotFound {

@@ -60,15 +60,21 @@ pub const PULL: Op = op("pull", 300);
 pub const EVENTS: Op = op("events", 120);
 /// Silence of a log that is read to its end; of a followed one, until the container is looked at.
 pub const LOGS: Op = op("logs", 30);
-/// A command in a container has the caller's deadline.
-pub const EXEC: Op = op("exec", 0);
+/// Until a command runs in a container; from then on it has the caller's deadline.
+pub const EXEC: Op = op("exec", 30);
 /// Silence of a build: a step may compile for long without a word.
 pub const BUILD: Op = op("build", 1800);
 
 /// What is said of a command that outlived its deadline and shall begin again.
 #[must_use]
 pub fn still_runs(command: &[String]) -> RuntimeError {
-    RuntimeError::Conflict { message: format!("the last `{}` still runs in the container", command.join(" ")) }
+    RuntimeError::CommandHung { message: format!("the last `{}` still runs in the container", command.join(" ")) }
+}
+
+/// What is said of a command that ran for its whole time and goes on.
+#[must_use]
+pub fn hung(command: &[String], limit: Duration) -> RuntimeError {
+    RuntimeError::CommandHung { message: format!("`{}` did not end within {limit:?}", command.join(" ")) }
 }
 
 impl Op {

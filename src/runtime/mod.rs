@@ -98,8 +98,10 @@ pub trait Runtime: Send + Sync + 'static {
     ) -> BoxStream<'static, Result<RuntimeEvent, RuntimeError>>;
     /// A container's log.
     fn logs(&self, id: String, query: LogQuery) -> BoxStream<'static, Result<LogChunk, RuntimeError>>;
-    /// Runs a command in a container. No engine ends one that outlives its deadline: while it runs, the
-    /// same command in that container is a `Conflict`, so that they do not pile up.
+    /// Runs a command in a container. `limit` counts from when it runs there; an engine that does not get
+    /// that far is `Unresponsive`, a command that outlives its limit `CommandHung`. No engine ends such a
+    /// one: while it runs, the same command in that container is `CommandHung` too, so that they do not
+    /// pile up.
     fn exec(
         &self,
         id: String,

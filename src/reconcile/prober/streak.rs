@@ -2,6 +2,7 @@
 //!
 //! Rules: ready after `successThreshold` good answers in a row, not ready after `failureThreshold` bad
 //! ones; before the first good answer nothing counts as bad health, the container may be slow to start.
+//! Silence of the engine counts as neither: it says nothing of the container.
 
 use std::time::Duration;
 
@@ -12,6 +13,17 @@ use crate::{
 
 /// Longest text of a probe that is kept.
 const TEXT: usize = 200;
+
+/// What one probe came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// It works.
+    Good,
+    /// It does not; why, for people.
+    Bad(String),
+    /// Nobody asked it: the engine did not begin the command. Why, for people.
+    Silence(String),
+}
 
 /// Answers in a row.
 #[derive(Debug, Clone)]
@@ -43,19 +55,20 @@ impl Streak {
     }
 
     /// Counts an answer, given so long after the container was seen to run.
-    pub fn note(&mut self, outcome: Result<(), String>, elapsed: Duration) -> Verdict {
-        let message = match outcome {
-            Ok(()) => {
+    pub fn note(&mut self, answer: Answer, elapsed: Duration) -> Verdict {
+        let message = match answer {
+            Answer::Good => {
                 (self.good, self.bad) = (self.good.saturating_add(1), 0);
                 self.ready |= self.good >= self.success;
                 self.was_ready |= self.ready;
                 String::new()
             }
-            Err(message) => {
+            Answer::Bad(message) => {
                 (self.good, self.bad) = (0, self.bad.saturating_add(1));
                 self.ready &= self.bad < self.failure;
                 clip(&message)
             }
+            Answer::Silence(message) => clip(&message),
         };
         let late = elapsed >= self.interval.saturating_mul(self.failure);
         let health = match (self.ready, self.was_ready, self.bad >= self.failure) {
@@ -100,8 +113,12 @@ mod tests {
             .chars()
             .enumerate()
             .map(|(n, c)| {
-                let outcome = if c == '+' { Ok(()) } else { Err("no".into()) };
-                let v = streak.note(outcome, Duration::from_secs(5 * n as u64));
+                let answer = match c {
+                    '+' => Answer::Good,
+                    '-' => Answer::Bad("no".into()),
+                    _ => Answer::Silence("the engine gave no answer".into()),
+                };
+                let v = streak.note(answer, Duration::from_secs(5 * n as u64));
                 (v.ready, v.health, v.counts)
             })
             .collect()
@@ -135,11 +152,24 @@ mod tests {
     }
 
     #[test]
+    fn silence_of_the_engine_is_neither_good_nor_bad() {
+        use Health::{Healthy, Starting, Unhealthy};
+        let one = Readiness::tcp(80);
+        assert!(run(&one, true, "????????").iter().all(|v| *v == (true, Healthy, true)));
+        assert!(run(&one, false, "????????").iter().all(|v| *v == (false, Starting, false)));
+        // What was counted before it stays counted, on both sides.
+        assert_eq!(run(&one, true, "--??-").last(), Some(&(false, Unhealthy, true)));
+        assert_eq!(run(&one, true, "--?+?--").last(), Some(&(true, Healthy, true)));
+        let twice = Readiness { success_threshold: 2, ..one };
+        assert_eq!(run(&twice, false, "+?+").last(), Some(&(true, Healthy, true)));
+    }
+
+    #[test]
     fn probes_are_quick_until_the_first_good_one() {
         let mut streak = Streak::new(&Readiness::tcp(80), false);
         assert_eq!(streak.pause(Duration::ZERO), Duration::from_millis(100));
         assert_eq!(streak.pause(Duration::from_secs(5)), Duration::from_millis(250));
-        streak.note(Ok(()), Duration::ZERO);
+        streak.note(Answer::Good, Duration::ZERO);
         assert_eq!(streak.pause(Duration::ZERO), Duration::from_secs(5));
         assert_eq!(clip("a\u{1b}[31m\nb"), "a[31mb");
     }

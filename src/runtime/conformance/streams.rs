@@ -1,7 +1,7 @@
 //! What comes in pieces: events, logs, the output of commands.
 
 use super::*;
-use crate::runtime::{ExecResult, RuntimeError, RuntimeEvent};
+use crate::runtime::{ExecResult, RuntimeError, RuntimeEvent, limits};
 
 impl World {
     /// Events of this case from `since` on, up to and with the one that is awaited.
@@ -157,7 +157,8 @@ pub async fn a_command_has_a_deadline(world: &World) {
     let limit = Duration::from_millis(700);
     let begun = tokio::time::Instant::now();
     let answer = world.runtime.exec(id, Program::Deaf.command(), limit).await;
-    assert_eq!(answer, Err(RuntimeError::Unresponsive { op: "exec", limit }));
+    let Err(RuntimeError::CommandHung { message }) = answer else { panic!("{answer:?}") };
+    assert!(message.ends_with("did not end within 700ms"), "{message}");
     assert!(begun.elapsed() < PATIENCE, "{:?}", begun.elapsed());
 }
 
@@ -165,12 +166,12 @@ pub async fn a_command_that_outlived_its_deadline_is_not_begun_again_while_it_ru
     let id = world.run(world.plan("serves", Program::Serves)).await;
     let limit = Duration::from_millis(700);
     let deaf = async || world.runtime.exec(id.clone(), Program::Deaf.command(), limit).await;
-    let late = Err(RuntimeError::Unresponsive { op: "exec", limit });
+    let late = Err(limits::hung(&Program::Deaf.command(), limit));
     assert_eq!(deaf().await, late);
     for _ in 0..3 {
         let again = deaf().await;
         assert!(
-            matches!(&again, Err(RuntimeError::Conflict { message }) if message.contains("still runs")),
+            matches!(&again, Err(RuntimeError::CommandHung { message }) if message.contains("still runs")),
             "{again:?}"
         );
     }

@@ -2,13 +2,12 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, MutexGuard, PoisonError},
+    sync::{Arc, PoisonError},
     time::Duration,
 };
 
 use bollard::{
-    exec::StartExecResults,
-    models::{ContainerUpdateBody, ExecConfig, NetworkConnectRequest},
+    models::{ContainerUpdateBody, NetworkConnectRequest},
     query_parameters::{
         CreateContainerOptions, InspectContainerOptions, ListContainersOptionsBuilder, RemoveContainerOptionsBuilder,
         StartContainerOptions, StopContainerOptions, WaitContainerOptions,
@@ -18,13 +17,10 @@ use futures::StreamExt as _;
 
 use super::{Engine, create, error::Subject, look, said, status};
 use crate::runtime::{
-    Attachment, Container, ContainerPlan, ContainerState, EngineRestart, ExecResult, RuntimeError, Summary,
-    limits::{self, Op},
+    Attachment, Container, ContainerPlan, ContainerState, EngineRestart, RuntimeError, Summary, limits,
     names::identifier,
 };
 
-/// Output of a command that is kept.
-const EXEC_OUTPUT_MAX: usize = 4 * 1024;
 /// Between its stop signal and SIGKILL, for a container that says nothing.
 const ENGINE_GRACE_SECONDS: u64 = 10;
 /// Containers made by this process and not started yet; beyond this many, a start looks first.
@@ -178,69 +174,5 @@ impl Engine {
             ContainerUpdateBody { restart_policy: Some(create::restart(restart)), ..ContainerUpdateBody::default() };
         self.call(limits::SET_RESTART, Subject::Container(id), |d| async move { d.update_container(id, body).await })
             .await
-    }
-
-    pub(super) async fn exec(
-        &self,
-        id: &str,
-        command: Vec<String>,
-        limit: Duration,
-    ) -> Result<ExecResult, RuntimeError> {
-        identifier(id, "container")?;
-        let this = (id.to_owned(), command.clone());
-        let op = limits::EXEC.within(limit);
-        if self.still_runs(op, &this).await? {
-            return Err(limits::still_runs(&command));
-        }
-        let config = ExecConfig {
-            cmd: Some(command),
-            attach_stdout: Some(true),
-            attach_stderr: Some(true),
-            ..ExecConfig::default()
-        };
-        let begun = |exec: &String| self.commands().insert(this.clone(), exec.clone());
-        let result = self.call(op, Subject::Container(id), |d| async move {
-            let exec = d.create_exec(id, config).await?.id;
-            // Before it begins: this call may be given up at any time from here on.
-            begun(&exec);
-            let mut kept = Vec::new();
-            if let StartExecResults::Attached { mut output, .. } = d.start_exec(&exec, None).await? {
-                // Read to the end even when enough is kept: its end is the command's.
-                while let Some(piece) = output.next().await {
-                    let piece = piece?.into_bytes();
-                    let room = EXEC_OUTPUT_MAX.saturating_sub(kept.len()).min(piece.len());
-                    kept.extend(piece.iter().take(room));
-                }
-            }
-            // The output may end a moment before the engine has noted the code.
-            let mut pause = Duration::from_millis(5);
-            let code = loop {
-                let state = d.inspect_exec(&exec).await?;
-                match state.exit_code {
-                    Some(code) if state.running != Some(true) => break code,
-                    Some(_) | None => tokio::time::sleep(pause).await,
-                }
-                pause = (pause * 2).min(Duration::from_millis(200));
-            };
-            Ok(ExecResult { code, output: String::from_utf8_lossy(&kept).into_owned() })
-        });
-        let result = result.await?;
-        self.commands().remove(&this);
-        Ok(result)
-    }
-
-    /// Whether the last run of a command, whose end nobody saw, still goes on.
-    async fn still_runs(&self, op: Op, this: &(String, Vec<String>)) -> Result<bool, RuntimeError> {
-        let Some(exec) = self.commands().get(this).cloned() else { return Ok(false) };
-        let found = self.find(op, Subject::Container(&this.0), |d| async move { d.inspect_exec(&exec).await }).await?;
-        let runs = found.is_some_and(|e| e.running == Some(true));
-        if !runs {
-            self.commands().remove(this);
-        }
-        Ok(runs)
-    }
-
-    fn commands(&self) -> MutexGuard<'_, HashMap<(String, Vec<String>), String>> {
-        self.commands.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

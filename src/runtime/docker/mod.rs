@@ -1,7 +1,7 @@
 //! A real engine, through bollard.
 //!
 //! Here: [`Docker`] and how each call keeps its deadline. Below: the calls by what they are about
-//! (`containers`, `named` for networks and volumes, `images`) and those that answer in pieces
+//! (`containers`, `exec`, `named` for networks and volumes, `images`) and those that answer in pieces
 //! (`streams`); `connection` (found again after a loss), `create` (a plan in the engine's words), `look`
 //! (its answers in ours), `error` (what its words mean). Not here: what to ask and when to ask again.
 //! Invariant: each call ends within its deadline in `super::limits`; a lost engine is found again by the
@@ -12,6 +12,7 @@ mod connection;
 mod containers;
 mod create;
 mod error;
+mod exec;
 mod images;
 mod look;
 mod named;
@@ -74,8 +75,8 @@ struct Engine {
     networks: tokio::sync::Mutex<HashMap<String, Instant>>,
     /// Made here with all their networks, not started yet.
     fresh: Mutex<HashSet<Arc<str>>>,
-    /// Commands whose end was not seen yet, by container: the engine's id of each.
-    commands: Mutex<HashMap<(String, Vec<String>), String>>,
+    /// Commands whose end was not seen yet.
+    commands: Mutex<HashMap<exec::Key, exec::Begun>>,
 }
 
 impl Engine {

@@ -54,6 +54,10 @@ impl Fake {
     pub fn down(&self, down: bool) {
         self.change(|state| state.down = down);
     }
+    /// Takes commands and begins none from now on, as under too much load, or begins them again.
+    pub fn silence_execs(&self, silent: bool) {
+        self.change(|state| state.execs.silent = silent);
+    }
     /// No new connections from now on: those that are kept go on, as in an engine that is about to end.
     pub fn close(&self, closed: bool) {
         self.change(|state| state.closed = closed);
@@ -71,8 +75,29 @@ impl Fake {
     }
 }
 
+/// Commands in containers.
+#[derive(Default)]
+pub(super) struct Execs {
+    /// None begins.
+    silent: bool,
+    /// How many were asked for.
+    asked: usize,
+}
+impl Execs {
+    /// Counts one; whether it never begins.
+    pub(super) fn ask(&mut self) -> bool {
+        self.asked += 1;
+        self.silent
+    }
+}
+
 /// Looking, without a call.
 impl Fake {
+    /// How many commands were asked for so far.
+    #[must_use]
+    pub fn execs(&self) -> usize {
+        self.look().execs.asked
+    }
     /// Changing calls so far, like `create web-1-x`, and none after this.
     pub fn calls(&self) -> Vec<String> {
         self.change(|state| std::mem::take(&mut state.calls))

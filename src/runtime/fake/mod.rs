@@ -100,6 +100,7 @@ struct State {
     /// Second of its clock in which it began.
     began: i64,
     down: bool,
+    execs: hand::Execs,
     /// It takes no new connections.
     closed: bool,
     refuse_start: Option<RuntimeError>,
@@ -124,6 +125,7 @@ impl Default for Fake {
             clock: 0,
             began: 0,
             down: false,
+            execs: hand::Execs::default(),
             closed: false,
             refuse_start: None,
             refuse_inspect: BTreeMap::new(),
@@ -427,6 +429,9 @@ impl Runtime for Fake {
         command: Vec<String>,
         limit: Duration,
     ) -> BoxFuture<'_, Result<ExecResult, RuntimeError>> {
+        if self.change(|state| state.execs.ask()) {
+            return async { Err(tokio::time::sleep(limits::EXEC.limit).map(|()| limits::EXEC.missed()).await) }.boxed();
+        }
         let program = self.answer(None, |state| {
             identifier(&id, "container")?;
             let entry = state.find(&id).ok_or_else(|| containers::missing(&id))?;
@@ -453,7 +458,7 @@ impl Runtime for Fake {
                 }
                 Ends::At(_) => {
                     tokio::time::sleep(limit).await;
-                    return Err(limits::EXEC.within(limit).missed());
+                    return Err(limits::hung(&command, limit));
                 }
             };
             let mut output: String = program.says.into_iter().map(|(_, text)| text).collect();
