@@ -13,7 +13,7 @@ fn main() -> ExitCode {
         Err(error) => {
             let report = error.report();
             if !report.is_empty() {
-                cli::screen::Screen.aside(report.trim_end());
+                cli::screen::Screen::default().aside(report.trim_end());
             }
             ExitCode::from(error.exit().code())
         }

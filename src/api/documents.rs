@@ -113,7 +113,7 @@ pub fn one(body: &[u8], format: Format, key: &ObjectKey) -> Result<(Item, Option
 /// The document that a stored object would be, with another spec: checked like one that a user wrote.
 ///
 /// # Errors
-/// 422 when it is not valid (any more).
+/// 422 when it is not valid (any more), naming the object and the field.
 pub fn edited(object: &Object, edit: impl FnOnce(&mut serde_json::Value)) -> Result<Item, Failure> {
     let broken = |e| Failure::internal(format!("the stored spec of {} cannot be read: {e}", object.key()));
     let mut spec: serde_json::Value = object.parse().map_err(broken)?;
@@ -128,8 +128,19 @@ pub fn edited(object: &Object, edit: impl FnOnce(&mut serde_json::Value)) -> Res
         },
         "spec": spec,
     });
-    let mut items = parse(document.to_string().as_bytes())?;
-    let item = items.pop().ok_or_else(|| Failure::internal(format!("{} has no document", object.key())))?;
+    let parsed = manifest::parse("request", document.to_string().as_bytes(), &manifest::Options::default());
+    if !parsed.errors.is_empty() {
+        // Nobody but us has seen this text: its lines and columns would send the reader searching.
+        let unplaced = |e: &ManifestError| ManifestFault {
+            source: object.key().to_string(),
+            document: 0,
+            line: 0,
+            column: 0,
+            ..ManifestFault::from(e)
+        };
+        return Err(Failure::invalid(parsed.errors.iter().map(unplaced).collect()));
+    }
+    let item = items(parsed).pop().ok_or_else(|| Failure::internal(format!("{} has no document", object.key())))?;
     Ok(Item { managed_by: object.meta.managed_by.clone(), ..item })
 }
 
@@ -187,7 +198,7 @@ fn parse(text: &[u8]) -> Result<Vec<Item>, Failure> {
     if parsed.errors.is_empty() {
         return Ok(items(parsed));
     }
-    Err(Failure::invalid(parsed.errors.iter().map(fault).collect()))
+    Err(Failure::invalid(parsed.errors.iter().map(ManifestFault::from).collect()))
 }
 
 fn items(parsed: manifest::Parsed) -> Vec<Item> {
@@ -203,18 +214,6 @@ fn items(parsed: manifest::Parsed) -> Vec<Item> {
         .collect()
 }
 
-fn fault(error: &ManifestError) -> ManifestFault {
-    ManifestFault {
-        source: error.source.clone(),
-        document: error.document,
-        line: error.line,
-        column: error.column,
-        path: error.path.clone(),
-        message: error.message.clone(),
-        fix: Some(error.fix.clone()).filter(|f| !f.is_empty()),
-    }
-}
-
 /// A fault within one document of an array, at its place in the whole body.
 fn moved(error: &ManifestError, number: usize, body: &str, document: &str) -> ManifestFault {
     // The document is a part of the body.
@@ -222,7 +221,7 @@ fn moved(error: &ManifestError, number: usize, body: &str, document: &str) -> Ma
     let before = body.get(..offset).unwrap_or_default();
     let lines = before.matches('\n').count();
     let columns = before.rsplit('\n').next().unwrap_or_default().chars().count();
-    let mut moved = fault(error);
+    let mut moved = ManifestFault::from(error);
     moved.document = number + 1;
     if moved.line == 1 {
         moved.column += columns;

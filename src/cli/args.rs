@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub mod change;
 pub mod look;
@@ -57,7 +57,9 @@ pub enum Client {
     /// Show what manifests would change, ask, change it and wait until it is ready
     #[command(
         after_help = "Examples:\n  constellation apply -f web.yaml\n  constellation apply -f deploy/ -y -m \"new logo\"\n  \
-        constellation apply -f deploy/ --set home --prune\n  constellation plan -f deploy/ --out change.plan && constellation apply --plan change.plan -y"
+        constellation apply -f deploy/ --set home --prune\n  \
+        constellation apply -f deploy/ -y -o json | jq '.objects[] | {name, action, wait}'\n  \
+        constellation plan -f deploy/ --out change.plan && constellation apply --plan change.plan -y"
     )]
     Apply(Apply),
     /// Show what manifests would change: fields, operations, nodes and why (exit 0 nothing, 1 changes, 2+ error)
@@ -68,12 +70,14 @@ pub enum Client {
     /// Compare: with -f the manifests with what is declared, without it what is declared with what runs
     #[command(
         after_help = "Examples:\n  constellation diff -f deploy/     what a commit would change (exit 0 same, 1 differs)\n  \
-        constellation diff                what is not as declared, and why\n  constellation diff svc/web"
+        constellation diff                what is not as declared, and why\n  constellation diff svc/web\n  \
+        constellation diff -o json | jq -r '.objects[] | .name'"
     )]
     Diff(Diff),
     /// Check manifests without an agent
     #[command(
-        after_help = "Examples:\n  constellation validate -f deploy/\n  cat web.yaml | constellation validate -f -"
+        after_help = "Examples:\n  constellation validate -f deploy/\n  cat web.yaml | constellation validate -f -\n  \
+        constellation validate -f deploy/ -o json | jq '.errors[] | {source, line, column, path, message}'"
     )]
     Validate(Validate),
     /// List objects or show one
@@ -84,7 +88,11 @@ pub enum Client {
     )]
     Get(Get),
     /// Show one object whole: declaration, conditions, replicas, differences, events
-    #[command(visible_alias = "inspect", after_help = "Example:\n  constellation describe svc/web")]
+    #[command(
+        visible_alias = "inspect",
+        after_help = "Examples:\n  constellation describe svc/web\n  constellation describe node/n1 --timestamps\n  \
+        constellation describe svc/web -o json | jq .events"
+    )]
     Describe(Describe),
     /// Say why something is not as declared, and what to do
     #[command(after_help = "Examples:\n  constellation why svc/web\n  constellation why svc/web --replica 2")]
@@ -92,7 +100,9 @@ pub enum Client {
     /// Delete objects and wait until their containers are gone; data stays
     #[command(
         visible_alias = "rm",
-        after_help = "Examples:\n  constellation delete svc/web\n  constellation delete -f deploy/ -y"
+        after_help = "Examples:\n  constellation delete svc/web\n  constellation delete -f deploy/ -y\n  \
+        constellation delete svc/web config/app -y -o json | jq '.objects[] | select(.error)'\n\n\
+        One that fails keeps none of the others from being deleted; the exit code is that of the first failure."
     )]
     Delete(Delete),
     /// Show what happened
@@ -102,10 +112,16 @@ pub enum Client {
     )]
     Events(Events),
     /// List replicas with their containers, ended ones too
-    #[command(after_help = "Examples:\n  constellation ps\n  constellation ps web")]
+    #[command(
+        after_help = "Examples:\n  constellation ps\n  constellation ps web -o wide\n  constellation ps -l app=shop -o json\n  \
+        constellation get replicas -w     goes on with each change"
+    )]
     Ps(Ps),
     /// Change the number of replicas and wait until they are ready
-    #[command(after_help = "Example:\n  constellation scale svc/web=5")]
+    #[command(
+        after_help = "Examples:\n  constellation scale svc/web=5\n  constellation scale web=0 worker=0 -m \"night\"\n  \
+        constellation scale web=5 -o json | jq '.objects[0].wait'"
+    )]
     Scale(Scale),
     /// Show what a service writes
     #[command(
@@ -118,14 +134,38 @@ pub enum Client {
     )]
     Build(Build),
     /// Show the cluster on one screen
+    #[command(after_help = "Examples:\n  constellation status\n  constellation status -o json | jq .writable")]
     Status(Status),
     /// Show nodes and say whether they take new replicas
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  constellation node ls\n  constellation node cordon n1 -m \"new disk\"\n  \
+        constellation node uncordon n1"
+    )]
     Node(NodeCommand),
     /// Print the JSON Schema of a manifest document
+    #[command(after_help = "Examples:\n  constellation schema > constellation.schema.json\n  \
+        constellation schema | jq '.[\"$defs\"] | keys'")]
     Schema,
     /// Show the version of this program and of the agent
+    #[command(
+        after_help = "Examples:\n  constellation version\n  constellation version --client -o json | jq -r .client.version"
+    )]
     Version(Version),
+}
+
+/// Form of an answer. What is for programs stands alone on standard output; what is for people beside it goes
+/// to standard error.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Form {
+    /// For people
+    #[default]
+    #[value(alias = "table")]
+    Text,
+    /// For programs
+    Json,
+    /// The same as YAML
+    Yaml,
 }
 
 /// Which manifests.
@@ -162,14 +202,26 @@ mod tests {
     }
 
     #[test]
-    fn every_command_that_takes_arguments_shows_an_example() {
-        for command in Cli::command().get_subcommands() {
-            let simple = ["status", "node", "schema", "version", "help"];
-            if !simple.contains(&command.get_name()) {
+    fn every_command_shows_examples_that_it_understands() {
+        fn walk(command: &clap::Command, name: &str, seen: &mut usize) {
+            for command in command.get_subcommands().filter(|c| c.get_name() != "help") {
+                let name = format!("{name} {}", command.get_name());
                 let after = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-                assert!(after.contains("constellation "), "{}", command.get_name());
+                let examples = after.strip_prefix("Examples:\n").unwrap_or_else(|| panic!("{name}: {after:?}"));
+                let first = examples.lines().next().unwrap_or_default().trim();
+                assert!(first.starts_with(&name), "{name} begins with an example of another: {first}");
+                let words = first.split(['|', '>']).next().unwrap_or_default().replace('"', "");
+                // Words two spaces or more apart are a remark.
+                let words = words.split("  ").next().unwrap_or_default();
+                let parsed = Cli::try_parse_from(words.split_whitespace());
+                assert!(parsed.is_ok() || command.has_subcommands(), "{words}: {}", parsed.unwrap_err());
+                *seen += 1;
+                walk(command, &name, seen);
             }
         }
+        let mut seen = 0;
+        walk(&Cli::command(), "constellation", &mut seen);
+        assert!(seen > 20, "{seen} commands");
     }
 
     #[test]
@@ -211,7 +263,20 @@ mod tests {
             ("build .", false),
             ("node cordon n1 -m disk", true),
             ("node", false),
-            ("version --client", true),
+            ("version --client -o json", true),
+            ("describe svc/web -o yaml", true),
+            ("apply -f a -y -o json", true),
+            ("scale web=1 -o json", true),
+            ("delete svc/web -y -o yaml", true),
+            ("diff -o json", true),
+            ("diff -o wide", false),
+            ("validate -f a -o json", true),
+            ("ps -l app=web -o wide", true),
+            ("ps -o text", true),
+            ("ps -w", false),
+            ("status -o yaml", true),
+            ("status -l app=web", false),
+            ("events -o yaml", false),
             ("schema", true),
             ("--api http://127.0.0.1:1 status", true),
             ("status --api http://127.0.0.1:1", true),

@@ -47,14 +47,14 @@ impl Exit {
     }
 }
 
-/// One fault of a manifest as a line: `web.yaml:12:9: spec.ports[0].published: 70000 is no port; 1 to 65535`.
+/// One fault as a line: of a change without a text `svc/db: spec.replicas: only one`, of a manifest `web.yaml:12:9: spec.ports[0].published: 70000 is no port; 1 to 65535`.
 fn fault(fault: &ManifestFault) -> String {
     let mut line = String::new();
     if !fault.source.is_empty() {
         let _ = write!(line, "{}:", fault.source);
     }
-    if fault.line > 0 {
-        let _ = write!(line, "{}:{}:", fault.line, fault.column);
+    for place in [fault.line, fault.column].into_iter().take_while(|place| *place > 0) {
+        let _ = write!(line, "{place}:");
     }
     if !line.is_empty() {
         line.push(' ');
@@ -80,9 +80,9 @@ pub enum CliError {
         /// What to write instead.
         hint: Option<String>,
     },
-    /// Manifests with errors, one per line, each with its place and its fix.
+    /// Manifests with errors, each with its place and its fix.
     #[error("{}", manifests(.0.len()))]
-    Manifests(Vec<String>),
+    Manifests(Vec<ManifestFault>),
     /// Flags, environment or file of an agent are wrong; one per line.
     #[error("{}", configuration(.0.len()))]
     Configuration(Vec<String>),
@@ -162,6 +162,14 @@ pub enum CliError {
         /// What to do.
         hint: Option<String>,
     },
+    /// Some of many changes were not made; why was said when each failed.
+    #[error("{message}")]
+    Partly {
+        /// Which.
+        message: String,
+        /// How the first that failed would have ended the process.
+        exit: Exit,
+    },
     /// Standard output is gone.
     #[error("cannot write the output")]
     Output(#[source] io::Error),
@@ -230,6 +238,7 @@ impl CliError {
                 _ => Exit::No,
             },
             Self::No { .. } | Self::Answer { .. } => Exit::No,
+            Self::Partly { exit, .. } => *exit,
             // `constellation get svc | head` is not a failure.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
             Self::Output(_) => Exit::No,
@@ -263,8 +272,31 @@ impl CliError {
                 _ => None,
             }),
             Self::Answer { .. } => Some("compare `constellation version`: client and server may be of different releases".into()),
-            Self::Manifests(_) | Self::Configuration(_) | Self::File { .. } | Self::Broken { .. } | Self::Output(_) => None,
+            Self::Manifests(_)
+            | Self::Configuration(_)
+            | Self::File { .. }
+            | Self::Broken { .. }
+            | Self::Partly { .. }
+            | Self::Output(_) => None,
         }
+    }
+
+    /// What went wrong and what caused it, each once.
+    #[must_use]
+    pub fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut source = std::error::Error::source(self);
+        let mut last = text.clone();
+        while let Some(cause) = source {
+            let said = cause.to_string();
+            // A cause that its parent already quotes would be read twice.
+            if !last.ends_with(&said) {
+                let _ = write!(text, ": {said}");
+            }
+            last = said;
+            source = cause.source();
+        }
+        text
     }
 
     /// What is printed on standard error; empty when there is nothing worth saying.
@@ -275,26 +307,15 @@ impl CliError {
         }
         let mut text = String::new();
         let lines: Vec<String> = match self {
-            Self::Manifests(errors) | Self::Configuration(errors) => errors.clone(),
+            Self::Manifests(errors) => errors.iter().map(fault).collect(),
+            Self::Configuration(errors) => errors.clone(),
             Self::Refused(refusal) => refusal.errors.iter().map(fault).collect(),
             _ => Vec::new(),
         };
         for line in &lines {
             let _ = writeln!(text, "{}", clean(line));
         }
-        let _ = write!(text, "error: {}", clean(&self.to_string()));
-        let mut source = std::error::Error::source(self);
-        let mut last = self.to_string();
-        while let Some(cause) = source {
-            let said = cause.to_string();
-            // A cause that its parent already quotes would be read twice.
-            if !last.ends_with(&said) {
-                let _ = write!(text, ": {}", clean(&said));
-            }
-            last = said;
-            source = cause.source();
-        }
-        text.push('\n');
+        let _ = writeln!(text, "error: {}", clean(&self.chain()));
         if let Some(hint) = self.hint() {
             let _ = writeln!(text, "hint: {}", clean(&hint));
         }
@@ -360,6 +381,20 @@ mod tests {
             CliError::Refused(Box::new(refusal)).report(),
             "web.yaml:12:9: spec.ports[0].published: 70000 is no port; 1 to 65535\nerror: Invalid\n"
         );
+    }
+
+    #[test]
+    fn a_fault_without_a_text_names_the_object_and_no_place() {
+        let unplaced = ManifestFault {
+            source: "svc/db".into(),
+            path: "spec.replicas".into(),
+            message: "only one".into(),
+            ..ManifestFault::default()
+        };
+        let said = CliError::Manifests(vec![unplaced.clone(), ManifestFault { line: 3, ..unplaced }]).report();
+        let wanted =
+            "svc/db: spec.replicas: only one\nsvc/db:3: spec.replicas: only one\nerror: 2 errors in the manifests\n";
+        assert_eq!(said, wanted);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::{
     client::{Api, Query, Stream},
     failure::CliError,
+    form::{WaitState, Waited},
     progress::Display,
     replicas::Replicas,
     screen::Screen,
@@ -55,32 +56,59 @@ struct Streams {
     events: Stream<EventLine>,
 }
 
-/// How a wait that did not fail ended.
+/// How a wait ended.
 enum End {
     Done,
     Failed,
     Late,
     Detached,
+    Broken(CliError),
+}
+
+/// What came of a wait.
+#[derive(Debug)]
+pub struct Followed {
+    /// Each service with the end of its wait.
+    pub services: Vec<(Arc<str>, Waited)>,
+    /// How the command ends: an error when a service cannot arrive or did not within the limit, with what is
+    /// known of why, or when the API is gone.
+    pub result: Result<(), CliError>,
 }
 
 /// Waits until every service arrived, and shows the way there.
-///
-/// # Errors
-/// When one cannot arrive or does not within the limit, with what is known of why; or when the API is gone.
-pub async fn follow(api: &Api, screen: &Screen, awaited: Awaited) -> Result<(), CliError> {
+pub async fn follow(api: &Api, screen: &Screen, awaited: Awaited) -> Followed {
     let began = Instant::now();
     let mut wait = Wait::new(awaited.goals.iter().cloned());
     if wait.is_empty() {
-        return Ok(());
+        return Followed { services: Vec::new(), result: Ok(()) };
     }
     let mut display = Display::new(screen, awaited.goals.iter().map(|(name, _)| name));
     let end = tokio::select! {
-        end = watch(api, &mut wait, &mut display, awaited.from) => end?,
+        end = watch(api, &mut wait, &mut display, awaited.from) => end.unwrap_or_else(End::Broken),
         () = sleep_until(began + awaited.limit) => End::Late,
         _ = tokio::signal::ctrl_c() => End::Detached,
     };
     drop(display);
+    let services = wait.progress().map(|(name, progress)| (name.clone(), waited(progress, &end))).collect();
     let took = text::duration(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX));
+    Followed { services, result: tell(api, screen, &wait, end, &took).await }
+}
+
+/// What a program reads of one service.
+fn waited(progress: &Progress, end: &End) -> Waited {
+    let state = match (progress, end) {
+        (Progress::Reached(_), _) => WaitState::Done,
+        (Progress::Lost(_), _) => WaitState::Failed,
+        (Progress::Waiting(_), End::Late) => WaitState::Timeout,
+        (Progress::Waiting(_), End::Detached) => WaitState::Detached,
+        // Another one failed, or the API is gone: nobody waited for this one to the end.
+        (Progress::Waiting(_), End::Done | End::Failed | End::Broken(_)) => WaitState::Unknown,
+    };
+    Waited { state, message: progress.said().to_owned() }
+}
+
+/// Says how each service arrived, or what keeps it.
+async fn tell(api: &Api, screen: &Screen, wait: &Wait, end: End, took: &str) -> Result<(), CliError> {
     let mut unfinished = Vec::new();
     for (name, progress) in wait.progress() {
         match progress {
@@ -92,6 +120,7 @@ pub async fn follow(api: &Api, screen: &Screen, awaited: Awaited) -> Result<(), 
     let first = unfinished.first().map_or_else(String::new, |(name, _)| name.to_string());
     match end {
         End::Done => Ok(()),
+        End::Broken(error) => Err(error),
         End::Detached => {
             screen.line(&format!("\ndetached; the change goes on: constellation get svc/{first} -w"))?;
             Ok(())
@@ -111,7 +140,7 @@ pub async fn follow(api: &Api, screen: &Screen, awaited: Awaited) -> Result<(), 
     }
 }
 
-/// Reads streams until the verdict falls. Never returns [`End::Late`] or [`End::Detached`].
+/// Reads streams until the verdict falls: [`End::Done`] or [`End::Failed`].
 async fn watch(api: &Api, wait: &mut Wait, display: &mut Display<'_>, mut from: u64) -> Result<End, CliError> {
     let mut broken = 0u32;
     let mut known = Replicas::default();
@@ -231,4 +260,26 @@ async fn explain(api: &Api, screen: &Screen, service: &str) -> Result<(), CliErr
     };
     screen.print(&show::why::report(&key, &report.conditions, &why.differences, Times::new(false)))?;
     screen.print(&show::why::last_words(&report))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_service_says_how_its_own_wait_ended() {
+        let waiting = Progress::Waiting("0/1 ready".into());
+        let gone = || End::Broken(CliError::No { message: "gone".into(), hint: None });
+        for (progress, end, state) in [
+            (&Progress::Reached("generation 1".into()), End::Late, WaitState::Done),
+            (&Progress::Lost("failed".into()), End::Failed, WaitState::Failed),
+            (&waiting, End::Failed, WaitState::Unknown),
+            (&waiting, gone(), WaitState::Unknown),
+            (&waiting, End::Late, WaitState::Timeout),
+            (&waiting, End::Detached, WaitState::Detached),
+        ] {
+            let waited = waited(progress, &end);
+            assert_eq!((waited.state, waited.message.as_str()), (state, progress.said()));
+        }
+    }
 }

@@ -1,8 +1,8 @@
 //! The command line: everything a person types.
 //!
 //! Here: the arguments ([`args`]), what each command does ([`command`]), the way to an API ([`endpoint`],
-//! [`transport`], [`client`]), what people see ([`show`], [`text`], [`screen`]), waiting for a change
-//! ([`wait`], [`follow`]), manifests from files ([`source`]), a build's context ([`context`]), and what goes
+//! [`transport`], [`client`]), what people see ([`show`], [`text`], [`screen`]) and programs
+//! ([`form`]), waiting for a change ([`wait`], [`follow`]), manifests from files ([`source`]), a build's context ([`context`]), and what goes
 //! wrong ([`failure`]). Not here: what the API decides (`api`), the agent itself (`agent`).
 //! Invariants: nothing from a server is printed before [`text::clean`] has seen it; exit codes are those of
 //! [`failure::Exit`] and nothing else. Next: [`run`].
@@ -15,6 +15,7 @@ pub mod dockerignore;
 pub mod endpoint;
 pub mod failure;
 pub mod follow;
+pub mod form;
 pub mod names;
 pub mod progress;
 pub mod replicas;
@@ -28,7 +29,7 @@ pub mod wait;
 use self::{
     args::{Cli, Client, Command},
     client::Api,
-    command::{agent, apply, build, delete, diff, env, events, get, logs, look, node, plan},
+    command::{agent, apply, build, delete, diff, env, events, get, logs, look, node, plan, scale, validate, version},
     endpoint::Endpoint,
     failure::{CliError, Exit},
     screen::Screen,
@@ -65,26 +66,26 @@ fn api(given: Option<&str>) -> Result<Api, CliError> {
 }
 
 async fn ask(command: Client, given: Option<&str>) -> Result<Exit, CliError> {
-    let screen = &Screen;
+    let screen = &Screen::default();
     let api = || api(given);
     match command {
-        Client::Apply(args) => apply::apply(&api()?, screen, &args).await?,
-        Client::Plan(args) => return plan::plan(&api()?, screen, &args).await,
-        Client::Diff(args) => return diff::diff(&api()?, screen, &args).await,
-        Client::Validate(args) => look::validate(screen, &args)?,
+        Client::Apply(args) => apply::apply(&api()?, &args).await?,
+        Client::Plan(args) => return plan::plan(&api()?, &args).await,
+        Client::Diff(args) => return diff::diff(&api()?, &args).await,
+        Client::Validate(args) => validate::validate(&args)?,
         Client::Get(args) => get::get(&api()?, screen, &args).await?,
         Client::Describe(args) => look::describe(&api()?, screen, &args).await?,
         Client::Why(args) => look::why(&api()?, screen, &args).await?,
-        Client::Delete(args) => delete::delete(&api()?, screen, &args).await?,
+        Client::Delete(args) => delete::delete(&api()?, &args).await?,
         Client::Events(args) => events::events(&api()?, screen, &args).await?,
         Client::Ps(args) => look::ps(&api()?, screen, &args).await?,
-        Client::Scale(args) => apply::scale(&api()?, screen, &args).await?,
+        Client::Scale(args) => scale::scale(&api()?, &args).await?,
         Client::Logs(args) => logs::logs(&api()?, screen, &args).await?,
         Client::Build(args) => build::build(&api()?, screen, &args).await?,
         Client::Status(args) => look::status(&api()?, screen, &args).await?,
         Client::Node(command) => node::node(&api()?, screen, &command).await?,
         Client::Schema => look::schema(screen)?,
-        Client::Version(args) => look::version(api, screen, &args).await?,
+        Client::Version(args) => version::version(api, &args).await?,
     }
     Ok(Exit::Done)
 }

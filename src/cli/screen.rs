@@ -8,20 +8,45 @@ use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use owo_colors::OwoColorize as _;
 use serde::Serialize;
 
-use super::{failure::CliError, text};
+use super::{args::Form, failure::CliError, text};
 
 /// Standard output and standard error of one command.
-#[derive(Debug, Default)]
-pub struct Screen;
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Screen {
+    /// Words for people go to standard error: standard output is a program's.
+    beside: bool,
+}
 
 impl Screen {
-    /// Prints text as it is.
+    /// Where standard output has this form.
+    #[must_use]
+    pub const fn of(form: Form) -> Self {
+        Self { beside: !matches!(form, Form::Text) }
+    }
+
+    /// Prints text for people as it is.
     ///
     /// # Errors
     /// When standard output is gone; a broken pipe ends the command quietly.
     pub fn print(&self, text: &str) -> Result<(), CliError> {
-        let mut out = anstream::stdout().lock();
-        out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(CliError::Output)
+        if self.beside {
+            // Nobody to hear it is no error: the answer goes another way.
+            let _ = anstream::stderr().lock().write_all(text.as_bytes());
+            return Ok(());
+        }
+        out(text)
+    }
+
+    /// Prints an answer in a form for programs; people have been told it in words already.
+    ///
+    /// # Errors
+    /// When standard output is gone.
+    pub fn answer<T: Serialize>(&self, form: Form, value: &T) -> Result<(), CliError> {
+        match form {
+            Form::Text => Ok(()),
+            Form::Json => self.json(value),
+            Form::Yaml => out(&yaml(value)?),
+        }
     }
 
     /// Prints one line.
@@ -37,7 +62,7 @@ impl Screen {
     /// # Errors
     /// As [`Screen::print`].
     pub fn json<T: Serialize>(&self, value: &T) -> Result<(), CliError> {
-        self.line(&text::json(&serde_json::to_string_pretty(value).map_err(|e| CliError::Output(e.into()))?))
+        out(&format!("{}\n", text::json(&serde_json::to_string_pretty(value).map_err(|e| CliError::Output(e.into()))?)))
     }
 
     /// Prints a value as one line of JSON.
@@ -45,7 +70,7 @@ impl Screen {
     /// # Errors
     /// As [`Screen::print`].
     pub fn json_line<T: Serialize>(&self, value: &T) -> Result<(), CliError> {
-        self.line(&text::json(&serde_json::to_string(value).map_err(|e| CliError::Output(e.into()))?))
+        out(&format!("{}\n", text::json(&serde_json::to_string(value).map_err(|e| CliError::Output(e.into()))?)))
     }
 
     /// Prints a plan or differences, with the signs in colours.
@@ -70,7 +95,7 @@ impl Screen {
     /// Whether a person can be asked.
     #[must_use]
     pub fn interactive(&self) -> bool {
-        io::stdin().is_terminal() && io::stdout().is_terminal()
+        io::stdin().is_terminal() && if self.beside { io::stderr().is_terminal() } else { io::stdout().is_terminal() }
     }
 
     /// Asks a question that only `y` or `yes` answers with yes.
@@ -83,6 +108,17 @@ impl Screen {
         io::stdin().lock().read_line(&mut answer).map_err(CliError::Output)?;
         Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
     }
+}
+
+fn out(text: &str) -> Result<(), CliError> {
+    let mut out = anstream::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(CliError::Output)
+}
+
+/// YAML without what could steer a terminal.
+fn yaml<T: Serialize>(value: &T) -> Result<String, CliError> {
+    let text = serde_yaml::to_string(value).map_err(|e| CliError::Output(io::Error::other(e)))?;
+    Ok(text.lines().map(|line| format!("{}\n", text::clean(line))).collect())
 }
 
 /// The first word of a line that warns stands out. Where colours are not wanted, they are taken out again.
@@ -120,6 +156,14 @@ fn dumb() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn yaml_says_what_json_says_and_steers_nothing() {
+        let value = serde_json::json!({"a": ["x: y", "1", "\u{1b}[2J\n- b", "two\nlines\n"], "b": {"c": null}});
+        let text = yaml(&value).unwrap();
+        assert_eq!(serde_yaml::from_str::<serde_json::Value>(&text).unwrap(), value);
+        assert!(!text.contains('\u{1b}'), "{text:?}");
+    }
 
     #[test]
     fn colours_add_nothing_that_stays_when_they_are_taken_out() {

@@ -16,7 +16,8 @@ use serde_json::Value;
 
 use super::failure::CliError;
 use crate::{
-    manifest::{self, Document},
+    api::wire::ManifestFault,
+    manifest::{self, Document, Skipped},
     model::{Kind, ObjectKey, meta::API_VERSION},
 };
 
@@ -34,7 +35,7 @@ pub struct Manifests {
     /// Fields that do nothing, and documents that are not ours.
     pub warnings: Vec<String>,
     /// Documents that are not ours: with them it is not known what the files declare.
-    pub skipped: Vec<String>,
+    pub skipped: Vec<Skipped>,
 }
 
 /// Reads everything that `-f` names.
@@ -72,8 +73,8 @@ pub fn read(paths: &[PathBuf], env: &dyn Fn(&str) -> Option<String>) -> Result<M
         let folder = folder.canonicalize().map_err(unreadable(folder))?;
         let options = manifest::Options { resolve_paths: Some(folder), interpolate: Some(env) };
         let parsed = manifest::parse(&name, &text, &options);
-        errors.extend(parsed.errors.iter().map(ToString::to_string));
-        all.skipped.extend(parsed.skipped.iter().map(ToString::to_string));
+        errors.extend(parsed.errors.iter().map(ManifestFault::from));
+        all.skipped.extend(parsed.skipped);
         for document in parsed.documents {
             all.warnings
                 .extend(document.warnings.iter().map(|w| format!("{}:{}: {w}", document.source, document.line)));
@@ -85,9 +86,9 @@ pub fn read(paths: &[PathBuf], env: &dyn Fn(&str) -> Option<String>) -> Result<M
         return Err(CliError::Manifests(errors));
     }
     if all.documents.is_empty() && !all.skipped.is_empty() {
-        return Err(CliError::Manifests(all.skipped));
+        return Err(CliError::Manifests(all.skipped.into_iter().map(foreign).collect()));
     }
-    all.warnings.extend(all.skipped.iter().cloned());
+    all.warnings.extend(all.skipped.iter().map(ToString::to_string));
     if all.documents.is_empty() {
         return Err(CliError::usage(
             "the files declare nothing",
@@ -95,6 +96,12 @@ pub fn read(paths: &[PathBuf], env: &dyn Fn(&str) -> Option<String>) -> Result<M
         ));
     }
     Ok(all)
+}
+
+/// A document that is not ours, where nothing else is there.
+fn foreign(skipped: Skipped) -> ManifestFault {
+    let Skipped { source, document, line, message } = skipped;
+    ManifestFault { source, document, line, message, ..ManifestFault::default() }
 }
 
 /// Refuses documents that are not ours where what is *not* declared is deleted.
@@ -108,7 +115,7 @@ pub fn whole(manifests: &Manifests) -> Result<(), CliError> {
     Err(CliError::Usage {
         message: format!(
             "--prune deletes what no manifest declares, and not every document could be read as one: {}",
-            manifests.skipped.join("; ")
+            manifests.skipped.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
         ),
         hint: Some("mend these documents, or name only files with manifests; nothing was changed".into()),
     })
@@ -116,7 +123,7 @@ pub fn whole(manifests: &Manifests) -> Result<(), CliError> {
 
 /// One object may be declared once over all files: which of two would win depends on their names. Within one
 /// file the parser has said so already.
-fn twice(documents: &[Document], errors: &mut Vec<String>) {
+fn twice(documents: &[Document], errors: &mut Vec<ManifestFault>) {
     let mut seen: BTreeMap<ObjectKey, &Document> = BTreeMap::new();
     for document in documents {
         let key = document.declared.key();
@@ -124,10 +131,15 @@ fn twice(documents: &[Document], errors: &mut Vec<String>) {
             if first.source == document.source {
                 continue;
             }
-            errors.push(format!(
-                "{}:{}:1: metadata.name: {key} is declared at {}:{} already; rename one or remove it",
-                document.source, document.line, first.source, first.line
-            ));
+            errors.push(ManifestFault {
+                source: document.source.clone(),
+                document: document.index,
+                line: document.line,
+                column: 1,
+                path: "metadata.name".into(),
+                message: format!("{key} is declared at {}:{} already", first.source, first.line),
+                fix: Some("rename one or remove it".into()),
+            });
         } else {
             seen.insert(key, document);
         }

@@ -206,6 +206,31 @@ pub fn table<C: AsRef<str>>(indent: usize, header: &[&str], rows: &[Vec<C>]) -> 
     table.lines().map(|line| format!("{pad}{}\n", line.trim_end())).collect()
 }
 
+/// The widths of [`table`]'s columns.
+#[must_use]
+pub fn widths<C: AsRef<str>>(header: &[&str], rows: &[Vec<C>]) -> Vec<usize> {
+    let mut widths: Vec<usize> = header.iter().map(|cell| cell.chars().count()).collect();
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(clean(cell.as_ref()).chars().count());
+        }
+    }
+    widths
+}
+
+/// A further row under a table whose widths are known; what is wider pushes the rest to the right.
+#[must_use]
+pub fn row<C: AsRef<str>>(widths: &[usize], cells: &[C]) -> String {
+    use std::fmt::Write as _;
+    let mut line = String::new();
+    for (cell, width) in cells.iter().zip(widths) {
+        // Writing to a String cannot fail.
+        let _ = write!(line, "{:<width$}  ", clean(cell.as_ref()));
+    }
+    line.truncate(line.trim_end().len());
+    line
+}
+
 /// `1 object`, `2 objects`.
 #[must_use]
 pub fn count(number: usize, noun: &str) -> String {
@@ -229,6 +254,15 @@ mod tests {
             assert_eq!(serde_json::from_str::<serde_json::Value>(&said).unwrap(), value);
         }
         assert!(matches!(json("{\"a\":\"größer\"}"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn a_further_row_stands_under_its_columns() {
+        let (header, rows) = (["NAME", "STATUS", "AGE"], vec![vec!["größer", "Ready", "1s"]]);
+        let widths = widths(&header, &rows);
+        let whole = table(0, &header, &rows);
+        assert_eq!(whole.lines().nth(1), Some(row(&widths, &rows[0]).as_str()));
+        assert_eq!(row(&widths, &["a", "NotReady", "2s"]), "a       NotReady  2s");
     }
 
     #[test]

@@ -24,6 +24,7 @@ mod data;
 mod examples;
 mod images;
 mod life;
+mod programs;
 mod reading;
 mod reasons;
 mod repair;

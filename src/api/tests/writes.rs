@@ -223,6 +223,23 @@ async fn scale_changes_the_count_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn a_refused_scale_names_object_and_field_and_no_place_in_a_text_nobody_wrote() {
+    let rig = Rig::new().await;
+    let mut db = service("db", "postgres:17", 1);
+    db["spec"]["volumes"] = json!([{"type": "volume", "source": "data", "target": "/d", "dataPolicy": "state"}]);
+    rig.apply(&db.to_string()).await;
+    let answer = rig.ask("PUT", "/api/v1/services/db/scale").body(r#"{"replicas":2}"#).send().await;
+    assert_eq!(answer.problem(), (422, "invalid-manifest".into()));
+    let fault = answer.json()["errors"][0].clone();
+    assert_eq!(fault["source"], "svc/db", "{fault}");
+    assert!(fault["path"].as_str().unwrap().starts_with("spec."), "{fault}");
+    assert!(fault["message"].as_str().is_some_and(|m| !m.is_empty()) && fault["fix"].is_string(), "{fault}");
+    for place in ["document", "line", "column"] {
+        assert_eq!(fault.get(place), None, "{fault}");
+    }
+}
+
+#[tokio::test]
 async fn a_node_is_cordoned_and_not_made_or_taken_away_by_hand() {
     let rig = Rig::new().await;
     rig.node().await;

@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::manifest::ManifestError;
+
 /// Where the types of problems live; the last segment names one.
 pub const TYPES: &str = "https://constellation.dev/problems/";
 
@@ -49,13 +51,16 @@ impl Problem {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ManifestFault {
-    /// File, or `request`.
+    /// File, or `request`; of a change that brings no text of its own (scale), the object.
     pub source: String,
-    /// Number of the document, from 1.
+    /// Number of the document, from 1; absent without a text.
+    #[serde(skip_serializing_if = "is_none")]
     pub document: usize,
-    /// Line, from 1.
+    /// Line, from 1; absent without a text.
+    #[serde(skip_serializing_if = "is_none")]
     pub line: usize,
-    /// Column, from 1.
+    /// Column, from 1; absent where only the line is known.
+    #[serde(skip_serializing_if = "is_none")]
     pub column: usize,
     /// `spec.ports[0].published`.
     pub path: String,
@@ -64,4 +69,23 @@ pub struct ManifestFault {
     /// What to write instead.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fix: Option<String>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+const fn is_none(place: &usize) -> bool {
+    *place == 0
+}
+
+impl From<&ManifestError> for ManifestFault {
+    fn from(error: &ManifestError) -> Self {
+        Self {
+            source: error.source.clone(),
+            document: error.document,
+            line: error.line,
+            column: error.column,
+            path: error.path.clone(),
+            message: error.message.clone(),
+            fix: Some(error.fix.clone()).filter(|fix| !fix.is_empty()),
+        }
+    }
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::{Files, Waiting};
+use super::{Files, Form, Waiting};
 use crate::{
     cli::names::{self, ScaleTo},
     model::ObjectKey,
@@ -33,6 +33,9 @@ pub struct Apply {
     /// Do not ask
     #[arg(short, long)]
     pub yes: bool,
+    /// Form of the output; json: what became of each object and how the wait ended
+    #[arg(short, long, value_enum, default_value = "text")]
+    pub output: Form,
     /// How long to wait.
     #[command(flatten)]
     pub waiting: Waiting,
@@ -59,21 +62,12 @@ pub struct Plan {
     /// Set that the objects belong to
     #[arg(long, value_name = "NAME", value_parser = names::set)]
     pub set: Option<String>,
-    /// Form of the output
+    /// Form of the output; 1 is the exit code of changes in every form
     #[arg(short, long, value_enum, default_value = "text")]
-    pub output: PlanOutput,
+    pub output: Form,
     /// Write plan and documents to a file for `apply --plan` (mode 0600: it may hold secrets)
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
-}
-
-/// Form of a plan.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum PlanOutput {
-    /// For people
-    Text,
-    /// For programs
-    Json,
 }
 
 /// `diff`.
@@ -85,6 +79,9 @@ pub struct Diff {
     /// Manifests to compare with what is declared; - for standard input
     #[arg(short = 'f', long = "file", value_name = "PATH")]
     pub files: Vec<PathBuf>,
+    /// Form of the output; json: with -f as of `plan`, without it the objects that differ
+    #[arg(short, long, value_enum, default_value = "text")]
+    pub output: Form,
 }
 
 /// `validate`.
@@ -93,6 +90,9 @@ pub struct Validate {
     /// Which manifests.
     #[command(flatten)]
     pub files: Files,
+    /// Form of the output; json: every error with file, line, column and field
+    #[arg(short, long, value_enum, default_value = "text")]
+    pub output: Form,
 }
 
 /// `delete`.
@@ -110,6 +110,9 @@ pub struct Delete {
     /// An object that does not exist is no error
     #[arg(long)]
     pub ignore_not_found: bool,
+    /// Form of the output; json: what became of each object and how the wait ended
+    #[arg(short, long, value_enum, default_value = "text")]
+    pub output: Form,
     /// How long to wait.
     #[command(flatten)]
     pub waiting: Waiting,
@@ -121,6 +124,9 @@ pub struct Scale {
     /// Service and number of replicas
     #[arg(value_name = "SVC=N", required = true, value_parser = names::scale)]
     pub targets: Vec<ScaleTo>,
+    /// Form of the output; json: what became of each service and how the wait ended
+    #[arg(short, long, value_enum, default_value = "text")]
+    pub output: Form,
     /// How long to wait.
     #[command(flatten)]
     pub waiting: Waiting,

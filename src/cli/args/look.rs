@@ -4,7 +4,7 @@
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::PlanOutput;
+use super::Form;
 use crate::{
     cli::names::{self, KindOrKey},
     model::{ObjectKey, Period},
@@ -22,7 +22,7 @@ pub struct Get {
     /// Form of the output
     #[arg(short, long, value_enum, default_value = "table")]
     pub output: Output,
-    /// Go on with each change
+    /// Go on with each change; json is one change a line, {"index","op","object"}
     #[arg(short, long)]
     pub watch: bool,
     /// Only objects with these labels: key=value, key!=value, key, !key; commas mean "and". Of replicas: their service's
@@ -37,6 +37,7 @@ pub struct Get {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Output {
     /// Columns
+    #[value(alias = "text")]
     Table,
     /// More columns
     Wide,
@@ -54,6 +55,9 @@ pub struct Describe {
     /// Which object
     #[arg(value_name = "KIND/NAME", value_parser = names::key)]
     pub object: ObjectKey,
+    /// Form of the output; json: object, replicas, differences and events as the API gives them
+    #[arg(short, long, value_enum, default_value = "text")]
+    pub output: Form,
     /// Times as dates instead of ages
     #[arg(long)]
     pub timestamps: bool,
@@ -70,7 +74,7 @@ pub struct Why {
     pub replica: Option<String>,
     /// The answer as the API gives it
     #[arg(short, long, value_enum, default_value = "text")]
-    pub output: PlanOutput,
+    pub output: Form,
     /// Times as dates instead of ages
     #[arg(long)]
     pub timestamps: bool,
@@ -96,10 +100,19 @@ pub struct Events {
     pub from_index: Option<u64>,
     /// Form of the output; json is one event a line
     #[arg(short, long, value_enum, default_value = "text")]
-    pub output: PlanOutput,
+    pub output: Lines,
     /// Times as dates instead of ages
     #[arg(long)]
     pub timestamps: bool,
+}
+
+/// Form of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Lines {
+    /// For people
+    Text,
+    /// One JSON object a line
+    Json,
 }
 
 /// Type of an event.
@@ -118,9 +131,12 @@ pub struct Ps {
     /// Only these services
     #[arg(value_name = "SVC", value_parser = names::service)]
     pub services: Vec<String>,
-    /// The replicas as the API gives them
-    #[arg(short, long, value_enum, default_value = "text")]
-    pub output: PlanOutput,
+    /// Form of the output; json: the replicas as the API gives them
+    #[arg(short, long, value_enum, default_value = "table")]
+    pub output: Output,
+    /// Only replicas of services with these labels: key=value, key!=value, key, !key; commas mean "and"
+    #[arg(short = 'l', long = "selector", value_name = "SELECTOR")]
+    pub selector: Option<String>,
     /// Times as dates instead of ages
     #[arg(long)]
     pub timestamps: bool,
@@ -157,19 +173,23 @@ pub struct Logs {
 pub struct Status {
     /// Form of the output
     #[arg(short, long, value_enum, default_value = "text")]
-    pub output: PlanOutput,
+    pub output: Form,
 }
 
 /// `node …`.
 #[derive(Debug, Subcommand)]
 pub enum NodeCommand {
     /// List nodes
+    #[command(after_help = "Examples:\n  constellation node ls\n  constellation node ls -o json")]
     Ls {
         /// Form of the output
         #[arg(short, long, value_enum, default_value = "wide")]
         output: Output,
     },
     /// Take nothing new on a node; what runs there stays
+    #[command(
+        after_help = "Examples:\n  constellation node cordon n1 -m \"new disk\"\n  constellation node cordon n1 n2"
+    )]
     Cordon {
         /// Which nodes
         #[arg(value_name = "NODE", required = true, value_parser = names::node)]
@@ -179,6 +199,7 @@ pub enum NodeCommand {
         reason: Option<String>,
     },
     /// Take new replicas on a node again
+    #[command(after_help = "Examples:\n  constellation node uncordon n1")]
     Uncordon {
         /// Which nodes
         #[arg(value_name = "NODE", required = true, value_parser = names::node)]
@@ -195,4 +216,7 @@ pub struct Version {
     /// Only this program's; no agent is asked
     #[arg(long)]
     pub client: bool,
+    /// Form of the output; json: version, commit, API and manifest schema of both
+    #[arg(short, long, value_enum, default_value = "text")]
+    pub output: Form,
 }

@@ -1,4 +1,4 @@
-//! `apply` and `scale`: plan, ask, write, wait.
+//! `apply`: plan, ask, write, wait.
 
 use std::path::Path;
 
@@ -6,9 +6,10 @@ use super::{env, goals, outcomes, plan::Saved, wait};
 use crate::{
     api::wire::{ApplyAnswer, ApplyRequest, PlanAnswer},
     cli::{
-        args::{Apply, DryRun, Scale},
+        args::{Apply, DryRun},
         client::{Api, Change},
         failure::CliError,
+        form::{Action, Changed, ChangedObject},
         screen::Screen,
         show,
         source::{self, Manifests},
@@ -21,43 +22,62 @@ use crate::{
 ///
 /// # Errors
 /// As the API and the wait; when nobody can be asked and `-y` is missing.
-pub async fn apply(api: &Api, screen: &Screen, args: &Apply) -> Result<(), CliError> {
-    let (wanted, prune, plan) = match &args.plan {
+pub async fn apply(api: &Api, args: &Apply) -> Result<(), CliError> {
+    let screen = &Screen::of(args.output);
+    let Wanted { request, prune, plan, warnings } = match &args.plan {
         Some(file) => saved(file)?,
         None => read(screen, args)?,
     };
+    let (prune, reason) = (prune.as_deref(), args.waiting.reason.as_deref());
+    let mut changed = Changed::default();
     if args.dry_run == Some(DryRun::Client) {
-        return checked(screen, &wanted);
+        checked(screen, &request, &mut changed)?;
+        changed.warn(&warnings);
+        return screen.answer(args.output, &changed);
     }
     if args.dry_run == Some(DryRun::Server) {
-        let change = Change { reason: args.waiting.reason.as_deref(), prune: prune.as_deref(), dry_run: true };
-        let answer = api.apply(&wanted, change).await?;
-        return outcomes(screen, &answer, " (dry run)");
+        let answer = api.apply(&request, Change { reason, prune, dry_run: true }).await?;
+        outcomes(screen, &answer, " (dry run)")?;
+        changed.answer(&answer);
+        changed.warn(&warnings);
+        return screen.answer(args.output, &Changed { dry_run: true, ..changed });
     }
     let plan = match plan {
         Some(plan) => plan,
-        None => api.plan(&wanted, prune.as_deref()).await?,
+        None => api.plan(&request, prune).await?,
     };
-    let changes = show::plan::changes(&plan);
-    if changes {
-        screen.signs(&show::plan::text(&plan, show::plan::Detail::Whole, prune.as_deref()))?;
+    if show::plan::changes(&plan) {
+        screen.signs(&show::plan::text(&plan, show::plan::Detail::Whole, prune))?;
         if !args.yes && !ask(screen)? {
             return Err(CliError::No { message: "nothing was changed".into(), hint: None });
         }
     }
     // Exactly what was shown is written, or nothing.
-    let wanted = ApplyRequest { preconditions: plan.preconditions, ..wanted };
-    let change = Change { reason: args.waiting.reason.as_deref(), prune: prune.as_deref(), dry_run: false };
-    let answer = api.apply(&wanted, change).await?;
+    let request = ApplyRequest { preconditions: plan.preconditions, ..request };
+    let answer = api.apply(&request, Change { reason, prune, dry_run: false }).await?;
     outcomes(screen, &answer, "")?;
-    wait(api, screen, &answer, &args.waiting).await?;
-    if !args.waiting.detach {
-        unready(api, screen, &answer).await;
+    let followed = wait(api, screen, &answer, &args.waiting).await;
+    changed.answer(&answer);
+    changed.warn(&plan.warnings);
+    changed.warn(&warnings);
+    changed.waited(&followed.services);
+    if followed.result.is_ok() && !args.waiting.detach {
+        changed.warn(&unready(api, screen, &answer).await);
     }
-    Ok(())
+    screen.answer(args.output, &changed)?;
+    followed.result
 }
 
-type Wanted = (ApplyRequest, Option<String>, Option<PlanAnswer>);
+/// What shall be applied.
+struct Wanted {
+    request: ApplyRequest,
+    /// Set to prune.
+    prune: Option<String>,
+    /// The plan that was made before.
+    plan: Option<PlanAnswer>,
+    /// Of the manifests.
+    warnings: Vec<String>,
+}
 
 fn read(screen: &Screen, args: &Apply) -> Result<Wanted, CliError> {
     let manifests = source::read(&args.files, &env)?;
@@ -68,16 +88,16 @@ fn read(screen: &Screen, args: &Apply) -> Result<Wanted, CliError> {
     for warning in &warnings {
         screen.aside(&format!("warning: {}", clean(warning)));
     }
-    let wanted =
+    let request =
         ApplyRequest { objects: source::documents(&documents)?, set: args.set.clone(), ..ApplyRequest::default() };
-    Ok((wanted, args.prune.then(|| args.set.clone()).flatten(), None))
+    Ok(Wanted { request, prune: args.prune.then(|| args.set.clone()).flatten(), plan: None, warnings })
 }
 
 fn saved(file: &Path) -> Result<Wanted, CliError> {
     let saved = Saved::read(file)?;
-    let wanted = ApplyRequest { objects: saved.documents, set: saved.set.clone(), ..ApplyRequest::default() };
+    let request = ApplyRequest { objects: saved.documents, set: saved.set.clone(), ..ApplyRequest::default() };
     let prune = saved.prune.then_some(saved.set).flatten();
-    Ok((wanted, prune, Some(saved.plan)))
+    Ok(Wanted { request, prune, plan: Some(saved.plan), warnings: Vec::new() })
 }
 
 /// `Apply? [y/N]`, where there is somebody to ask.
@@ -88,19 +108,22 @@ fn ask(screen: &Screen) -> Result<bool, CliError> {
     screen.confirm("Apply?")
 }
 
-fn checked(screen: &Screen, wanted: &ApplyRequest) -> Result<(), CliError> {
-    for object in &wanted.objects {
+fn checked(screen: &Screen, request: &ApplyRequest, changed: &mut Changed) -> Result<(), CliError> {
+    changed.dry_run = true;
+    for object in &request.objects {
         let text = |pointer: &str| object.pointer(pointer).and_then(serde_json::Value::as_str).unwrap_or_default();
-        let kind = Kind::parse(text("/kind")).map_or("?", Kind::short);
-        screen.line(&format!("{kind}/{} valid (dry run, no agent asked)", text("/metadata/name")))?;
+        let (kind, name) = (Kind::parse(text("/kind")), text("/metadata/name"));
+        screen.line(&format!("{}/{name} valid (dry run, no agent asked)", kind.map_or("?", Kind::short)))?;
+        changed.objects.extend(kind.map(|kind| ChangedObject::new(kind, name, Action::Valid)));
     }
     Ok(())
 }
 
 /// Says which services that were not changed do not work: silence would look like health.
-async fn unready(api: &Api, screen: &Screen, answer: &ApplyAnswer) {
+async fn unready(api: &Api, screen: &Screen, answer: &ApplyAnswer) -> Vec<String> {
     let awaited = goals(answer);
-    let Ok(list) = api.list(Kind::Service).await else { return };
+    let Ok(list) = api.list(Kind::Service).await else { return Vec::new() };
+    let mut warnings = Vec::new();
     for object in &list.items {
         let name = &object.metadata.name;
         let ours = answer.objects.iter().any(|o| o.kind == Kind::Service && *o.name == **name);
@@ -109,23 +132,10 @@ async fn unready(api: &Api, screen: &Screen, answer: &ApplyAnswer) {
         }
         let state = show::objects::state(object);
         if state.starts_with("NotReady") {
-            screen.aside(&format!("warning: svc/{name} is unchanged and {state}: constellation why svc/{name}"));
+            let warning = format!("svc/{name}: unchanged and {state}: constellation why svc/{name}");
+            screen.aside(&format!("warning: {}", clean(&warning)));
+            warnings.push(warning);
         }
     }
-}
-
-/// Runs `scale`.
-///
-/// # Errors
-/// As the API and the wait.
-pub async fn scale(api: &Api, screen: &Screen, args: &Scale) -> Result<(), CliError> {
-    let mut all = ApplyAnswer::default();
-    for target in &args.targets {
-        let change = Change { reason: args.waiting.reason.as_deref(), ..Change::default() };
-        let answer = api.scale(&target.service, target.replicas, change).await?;
-        outcomes(screen, &answer, "")?;
-        all.index = answer.index;
-        all.objects.extend(answer.objects);
-    }
-    wait(api, screen, &all, &args.waiting).await
+    warnings
 }

@@ -1,8 +1,8 @@
 //! `delete`: objects by name or by manifests; waits until their containers are gone.
 
-use super::{env, outcomes, wait};
+use super::{each::Each, env};
 use crate::{
-    api::wire::{ApplyAnswer, UsageStatus},
+    api::wire::UsageStatus,
     cli::{
         args::Delete,
         client::{Api, Change},
@@ -16,8 +16,9 @@ use crate::{
 /// Runs `delete`.
 ///
 /// # Errors
-/// As the API and the wait; when nobody can be asked and `-y` is missing.
-pub async fn delete(api: &Api, screen: &Screen, args: &Delete) -> Result<(), CliError> {
+/// As the API and the wait, of several as [`Each::finish`]; when nobody can be asked and `-y` is missing.
+pub async fn delete(api: &Api, args: &Delete) -> Result<(), CliError> {
+    let screen = &Screen::of(args.output);
     let (keys, by_files) = if args.files.is_empty() {
         (args.objects.clone(), false)
     } else {
@@ -40,23 +41,24 @@ pub async fn delete(api: &Api, screen: &Screen, args: &Delete) -> Result<(), Cli
             return Err(CliError::No { message: "nothing was deleted".into(), hint: None });
         }
     }
-    let mut all = ApplyAnswer::default();
-    for key in &keys {
+    let mut each = Each::default();
+    for (i, key) in keys.iter().enumerate() {
         let change = Change { reason: args.waiting.reason.as_deref(), ..Change::default() };
         match api.delete(key, change).await {
-            Ok(answer) => {
-                outcomes(screen, &answer, "")?;
-                all.index = answer.index;
-                all.objects.extend(answer.objects);
-            }
+            Ok(answer) => each.made(screen, answer)?,
             // What manifests name and nobody applied is as good as deleted.
             Err(CliError::Refused(problem)) if problem.status == 404 && (args.ignore_not_found || by_files) => {
-                screen.aside(&format!("{key} does not exist"));
+                each.absent(screen, key);
             }
-            Err(error) => return Err(error),
+            Err(error) => {
+                if !each.failed(key, error) {
+                    each.untried(keys.iter().skip(i + 1));
+                    break;
+                }
+            }
         }
     }
-    wait(api, screen, &all, &args.waiting).await
+    each.finish(api, screen, (args.output, &args.waiting), "deleted").await
 }
 
 /// Who uses a Config or Secret, as its condition says. Asked for a warning: an error is none.

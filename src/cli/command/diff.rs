@@ -3,9 +3,10 @@
 use super::plan;
 use crate::{
     cli::{
-        args::Diff,
+        args::{Diff, Form},
         client::Api,
         failure::{CliError, Exit},
+        form::{Differing, DifferingObject},
         screen::Screen,
         show,
         text::Times,
@@ -17,14 +18,18 @@ use crate::{
 ///
 /// # Errors
 /// As the API.
-pub async fn diff(api: &Api, screen: &Screen, args: &Diff) -> Result<Exit, CliError> {
+pub async fn diff(api: &Api, args: &Diff) -> Result<Exit, CliError> {
+    let screen = &Screen::default();
     if !args.files.is_empty() {
         let (_, plan) = plan::ask(api, screen, &args.files, None, false).await?;
-        screen.signs(&show::plan::text(&plan, show::plan::Detail::Fields, None))?;
+        match args.output {
+            Form::Text => screen.signs(&show::plan::text(&plan, show::plan::Detail::Fields, None))?,
+            Form::Json | Form::Yaml => screen.answer(args.output, &plan)?,
+        }
         return Ok(if show::plan::changes(&plan) { Exit::No } else { Exit::Done });
     }
     let keys = if args.objects.is_empty() { declared(api).await? } else { args.objects.clone() };
-    let mut exit = Exit::Done;
+    let mut differing = Differing::default();
     for key in keys {
         let why = match api.why(&key).await {
             Ok(why) => why,
@@ -32,12 +37,17 @@ pub async fn diff(api: &Api, screen: &Screen, args: &Diff) -> Result<Exit, CliEr
             Err(CliError::Refused(problem)) if problem.status == 404 && args.objects.is_empty() => continue,
             Err(error) => return Err(error),
         };
-        if !why.differences.is_empty() {
-            exit = Exit::No;
+        if why.differences.is_empty() {
+            continue;
+        }
+        if args.output == Form::Text {
             screen.print(&show::why::report(&key, &[], &why.differences, Times::new(false)))?;
         }
+        let ObjectKey { kind, name } = key;
+        differing.objects.push(DifferingObject { kind, name: name.to_string(), differences: why.differences });
     }
-    Ok(exit)
+    screen.answer(args.output, &differing)?;
+    Ok(if differing.objects.is_empty() { Exit::Done } else { Exit::No })
 }
 
 /// Everything that people declare.

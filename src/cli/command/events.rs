@@ -2,7 +2,7 @@
 
 use crate::{
     cli::{
-        args::{EventKind, Events, PlanOutput},
+        args::{EventKind, Events, Lines},
         client::{Api, Query},
         failure::CliError,
         follow::EventLine,
@@ -83,12 +83,12 @@ pub async fn events(api: &Api, screen: &Screen, args: &Events) -> Result<(), Cli
         return view.follow(api, last).await;
     }
     match args.output {
-        PlanOutput::Json => shown.iter().try_for_each(|event| view.line(event)),
-        PlanOutput::Text if shown.is_empty() => {
+        Lines::Json => shown.iter().try_for_each(|event| view.line(event)),
+        Lines::Text if shown.is_empty() => {
             screen.aside("no events");
             Ok(())
         }
-        PlanOutput::Text => {
+        Lines::Text => {
             let times = Times::new(args.timestamps);
             let rows: Vec<Vec<String>> = shown.iter().map(|event| show::row(event, &view.known, times)).collect();
             screen.print(&text::table(0, &show::HEADER, &rows))
@@ -116,17 +116,17 @@ impl View<'_> {
 
     fn header(&self) -> Result<(), CliError> {
         match self.args.output {
-            PlanOutput::Text => self.screen.line(&show::line(&show::HEADER)),
-            PlanOutput::Json => Ok(()),
+            Lines::Text => self.screen.line(&show::line(&show::HEADER)),
+            Lines::Json => Ok(()),
         }
     }
 
     fn line(&self, event: &Event) -> Result<(), CliError> {
         match self.args.output {
-            PlanOutput::Text => {
+            Lines::Text => {
                 self.screen.line(&show::line(&show::row(event, &self.known, Times::new(self.args.timestamps))))
             }
-            PlanOutput::Json => self.screen.json_line(event),
+            Lines::Json => self.screen.json_line(event),
         }
     }
 

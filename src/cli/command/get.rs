@@ -35,6 +35,12 @@ pub async fn get(api: &Api, screen: &Screen, args: &Get) -> Result<(), CliError>
             ));
         }
     };
+    if let (Some(name), Some(_)) = (&name, &args.selector) {
+        return Err(CliError::usage(
+            format!("{} is one object already", ObjectKey::new(kind, name.as_str())),
+            format!("-l chooses among all: constellation get {} -l …", kind.plural()),
+        ));
+    }
     let list = match &name {
         Some(name) => {
             let object = api.get(&ObjectKey::new(kind, name.as_str())).await?;
@@ -44,9 +50,13 @@ pub async fn get(api: &Api, screen: &Screen, args: &Get) -> Result<(), CliError>
         }
         None => api.select(kind, args.selector.as_deref()).await?,
     };
-    let view = View { api, screen, kind, output: args.output, times: args.timestamps, single: name.is_some() };
-    view.all(&list).await?;
-    if args.watch { view.watch(name.as_deref(), args.selector.as_deref(), list.index).await } else { Ok(()) }
+    let single = name.is_some();
+    let mut view = View { api, screen, kind, output: args.output, times: args.timestamps, single, widths: Vec::new() };
+    if !args.watch {
+        return view.all(&list).await;
+    }
+    view.stands(&list).await?;
+    view.watch(name.as_deref(), args.selector.as_deref(), list.index).await
 }
 
 /// Lists nodes, as `node ls`.
@@ -55,7 +65,37 @@ pub async fn get(api: &Api, screen: &Screen, args: &Get) -> Result<(), CliError>
 /// As the API.
 pub async fn nodes(api: &Api, screen: &Screen, output: Output) -> Result<(), CliError> {
     let list = api.list(Kind::Node).await?;
-    View { api, screen, kind: Kind::Node, output, times: false, single: false }.all(&list).await
+    let (kind, widths) = (Kind::Node, Vec::new());
+    View { api, screen, kind, output, times: false, single: false, widths }.all(&list).await
+}
+
+/// Objects in a form that needs no columns, one after the other.
+///
+/// # Errors
+/// When standard output is gone.
+pub fn documents(screen: &Screen, output: Output, items: &[Object]) -> Result<(), CliError> {
+    items.iter().enumerate().try_for_each(|(i, object)| document(screen, output, object, i > 0))
+}
+
+fn document(screen: &Screen, output: Output, object: &Object, further: bool) -> Result<(), CliError> {
+    match output {
+        Output::Name | Output::Table | Output::Wide => screen.line(&clean(&key(object).to_string())),
+        Output::Json => screen.json(object),
+        Output::Yaml => {
+            let text = manifest::to_yaml(object.kind, &object.metadata, &object.spec);
+            let text: String = text.lines().map(|line| format!("{}\n", clean(line))).collect();
+            screen.print(&format!("{}{text}", if further { "---\n" } else { "" }))
+        }
+    }
+}
+
+fn key(object: &Object) -> ObjectKey {
+    ObjectKey::new(object.kind, object.metadata.name.clone())
+}
+
+/// One line of a watch, as the API writes it.
+fn change(screen: &Screen, index: u64, op: WatchOp, object: &Object) -> Result<(), CliError> {
+    screen.json_line(&json!({ "index": index, "op": op, "object": object }))
 }
 
 struct View<'a> {
@@ -65,6 +105,8 @@ struct View<'a> {
     output: Output,
     times: bool,
     single: bool,
+    /// Of the columns that were printed; empty before.
+    widths: Vec<usize>,
 }
 
 /// What the columns need beside the objects.
@@ -102,7 +144,7 @@ impl View<'_> {
         items.iter().map(|object| objects::row(object, &around)).collect()
     }
 
-    async fn all(&self, list: &List) -> Result<(), CliError> {
+    async fn all(&mut self, list: &List) -> Result<(), CliError> {
         match self.output {
             Output::Table | Output::Wide => {
                 if list.items.is_empty() {
@@ -110,8 +152,7 @@ impl View<'_> {
                     return Ok(());
                 }
                 let beside = self.beside().await?;
-                let header = objects::header(self.kind, self.output == Output::Wide);
-                self.screen.print(&text::table(0, &header, &self.rows(&list.items, &beside)))?;
+                self.table(&self.rows(&list.items, &beside))?;
                 match &beside.status {
                     Some(status) if self.output == Output::Wide => {
                         let quorum = if status.writable { "quorum" } else { "no quorum" };
@@ -123,28 +164,31 @@ impl View<'_> {
             }
             Output::Json if self.single => list.items.iter().try_for_each(|object| self.screen.json(object)),
             Output::Json => self.screen.json(list),
-            Output::Yaml | Output::Name => {
-                list.items.iter().enumerate().try_for_each(|(i, object)| self.one(object, i > 0))
-            }
+            Output::Yaml | Output::Name => documents(self.screen, self.output, &list.items),
         }
     }
 
-    /// One object in a form that needs no columns.
-    fn one(&self, object: &Object, further: bool) -> Result<(), CliError> {
-        let key = ObjectKey::new(object.kind, object.metadata.name.clone());
-        match self.output {
-            Output::Name | Output::Table | Output::Wide => self.screen.line(&clean(&key.to_string())),
-            Output::Json => self.screen.json(object),
-            Output::Yaml => {
-                let text = manifest::to_yaml(object.kind, &object.metadata, &object.spec);
-                let text: String = text.lines().map(|line| format!("{}\n", clean(line))).collect();
-                self.screen.print(&format!("{}{text}", if further { "---\n" } else { "" }))
-            }
+    /// How it stands before the changes of a watch.
+    async fn stands(&mut self, list: &List) -> Result<(), CliError> {
+        if self.output != Output::Json {
+            return self.all(list).await;
         }
+        // One shape, one line each: what stands is a change from nothing.
+        list.items.iter().try_for_each(|object| change(self.screen, list.index, WatchOp::Put, object))
+    }
+
+    /// Rows under their header; later ones under the columns of the first.
+    fn table(&mut self, rows: &[Vec<String>]) -> Result<(), CliError> {
+        if !self.widths.is_empty() {
+            return rows.iter().try_for_each(|row| self.screen.line(&text::row(&self.widths, row)));
+        }
+        let header = objects::header(self.kind, self.output == Output::Wide);
+        self.widths = text::widths(&header, rows);
+        self.screen.print(&text::table(0, &header, rows))
     }
 
     /// Goes on with each change; a broken stream is opened again from the last index.
-    async fn watch(&self, name: Option<&str>, labels: Option<&str>, mut from: u64) -> Result<(), CliError> {
+    async fn watch(&mut self, name: Option<&str>, labels: Option<&str>, mut from: u64) -> Result<(), CliError> {
         let mut broken = 0;
         loop {
             match self.changes(name, labels, &mut from, &mut broken).await {
@@ -160,7 +204,7 @@ impl View<'_> {
                     self.screen.aside("changes were missed; this is how it stands now");
                     let items =
                         list.items.into_iter().filter(|o| name.is_none_or(|n| *o.metadata.name == *n)).collect();
-                    self.all(&List { items, index: from }).await?;
+                    self.stands(&List { items, index: from }).await?;
                 }
                 Err(error) => return Err(error),
             }
@@ -170,35 +214,33 @@ impl View<'_> {
     }
 
     async fn changes(
-        &self,
+        &mut self,
         name: Option<&str>,
         labels: Option<&str>,
         from: &mut u64,
         broken: &mut u32,
     ) -> Result<(), CliError> {
         let mut stream = self.api.watch(self.kind, *from, labels).await?;
-        while let Some(change) = stream.next().await? {
-            *from = change.index;
+        while let Some(line) = stream.next().await? {
+            *from = line.index;
             *broken = 0;
-            if name.is_some_and(|name| *change.object.metadata.name != *name) {
+            if name.is_some_and(|name| *line.object.metadata.name != *name) {
                 continue;
             }
-            match (self.output, change.op) {
+            match (self.output, line.op) {
                 (Output::Table | Output::Wide, WatchOp::Put) => {
                     let beside = self.beside().await?;
-                    let rows = self.rows(std::slice::from_ref(&change.object), &beside);
-                    self.screen.print(&text::table(0, &[], &rows))?;
+                    self.table(&self.rows(std::slice::from_ref(&line.object), &beside))?;
                 }
                 (Output::Table | Output::Wide, WatchOp::Delete) => {
-                    let key = ObjectKey::new(change.object.kind, change.object.metadata.name.clone());
-                    self.screen.line(&format!("{} deleted", clean(&key.to_string())))?;
+                    self.screen.line(&format!("{} deleted", clean(&key(&line.object).to_string())))?;
                 }
-                (Output::Json, op) => {
-                    let line = json!({ "index": change.index, "op": op, "object": change.object });
-                    self.screen.json_line(&line)?;
+                (Output::Json, op) => change(self.screen, line.index, op, &line.object)?,
+                (Output::Yaml | Output::Name, WatchOp::Put) => document(self.screen, self.output, &line.object, true)?,
+                // What is gone has no document, and its name alone would read like one that is there.
+                (Output::Yaml | Output::Name, WatchOp::Delete) => {
+                    self.screen.aside(&format!("{} deleted", clean(&key(&line.object).to_string())));
                 }
-                (Output::Yaml | Output::Name, WatchOp::Put) => self.one(&change.object, true)?,
-                (Output::Yaml | Output::Name, WatchOp::Delete) => {}
             }
         }
         Ok(())

@@ -1,18 +1,17 @@
-//! Commands that read and show once: `describe`, `why`, `ps`, `status`, `version`, `schema`, `validate`.
+//! Commands that read and show once: `describe`, `why`, `ps`, `status`, `schema`.
 
-use std::fmt::Write as _;
-
-use super::{env, events};
+use super::{events, get};
 use crate::{
-    api::wire::ClusterStatus,
+    api::wire::{ClusterStatus, Object, Problem},
     cli::{
-        args::{Describe, PlanOutput, Ps, Status, Validate, Version, Why},
+        args::{Describe, Form, Output, Ps, Status, Why},
         client::Api,
         failure::CliError,
+        form::Described,
         replicas::{self, Replicas},
         screen::Screen,
-        show, source,
-        text::{self, Times, clean},
+        show,
+        text::{self, Times},
     },
     manifest,
     model::{Condition, Kind, ObjectKey},
@@ -32,7 +31,7 @@ pub async fn describe(api: &Api, screen: &Screen, args: &Describe) -> Result<(),
     let known = Replicas::from_list(&replicas);
     let own: Vec<_> = match key.kind {
         Kind::Service => {
-            let ours = |o: &crate::api::wire::Object| known.service(&o.metadata.name).as_deref() == Some(&*key.name);
+            let ours = |o: &Object| known.service(&o.metadata.name).as_deref() == Some(&*key.name);
             replicas.iter().filter(|o| ours(o)).cloned().collect()
         }
         Kind::Node => {
@@ -44,11 +43,16 @@ pub async fn describe(api: &Api, screen: &Screen, args: &Describe) -> Result<(),
     let mut happened = events::kept(api, &[], 0).await?;
     happened.retain(|event| events::concerns(key, &event.object, &known));
     let newest = happened.len().saturating_sub(EVENTS);
+    let events = happened.get(newest..).unwrap_or_default();
+    if args.output != Form::Text {
+        let whole = Described { object: &object, replicas: &own, differences: &differences, events };
+        return screen.answer(args.output, &whole);
+    }
     let whole = show::describe::Whole {
         object: &object,
         replicas: &own,
         differences: &differences,
-        events: happened.get(newest..).unwrap_or_default(),
+        events,
         known: &known,
         times: Times::new(args.timestamps),
     };
@@ -71,8 +75,8 @@ pub async fn why(api: &Api, screen: &Screen, args: &Why) -> Result<(), CliError>
     };
     let report = api.why(&key).await?;
     match args.output {
-        PlanOutput::Json => screen.json(&report),
-        PlanOutput::Text => screen.print(&show::why::report(&key, &conditions, &report.differences, times)),
+        Form::Json | Form::Yaml => screen.answer(args.output, &report),
+        Form::Text => screen.print(&show::why::report(&key, &conditions, &report.differences, times)),
     }
 }
 
@@ -86,16 +90,16 @@ async fn one_replica(api: &Api, key: &ObjectKey, slot: &str) -> Result<(ObjectKe
     let found = items.iter().find(|o| *o.metadata.name == *slot);
     match found.or_else(|| replicas::newest(&items, &display)) {
         Some(object) => Ok((ObjectKey::replica(object.metadata.name.clone()), conditions(object))),
-        None => Err(CliError::Refused(Box::new(crate::api::wire::Problem {
+        None => Err(CliError::Refused(Box::new(Problem {
             status: 404,
             title: format!("{key} has no replica {slot}"),
             hint: Some(format!("`constellation ps {}` lists those it has", key.name)),
-            ..crate::api::wire::Problem::default()
+            ..Problem::default()
         }))),
     }
 }
 
-fn conditions(object: &crate::api::wire::Object) -> Vec<Condition> {
+fn conditions(object: &Object) -> Vec<Condition> {
     let found = object.status.as_ref().and_then(|s| s.get("conditions"));
     found.and_then(|c| serde_json::from_value(c.clone()).ok()).unwrap_or_default()
 }
@@ -105,23 +109,26 @@ fn conditions(object: &crate::api::wire::Object) -> Vec<Condition> {
 /// # Errors
 /// As the API; 5 when a named service neither exists nor has replicas left.
 pub async fn ps(api: &Api, screen: &Screen, args: &Ps) -> Result<(), CliError> {
-    let list = api.list(Kind::Replica).await?;
+    let list = api.select(Kind::Replica, args.selector.as_deref()).await?;
     for service in &args.services {
         let has = list.items.iter().any(|o| o.spec.get("service").and_then(|s| s.as_str()) == Some(service));
         if !has {
             api.get(&ObjectKey::service(service.as_str())).await?;
         }
     }
-    if args.output == PlanOutput::Json {
-        let ours = |o: &crate::api::wire::Object| {
-            let service = o.spec.get("service").and_then(|s| s.as_str());
-            args.services.is_empty() || args.services.iter().any(|s| service == Some(s))
-        };
-        let items: Vec<_> = list.items.iter().filter(|o| ours(o)).collect();
-        let text = serde_json::to_string_pretty(&items).map_err(|e| CliError::Output(e.into()))?;
-        return screen.line(&text);
+    let ours = |o: &Object| {
+        let service = o.spec.get("service").and_then(|s| s.as_str());
+        args.services.is_empty() || args.services.iter().any(|s| service == Some(s))
+    };
+    let items: Vec<Object> = list.items.into_iter().filter(ours).collect();
+    match args.output {
+        Output::Json => screen.json(&items),
+        Output::Yaml | Output::Name => get::documents(screen, args.output, &items),
+        Output::Table | Output::Wide => {
+            let wide = args.output == Output::Wide;
+            screen.print(&show::replicas::ps(&items, wide, Times::new(args.timestamps)))
+        }
     }
-    screen.print(&show::replicas::ps(&list.items, &args.services, Times::new(args.timestamps)))
 }
 
 /// Runs `status`.
@@ -130,8 +137,8 @@ pub async fn ps(api: &Api, screen: &Screen, args: &Ps) -> Result<(), CliError> {
 /// As the API.
 pub async fn status(api: &Api, screen: &Screen, args: &Status) -> Result<(), CliError> {
     let status = api.status().await?;
-    if args.output == PlanOutput::Json {
-        return screen.json(&status);
+    if args.output != Form::Text {
+        return screen.answer(args.output, &status);
     }
     screen.print(&summary(&status))?;
     let mut unready = Vec::new();
@@ -173,44 +180,10 @@ fn summary(status: &ClusterStatus) -> String {
     text::table(0, &[], &rows)
 }
 
-/// Runs `version`. `api` makes the connection only when it is needed.
-///
-/// # Errors
-/// As the API: the client's version is printed first.
-pub async fn version(
-    api: impl FnOnce() -> Result<Api, CliError>,
-    screen: &Screen,
-    args: &Version,
-) -> Result<(), CliError> {
-    screen.line(&format!("client  {}", env!("CARGO_PKG_VERSION")))?;
-    if args.client {
-        return Ok(());
-    }
-    let api = api()?;
-    let status = api.status().await?;
-    screen.line(&format!("server  {}  at {}, node {}", clean(&status.version), api.endpoint(), clean(&status.node)))
-}
-
 /// Runs `schema`.
 ///
 /// # Errors
 /// When standard output is gone.
 pub fn schema(screen: &Screen) -> Result<(), CliError> {
     screen.json(&manifest::schema())
-}
-
-/// Runs `validate`.
-///
-/// # Errors
-/// Every error of the manifests.
-pub fn validate(screen: &Screen, args: &Validate) -> Result<(), CliError> {
-    let manifests = source::read(&args.files.files, &env)?;
-    for warning in &manifests.warnings {
-        screen.aside(&format!("warning: {}", clean(warning)));
-    }
-    let mut out = String::new();
-    for document in &manifests.documents {
-        let _ = writeln!(out, "{} valid ({}:{})", document.declared.key(), document.source, document.line);
-    }
-    screen.print(&out)
 }

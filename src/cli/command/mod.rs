@@ -7,12 +7,16 @@ pub mod apply;
 pub mod build;
 pub mod delete;
 pub mod diff;
+pub mod each;
 pub mod events;
 pub mod get;
 pub mod logs;
 pub mod look;
 pub mod node;
 pub mod plan;
+pub mod scale;
+pub mod validate;
+pub mod version;
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,7 +24,8 @@ use super::{
     args::Waiting,
     client::Api,
     failure::CliError,
-    follow::{self, Awaited},
+    follow::{self, Awaited, Followed},
+    form::{WaitState, Waited},
     screen::Screen,
     text::clean,
     wait::Aim,
@@ -71,9 +76,11 @@ fn goals(answer: &ApplyAnswer) -> Vec<(Arc<str>, Aim)> {
 }
 
 /// Waits for what a change asked for, unless the user does not want to.
-async fn wait(api: &Api, screen: &Screen, answer: &ApplyAnswer, waiting: &Waiting) -> Result<(), CliError> {
+async fn wait(api: &Api, screen: &Screen, answer: &ApplyAnswer, waiting: &Waiting) -> Followed {
     if waiting.detach {
-        return Ok(());
+        let detached = || Waited { state: WaitState::Detached, message: "nobody waited".into() };
+        let services = goals(answer).into_iter().map(|(name, _)| (name, detached())).collect();
+        return Followed { services, result: Ok(()) };
     }
     let limit = waiting.timeout.0.max(Duration::from_millis(1));
     // The index after the change: its own events have lower ones, and all of them matter.

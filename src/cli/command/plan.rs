@@ -14,7 +14,7 @@ use super::env;
 use crate::{
     api::wire::{ApplyRequest, PlanAnswer},
     cli::{
-        args::{Plan, PlanOutput},
+        args::{Form, Plan},
         client::Api,
         failure::{CliError, Exit},
         screen::Screen,
@@ -96,15 +96,16 @@ fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CliErro
 ///
 /// # Errors
 /// Whatever goes wrong has an exit code of 2 or more, so that it is not read as "changes".
-pub async fn plan(api: &Api, screen: &Screen, args: &Plan) -> Result<Exit, CliError> {
+pub async fn plan(api: &Api, args: &Plan) -> Result<Exit, CliError> {
+    let screen = &Screen::default();
     let (wanted, plan) = ask(api, screen, &args.files.files, args.set.as_deref(), args.prune).await?;
     match args.output {
-        PlanOutput::Json => screen.json(&plan)?,
-        PlanOutput::Text if show::plan::changes(&plan) => {
+        Form::Json | Form::Yaml => screen.answer(args.output, &plan)?,
+        Form::Text if show::plan::changes(&plan) => {
             let set = args.set.as_deref();
             screen.signs(&show::plan::text(&plan, show::plan::Detail::Whole, set))?;
         }
-        PlanOutput::Text => {
+        Form::Text => {
             screen.line(&format!("Nothing to change at index {}", plan.index))?;
             for warning in &plan.warnings {
                 screen.aside(&format!("warning: {}", clean(warning)));

@@ -87,7 +87,7 @@ pub fn text(whole: &Whole<'_>) -> String {
         }
     }
     if !whole.replicas.is_empty() {
-        let table = replicas::ps(whole.replicas, &[], *times);
+        let table = replicas::ps(whole.replicas, false, *times);
         section(&mut out, "Replicas", &table.lines().map(|line| format!("  {line}\n")).collect::<String>());
         section(&mut out, "Placement", &placement(whole.replicas));
     }

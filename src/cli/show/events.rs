@@ -30,11 +30,5 @@ pub fn row(event: &Event, known: &Replicas, times: Times) -> Vec<String> {
 #[must_use]
 pub fn line<C: AsRef<str>>(cells: &[C]) -> String {
     const WIDTHS: [usize; 8] = [8, 10, 7, 16, 26, 10, 5, 0];
-    let mut line = String::new();
-    for (cell, width) in cells.iter().zip(WIDTHS) {
-        let cell = text::clean(cell.as_ref());
-        line.push_str(&format!("{cell:<width$}  "));
-    }
-    line.truncate(line.trim_end().len());
-    line
+    text::row(&WIDTHS, cells)
 }

@@ -56,9 +56,9 @@ fn ports(status: &ReplicaStatus) -> String {
     text::or_dash(&each.join(", ")).into_owned()
 }
 
-/// The whole table, for these services or for all.
+/// The whole table; `wide`: full names, addresses and containers too.
 #[must_use]
-pub fn ps(items: &[Object], services: &[String], times: Times) -> String {
+pub fn ps(items: &[Object], wide: bool, times: Times) -> String {
     let mut rows: Vec<(ReplicaSpec, Option<ReplicaStatus>, &Object)> = items
         .iter()
         .filter_map(|object| {
@@ -66,7 +66,6 @@ pub fn ps(items: &[Object], services: &[String], times: Times) -> String {
             let status = object.status.as_ref().and_then(|s| ReplicaStatus::deserialize(s).ok());
             Some((spec, status, object))
         })
-        .filter(|(spec, ..)| services.is_empty() || services.iter().any(|s| **s == *spec.service))
         .collect();
     // What shall run stands first in its slot; below it, newest first, what was there before.
     rows.sort_by(|(a, _, x), (b, _, y)| {
@@ -82,7 +81,7 @@ pub fn ps(items: &[Object], services: &[String], times: Times) -> String {
         let status = status.as_ref();
         let name = if above == Some(&spec.display) { format!(" \\_ {}", spec.display) } else { spec.display.clone() };
         above = Some(&spec.display);
-        table.push(vec![
+        let mut row = vec![
             name,
             spec.node.to_string(),
             desired(spec.desired).to_owned(),
@@ -93,8 +92,18 @@ pub fn ps(items: &[Object], services: &[String], times: Times) -> String {
             status.map_or(0, |s| s.restarts).to_string(),
             status.map_or_else(|| "-".into(), ports),
             last_exit(status.and_then(|s| s.last_exit.as_ref()), times),
-        ]);
+        ];
+        if wide {
+            let of = |field: Option<&String>| text::or_dash(field.map_or("", String::as_str)).into_owned();
+            let container: String = of(status.and_then(|s| s.container.as_ref())).chars().take(12).collect();
+            row.extend([object.metadata.name.to_string(), of(status.and_then(|s| s.address.as_ref())), container]);
+        }
+        table.push(row);
     }
-    let header = ["REPLICA", "NODE", "DESIRED", "CURRENT", "HEALTH", "REV", "AGE", "RESTARTS", "PORTS", "LAST EXIT"];
+    let mut header =
+        vec!["REPLICA", "NODE", "DESIRED", "CURRENT", "HEALTH", "REV", "AGE", "RESTARTS", "PORTS", "LAST EXIT"];
+    if wide {
+        header.extend(["NAME", "ADDRESS", "CONTAINER"]);
+    }
     text::table(0, &header, &table)
 }

@@ -1,0 +1,367 @@
+//! What commands print for programs (`-o json`, `-o yaml`), where the API has no type that says it.
+//!
+//! Here: one type for each shape. Not here: lists, plans, reasons and the cluster (`api::wire`), printing (`screen`).
+//! Invariant: names are kept as the API's are: fields are added, never renamed.
+
+use serde::{Deserialize, Serialize};
+
+use super::failure::CliError;
+use crate::{
+    api::wire::{ApplyAnswer, Difference, Event, ManifestFault, Object, ObjectOutcome, Problem},
+    manifest::Document,
+    model::{Kind, ObjectKey, meta::API_VERSION},
+    store::command::Outcome,
+};
+
+/// `apply`, `scale`, `delete`: what became of each object.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Changed {
+    /// Index after the change; absent when no agent was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<u64>,
+    /// Whether nothing was written.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
+    /// In the order in which they were written.
+    pub objects: Vec<ChangedObject>,
+    /// What concerns none of the objects alone.
+    pub warnings: Vec<String>,
+}
+
+/// One object of a change.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ChangedObject {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its name.
+    pub name: String,
+    /// What became of it.
+    pub action: Action,
+    /// Counts changes of its spec.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<u64>,
+    /// Index of its last change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource_version: Option<u64>,
+    /// What works but a person should know.
+    pub warnings: Vec<String>,
+    /// How the wait for it ended; absent when there was nothing to wait for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait: Option<Waited>,
+    /// Why it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<Failed>,
+}
+
+/// What became of an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// It is new.
+    Created,
+    /// Spec or metadata changed.
+    Configured,
+    /// Everything was as asked.
+    Unchanged,
+    /// It is deleted.
+    Deleted,
+    /// Its manifest is good; no agent was asked.
+    Valid,
+    /// It was to be deleted and did not exist.
+    Absent,
+    /// Nothing became of it: `error` says why.
+    Failed,
+    /// Another one failed in a way that made it useless to try.
+    Untried,
+}
+
+/// How the wait for a service ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waited {
+    /// In one word.
+    pub state: WaitState,
+    /// The facts, for people.
+    pub message: String,
+}
+
+/// The end of a wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WaitState {
+    /// It is as asked: ready, completed, suspended, or gone.
+    Done,
+    /// It cannot become so.
+    Failed,
+    /// It was not so within `--timeout`.
+    Timeout,
+    /// Nobody waited: `--detach`, or Ctrl-C.
+    Detached,
+    /// The wait was broken off: another service failed, or the agent was gone.
+    Unknown,
+}
+
+/// Why an object failed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Failed {
+    /// What went wrong.
+    pub message: String,
+    /// What to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// The exit code of this error.
+    pub exit_code: u8,
+    /// The API's answer, when it refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<Problem>,
+}
+
+impl From<&CliError> for Failed {
+    fn from(error: &CliError) -> Self {
+        let problem = match error {
+            CliError::Refused(problem) => Some((**problem).clone()),
+            _ => None,
+        };
+        Self { message: error.chain(), hint: error.hint(), exit_code: error.exit().code(), problem }
+    }
+}
+
+impl ChangedObject {
+    /// One with nothing more to say.
+    #[must_use]
+    pub fn new(kind: Kind, name: &str, action: Action) -> Self {
+        let name = name.to_owned();
+        Self { kind, name, action, generation: None, resource_version: None, warnings: vec![], wait: None, error: None }
+    }
+}
+
+impl From<&ObjectOutcome> for ChangedObject {
+    fn from(object: &ObjectOutcome) -> Self {
+        let action = match object.result {
+            Outcome::Created => Action::Created,
+            Outcome::Configured => Action::Configured,
+            Outcome::Unchanged => Action::Unchanged,
+            Outcome::Deleted => Action::Deleted,
+        };
+        Self {
+            generation: Some(object.generation),
+            resource_version: Some(object.resource_version),
+            ..Self::new(object.kind, &object.name, action)
+        }
+    }
+}
+
+impl Changed {
+    /// Takes an answer of the API in.
+    pub fn answer(&mut self, answer: &ApplyAnswer) {
+        self.index = Some(answer.index);
+        self.dry_run |= answer.dry_run;
+        self.objects.extend(answer.objects.iter().map(ChangedObject::from));
+        self.warn(&answer.warnings);
+    }
+
+    /// Gives each warning, `svc/web: …`, to its object; the others stay beside them. Each is kept once.
+    pub fn warn(&mut self, warnings: &[String]) {
+        for warning in warnings {
+            let own = self.objects.iter_mut().find_map(|object| {
+                let key = ObjectKey::new(object.kind, object.name.as_str()).to_string();
+                let said = warning.strip_prefix(&key)?.strip_prefix(": ")?;
+                Some((&mut object.warnings, said))
+            });
+            let (list, said) = own.unwrap_or((&mut self.warnings, warning));
+            if !list.iter().any(|known| known == said) {
+                list.push(said.to_owned());
+            }
+        }
+    }
+
+    /// How the wait for each service ended.
+    pub fn waited<N: AsRef<str>>(&mut self, services: &[(N, Waited)]) {
+        for (name, waited) in services {
+            let ours = |o: &&mut ChangedObject| o.kind == Kind::Service && o.name == name.as_ref();
+            if let Some(object) = self.objects.iter_mut().find(ours) {
+                object.wait = Some(waited.clone());
+            }
+        }
+    }
+}
+
+/// `diff` without manifests: what is not as declared.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Differing {
+    /// Objects with a difference; empty when everything is as declared.
+    pub objects: Vec<DifferingObject>,
+}
+
+/// One object that is not as declared.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DifferingObject {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its name.
+    pub name: String,
+    /// Sorted by path.
+    pub differences: Vec<Difference>,
+}
+
+/// `describe`: everything that is known of one object.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Described<'a> {
+    /// The object.
+    pub object: &'a Object,
+    /// Its replicas, when it is a service or a node.
+    pub replicas: &'a [Object],
+    /// What differs.
+    pub differences: &'a [Difference],
+    /// Its newest events, oldest first.
+    pub events: &'a [Event],
+}
+
+/// `validate`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Validation {
+    /// Whether there is no error.
+    pub valid: bool,
+    /// What the manifests declare; empty with an error.
+    pub objects: Vec<Valid>,
+    /// Each error with its place.
+    pub errors: Vec<ManifestFault>,
+    /// Documents that are not ours.
+    pub warnings: Vec<String>,
+}
+
+/// One good document.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Valid {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its name.
+    pub name: String,
+    /// File.
+    pub source: String,
+    /// Its first line.
+    pub line: usize,
+    /// What works and is worth a second thought.
+    pub warnings: Vec<String>,
+}
+
+impl From<&Document> for Valid {
+    fn from(document: &Document) -> Self {
+        Self {
+            kind: document.declared.kind(),
+            name: document.declared.name.to_string(),
+            source: document.source.clone(),
+            line: document.line,
+            warnings: document.warnings.clone(),
+        }
+    }
+}
+
+/// `version`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Versions {
+    /// This program.
+    pub client: Program,
+    /// The agent; absent with `--client` and when none answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<Server>,
+}
+
+/// This program.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Program {
+    /// Of the release.
+    pub version: String,
+    /// What it was built from; absent when the build was not told (`CONSTELLATION_COMMIT`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
+    /// The API that it speaks.
+    pub api: String,
+    /// `apiVersion` of the manifests that it reads.
+    pub schema: String,
+}
+
+impl Program {
+    /// The one that runs.
+    #[must_use]
+    pub fn this() -> Self {
+        Self {
+            version: env!("CARGO_PKG_VERSION").into(),
+            commit: option_env!("CONSTELLATION_COMMIT").filter(|commit| !commit.is_empty()).map(str::to_owned),
+            api: "v1".into(),
+            schema: API_VERSION.into(),
+        }
+    }
+}
+
+/// The agent that answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Server {
+    /// Of its release.
+    pub version: String,
+    /// Where it was asked.
+    pub endpoint: String,
+    /// Its node.
+    pub node: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn answer() -> ApplyAnswer {
+        let object = |kind, name: &str, result| ObjectOutcome {
+            kind,
+            name: name.into(),
+            result,
+            generation: 2,
+            resource_version: 7,
+        };
+        ApplyAnswer {
+            index: 9,
+            objects: vec![
+                object(Kind::Config, "web", Outcome::Unchanged),
+                object(Kind::Service, "web", Outcome::Configured),
+                object(Kind::Service, "web2", Outcome::Created),
+            ],
+            warnings: vec!["svc/web: no healthcheck".into(), "svc/other: not ours".into()],
+            dry_run: false,
+        }
+    }
+
+    #[test]
+    fn a_change_says_of_each_object_what_became_of_it() {
+        let mut changed = Changed::default();
+        changed.answer(&answer());
+        changed.warn(&["svc/web: no healthcheck".into(), "svc/web2: alone".into()]);
+        changed.waited(&[("web", Waited { state: WaitState::Timeout, message: "0/1 ready".into() })]);
+        let refused = Problem { status: 404, title: "No such object".into(), ..Problem::default() };
+        let error = Failed::from(&CliError::Refused(Box::new(refused)));
+        changed
+            .objects
+            .push(ChangedObject { error: Some(error), ..ChangedObject::new(Kind::Secret, "key", Action::Failed) });
+        let said = serde_json::to_value(&changed).unwrap();
+        assert_eq!(
+            said["objects"][1],
+            json!({"kind": "Service", "name": "web", "action": "configured", "generation": 2, "resourceVersion": 7,
+                   "warnings": ["no healthcheck"], "wait": {"state": "timeout", "message": "0/1 ready"}})
+        );
+        assert_eq!(said["objects"][0]["wait"], Value::Null, "a Config of the same name was not awaited");
+        assert_eq!(said["objects"][2]["warnings"], json!(["alone"]));
+        assert_eq!(said["objects"][3]["error"]["exitCode"], 5);
+        assert_eq!((&said["warnings"], &said["index"]), (&json!(["svc/other: not ours"]), &json!(9)));
+        assert_eq!(serde_json::from_value::<Changed>(said).unwrap(), changed, "it can be read back");
+    }
+
+    #[test]
+    fn a_version_names_the_api_and_the_schema() {
+        let said = serde_json::to_value(Versions { client: Program::this(), server: None }).unwrap();
+        assert_eq!(said["client"]["version"], env!("CARGO_PKG_VERSION"));
+        assert_eq!((&said["client"]["api"], &said["client"]["schema"]), (&json!("v1"), &json!(API_VERSION)));
+        assert_eq!(said.get("server"), None);
+    }
+}
