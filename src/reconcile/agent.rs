@@ -32,7 +32,7 @@ use tokio::{sync::Semaphore, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use self::{
-    containers::Containers,
+    containers::{Containers, Engine},
     gate::Shut,
     look::Look,
     prepare::{Preparer, ThisNode},
@@ -58,6 +58,8 @@ use crate::{
 
 /// Steps of one pass at most: more is a circle, and others wait.
 const STEPS: usize = 8;
+/// Between two looks at whether the engine was asked at last; its first answer wakes everything anyway.
+const NOT_ASKED: Duration = Duration::from_secs(1);
 /// Creates and starts that the engine is given at once.
 const STARTS: usize = 32;
 
@@ -190,6 +192,11 @@ impl Agent {
     }
 
     async fn pass(&self, key: &Arc<str>) -> Result<Action, PassError> {
+        // A node that has just begun knows no better than what it said before it ended: to say now that
+        // nothing answers would take every service off its routes.
+        if self.containers.engine() == Engine::NotAsked {
+            return Ok(Action::RequeueAfter(NOT_ASKED));
+        }
         for _ in 0..STEPS {
             let state = self.store.state();
             let subject = self.subject(&state, key);

@@ -3,7 +3,7 @@
 use crate::{
     agent::{Agent, HELLO, service},
     lab::Lab,
-    wait::{eventually, secs},
+    wait::{always, eventually, secs},
 };
 
 #[test]
@@ -12,6 +12,9 @@ fn an_agent_that_is_asked_to_end_does_so_quickly_and_leaves_its_containers_runni
     let mut agent = Agent::start(&lab);
     agent.apply(&service("hello", &format!("{HELLO}replicas: 2\n")));
     let before = lab.docker.identities();
+    let conditions = |agent: &Agent<'_>| agent.get("/api/v1/services/hello")["status"]["conditions"].clone();
+    agent.wait_until_settled("hello", secs(10));
+    let stood = conditions(&agent);
     let (status, took) = agent.stop();
     assert!(status.success(), "{status}");
     assert!(took < secs(10), "{took:?}");
@@ -21,6 +24,12 @@ fn an_agent_that_is_asked_to_end_does_so_quickly_and_leaves_its_containers_runni
     agent.wait_until_ready();
     agent.wait_until_settled("hello", secs(10));
     assert_eq!(lab.docker.identities(), before, "taken over by their labels");
+    always(secs(3), "no condition has moved, since when they hold included", || match conditions(&agent) {
+        now if now == stood => Ok(()),
+        now => Err(format!("{now:#}, before {stood:#}")),
+    });
+    let events = agent.cli(&["events", "--types", "Warning"]).exits(0).out;
+    assert!(!events.contains("Unavailable"), "{events}");
 }
 
 #[test]

@@ -51,6 +51,8 @@ pub struct Attempts {
     pub healthy_since: Option<u64>,
     /// Unhealthy since, cluster time.
     pub unhealthy_since: Option<u64>,
+    /// Its bad health was told since it was ready last.
+    pub told_unhealthy: bool,
     /// What the last verdict on its health said.
     pub health_message: String,
     /// Restarts for bad health in a row.
@@ -107,6 +109,7 @@ impl Attempts {
                 .ended()
                 .then(|| (status.phase, status.reason.unwrap_or(Reason::Completed), status.message.clone())),
             healthy_since: status.ready.then_some(status.since),
+            told_unhealthy: running && status.reason == Some(Reason::Unhealthy),
             contents: status.contents.clone(),
             ..Self::default()
         }
@@ -124,7 +127,7 @@ impl Attempts {
         self.life = Some((id.clone(), started_at.to_owned()));
         self.running_since = Some(now);
         (self.trouble, self.healthy_since, self.unhealthy_since) = (None, None, None);
-        (self.counted, self.not_before) = (None, 0);
+        (self.counted, self.not_before, self.told_unhealthy) = (None, 0, false);
         self.health_message.clear();
         true
     }
@@ -182,13 +185,14 @@ impl Attempts {
 
     /// It is on its networks again: what was said of its health without them does not count.
     pub fn connected(&mut self) {
-        (self.trouble, self.unhealthy_since) = (None, None);
+        (self.trouble, self.unhealthy_since, self.told_unhealthy) = (None, None, false);
     }
 
     /// A verdict on the health of the running container.
     pub fn health(&mut self, verdict: &super::report::Verdict, now: u64) {
         use super::report::Health;
         self.health_message.clone_from(&verdict.message);
+        self.told_unhealthy = !verdict.ready && (self.told_unhealthy || verdict.health == Health::Unhealthy);
         match verdict.health {
             _ if verdict.ready => {
                 let since = *self.healthy_since.get_or_insert(now);

@@ -154,6 +154,9 @@ pub struct Known<'a> {
 #[must_use]
 pub fn status(want: &Want, step: &Step, doing: &Doing, known: Known<'_>, now: u64) -> ReplicaStatus {
     let Known { facts, attempts, verdict, previous } = known;
+    if let Some(same) = previous.and_then(|p| unchanged(want, step, facts, p, now)) {
+        return same;
+    }
     let ready = facts.running && verdict.is_some_and(|v| v.ready) && matches!(want, Want::Run(_)) && keeps_ready(step);
     let (phase, reason, message) = match (doing, step) {
         (Doing::Pulling(progress), _) => (ReplicaPhase::Pulling, Some(Reason::Pulling), progress.clone()),
@@ -218,6 +221,18 @@ pub fn status(want: &Want, step: &Step, doing: &Doing, known: Known<'_>, now: u6
     }
 }
 
+/// What was said before, when an engine that is there gives no answer to an agent that has just begun: it
+/// knows of no container, which is not to know that there is none.
+fn unchanged(want: &Want, step: &Step, facts: &Facts, previous: &ReplicaStatus, now: u64) -> Option<ReplicaStatus> {
+    let Step::Wait { reason: Reason::DockerUnresponsive, message, until } = step else { return None };
+    if facts.container.is_some() || previous.container.is_none() || !matches!(want, Want::Run(_)) {
+        return None;
+    }
+    let reason = Some(Reason::DockerUnresponsive);
+    let since = if previous.reason == reason { previous.since } else { now };
+    Some(ReplicaStatus { reason, message: message.clone(), since, next_attempt: *until, ..previous.clone() })
+}
+
 /// Whether a ready container stays ready under a step. While the engine is silent the probes still say
 /// what holds: an engine that restarts must not empty every route. Likewise for what differs but works.
 const fn keeps_ready(step: &Step) -> bool {
@@ -254,6 +269,39 @@ mod tests {
             let verdict = verdict(source, engine, probe, 0, now);
             assert_eq!((verdict.ready, verdict.health.as_str()), (ready, health), "{case}");
         }
+    }
+
+    #[test]
+    fn an_agent_that_begins_under_a_silent_engine_takes_nothing_back() {
+        let ready = ReplicaStatus {
+            phase: ReplicaPhase::Running,
+            ready: true,
+            container: Some("c".into()),
+            started_at: Some("s".into()),
+            since: 7,
+            ..ReplicaStatus::default()
+        };
+        let (facts, attempts) = (Facts::default(), Attempts::resume(&ready));
+        let say = |reason, want: &Want, previous| {
+            let step = Step::Wait { reason, message: "no answer".into(), until: None };
+            let known = Known { facts: &facts, attempts: &attempts, verdict: None, previous };
+            status(want, &step, &Doing::Step, known, 10)
+        };
+        let run = Want::Run(crate::plan::agent::tests::wanted());
+        let silent = say(Reason::DockerUnresponsive, &run, Some(&ready));
+        assert_eq!(
+            (silent.ready, silent.phase, silent.reason),
+            (true, ReplicaPhase::Running, Some(Reason::DockerUnresponsive))
+        );
+        assert_eq!(
+            (silent.container.as_deref(), silent.started_at.as_deref(), silent.since),
+            (Some("c"), Some("s"), 10)
+        );
+        assert_eq!(say(Reason::DockerUnresponsive, &run, Some(&silent)), silent, "and says so once");
+        // No engine at all: nothing of it can run.
+        assert!(!say(Reason::DockerDown, &run, Some(&ready)).ready);
+        assert!(!say(Reason::DockerUnresponsive, &run, None).ready);
+        assert!(!say(Reason::DockerUnresponsive, &Want::Stop(Reason::Superseded), Some(&ready)).ready);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use crate::model::status::LastExit;
 
 const NOW: u64 = 1_000_000;
 
-fn wanted() -> Wanted {
+pub(super) fn wanted() -> Wanted {
     Wanted {
         name: "web-1-abcde".into(),
         spec_hash: "h".into(),

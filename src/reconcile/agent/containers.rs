@@ -49,8 +49,21 @@ pub struct Entry {
 pub enum Engine {
     /// It does, and our containers are known.
     Known,
-    /// Not yet, or no more.
+    /// Nobody has asked it yet: this agent has just begun.
+    NotAsked,
+    /// It was asked, and gave no answer.
     Unknown(Gate),
+}
+impl Engine {
+    /// What holds everything up; none: it answers.
+    #[must_use]
+    pub fn gate(&self) -> Option<Gate> {
+        match self {
+            Self::Known => None,
+            Self::NotAsked => Some(Gate { reason: Reason::DockerDown, message: "the engine was not asked yet".into() }),
+            Self::Unknown(gate) => Some(gate.clone()),
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -68,8 +81,7 @@ pub struct Containers {
 
 impl Default for Containers {
     fn default() -> Self {
-        let gate = Gate { reason: Reason::DockerDown, message: "the engine was not asked yet".into() };
-        Self { inner: Mutex::default(), engine: watch::Sender::new(Engine::Unknown(gate)) }
+        Self { inner: Mutex::default(), engine: watch::Sender::new(Engine::NotAsked) }
     }
 }
 

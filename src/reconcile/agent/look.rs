@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout};
 
 use super::{
     Agent, Subject,
-    containers::{Engine, Entry, nanos},
+    containers::{Entry, nanos},
     listen,
 };
 use crate::{
@@ -123,7 +123,7 @@ impl Agent {
 
     /// Asks the engine about everything stale of this replica.
     async fn refresh(&self, key: &Arc<str>, spec: Option<&ContainerSpec>) -> Result<(), Silence> {
-        if let Engine::Unknown(gate) = self.containers.engine() {
+        if let Some(gate) = self.containers.engine().gate() {
             return Err(Silence::Engine(gate));
         }
         let old = self.with(key, |m| m.inspected.is_none_or(|at| at.elapsed() + Duration::from_secs(1) >= HEALTH));
@@ -247,10 +247,7 @@ impl Agent {
             Err(error @ (RuntimeError::Down { .. } | RuntimeError::Unresponsive { .. })) => {
                 let engine = listen::unknown(&error);
                 self.containers.set_engine(engine.clone());
-                match engine {
-                    Engine::Unknown(gate) => Err(gate),
-                    Engine::Known => Ok(false),
-                }
+                engine.gate().map_or(Ok(false), Err)
             }
             Err(error) => {
                 tracing::debug!(%error, "the engine does not say since when it runs");
@@ -310,15 +307,20 @@ impl Agent {
 
     /// Takes a verdict into the memory and tells of its turns.
     fn judge(&self, key: &Arc<str>, subject: &Subject, id: &Arc<str>, verdict: &Verdict, now: u64) {
-        let (was_healthy, was_sick) = self.with(key, |m| {
-            let was = (m.attempts.healthy_since.is_some(), m.attempts.unhealthy_since.is_some());
+        let (was_healthy, was_told) = self.with(key, |m| {
+            let was = (m.attempts.healthy_since.is_some(), m.attempts.told_unhealthy);
             m.attempts.health(verdict, now);
             was
         });
         if verdict.ready && !was_healthy {
             self.say(Some(subject), Reason::Healthy, "ready".into());
         }
-        if verdict.health == Health::Unhealthy && verdict.counts && !was_sick {
+        if verdict.health == Health::Unhealthy && !verdict.counts && !was_told {
+            // Nothing follows from it: whoever waits for it has to be told.
+            let message = format!("not ready since its start: {}", verdict.message);
+            self.say(Some(subject), Reason::Unhealthy, message);
+        }
+        if verdict.health == Health::Unhealthy && verdict.counts && !was_told {
             self.say(Some(subject), Reason::Unhealthy, verdict.message.clone());
             // Before it is restarted: somebody may have taken it off its network.
             self.containers.changed(id);

@@ -1,9 +1,11 @@
 //! The node's loop against an engine in memory and a store without files. Passes are asked for one by
 //! one and the clock is moved by hand, so that nothing here waits for time; one test runs it all.
 
+mod adoption;
 mod contents;
 mod drift;
 mod exits;
+mod health;
 mod images;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -60,9 +62,13 @@ impl World {
     }
     /// The agent process ends and another one begins.
     async fn restart_agent(&mut self) {
+        self.begin_agent();
+        self.list().await;
+    }
+    /// Another one begins, and has asked the engine nothing yet.
+    fn begin_agent(&mut self) {
         let (engine, sealer) = (&self.engine, &self.sealer);
         self.agent = make(&self.store, engine, sealer, &self.now, &self.run, &self.node, &self.stop);
-        self.list().await;
     }
     /// What a full list does.
     async fn list(&self) {
@@ -237,46 +243,6 @@ async fn what_somebody_stopped_comes_back_after_ten_seconds_or_stays() {
         world.pass(&key).await;
         assert_eq!(world.engine.container(&key).unwrap().state, state, "{restart}");
     }
-}
-
-#[tokio::test]
-async fn a_new_agent_adopts_what_runs_and_touches_nothing() {
-    let mut world = World::new().await;
-    let key = world.service("web", json!({})).await;
-    world.pass(&key).await;
-    world.later(10);
-    world.pass(&key).await;
-    world.write_report(&key).await;
-    let before = world.engine.container(&key);
-    world.engine.calls();
-    world.restart_agent().await;
-    world.later(1);
-    world.pass(&key).await;
-    assert_eq!(world.engine.calls(), [""; 0]);
-    assert_eq!(world.engine.container(&key), before);
-    let old = world.store.state().replica_status(&key).cloned();
-    assert_eq!(Some(world.reported(&key)), old, "and says nothing new");
-}
-
-#[tokio::test]
-async fn bad_health_restarts_a_container_that_was_good() {
-    let world = World::new().await;
-    let spec = json!({ "healthcheck": { "test": ["CMD", "true"], "interval": "10s" } });
-    let key = world.service("web", spec).await;
-    world.pass(&key).await;
-    assert!(!world.reported(&key).ready);
-    for health in ["healthy", "unhealthy"] {
-        world.engine.set_health(&key, health);
-        world.hear(&key, &["health_status"]);
-        world.pass(&key).await;
-    }
-    assert_eq!(world.says(&key), (ReplicaPhase::Running, Some(Reason::Unhealthy), false));
-    world.engine.calls();
-    world.later(20);
-    world.pass(&key).await;
-    assert_eq!(world.engine.calls(), ["stop web-1-abcde", "start web-1-abcde"]);
-    assert_eq!(world.reported(&key).restarts, 1);
-    assert_eq!(world.says(&key).1, Some(Reason::Starting), "our own stop is no crash");
 }
 
 #[tokio::test]
