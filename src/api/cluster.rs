@@ -12,7 +12,7 @@ use super::{
     wire::{Check, ClusterStatus, Health, MetricFamily, MetricsReport, RaftLeader, Readiness, Sample, report::Ratio},
 };
 use crate::{
-    model::{Condition, ConditionStatus, ConditionType, Desired, Kind},
+    model::{Condition, ConditionStatus, ConditionType, Desired, Kind, ReplicaPhase},
     store::{Client, State},
 };
 
@@ -53,7 +53,7 @@ pub async fn status(request: Request) -> Result<Response, Failure> {
             state
                 .replicas()
                 .filter(|r| r.desired == Desired::Run)
-                .map(|r| state.replica_status(&r.name).is_some_and(|s| s.ready)),
+                .map(|r| state.replica_status(&r.name).is_some_and(|s| s.ready || s.phase == ReplicaPhase::Completed)),
         ),
     })
 }

@@ -181,7 +181,7 @@ fn ready(wanted: u64, generation: u64, status: Option<&ServiceStatus>) -> Progre
     let Some(condition) = condition.filter(|c| c.observed_generation >= wanted) else {
         return Progress::Waiting("not judged yet".into());
     };
-    let numbers = format!("{}/{} ready", counts.ready, counts.desired);
+    let numbers = format!("{}/{} {}", counts.good(), counts.desired, counts.how());
     match (condition.status, condition.reason) {
         (_, Reason::Suspended) if counts.running == 0 => Progress::Reached("suspended, nothing runs".into()),
         (_, Reason::Suspended) => Progress::Waiting(format!("{} still running", counts.running)),
@@ -228,7 +228,7 @@ mod tests {
                 observed_generation: observed,
             }],
             observed_generation: observed,
-            replicas: ReplicaCounts { desired, running, ready: ready_count, updated },
+            replicas: ReplicaCounts { desired, running, ready: ready_count, updated, completed: 0 },
             ..ServiceStatus::default()
         }
     }

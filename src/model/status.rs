@@ -177,6 +177,30 @@ pub struct ReplicaCounts {
     pub ready: u32,
     /// Of the newest revision.
     pub updated: u32,
+    /// That did their work and ended, as their `restart` lets them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub completed: u32,
+}
+impl ReplicaCounts {
+    /// Those that nothing is missing of: ready, or completed.
+    #[must_use]
+    pub const fn good(&self) -> u32 {
+        self.ready.saturating_add(self.completed)
+    }
+    /// What those are, for people.
+    #[must_use]
+    pub const fn how(&self) -> &'static str {
+        match (self.ready, self.completed) {
+            (_, 0) => "ready",
+            (0, _) => "completed",
+            (_, _) => "ready or completed",
+        }
+    }
+    /// `2 of 3 ready`, for people.
+    #[must_use]
+    pub fn told(&self) -> String {
+        format!("{} of {} {}", self.good(), self.desired, self.how())
+    }
 }
 
 /// What an agent says of its node.

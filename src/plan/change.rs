@@ -19,6 +19,7 @@ use crate::model::{Declared, Index, Kind, Object, ObjectKey, Reason, Spec, decla
 use super::view::World;
 
 pub mod fields;
+mod networks;
 pub mod replicas;
 mod stays;
 pub mod warnings;

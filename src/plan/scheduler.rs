@@ -17,7 +17,7 @@ use crate::model::{
     constraint::{Constraint, Subject},
     node::Role,
     replica::{Considered, Rejection},
-    service::{DataPolicy, Mount, MountKind},
+    service::{DataPolicy, Mode, Mount, MountKind},
 };
 
 use super::view::{Claim, Holder, Home, NodeView, claims, published};
@@ -110,6 +110,16 @@ pub fn eligible(spec: &ServiceSpec, node: &NodeView) -> bool {
 #[must_use]
 pub fn unfit(spec: &ServiceSpec, node: &NodeView) -> Vec<Rejection> {
     role(node).into_iter().chain(constraints(spec, node)).chain(architecture(spec, node)).collect()
+}
+
+/// What each node lacks when a global service has a slot on none of them; none when it has one.
+#[must_use]
+pub fn fits_nowhere(spec: &ServiceSpec, nodes: &[NodeView]) -> Option<Decision> {
+    if spec.mode != Mode::Global || spec.suspend || nodes.iter().any(|n| eligible(spec, n)) {
+        return None;
+    }
+    let lacks = |n: &NodeView| Considered { node: n.name.clone(), score: 0, rejections: unfit(spec, n) };
+    Some(Decision { considered: nodes.iter().take(KEPT).map(lacks).collect(), ..Decision::default() })
 }
 
 /// Engine features that a spec asks for: the field, and the oldest API version that has it.

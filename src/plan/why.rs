@@ -19,6 +19,7 @@ use crate::model::{
 
 use super::{
     rollout::{self, Plan, Standing, standing},
+    scheduler,
     view::{NodeView, ReplicaView, ServiceView},
 };
 
@@ -154,6 +155,9 @@ pub fn shared(kind: Kind, name: &str, services: &[ServiceView], now: u64) -> Vec
     found
 }
 
+/// Path of the difference of a global service without a slot.
+const NOWHERE: &str = "replicas";
+
 /// One look at a Service.
 struct Look<'a> {
     view: &'a ServiceView,
@@ -175,6 +179,7 @@ impl<'a> Look<'a> {
             found.extend(self.image());
             found.extend(self.missing());
             found.extend(self.suspended(spec));
+            found.extend(self.nowhere(spec));
             found.extend(self.wanted.iter().filter_map(|slot| self.slot(slot)));
         }
         let leaving = self.view.replicas.iter().filter(|r| self.leaves(r));
@@ -231,6 +236,15 @@ impl<'a> Look<'a> {
                 .because("suspend: true stops every replica", self.since(ConditionType::Ready, ConditionStatus::True))
                 .hinted(Some("set `suspend: false` and apply again".into()))
         })
+    }
+
+    /// A global service without a node that it could run on: it would be as declared with nothing at all.
+    fn nowhere(&self, spec: &ServiceSpec) -> Option<Difference> {
+        let decision = scheduler::fits_nowhere(spec, self.nodes)?;
+        let (reason, message) = unplaced(&decision);
+        let since = self.since(ConditionType::Scheduled, ConditionStatus::False);
+        let difference = Difference::new(NOWHERE, "one on each node that fits", "no node fits", reason);
+        Some(difference.because(message, since).hinted(hint::of_placement(reason, &decision)))
     }
 
     /// What differs in a wanted slot.
@@ -364,9 +378,17 @@ impl<'a> Look<'a> {
         }
         let spec = rollout::spec_of(self.view, r.replica.revision)?;
         let lineage = &self.nodes.iter().find(|n| n.uid == r.replica.node_uid)?.lineage;
-        let places = spec.container.volumes.iter().filter_map(|m| m.place(&r.replica.slot.to_string(), lineage));
         let told = r.status.as_ref().map_or("", |s| &s.message);
-        Some(hint::of_data(&r.replica, places.filter(|place| told.contains(place.as_str()))))
+        let had = |place: &str| self.view.homes.iter().any(|h| h.source == place && h.node == r.replica.node_uid);
+        let places = || {
+            let all = spec.container.volumes.iter();
+            let all = all.filter_map(|m| Some((m, m.place(&r.replica.slot.to_string(), lineage)?)));
+            all.filter(|(_, place)| told.contains(place.as_str()))
+        };
+        Some(match places().find(|(mount, place)| mount.external && !had(place)) {
+            Some((_, volume)) => hint::of_external(&r.replica, &volume),
+            None => hint::of_data(&r.replica, places().map(|(_, place)| place)),
+        })
     }
 
     fn path(&self, slot: &Slot) -> String {

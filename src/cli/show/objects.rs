@@ -152,7 +152,7 @@ fn service(
     let cells = vec![
         name,
         text(object, "mode").unwrap_or("replicated").to_owned(),
-        format!("{}/{}", counts.ready, counts.desired),
+        format!("{}/{}", counts.good(), counts.desired),
         counts.updated.to_string(),
         text(object, "image").unwrap_or("-").to_owned(),
         nodes,

@@ -34,19 +34,9 @@ impl<'a> Books<'a> {
     /// The nodes as they are, with what the wishes say of them.
     #[must_use]
     pub fn new(wishes: &[Wish<'_>], world: &'a World) -> Self {
-        let mut nodes = world.nodes.clone();
+        let mut nodes = nodes(wishes, world);
         // What is on its way out is only a wait, which the warnings tell.
         nodes.iter_mut().for_each(|n| n.data.retain(|claim| !claim.holder.leaving));
-        for wish in wishes {
-            match wish {
-                Wish::Put { declared: Declared { name, labels, spec: Spec::Node(spec), .. }, .. } => {
-                    for node in nodes.iter_mut().filter(|n| n.name == *name) {
-                        (node.labels, node.spec) = (labels.clone(), spec.clone());
-                    }
-                }
-                Wish::Put { .. } | Wish::Delete(_) => {}
-            }
-        }
         Self { world, nodes }
     }
 
@@ -180,6 +170,22 @@ impl<'a> Books<'a> {
         }
         decided(operation, decision)
     }
+}
+
+/// The nodes as the wishes would have them, and as they are in everything else.
+pub(super) fn nodes(wishes: &[Wish<'_>], world: &World) -> Vec<NodeView> {
+    let mut nodes = world.nodes.clone();
+    for wish in wishes {
+        match wish {
+            Wish::Put { declared: Declared { name, labels, spec: Spec::Node(spec), .. }, .. } => {
+                for node in nodes.iter_mut().filter(|n| n.name == *name) {
+                    (node.labels, node.spec) = (labels.clone(), spec.clone());
+                }
+            }
+            Wish::Put { .. } | Wish::Delete(_) => {}
+        }
+    }
+    nodes
 }
 
 /// A slot that wants a node.

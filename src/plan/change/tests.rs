@@ -333,3 +333,40 @@ fn replicas_that_stay_where_they_would_not_be_placed_are_named() {
     assert_eq!(told(&narrow("a")), [expected]);
     assert_eq!(told(&narrow("b")), [""; 0], "they are replaced");
 }
+
+#[test]
+fn a_global_service_that_fits_nowhere_is_warned_of_unless_a_node_is_made_to_fit() {
+    let mut world = running(1, json!({"image": "a"}));
+    world.objects.extend([stored(Kind::Node, "n1", &NodeSpec::first(), None)]);
+    let spec = json!({"image": "b", "mode": "global", "placement": {"constraints": ["node.labels.disk == ssd"]}});
+    let log = declared("log", service(spec));
+    let warned = |wishes: &[Wish<'_>]| plan(wishes, &world).warnings.iter().any(|w| w.contains("it fits on no node"));
+    let told = plan(&[put(&log)], &world).warnings;
+    let lacks = "svc/log: it fits on no node and runs nowhere: n1: constraint node.labels.disk == ssd: it is not set";
+    assert!(told.iter().any(|w| w == lacks), "{told:?}");
+    let node = Declared {
+        labels: BTreeMap::from([("disk".into(), "ssd".into())]),
+        ..declared("n1", Spec::Node(NodeSpec::first()))
+    };
+    assert!(!warned(&[put(&node), put(&log)]));
+}
+
+#[test]
+fn a_network_is_known_by_the_log_and_by_what_is_applied_with_it() {
+    let on = |network: &str| json!({"image": "b", "networks": [{"name": network}]});
+    let world = running(1, on("frontend"));
+    let warned = |wishes: &[&Declared]| -> Vec<String> {
+        let wishes: Vec<_> = wishes.iter().map(|d| put(d)).collect();
+        plan(&wishes, &world).warnings.into_iter().filter(|w| w.contains("network")).collect()
+    };
+    let api = |network| declared("api", service(on(network)));
+    let told = |name: &str, more: &str| {
+        format!("svc/{name}: network `fronted` is named by no other service and will be created{more}")
+    };
+    assert_eq!(warned(&[&api("fronted")]), [told("api", "; did you mean `frontend`?")]);
+    assert_eq!(warned(&[&api("frontend")]), [""; 0], "the log knows it");
+    let db = declared("db", service(on("fronted")));
+    assert_eq!(warned(&[&api("fronted"), &db]), [""; 0], "another manifest names it");
+    let scaled = declared("web", service(json!({"image": "c", "networks": [{"name": "frontend"}]})));
+    assert_eq!(warned(&[&scaled]), [""; 0], "it had it before");
+}

@@ -18,10 +18,11 @@ use crate::{
     plan::{
         rollout, scheduler,
         view::{Claim, Holder, NodeView, World, claims},
+        why,
     },
 };
 
-use super::{ObjectChange, Outcome, Wish, stays};
+use super::{ObjectChange, Outcome, Wish, networks, replicas, stays};
 
 /// Words in the name of a variable that is better a Secret.
 const SECRETIVE: [&str; 4] = ["PASSWORD", "SECRET", "TOKEN", "API_KEY"];
@@ -53,6 +54,10 @@ pub fn all(wishes: &[Wish<'_>], objects: &[ObjectChange], world: &World) -> Vec<
                         stays::placement(spec, change, world).into_iter().for_each(&mut say);
                         let old = world.services.get(&declared.name).and_then(|v| v.declared.as_ref());
                         service(declared, spec, old.map(|(_, spec)| &**spec), world, &mut say);
+                        networks::made(spec, &after.networks(&declared.name)).into_iter().for_each(&mut say);
+                        if let Some(decision) = scheduler::fits_nowhere(spec, &after.nodes) {
+                            say(format!("it fits on no node and runs nowhere: {}", why::unplaced(&decision).1));
+                        }
                     }
                 }
             }
@@ -127,7 +132,7 @@ fn data_policy(mount: &Mount) -> String {
     let means = match policy {
         P::State => "moves with the replica, never two containers at once",
         P::Shared => "must be present wherever it runs",
-        P::Config => "copied as content",
+        P::Config => "read in place, not copied: must be present wherever it runs",
         P::Cache => "may be empty after a move",
         P::Host => "belongs to the host, never moves",
     };
@@ -155,6 +160,7 @@ fn users(gone: &ObjectKey, after: &After<'_>) -> Vec<String> {
 /// The objects as they would be afterwards.
 struct After<'a> {
     world: &'a World,
+    nodes: Vec<NodeView>,
     services: BTreeMap<Arc<str>, &'a ServiceSpec>,
     declared: BTreeMap<ObjectKey, &'a Declared>,
     stored: BTreeMap<ObjectKey, &'a Object>,
@@ -164,6 +170,7 @@ impl<'a> After<'a> {
     fn new(wishes: &'a [Wish<'_>], world: &'a World) -> Self {
         let mut after = Self {
             world,
+            nodes: replicas::nodes(wishes, world),
             services: world
                 .services
                 .iter()
@@ -187,6 +194,14 @@ impl<'a> After<'a> {
             }
         }
         after
+    }
+
+    /// Networks that others name, or that this Service named before.
+    fn networks(&self, name: &Arc<str>) -> BTreeSet<&str> {
+        let others = self.services.iter().filter(|(other, _)| *other != name).map(|(_, spec)| *spec);
+        let before = self.world.services.values().filter_map(|v| Some(&*v.declared.as_ref()?.1));
+        let all = others.chain(before).flat_map(|spec| &spec.container.networks);
+        all.map(|n| n.name.as_str()).collect()
     }
 
     fn exists(&self, key: &ObjectKey) -> bool {

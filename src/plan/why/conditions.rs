@@ -9,7 +9,7 @@ use crate::model::{
     status::ReplicaCounts,
 };
 
-use super::{Difference, Look, users};
+use super::{Difference, Look, NOWHERE, users};
 use crate::plan::{
     rollout::{Standing, standing},
     view::{NodeView, ReplicaView, ServiceView},
@@ -99,7 +99,9 @@ impl Tally {
                 continue;
             }
             let new = newest == Some(r.replica.spec_hash.as_str());
-            let good = standing == Standing::Ready || completed(look, r, standing);
+            let completed = completed(look, r, standing);
+            let good = standing == Standing::Ready || completed;
+            tally.counts.completed += u32::from(completed);
             tally.placed += 1;
             tally.counts.ready += u32::from(standing == Standing::Ready);
             tally.counts.updated += u32::from(new);
@@ -122,7 +124,8 @@ fn made(look: &Look<'_>, tally: &Tally, generation: u64) -> Vec<Condition> {
     let differences = look.all();
     let suspended = look.view.declared.as_ref().is_some_and(|(_, spec)| spec.suspend);
     let desired = tally.counts.desired;
-    let done = tally.good_and_new == desired && tally.leaving == 0;
+    let nowhere = differences.iter().find(|d| d.path == NOWHERE);
+    let done = tally.good_and_new == desired && tally.leaving == 0 && nowhere.is_none();
     let old = |kind| look.view.status.as_ref().and_then(|s| s.conditions.iter().find(|c| c.kind == kind));
     let condition = |kind, status: ConditionStatus, reason, message: String| Condition {
         kind,
@@ -132,7 +135,7 @@ fn made(look: &Look<'_>, tally: &Tally, generation: u64) -> Vec<Condition> {
         last_transition_time: old(kind).filter(|c| c.status == status).map_or(look.now, |c| c.last_transition_time),
         observed_generation: generation,
     };
-    let told = format!("{} of {desired} ready, {} up to date", tally.counts.ready, tally.counts.updated);
+    let told = format!("{}, {} up to date", tally.counts.told(), tally.counts.updated);
     let cause = leading(&differences);
     let ready = match cause {
         _ if done && suspended => (ConditionStatus::True, Reason::Suspended, "suspended: nothing runs".into()),
@@ -149,20 +152,24 @@ fn made(look: &Look<'_>, tally: &Tally, generation: u64) -> Vec<Condition> {
         _ => (ConditionStatus::True, Reason::ReplicaSetUpdated, told),
     };
     // One may be away for an update; a single one may not.
-    let enough = tally.good >= desired.saturating_sub(1).max(desired.min(1));
+    let enough = nowhere.is_none() && tally.good >= desired.saturating_sub(1).max(desired.min(1));
     let available = if enough { Reason::MinimumReplicasAvailable } else { Reason::MinimumReplicasUnavailable };
-    let could = tally.good + tally.unknown >= desired.saturating_sub(1).max(desired.min(1));
+    let could = nowhere.is_none() && tally.good + tally.unknown >= desired.saturating_sub(1).max(desired.min(1));
     let available = match (enough, could) {
         (true, _) => (ConditionStatus::True, available),
         (false, true) => (ConditionStatus::Unknown, Reason::HealthUnknown),
         (false, false) => (ConditionStatus::False, available),
     };
-    let scheduled = match look.plan.holds.iter().find(|(slot, _)| !is_placed(look, slot)) {
-        Some((slot, hold)) => {
+    let held = look.plan.holds.iter().find(|(slot, _)| !is_placed(look, slot));
+    let scheduled = match (held, nowhere) {
+        (Some((slot, hold)), _) => {
             (ConditionStatus::False, hold.reason, format!("{}.{slot}: {}", look.view.name, hold.message))
         }
-        None if tally.placed < desired => (ConditionStatus::False, Reason::Starting, "about to be placed".into()),
-        None => (ConditionStatus::True, Reason::Scheduled, String::new()),
+        (None, Some(d)) => (ConditionStatus::False, d.reason, d.message.clone()),
+        (None, None) if tally.placed < desired => {
+            (ConditionStatus::False, Reason::Starting, "about to be placed".into())
+        }
+        (None, None) => (ConditionStatus::True, Reason::Scheduled, String::new()),
     };
     let drift = differences.iter().find(|d| d.reason == Reason::DriftDetected);
     let drifted = match drift {
@@ -172,7 +179,7 @@ fn made(look: &Look<'_>, tally: &Tally, generation: u64) -> Vec<Condition> {
     let mut made = vec![
         condition(ConditionType::Ready, ready.0, ready.1, ready.2),
         condition(ConditionType::Progressing, progressing.0, progressing.1, progressing.2),
-        condition(ConditionType::Available, available.0, available.1, format!("{} of {desired} ready", tally.good)),
+        condition(ConditionType::Available, available.0, available.1, tally.counts.told()),
         condition(ConditionType::Scheduled, scheduled.0, scheduled.1, scheduled.2),
     ];
     if !look.view.contents.is_empty() {

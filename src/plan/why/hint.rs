@@ -103,6 +103,15 @@ pub fn of_data(replica: &Replica, places: impl Iterator<Item = String>) -> Strin
     )
 }
 
+/// About a volume that somebody else was to make and that was never there.
+#[must_use]
+pub fn of_external(replica: &Replica, volume: &str) -> String {
+    format!(
+        "make it on {}: docker volume create {volume}; or remove `external: true` from the mount, and it is made for you",
+        replica.node
+    )
+}
+
 /// About a container that is not as it would be made now.
 #[must_use]
 pub fn of_old(service: &str) -> String {

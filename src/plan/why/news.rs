@@ -42,6 +42,14 @@ pub fn news(old: Option<&ServiceStatus>, new: &ServiceStatus, subject: &Subject,
         let message = format!("{}.{slot}{more}: {}", subject.name, facts.join("; "));
         events.push(event(EventType::Warning, Reason::FailedScheduling, message));
     }
+    // A global service without a slot has nothing that could be unplaced.
+    let homeless = |c: Option<&Condition>| c.is_some_and(|c| c.status == ConditionStatus::False);
+    if let Some(c) = find(new, ConditionType::Scheduled).filter(|_| new.replicas.desired == 0)
+        && homeless(Some(c))
+        && !(homeless(before(ConditionType::Scheduled)) && old.is_some_and(|o| o.replicas.desired == 0))
+    {
+        events.push(event(EventType::Warning, Reason::FailedScheduling, format!("no node fits: {}", c.message)));
+    }
     // What is missing is the service's own matter; everything else has an event where it happens.
     if let Some(c) = ready.filter(|c| {
         matches!(c.reason, Reason::SecretMissing | Reason::ConfigMissing | Reason::WaitingForDependency)
@@ -52,11 +60,11 @@ pub fn news(old: Option<&ServiceStatus>, new: &ServiceStatus, subject: &Subject,
     if was_true(before(ConditionType::Available))
         && find(new, ConditionType::Available).is_some_and(|c| c.status == ConditionStatus::False)
     {
-        let message = format!("{} of {} ready", new.replicas.ready, new.replicas.desired);
+        let message = new.replicas.told();
         events.push(event(EventType::Warning, Reason::MinimumReplicasUnavailable, message));
     }
     if was_true(ready) && !was_true(before(ConditionType::Ready)) && new.replicas.desired > 0 {
-        let message = format!("{} of {} ready, revision {}", new.replicas.ready, new.replicas.desired, new.revision);
+        let message = format!("{}, revision {}", new.replicas.told(), new.revision);
         events.push(event(EventType::Normal, Reason::NewReplicaReady, message));
     }
     events
@@ -103,5 +111,21 @@ mod tests {
         cluster.declare(spec("b", 3), resolved());
         assert_eq!(step(&mut cluster)[0], (EventType::Warning, Reason::FailedScheduling));
         assert_eq!(step(&mut cluster), []);
+    }
+
+    #[test]
+    fn a_global_service_that_fits_nowhere_is_told_once() {
+        let mut declared = spec("a", 1);
+        declared.mode = crate::model::service::Mode::Global;
+        declared.placement.constraints = vec!["node.labels.disk == ssd".into()];
+        let mut cluster = Cluster::new(1, declared);
+        assert_eq!(step(&mut cluster), [(EventType::Warning, Reason::FailedScheduling)]);
+        assert_eq!(step(&mut cluster), []);
+        cluster.nodes[0].labels.insert("disk".into(), "ssd".into());
+        cluster.settle();
+        assert_eq!(step(&mut cluster), [(EventType::Normal, Reason::NewReplicaReady)]);
+        cluster.nodes[0].labels.clear();
+        let events = step(&mut cluster);
+        assert!(events.contains(&(EventType::Warning, Reason::FailedScheduling)), "{events:?}");
     }
 }

@@ -284,3 +284,73 @@ fn data_that_is_gone_comes_with_the_ways_out() {
         }
     }
 }
+
+#[test]
+fn an_external_volume_that_was_never_there_is_to_be_made() {
+    let mut declared = spec("a", 1);
+    let mount = serde_json::json!({"type": "volume", "source": "media", "target": "/m", "external": true});
+    declared.container.volumes.push(serde_json::from_value(mount).unwrap());
+    let mut cluster = Cluster::new(1, declared);
+    cluster.settle();
+    let (reason, message) = (Some(Reason::DataMissing), "external volume media does not exist".to_owned());
+    let status = ReplicaStatus { phase: ReplicaPhase::BackOff, reason, message, ..ReplicaStatus::default() };
+    report(&mut cluster, "web-1-00001", status);
+    let hint = |cluster: &Cluster| differences(&cluster.view, &cluster.nodes, 1_000)[0].hint.clone().unwrap();
+    let told = hint(&cluster);
+    for part in ["on n1: docker volume create media", "remove `external: true`"] {
+        assert!(told.contains(part), "{told}");
+    }
+    // It had data: to make an empty one is not the first way out.
+    let node = cluster.nodes[0].uid.clone();
+    cluster.view.homes = vec![crate::plan::view::Home { source: "media".into(), node, own: true }];
+    assert!(hint(&cluster).starts_with("mount its disk"), "{}", hint(&cluster));
+}
+
+#[test]
+fn a_global_service_that_fits_nowhere_is_not_as_declared() {
+    let mut declared = spec("a", 1);
+    declared.mode = crate::model::service::Mode::Global;
+    declared.placement.constraints = vec!["node.labels.disk == ssd".into()];
+    let mut cluster = Cluster::new(2, declared.clone());
+    cluster.settle();
+    let found = differences(&cluster.view, &cluster.nodes, 1_000);
+    let [one] = &found[..] else { panic!("{found:?}") };
+    assert_eq!((one.path.as_str(), one.reason), ("replicas", Reason::NoNodeFits));
+    let lacks = "constraint node.labels.disk == ssd: it is not set";
+    assert_eq!(one.message, format!("n1: {lacks}; n2: {lacks}"));
+    assert!(one.hint.is_some());
+    for kind in [ConditionType::Ready, ConditionType::Progressing, ConditionType::Scheduled] {
+        assert_eq!(condition(&cluster, kind), (ConditionStatus::False, Reason::NoNodeFits), "{kind}");
+    }
+    assert_eq!(condition(&cluster, ConditionType::Available).0, ConditionStatus::False);
+    // One node is enough, and to want nothing is no lack.
+    cluster.nodes[1].labels.insert("disk".into(), "ssd".into());
+    cluster.settle();
+    assert_eq!(reasons(&cluster), []);
+    cluster.nodes[1].labels.clear();
+    declared.suspend = true;
+    cluster.declare(declared, resolved());
+    cluster.settle();
+    assert_eq!(condition(&cluster, ConditionType::Ready), (ConditionStatus::True, Reason::Suspended));
+}
+
+#[test]
+fn what_did_its_work_and_ended_is_counted_and_not_as_ready() {
+    let mut declared = spec("a", 2);
+    declared.container.restart = Restart::OnFailure(None);
+    let mut cluster = Cluster::new(1, declared);
+    cluster.settle();
+    let told = |cluster: &Cluster| {
+        let status = status(&cluster.view, &cluster.nodes, 0).unwrap();
+        (status.replicas.ready, status.replicas.completed, status.replicas.told())
+    };
+    assert_eq!(told(&cluster), (2, 0, "2 of 2 ready".into()));
+    cluster.report("web-1-00001", ReplicaPhase::Completed, false);
+    assert_eq!(told(&cluster), (1, 1, "2 of 2 ready or completed".into()));
+    cluster.report("web-2-00002", ReplicaPhase::Completed, false);
+    assert_eq!(told(&cluster), (0, 2, "2 of 2 completed".into()));
+    assert_eq!(condition(&cluster, ConditionType::Ready), (ConditionStatus::True, Reason::UpToDate));
+    cluster.report("web-2-00002", ReplicaPhase::Failed, false);
+    assert_eq!(told(&cluster), (0, 1, "1 of 2 completed".into()));
+    assert_eq!(condition(&cluster, ConditionType::Ready).0, ConditionStatus::False);
+}
