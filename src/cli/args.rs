@@ -145,7 +145,7 @@ pub enum Client {
     Node(NodeCommand),
     /// Print the JSON Schema of a manifest document
     #[command(after_help = "Examples:\n  constellation schema > constellation.schema.json\n  \
-        constellation schema | jq '.[\"$defs\"] | keys'")]
+        constellation schema | jq '.definitions | keys'")]
     Schema,
     /// Show the version of this program and of the agent
     #[command(
