@@ -67,7 +67,9 @@ impl Home {
 
 /// One agent for each engine, held as long as this lives.
 #[derive(Debug)]
-pub struct EngineLock(#[allow(dead_code, reason = "held, never read")] File);
+pub struct EngineLock {
+    _lock: File,
+}
 
 impl EngineLock {
     /// Takes an engine.
@@ -78,7 +80,7 @@ impl EngineLock {
         let name: String = engine.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
         let path = home.run.join(format!("engine-{name}.lock"));
         let note = format!(" with the data directory {}", home.data.display());
-        lock(&path, &note).map(Self).map_err(|taken| match taken {
+        lock(&path, &note).map(|_lock| Self { _lock }).map_err(|taken| match taken {
             Taken::By(owner) => AgentError::EngineInUse { engine: engine.into(), owner },
             Taken::Io(source) => directory(&home.run, source),
         })

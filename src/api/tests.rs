@@ -6,7 +6,6 @@
 mod bodies;
 pub mod client;
 mod connections;
-mod engine;
 mod events;
 mod idempotency;
 mod paths;

@@ -11,16 +11,14 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    client::{Answer, Ask, Wire},
-    engine::Engine,
-};
+use super::client::{Answer, Ask, Wire};
 use crate::{
     api::{HttpMetrics, Limits, Listeners, Shared, serve},
     model::{
         Condition, ConditionStatus, ConditionType, Decision, Declared, Desired, Epoch, Index, NodeStatus, ObjectKey,
         Reason, Replica, Slot, Spec, Status, Uid, node::NodeSpec,
     },
+    runtime::fake::Fake,
     store::{
         command::{Command, Group},
         put::put,
@@ -53,7 +51,7 @@ pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
 
 pub struct Rig {
     pub shared: Arc<Shared>,
-    pub engine: Arc<Engine>,
+    pub engine: Fake,
     pub address: SocketAddr,
     pub socket: PathBuf,
     pub stop: CancellationToken,
@@ -77,10 +75,10 @@ impl Rig {
         change(&mut limits);
         let mut registry = Registry::default();
         let http = HttpMetrics::register(&mut registry);
-        let engine = Arc::new(Engine::default());
+        let engine = Fake::new();
         let shared = Arc::new(Shared {
             store: testing::memory("n1").await,
-            runtime: engine.clone(),
+            runtime: Arc::new(engine.clone()),
             sealer: Arc::new(Sealer::ephemeral()),
             node: "n1".into(),
             registry: Arc::new(registry),

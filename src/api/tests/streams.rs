@@ -1,13 +1,13 @@
 //! Logs and builds: what the engine says, as ndjson or as text.
 
-use std::str::FromStr as _;
+use std::{collections::BTreeMap, str::FromStr as _};
 
 use serde_json::{Value, json};
 
 use super::rig::{Rig, service, until};
 use crate::{
     model::{ObjectKey, ReplicaPhase, ReplicaStatus, Status},
-    runtime::{ContainerState, LogChunk, RuntimeError},
+    runtime::{LogChunk, RuntimeError},
 };
 
 fn chunk(stderr: bool, text: &str) -> Result<LogChunk, RuntimeError> {
@@ -42,7 +42,7 @@ fn line(value: &Value) -> (&str, &str, &str) {
 async fn logs_of_a_service_are_lines_of_all_its_replicas() {
     let rig = Rig::new().await;
     web(&rig).await;
-    let (one, two) = (rig.engine.log("c1"), rig.engine.log("c2"));
+    let (one, two) = (rig.engine.tape("c1"), rig.engine.tape("c2"));
     one.send(chunk(false, "half a ")).unwrap();
     one.send(chunk(true, "an error\n")).unwrap();
     one.send(chunk(false, "line\r\nno end")).unwrap();
@@ -61,19 +61,21 @@ async fn logs_of_a_service_are_lines_of_all_its_replicas() {
             ("web-2-abcde", "stdout", "other"),
         ]
     );
-    let asked = rig.engine.asked.lock().unwrap().join("\n");
-    assert!(asked.contains("tail: Some(5)") && asked.contains("since: Some(7)"), "{asked}");
+    for (container, query) in rig.engine.readings() {
+        assert_eq!((query.tail, query.since), (Some(5), Some(7)), "{container}");
+    }
+    assert_eq!(rig.engine.readings().len(), 2);
 }
 
 #[tokio::test]
 async fn followed_logs_go_on_over_a_restart() {
     let rig = Rig::new().await;
     web(&rig).await;
-    let first = rig.engine.log("c1");
+    let first = rig.engine.tape("c1");
     first.send(chunk(false, "before\n")).unwrap();
     let mut stream = rig.ask("GET", "/api/v1/replicas/web-1-abcde/logs?follow=true").stream().await;
     assert_eq!(line(&stream.line().await.unwrap()).2, "before");
-    let second = rig.engine.log("c1");
+    let second = rig.engine.tape("c1");
     second.send(chunk(false, "after\n")).unwrap();
     drop(first);
     running(&rig, 1, "c1", "2").await;
@@ -86,18 +88,18 @@ async fn followed_logs_go_on_over_a_restart() {
 async fn a_followed_log_that_breaks_off_is_read_on_and_no_line_comes_twice() {
     let rig = Rig::new().await;
     web(&rig).await;
-    rig.engine.containers.lock().unwrap().insert("c1".into(), ContainerState::Running);
+    rig.engine.foreign("c1", BTreeMap::new());
     let at = |second: u32, text: &str| chunk(false, &format!("2026-01-01T00:00:{second:02}.500000000Z {text}"));
-    let first = rig.engine.log("c1");
+    let first = rig.engine.tape("c1");
     first.send(at(1, "one\n")).unwrap();
     first.send(at(2, "two\n")).unwrap();
     // The engine restarts, the container does not; then the connection breaks.
-    let second = rig.engine.log("c1");
+    let second = rig.engine.tape("c1");
     for line in [at(1, "one\n"), at(2, "two\n"), at(2, "two again\n"), at(3, "long "), at(3, "line\n")] {
         second.send(line).unwrap();
     }
     second.send(Err(RuntimeError::Failed { message: "reset".into() })).unwrap();
-    let third = rig.engine.log("c1");
+    let third = rig.engine.tape("c1");
     third.send(at(3, "long ")).unwrap();
     third.send(at(3, "line\n")).unwrap();
     third.send(at(4, "last\n")).unwrap();
@@ -116,25 +118,25 @@ async fn a_followed_log_that_breaks_off_is_read_on_and_no_line_comes_twice() {
         ]
     );
     let since = jiff::Timestamp::from_str("2026-01-01T00:00:01Z").unwrap().as_second();
-    let asked = rig.engine.asked.lock().unwrap().join("\n");
-    assert!(asked.contains("tail: Some(9)"), "{asked}");
-    assert!(asked.contains(&format!("tail: None, since: Some({since})")), "{asked}");
+    let asked: Vec<_> = rig.engine.readings().into_iter().map(|(_, query)| (query.tail, query.since)).collect();
+    assert_eq!(asked.first(), Some(&(Some(9), None)), "{asked:?}");
+    assert!(asked.contains(&(None, Some(since))), "{asked:?}");
     // The container ends: so does its log, and it is not asked for again.
-    rig.engine.containers.lock().unwrap().insert("c1".into(), ContainerState::Exited);
+    rig.engine.crash("c1", 0);
     drop(third);
-    let asked = rig.engine.asked.lock().unwrap().len();
-    let next = rig.engine.log("c1");
+    let asked = rig.engine.readings().len();
+    let next = rig.engine.tape("c1");
     next.send(at(5, "of another life\n")).unwrap();
     running(&rig, 1, "c1", "2").await;
     assert_eq!(line(&stream.line().await.unwrap()).2, "of another life");
-    assert_eq!(rig.engine.asked.lock().unwrap().len(), asked + 1);
+    assert_eq!(rig.engine.readings().len(), asked + 1);
 }
 
 #[tokio::test]
 async fn logs_as_text_are_for_people_and_what_cannot_be_read_is_said() {
     let rig = Rig::new().await;
     web(&rig).await;
-    rig.engine.log("c1").send(chunk(false, "hello\n")).unwrap();
+    rig.engine.tape("c1").send(chunk(false, "hello\n")).unwrap();
     let answer = rig.get("/api/v1/services/web/logs?format=text&replica=1").await;
     assert_eq!((answer.header("content-type"), answer.text()), (Some("text/plain; charset=utf-8"), "web.1 | hello\n"));
     let mut stream = rig.ask("GET", "/api/v1/services/web/logs?replica=2").stream().await;
@@ -153,10 +155,18 @@ async fn logs_as_text_are_for_people_and_what_cannot_be_read_is_said() {
 async fn a_build_takes_its_context_as_it_comes_and_ends_with_an_image() {
     let rig = Rig::new().await;
     let build = |query: &str| rig.ask("POST", &format!("/api/v1/builds?{query}")).media("application/x-tar");
-    let answer = build("tag=me/app:1&arg=A=b%20c&arg=D=").body(vec![7; 100_000]).send().await;
+    rig.engine.with_image("base:1");
+    let mut context = tar::Builder::new(Vec::new());
+    for (name, content) in [("Dockerfile", b"FROM base:1\n".to_vec()), ("data", vec![7; 100_000])] {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(content.len() as u64);
+        context.append_data(&mut header, name, content.as_slice()).unwrap();
+    }
+    let answer = build("tag=me/app:1&arg=A=b%20c&arg=D=").body(context.into_inner().unwrap()).send().await;
     let lines: Vec<Value> = answer.text().lines().map(|l| serde_json::from_str(l).unwrap()).collect();
-    assert_eq!(lines, [json!({"output": "100000 bytes"}), json!({"image": "sha256:1"})]);
-    assert_eq!(*rig.engine.asked.lock().unwrap(), [r#"build me/app:1 {"A": "b c", "D": ""}"#]);
+    assert_eq!(lines[0], json!({"output": "Step 1/1 : FROM base:1"}));
+    assert!(lines.last().unwrap()["image"].as_str().is_some_and(|id| id.starts_with("sha256:")), "{lines:?}");
+    assert_eq!(rig.engine.calls(), [r#"build me/app:1 {"A": "b c", "D": ""}"#]);
     for query in ["", "tag=", "tag=x&arg=novalue", "tag=x&pull=maybe"] {
         assert_eq!(build(query).body("x").send().await.problem(), (400, "bad-request".into()), "{query}");
     }
@@ -181,7 +191,7 @@ async fn a_context_over_its_limit_is_the_last_line_of_its_build() {
 async fn no_empty_line_stands_among_logs_for_people() {
     let rig = Rig::with(|l| l.heartbeat = std::time::Duration::from_millis(10)).await;
     web(&rig).await;
-    let log = rig.engine.log("c1");
+    let log = rig.engine.tape("c1");
     let (head, mut text) = rig.ask("GET", "/api/v1/services/web/logs?format=text&replica=1&follow=true").open().await;
     assert_eq!(head.status, 200);
     // The same silence, as programs hear it.

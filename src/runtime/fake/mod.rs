@@ -2,7 +2,8 @@
 //! kills and removes as people do.
 //!
 //! Here: [`Fake`], its answers to the trait. Below: `containers` (their lives), `images` (what is here,
-//! what registries have, what a build makes), `hand` (what a test does behind the agent's back).
+//! what registries have, what a build makes), `hand` (what a test does behind the agent's
+//! back), `tape` (logs, also those that a test writes piece by piece).
 //! Not here: processes. What a command does is taught by [`Fake::teach`]; an untaught one runs until it
 //! is asked to end.
 //! Invariant: it keeps `runtime::conformance`, with Docker. Its wall clock moves a second with each
@@ -11,6 +12,7 @@
 mod containers;
 mod hand;
 mod images;
+mod tape;
 mod tests;
 
 use std::{
@@ -30,6 +32,7 @@ use tokio::sync::watch;
 use self::{
     containers::{Entry, Stopping},
     images::Images,
+    tape::Tapes,
 };
 use super::{
     Attachment, BuildProgress, BuildRequest, Container, ContainerPlan, ContainerState, Credentials, EngineInfo,
@@ -108,6 +111,7 @@ struct State {
     refuse_inspect: BTreeMap<String, RuntimeError>,
     /// Commands that outlived their deadline: container, its start, command.
     hung: BTreeSet<(Arc<str>, String, Vec<String>)>,
+    tapes: Tapes,
 }
 
 impl Default for Fake {
@@ -130,6 +134,7 @@ impl Default for Fake {
             refuse_start: None,
             refuse_inspect: BTreeMap::new(),
             hung: BTreeSet::new(),
+            tapes: Tapes::default(),
         };
         Self(Arc::new(Shared { state: Mutex::new(state), changed: watch::Sender::new(()) }))
     }
@@ -400,28 +405,7 @@ impl Runtime for Fake {
         .boxed()
     }
     fn logs(&self, id: String, query: LogQuery) -> BoxStream<'static, Result<LogChunk, RuntimeError>> {
-        let begun = self.answer(None, |state| {
-            identifier(&id, "container")?;
-            state.log_start(&id, &query)
-        });
-        let (fake, changed) = (self.clone(), self.0.changed.subscribe());
-        let lines = move |from| {
-            stream::unfold((fake, changed, from), move |(fake, mut changed, next)| {
-                let (id, query) = (id.clone(), query.clone());
-                async move {
-                    loop {
-                        changed.borrow_and_update();
-                        let (line, open) = fake.look().log_line(&id, next, &query);
-                        match line {
-                            Some(chunk) => return Some((Ok(chunk), (fake, changed, next + 1))),
-                            None if !query.follow || !open => return None,
-                            None => changed.changed().await.ok()?,
-                        }
-                    }
-                }
-            })
-        };
-        stream::once(ready(begun.map(lines))).try_flatten().boxed()
+        self.read_log(id, query)
     }
     fn exec(
         &self,
@@ -486,7 +470,7 @@ impl Runtime for Fake {
                 }
             };
             let mut said = Vec::new();
-            let end = fake.answer(Some(format!("build {}", request.tag)), |state| {
+            let end = fake.answer(Some(format!("build {} {:?}", request.tag, request.args)), |state| {
                 state.images.build(&request, &context, &mut said)
             });
             let said = said.into_iter().map(|line| Ok(BuildProgress::Output(line)));
