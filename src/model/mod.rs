@@ -24,6 +24,8 @@ pub mod revision;
 pub mod secret;
 pub mod service;
 pub mod status;
+#[cfg(test)]
+pub mod testing;
 pub mod volume;
 
 pub use condition::{Condition, ConditionStatus, ConditionType};

@@ -248,26 +248,16 @@ pub fn network(replica: &Replica, spec: &ContainerSpec, lineage: &Uid) -> Networ
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Decision, Desired, Epoch, Index, Slot};
+    use crate::model::{Epoch, Index, testing};
 
     fn replica() -> Replica {
         Replica {
-            name: "web-1-abcde".into(),
-            uid: Uid("r".into()),
-            service: "web".into(),
             service_uid: Uid("s".into()),
-            slot: Slot::Number(1),
             revision: 3,
             spec_hash: "h3".into(),
-            node: "n1".into(),
-            node_uid: Uid("n".into()),
             epoch: Epoch::new(0, 7),
-            desired: Desired::Run,
-            stop_reason: None,
-            decision: Decision::default(),
             index: Index(42),
-            resource_version: Index(42),
-            created_at: 0,
+            ..testing::replica("web", 1)
         }
     }
     fn made(spec: &ContainerSpec) -> ContainerPlan {

@@ -215,7 +215,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        model::{Decision, Declared, Desired, Epoch, Index, ReplicaStatus, Slot, Spec, Status},
+        model::{Declared, Desired, Index, ReplicaStatus, Spec, Status, testing::replica as replica_of},
         store::{
             command::{Command, Group},
             put::put,
@@ -250,28 +250,16 @@ mod tests {
         fn place(&mut self, service: &str, slot: u32) -> Arc<str> {
             let uid = self.state.object(&ObjectKey::service(service)).unwrap().meta.uid.clone();
             let revision = self.state.newest_revision(&uid).unwrap().clone();
-            let name: Arc<str> = format!("{service}-{slot}-aaaaa").into();
             let node_uid = self.state.object(&ObjectKey::node("n1")).unwrap().meta.uid.clone();
-            self.run(Command::Place {
-                replica: Replica {
-                    name: name.clone(),
-                    uid: Uid(format!("uid-{name}").into()),
-                    service: service.into(),
-                    service_uid: uid,
-                    slot: Slot::Number(slot),
-                    revision: revision.number,
-                    spec_hash: revision.spec_hash.clone(),
-                    node: "n1".into(),
-                    node_uid,
-                    epoch: Epoch::default(),
-                    desired: Desired::Run,
-                    stop_reason: None,
-                    decision: Decision::default(),
-                    index: Index(0),
-                    resource_version: Index(0),
-                    created_at: 0,
-                },
-            });
+            let replica = Replica {
+                service_uid: uid,
+                revision: revision.number,
+                spec_hash: revision.spec_hash.clone(),
+                node_uid,
+                ..replica_of(service, slot)
+            };
+            let name = replica.name.clone();
+            self.run(Command::Place { replica });
             name
         }
         fn report(&mut self, name: &str, phase: ReplicaPhase) {

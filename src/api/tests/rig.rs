@@ -15,8 +15,8 @@ use super::client::{Answer, Ask, Wire};
 use crate::{
     api::{HttpMetrics, Limits, Listeners, Shared, serve},
     model::{
-        Condition, ConditionStatus, ConditionType, Decision, Declared, Desired, Epoch, Index, NodeStatus, ObjectKey,
-        Reason, Replica, Slot, Spec, Status, Uid, node::NodeSpec,
+        Condition, ConditionStatus, ConditionType, Declared, NodeStatus, ObjectKey, Reason, Replica, Spec, Status, Uid,
+        node::NodeSpec, testing::replica,
     },
     runtime::fake::Fake,
     store::{
@@ -165,25 +165,14 @@ impl Rig {
         let state = self.shared.store.state();
         let object = state.object(&ObjectKey::service(service)).unwrap();
         let revision = state.newest_revision(&object.meta.uid).unwrap();
-        let name = format!("{service}-{slot}-abcde");
         let replica = Replica {
-            name: name.as_str().into(),
-            uid: Uid(format!("uid of {name}").into()),
-            service: service.into(),
             service_uid: object.meta.uid.clone(),
-            slot: Slot::Number(slot),
             revision: revision.number,
             spec_hash: revision.spec_hash.clone(),
-            node: "n1".into(),
             node_uid: Uid::from_bytes([7; 16]),
-            epoch: Epoch::default(),
-            desired: Desired::Run,
-            stop_reason: None,
-            decision: Decision::default(),
-            index: Index(0),
-            resource_version: Index(0),
-            created_at: 0,
+            ..replica(service, slot)
         };
+        let name = replica.name.to_string();
         self.propose(vec![Command::Place { replica }]).await;
         name
     }

@@ -2,7 +2,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    model::{Meta, ServiceSpec, Uid, config::ConfigSpec, node::NodeSpec, secret::SealedSecret},
+    model::{Meta, ServiceSpec, config::ConfigSpec, node::NodeSpec, secret::SealedSecret, testing::meta},
     plan::rollout::cluster::Cluster,
 };
 
@@ -16,16 +16,7 @@ fn put(declared: &Declared) -> Wish<'_> {
     Wish::Put { declared, managed_by: None, digest: None }
 }
 fn stored(kind: Kind, name: &str, spec: &impl Serialize, digest: Option<&str>) -> (ObjectKey, Arc<Object>) {
-    let meta = Meta {
-        name: name.into(),
-        labels: BTreeMap::new(),
-        annotations: BTreeMap::new(),
-        managed_by: None,
-        uid: Uid("u".into()),
-        generation: 3,
-        resource_version: Index(17),
-        created_at: 0,
-    };
+    let meta = Meta { generation: 3, resource_version: Index(17), ..meta(name) };
     let object = Object { kind, meta, spec: canonical(spec).unwrap(), digest: digest.map(Into::into) };
     (object.key(), Arc::new(object))
 }

@@ -2,7 +2,7 @@
 //! would, and panics on what they would refuse.
 
 use super::*;
-use crate::model::{Bytes, Epoch, Index, Millicores, NodeStatus, Replica, ReplicaStatus, node::NodeSpec};
+use crate::model::{Bytes, Epoch, Index, Millicores, NodeStatus, Replica, ReplicaStatus, node::NodeSpec, testing};
 
 /// A Service on some nodes, and what agents report of it.
 #[derive(Debug, Clone)]
@@ -51,14 +51,10 @@ impl Cluster {
             self.view.revisions.insert(number, Arc::new(revision));
         }
         let meta = Meta {
-            name: self.view.name.clone(),
-            labels: BTreeMap::new(),
-            annotations: BTreeMap::new(),
-            managed_by: None,
             uid: self.view.uid.clone(),
             generation,
             resource_version: Index(generation),
-            created_at: 0,
+            ..testing::meta(&self.view.name)
         };
         self.view.declared = Some((meta, Arc::new(spec)));
     }

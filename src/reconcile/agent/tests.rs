@@ -16,8 +16,7 @@ use super::*;
 use crate::{
     controller,
     model::{
-        Decision, Declared, Epoch, Index, Kind, ReplicaPhase, ResolvedImage, Slot, Spec, Status, Uid,
-        config::ConfigSpec,
+        Declared, Index, Kind, ReplicaPhase, ResolvedImage, Spec, Status, Uid, config::ConfigSpec, testing::replica,
     },
     reconcile::{container::label, node},
     runtime::{
@@ -101,22 +100,11 @@ impl World {
         let service = state.object(&ObjectKey::service(name)).unwrap().meta.uid.clone();
         let revision = state.newest_revision(&service).unwrap().clone();
         let replica = Replica {
-            name: format!("{name}-1-abcde").into(),
-            uid: prepare::new_uid(),
-            service: name.into(),
             service_uid: service.clone(),
-            slot: Slot::Number(1),
             revision: revision.number,
             spec_hash: revision.spec_hash.clone(),
-            node: "n1".into(),
             node_uid: self.node.clone(),
-            epoch: Epoch::default(),
-            desired: Desired::Run,
-            stop_reason: None,
-            decision: Decision::default(),
-            index: Index(0),
-            resource_version: Index(0),
-            created_at: 0,
+            ..replica(name, 1)
         };
         let image = Resolution::Resolved { image: ResolvedImage::Digest { reference: IMAGE.into() } };
         let key = replica.name.clone();

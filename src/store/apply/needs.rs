@@ -38,8 +38,8 @@ mod tests {
     use super::*;
     use crate::{
         model::{
-            Condition, Decision, Desired, Epoch, Index, Kind, ObjectKey, Reason, ReplicaPhase, ReplicaStatus, Slot,
-            Status, Uid, Volume,
+            Condition, Desired, Index, Kind, ObjectKey, Reason, ReplicaPhase, ReplicaStatus, Status, Uid, Volume,
+            testing::replica,
         },
         store::command::{Command, Group, PutObject, Refusal},
     };
@@ -61,27 +61,10 @@ mod tests {
         })
     }
     fn place(desired: Desired) -> Vec<Command> {
-        let replica = Replica {
-            name: "web-1-a".into(),
-            uid: uid("r"),
-            service: "web".into(),
-            service_uid: uid("web"),
-            slot: Slot::Number(1),
-            revision: 1,
-            spec_hash: "h".into(),
-            node: "n2".into(),
-            node_uid: uid("n2"),
-            epoch: Epoch::default(),
-            desired: Desired::Run,
-            stop_reason: None,
-            decision: Decision::default(),
-            index: Index(0),
-            resource_version: Index(0),
-            created_at: 0,
-        };
+        let replica = Replica { service_uid: uid("web"), node: "n2".into(), node_uid: uid("n2"), ..replica("web", 1) };
         let mut commands = vec![put(Kind::Service, "web"), Command::Place { replica }];
         if desired == Desired::Stop {
-            commands.push(Command::SetDesired { replica: "web-1-a".into(), desired, reason: Reason::Superseded });
+            commands.push(Command::SetDesired { replica: "web-1-abcde".into(), desired, reason: Reason::Superseded });
         }
         commands
     }
@@ -97,7 +80,7 @@ mod tests {
     }
     fn phase(phase: ReplicaPhase) -> Command {
         let status = ReplicaStatus { phase, ..ReplicaStatus::default() };
-        observe(ObjectKey::replica("web-1-a"), uid("r"), Status::Replica(status))
+        observe(ObjectKey::replica("web-1-abcde"), uid("uid of web-1-abcde"), Status::Replica(status))
     }
     fn volume() -> Command {
         Command::InitialiseVolume {

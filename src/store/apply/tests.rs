@@ -6,8 +6,8 @@ use proptest::{prelude::*, test_runner::FileFailurePersistence};
 
 use crate::{
     model::{
-        Desired, Epoch, EventType, Index, Kind, NewEvent, ObjectKey, Reason, Replica, ReplicaPhase, ReplicaStatus,
-        Resolution, ResolvedImage, Slot, Status, Uid, Volume, event::Subject,
+        Desired, EventType, Index, Kind, NewEvent, ObjectKey, Reason, Replica, ReplicaPhase, ReplicaStatus, Resolution,
+        ResolvedImage, Slot, Status, Uid, Volume, event::Subject,
     },
     store::{
         State,
@@ -70,20 +70,13 @@ fn replica(name_: &str, service: &Uid, revision: u64, hash: &str, slot: &Slot, n
     Replica {
         name: name_.into(),
         uid: Uid(format!("replica {name_}").into()),
-        service: "n0".into(),
         service_uid: service.clone(),
         slot: slot.clone(),
         revision,
         spec_hash: hash.into(),
         node: name(node),
         node_uid: uid(u64::from(node)),
-        epoch: Epoch::default(),
-        desired: Desired::Run,
-        stop_reason: None,
-        decision: crate::model::Decision::default(),
-        index: Index(0),
-        resource_version: Index(0),
-        created_at: 0,
+        ..crate::model::testing::replica("n0", 1)
     }
 }
 
