@@ -296,6 +296,7 @@ impl Parts {
         let (tell, mut told) = mpsc::channel::<AgentError>(1);
         let mut registry = Registry::default();
         let metrics = Metrics::register(&mut registry);
+        self.store.register(&mut registry);
         let http = api::HttpMetrics::register(&mut registry);
         let reporter = Reporter::default();
         let reporting = tokio::spawn(reporter.clone().run(self.store.clone(), self.actor(), reports.clone()));

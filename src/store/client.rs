@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use prometheus_client::registry::Registry;
 use tokio::{
     runtime::Handle,
     sync::{mpsc, oneshot, watch},
@@ -19,6 +20,7 @@ use tokio::{
 use super::{
     clock::Clock,
     command::{Applied, Group, Refusal},
+    metrics::{self, Gauges},
     open::Owner,
     proposer::{self, Metrics, Proposal},
     state::State,
@@ -32,6 +34,7 @@ pub struct Client {
     pub(super) queue: mpsc::Sender<Proposal>,
     pub(super) leadership: watch::Receiver<Option<Index>>,
     pub(super) metrics: watch::Receiver<Metrics>,
+    pub(super) counted: metrics::Metrics,
     pub(super) clock: Clock,
     /// Raft's runtime: deadlines run on its timers, whatever the caller's do.
     pub(super) runtime: Handle,
@@ -115,6 +118,11 @@ impl Client {
     /// # Errors
     /// See [`ProposeError`]: refused, not proposed, or unknown.
     pub async fn propose(&self, group: Group, deadline: Duration) -> Result<Applied, ProposeError> {
+        let answer = self.ask(group, deadline).await;
+        self.counted.proposals.answered(&answer);
+        answer
+    }
+    async fn ask(&self, group: Group, deadline: Duration) -> Result<Applied, ProposeError> {
         let size = proposer::size(&group);
         if size > proposer::GROUP_BYTES {
             return Err(ProposeError::TooLarge { size, limit: proposer::GROUP_BYTES });
@@ -148,6 +156,17 @@ impl Client {
     #[must_use]
     pub fn leadership(&self) -> watch::Receiver<Option<Index>> {
         self.leadership.clone()
+    }
+    /// Registers what this store tells of itself.
+    pub fn register(&self, registry: &mut Registry) {
+        let registry = registry.sub_registry_with_prefix("constellation_store");
+        self.counted.register(registry);
+        registry.register_collector(Box::new(Gauges {
+            state: self.state.clone(),
+            raft: self.metrics.clone(),
+            leadership: self.leadership.clone(),
+            queue: self.queue.downgrade(),
+        }));
     }
     /// Raft's view.
     #[must_use]

@@ -85,6 +85,7 @@ impl Keeper {
                 (metrics.last_applied.map_or(0, |l| l.index), metrics.snapshot.map_or(0, |l| l.index))
             };
             let bytes = written.saturating_sub(covered);
+            self.log.metrics().log_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
             if !self.pace.is_due(last.elapsed(), bytes, applied.saturating_sub(snapshot)) {
                 continue;
             }

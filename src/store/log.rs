@@ -25,6 +25,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::{
     disk::Disk,
     log_thread::{self, Request, Thread},
+    metrics::Metrics,
     proposer,
     raft::{MemberId, StorageError, Types},
     record,
@@ -95,6 +96,7 @@ struct Front {
 pub struct Log {
     front: Arc<Mutex<Front>>,
     requests: mpsc::Sender<Request>,
+    metrics: Metrics,
 }
 impl Debug for Log {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -127,8 +129,14 @@ impl Log {
             ..Front::default()
         };
         let (requests, inbox) = mpsc::channel(QUEUE);
-        let thread = Thread { disk, chain: found.chain, fatal }.start(inbox)?;
-        Ok((Self { front: Arc::new(Mutex::new(front)), requests }, thread))
+        let metrics = Metrics::default();
+        let thread = Thread { disk, chain: found.chain, metrics: metrics.clone(), fatal }.start(inbox)?;
+        Ok((Self { front: Arc::new(Mutex::new(front)), requests, metrics }, thread))
+    }
+
+    /// What is counted of this store; everything else of it counts there too.
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// How far it reaches.

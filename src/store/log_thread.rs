@@ -9,6 +9,7 @@ use std::{
     io,
     panic::{AssertUnwindSafe, catch_unwind},
     thread::JoinHandle,
+    time::Instant,
 };
 
 use openraft::{Entry, EntryPayload, LogId, Vote, storage::LogFlushed};
@@ -17,6 +18,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::{
     disk::Disk,
     log::LogError,
+    metrics::Metrics,
     raft::{MemberId, Types},
     record::{self, Damage, Kind},
 };
@@ -116,6 +118,7 @@ pub(super) struct Thread<D> {
     pub disk: D,
     /// Checksum of the last record.
     pub chain: u32,
+    pub metrics: Metrics,
     pub fatal: watch::Sender<Option<String>>,
 }
 
@@ -173,6 +176,9 @@ impl<D: Disk> Thread<D> {
             let id = entry.log_id;
             let (bytes, sum) = record::encode(Kind::Entry, id.index, id.leader_id.term, self.chain, &payload);
             self.chain = sum;
+            if let EntryPayload::Normal(batch) = &entry.payload {
+                self.metrics.entry_groups.observe(batch.0.len() as f64);
+            }
             records.push((id.index, bytes));
         }
         // Durable with the entries around it; being late only costs replay.
@@ -184,11 +190,20 @@ impl<D: Disk> Thread<D> {
         if flushed.is_empty() {
             return Ok(());
         }
+        let bytes = records.iter().map(|(_, record)| record.len() as u64).sum();
         self.disk.append(std::mem::take(records))?;
-        self.disk.sync()?;
+        self.sync()?;
+        self.metrics.log_written.inc_by(bytes);
         for done in flushed.drain(..) {
             done.log_io_completed(Ok(()));
         }
+        Ok(())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        let begun = Instant::now();
+        self.disk.sync()?;
+        self.metrics.sync_seconds.observe(begun.elapsed().as_secs_f64());
         Ok(())
     }
 
@@ -199,18 +214,18 @@ impl<D: Disk> Thread<D> {
             Request::Append(..) => {}
             Request::Vote(vote, answer) => {
                 self.put_mark(Kind::Vote, &vote)?;
-                self.disk.sync()?;
+                self.sync()?;
                 let _ = answer.send(Ok(()));
             }
             Request::Truncate(from, answer) => {
                 self.disk.truncate(from)?;
-                self.disk.sync()?;
+                self.sync()?;
                 self.chain = self.checksum_before(from)?;
                 let _ = answer.send(Ok(()));
             }
             Request::Purge(upto, answer) => {
                 self.put_mark(Kind::Purged, &upto)?;
-                self.disk.sync()?;
+                self.sync()?;
                 self.disk.purge(upto.index)?;
                 let _ = answer.send(Ok(()));
             }

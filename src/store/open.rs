@@ -355,6 +355,7 @@ async fn start(
             queue,
             leadership,
             metrics: metrics.clone(),
+            counted: opened.log.metrics().clone(),
             clock,
             runtime: on_raft,
             _alive: None,

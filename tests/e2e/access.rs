@@ -49,6 +49,12 @@ fn the_description_of_the_interface_names_its_paths() {
         assert!(document["paths"].get(path).is_some(), "{path} is missing");
     }
     let metrics = agent.ask("GET", "/metrics", "text/plain", b"").text();
-    assert!(metrics.contains("# TYPE") && metrics.contains("constellation_"), "{metrics}");
+    for family in ["store_index gauge", "store_log_sync_seconds histogram", "controller_queue_depth gauge"] {
+        assert!(metrics.contains(&format!("# TYPE constellation_{family}\n")), "{family} in {metrics}");
+    }
+    assert!(
+        metrics.contains("# HELP constellation_store_index ")
+            && metrics.contains("\nconstellation_store_is_leader 1\n")
+    );
     assert!(agent.get("/api/v1/raft/status").is_object());
 }

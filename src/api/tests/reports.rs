@@ -139,6 +139,43 @@ async fn metrics_count_by_route_and_never_by_what_a_caller_sends() {
 }
 
 #[tokio::test]
+async fn metrics_tell_of_the_store_in_both_forms() {
+    let rig = Rig::new().await;
+    rig.apply(&config("c", "1").to_string()).await;
+    let answer = rig.get("/metrics").await;
+    let text = answer.text();
+    let json = rig.read("/api/v1/metrics").await;
+    for (name, kind) in [
+        ("index", "gauge"),
+        ("raft_term", "gauge"),
+        ("is_leader", "gauge"),
+        ("last_log_index", "gauge"),
+        ("applied_index", "gauge"),
+        ("snapshot_index", "gauge"),
+        ("purged_index", "gauge"),
+        ("queue_depth", "gauge"),
+        ("queue_limit", "gauge"),
+        ("log_bytes", "gauge"),
+        ("log_written_bytes", "counter"),
+        ("log_sync_seconds", "histogram"),
+        ("entry_groups", "histogram"),
+        ("proposals", "counter"),
+    ] {
+        let name = format!("constellation_store_{name}");
+        for line in [format!("# HELP {name} "), format!("# TYPE {name} {kind}\n")] {
+            assert_eq!(text.matches(&line).count(), 1, "{line} in {text}");
+        }
+        let family = json["metrics"].as_array().unwrap().iter().find(|f| f["name"] == name.as_str()).unwrap();
+        assert_eq!(family["type"], kind, "{name}");
+        let help = family["help"].as_str().unwrap();
+        assert!(help.ends_with('.') && !help.ends_with(".."), "{help}");
+        assert!(!family["samples"].as_array().unwrap().is_empty(), "{name}");
+    }
+    let index = rig.shared.store.state().index();
+    assert!(text.contains(&format!("\nconstellation_store_index {index}\n")), "{index} in {text}");
+}
+
+#[tokio::test]
 async fn the_description_has_every_route_with_its_role_and_resolves() {
     let rig = Rig::new().await;
     let document = rig.read("/openapi.json").await;

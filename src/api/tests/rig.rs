@@ -76,8 +76,10 @@ impl Rig {
         let mut registry = Registry::default();
         let http = HttpMetrics::register(&mut registry);
         let engine = Fake::new();
+        let store = testing::memory("n1").await;
+        store.register(&mut registry);
         let shared = Arc::new(Shared {
-            store: testing::memory("n1").await,
+            store,
             runtime: Arc::new(engine.clone()),
             sealer: Arc::new(Sealer::ephemeral()),
             node: "n1".into(),
