@@ -124,7 +124,9 @@ enum Until {
 
 /// What write `n` of a run stores.
 fn value(run: u64, n: u64) -> String {
-    format!("{run:016x}{n:0>digits$}", digits = VALUE - 16)
+    let mut value = format!("{run:016x}{n:020}");
+    value.extend(std::iter::repeat_n('0', VALUE - value.len()));
+    value
 }
 
 /// Writes per second of this many writers, each with objects of its own.

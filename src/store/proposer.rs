@@ -1,18 +1,28 @@
 //! The proposer: the one task that writes Raft entries.
 //!
-//! Here: waiting proposals become one entry of many groups; one entry is in flight at a time. Not
-//! here: what callers see ([`super::client`]), what a group does ([`super::apply`]).
+//! Here: waiting proposals become entries of many groups, one of them in flight, or two when many write.
+//! Not here: what callers see ([`super::client`]), what a group does ([`super::apply`]).
 //! Invariants: the queue is bounded; a group is proposed at most once; what was never taken from the
 //! queue is answered as "nothing was proposed", what was taken and not answered as "unknown".
-//! Why one entry in flight: more of them leave each one half full, and the log syncs them one by one
-//! (measured: 12 times slower with four). Why it yields before it drains: the writers just answered
-//! come back into the same entry; a single writer has nobody to wait for, so it is not made to wait.
+//! Why few entries in flight: more of them leave each one half full, and the log syncs them one by one
+//! (measured: 12 times slower with four). Why two when many write: while the log syncs the one half of the
+//! writers, the other half is answered and asks again; neither the disk nor the processor waits. Why it
+//! yields before it drains: the writers just answered come back into the same entry; a single writer has
+//! nobody to wait for, so it is not made to wait.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
+use futures::{
+    FutureExt as _,
+    future::BoxFuture,
+    stream::{FuturesUnordered, StreamExt as _},
+};
 use openraft::{RaftMetrics, ServerState, error::ClientWriteError};
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -37,6 +47,8 @@ pub const ENTRY_BYTES: usize = 1 << 20;
 pub const GROUP_BYTES: usize = 4 << 20;
 /// Yields before an entry is closed, at most.
 const YIELDS: usize = 32;
+/// Groups that are worth a sync of their own while another entry is in flight.
+const HALF: usize = 16;
 
 /// A metrics reading of this store.
 pub(super) type Metrics = RaftMetrics<MemberId, PeerNode>;
@@ -111,112 +123,224 @@ pub(super) struct Proposer {
     pub stop: CancellationToken,
 }
 
-/// An entry in the making.
+/// An entry.
 #[derive(Default)]
 struct Entry {
     groups: Vec<Group>,
     answers: Vec<oneshot::Sender<Result<Applied, ProposeError>>>,
-    bytes: usize,
 }
 
-impl Entry {
-    fn has_room(&self) -> bool {
-        self.groups.len() < GROUPS && self.bytes < ENTRY_BYTES
-    }
-    fn add(&mut self, proposal: Proposal) {
+/// Takes an entry's worth from the front of what waits, without those whose authors gave up.
+fn entry(waiting: &mut VecDeque<Proposal>, groups: usize) -> Entry {
+    let mut entry = Entry::default();
+    let mut bytes = 0;
+    while entry.groups.len() < groups
+        && bytes < ENTRY_BYTES
+        && let Some(proposal) = waiting.pop_front()
+    {
         if !proposal.taken.swap(true, Ordering::AcqRel) {
-            self.bytes += proposal.size;
-            self.groups.push(proposal.group);
-            self.answers.push(proposal.answer);
+            bytes += proposal.size;
+            entry.groups.push(proposal.group);
+            entry.answers.push(proposal.answer);
         }
     }
-    /// Takes what waits.
-    fn drain(&mut self, inbox: &mut mpsc::Receiver<Proposal>) {
-        while self.has_room()
-            && let Ok(proposal) = inbox.try_recv()
-        {
-            self.add(proposal);
-        }
-    }
+    entry
 }
 
-fn refuse(answers: Vec<oneshot::Sender<Result<Applied, ProposeError>>>, why: impl Fn() -> ProposeError) {
+/// How many groups the next entry shall have: all that write, or half of them when they are many.
+fn share(writers: usize) -> usize {
+    if writers < 2 * HALF { GROUPS } else { writers.div_ceil(2).min(GROUPS) }
+}
+
+fn refuse(
+    answers: impl IntoIterator<Item = oneshot::Sender<Result<Applied, ProposeError>>>,
+    why: impl Fn() -> ProposeError,
+) {
     for answer in answers {
         // An author who is gone needs no answer.
         let _ = answer.send(Err(why()));
     }
 }
 
+/// What waits and what is under way.
+#[derive(Default)]
+struct Desk {
+    waiting: VecDeque<Proposal>,
+    /// Each ends with the number of its groups, when they were answered.
+    flying: FuturesUnordered<BoxFuture<'static, usize>>,
+    /// Groups in flight.
+    aloft: usize,
+    /// Groups of the entry before.
+    last: usize,
+}
+
+impl Desk {
+    /// Takes what came, as far as the next entry may need it: the rest waits in the bounded queue.
+    fn drain(&mut self, inbox: &mut mpsc::Receiver<Proposal>) {
+        while self.waiting.len() < GROUPS
+            && let Ok(proposal) = inbox.try_recv()
+        {
+            self.waiting.push_back(proposal);
+        }
+    }
+    /// Whether an entry may go now: the first one always, a second one when it is no smaller.
+    fn may_propose(&self) -> bool {
+        match self.flying.len() {
+            0 => !self.waiting.is_empty(),
+            1 => self.waiting.len() >= HALF.max(self.aloft),
+            _ => false,
+        }
+    }
+}
+
 impl Proposer {
     /// Runs until it is stopped or its queue has no more authors.
     pub async fn run(mut self) {
-        let (mut writers, mut at) = (0, 0);
+        let mut desk = Desk::default();
+        let mut at = 0;
         loop {
-            let mut entry = Entry::default();
-            let first = tokio::select! {
+            tokio::select! {
                 biased;
-                () = self.stop.cancelled() => None,
-                first = self.inbox.recv() => first,
-            };
-            let Some(first) = first else { break };
-            entry.add(first);
-            entry.drain(&mut self.inbox);
-            let mut yields = 0;
-            while writers > 1 && entry.has_room() && entry.groups.len() < writers && yields < YIELDS {
-                yield_now().await;
-                entry.drain(&mut self.inbox);
-                yields += 1;
+                () = self.stop.cancelled() => break,
+                Some(answered) = desk.flying.next() => desk.aloft -= answered,
+                first = self.inbox.recv(), if desk.waiting.len() < GROUPS => match first {
+                    Some(first) => desk.waiting.push_back(first),
+                    None => break,
+                },
             }
-            writers = entry.groups.len();
-            if entry.groups.is_empty() {
-                continue;
+            desk.drain(&mut self.inbox);
+            while desk.may_propose() {
+                if desk.flying.is_empty() {
+                    self.gather(&mut desk).await;
+                }
+                let writers = desk.aloft + desk.waiting.len() + self.inbox.len();
+                let entry = entry(&mut desk.waiting, share(writers));
+                desk.last = entry.groups.len();
+                if entry.groups.is_empty() {
+                    continue;
+                }
+                at = self.clock.now().max(at);
+                desk.aloft += desk.last;
+                let flight = self.propose(entry, at).await;
+                desk.flying.push(flight);
+                desk.drain(&mut self.inbox);
             }
-            at = self.clock.now().max(at);
-            self.propose(entry, at).await;
         }
         self.inbox.close();
         while let Ok(proposal) = self.inbox.try_recv() {
-            refuse(vec![proposal.answer], || ProposeError::Closed);
+            desk.waiting.push_back(proposal);
+        }
+        refuse(desk.waiting.into_iter().map(|p| p.answer), || ProposeError::Closed);
+        // Raft answers what is under way, or says that it stopped.
+        while desk.flying.next().await.is_some() {}
+    }
+
+    /// Gives the writers of the entry before time to come back.
+    async fn gather(&mut self, desk: &mut Desk) {
+        let expected = desk.last;
+        for _ in 0..YIELDS {
+            if expected < 2 || desk.waiting.len() >= expected {
+                break;
+            }
+            yield_now().await;
+            desk.drain(&mut self.inbox);
         }
     }
 
-    async fn propose(&mut self, entry: Entry, at: u64) {
-        let Entry { mut groups, answers, .. } = entry;
+    /// Hands an entry to Raft. The flight answers its authors and ends with their number.
+    async fn propose(&mut self, entry: Entry, at: u64) -> BoxFuture<'static, usize> {
+        let Entry { mut groups, answers } = entry;
+        let number = answers.len();
         let (closed, term) = {
             let metrics = self.metrics.borrow();
             (gate(&metrics, self.quiet), metrics.current_term)
         };
         if let Some(why) = closed {
-            return refuse(answers, || ProposeError::NoQuorum(why.clone()));
+            refuse(answers, || ProposeError::NoQuorum(why.clone()));
+            return std::future::ready(number).boxed();
         }
         for group in &mut groups {
             group.at = at;
         }
         let Ok(written) = self.raft.client_write_ff(Batch(Arc::new(groups))).await else {
-            return refuse(answers, || ProposeError::Closed);
+            refuse(answers, || ProposeError::Closed);
+            return std::future::ready(number).boxed();
         };
         let mut metrics = self.metrics.clone();
-        let lost =
-            metrics.wait_for(|m| m.running_state.is_err() || m.state != ServerState::Leader || m.current_term != term);
-        let result = tokio::select! {
-            biased;
-            result = written => result.ok(),
-            // openraft may drop a write in silence when it loses the lead.
-            _ = lost => None,
-        };
-        match result {
-            Some(Ok(response)) => {
-                for (answer, result) in answers.into_iter().zip(response.data.0) {
-                    let _ = answer.send(result.map_err(ProposeError::Refused));
+        async move {
+            let lost = metrics
+                .wait_for(|m| m.running_state.is_err() || m.state != ServerState::Leader || m.current_term != term);
+            let result = tokio::select! {
+                biased;
+                result = written => result.ok(),
+                // openraft may drop a write in silence when it loses the lead.
+                _ = lost => None,
+            };
+            match result {
+                Some(Ok(response)) => {
+                    for (answer, result) in answers.into_iter().zip(response.data.0) {
+                        let _ = answer.send(result.map_err(ProposeError::Refused));
+                    }
+                }
+                // Refused at the door, or overwritten by another leader: it never happens.
+                Some(Err(ClientWriteError::ForwardToLeader(_))) => {
+                    refuse(answers, || ProposeError::NoQuorum("another node leads now".into()));
+                }
+                Some(Err(ClientWriteError::ChangeMembershipError(_))) | None => {
+                    refuse(answers, || ProposeError::Unknown("the lead was lost".into()));
                 }
             }
-            // Refused at the door, or overwritten by another leader: it never happens.
-            Some(Err(ClientWriteError::ForwardToLeader(_))) => {
-                refuse(answers, || ProposeError::NoQuorum("another node leads now".into()));
-            }
-            Some(Err(ClientWriteError::ChangeMembershipError(_))) | None => {
-                refuse(answers, || ProposeError::Unknown("the lead was lost".into()));
-            }
+            number
         }
+        .boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn proposal(given_up: bool) -> Proposal {
+        Proposal {
+            group: Group::default(),
+            size: 1_000,
+            taken: Arc::new(AtomicBool::new(given_up)),
+            answer: oneshot::channel().0,
+        }
+    }
+    fn desk(waiting: usize, aloft: &[usize]) -> Desk {
+        let flying = aloft.iter().map(|groups| std::future::ready(*groups).boxed()).collect();
+        let waiting = (0..waiting).map(|_| proposal(false)).collect();
+        Desk { waiting, flying, aloft: aloft.iter().sum(), last: 0 }
+    }
+
+    #[test]
+    fn few_writers_share_one_entry_and_many_take_turns_in_two() {
+        let table: [(usize, &[usize], bool); 8] = [
+            (0, &[], false),
+            (1, &[], true),
+            (1, &[1], false),
+            (15, &[15], false),
+            (16, &[16], true),
+            (31, &[32], false),
+            (32, &[32], true),
+            (256, &[32, 32], false),
+        ];
+        for (waiting, aloft, may) in table {
+            assert_eq!(desk(waiting, aloft).may_propose(), may, "{waiting} wait, {aloft:?} in flight");
+        }
+        let shares = [(1, GROUPS), (31, GROUPS), (32, 16), (64, 32), (256, 128), (4_000, GROUPS)];
+        for (writers, groups) in shares {
+            assert_eq!(share(writers), groups, "{writers} writers");
+        }
+    }
+
+    #[test]
+    fn an_entry_is_bounded_and_leaves_out_who_gave_up() {
+        let mut waiting: VecDeque<_> = [false, true, false, false].map(proposal).into();
+        let first = entry(&mut waiting, 2);
+        assert_eq!((first.groups.len(), first.answers.len(), waiting.len()), (2, 2, 1));
+        let mut large: VecDeque<_> = (0..3).map(|_| Proposal { size: ENTRY_BYTES, ..proposal(false) }).collect();
+        assert_eq!(entry(&mut large, GROUPS).groups.len(), 1);
     }
 }

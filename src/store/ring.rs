@@ -4,13 +4,16 @@
 //! its greater count and the first `firstSeen`; the older entry leaves. So a flapping replica cannot
 //! push everything else out.
 
-use std::sync::Arc;
+use std::{
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    sync::Arc,
+};
 
 use imbl::{OrdMap, Vector};
 use serde::{Deserialize, Serialize};
 
 use super::state::{Change, Changed};
-use crate::model::{Event, Index, Object, Reason, Replica, Uid};
+use crate::model::{Event, Index, Object, Replica};
 
 /// Events kept at most.
 pub const EVENTS: usize = 10_000;
@@ -22,8 +25,8 @@ pub const CHANGES: usize = 10_000;
 /// reads after each entry falls behind only when objects of that size are deleted together.
 pub const CHANGE_BYTES: usize = 8 << 20;
 
-/// What makes two events the same: object, reason, message without its numbers.
-type Class = (Uid, Reason, Arc<str>);
+/// Hash of what makes two events the same. What it finds is compared before it counts.
+type Class = u64;
 
 /// The ring of events.
 #[derive(Debug, Clone, Default)]
@@ -38,19 +41,26 @@ pub struct Events {
 impl Events {
     /// Adds an event at its index, folding it with the newest of its class.
     pub fn push(&mut self, mut event: Event) {
-        let class = class(&event);
-        if let Some(old) = self.by_class.get(&class).copied().and_then(|i| self.by_index.remove(&i)) {
-            self.bytes -= weight(&old);
-            event.count += old.count;
-            event.first_seen = old.first_seen;
+        let before = self.by_class.insert(class(&event), event.index).and_then(|i| self.by_index.remove(&i));
+        if let Some(old) = before {
+            if same(&old, &event) {
+                self.bytes -= weight(&old);
+                event.count += old.count;
+                event.first_seen = old.first_seen;
+            } else {
+                // Another class of the same hash: it stays, and its next repeat begins anew.
+                self.by_index.insert(old.index, old);
+            }
         }
         self.bytes += weight(&event);
-        self.by_class.insert(class, event.index);
         self.by_index.insert(event.index, Arc::new(event));
         while self.by_index.len() > EVENTS || (self.bytes > EVENT_BYTES && self.by_index.len() > 1) {
-            let Some((_, oldest)) = self.by_index.get_min().cloned() else { break };
+            let Some(oldest) = self.by_index.get_min().map(|(_, oldest)| oldest.clone()) else { break };
             self.by_index.remove(&oldest.index);
-            self.by_class.remove(&self::class(&oldest));
+            let class = class(&oldest);
+            if self.by_class.get(&class) == Some(&oldest.index) {
+                self.by_class.remove(&class);
+            }
             self.bytes -= weight(&oldest);
             self.dropped = oldest.index;
         }
@@ -93,9 +103,19 @@ pub struct PackedEvents {
     events: Vec<Event>,
 }
 
+/// A message without its numbers.
+fn words(event: &Event) -> impl Iterator<Item = &[u8]> {
+    event.message.as_bytes().split(u8::is_ascii_digit).filter(|words| !words.is_empty())
+}
+/// Object, reason and message without its numbers make a class.
 fn class(event: &Event) -> Class {
-    let class: String = event.message.chars().filter(|c| !c.is_ascii_digit()).collect();
-    (event.object.uid.clone(), event.reason, class.into())
+    let mut hasher = DefaultHasher::new();
+    (&event.object.uid, event.reason).hash(&mut hasher);
+    words(event).for_each(|words| hasher.write(words));
+    hasher.finish()
+}
+fn same(a: &Event, b: &Event) -> bool {
+    a.object.uid == b.object.uid && a.reason == b.reason && words(a).flatten().eq(words(b).flatten())
 }
 fn weight(event: &Event) -> usize {
     event.message.len() + event.object.name.len() + 128
@@ -164,7 +184,7 @@ fn change_weight(change: &Change) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{EventType, Kind, event::Subject};
+    use crate::model::{EventType, Kind, Reason, Uid, event::Subject};
 
     fn event(index: u64, object: &str, message: &str) -> Event {
         Event {
@@ -206,6 +226,18 @@ mod tests {
         assert!(ring.bytes <= EVENT_BYTES);
         assert_eq!(ring.bytes, ring.iter().map(|e| weight(e)).sum::<usize>());
         assert_eq!(ring.by_class.len(), ring.by_index.len());
+    }
+
+    #[test]
+    fn two_classes_of_one_hash_stay_two() {
+        let mut ring = Events::default();
+        ring.push(event(1, "a", "exit 1"));
+        let other = event(2, "b", "killed");
+        // As if both had the same hash.
+        ring.by_class.insert(class(&other), Index(1));
+        ring.push(other);
+        assert_eq!(ring.iter().map(|e| (e.index.0, e.count)).collect::<Vec<_>>(), [(1, 1), (2, 1)]);
+        assert_eq!(ring.bytes, ring.iter().map(|e| weight(e)).sum::<usize>());
     }
 
     #[test]

@@ -240,8 +240,12 @@ impl State {
 
     /// Keeps an object in every map that holds it.
     pub(super) fn keep_object(&mut self, object: Arc<Object>) {
-        self.uids.insert(object.meta.uid.clone(), object.key());
-        self.objects.insert(object.key(), object);
+        let (uid, key) = (object.meta.uid.clone(), object.key());
+        let before = self.objects.insert(key.clone(), object);
+        // Under one name an object keeps its identity until it is deleted.
+        if before.is_none_or(|before| before.meta.uid != uid) {
+            self.uids.insert(uid, key);
+        }
     }
     pub(super) fn drop_object(&mut self, object: &Object) {
         self.uids.remove(&object.meta.uid);
