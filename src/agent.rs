@@ -128,22 +128,16 @@ pub enum AgentError {
 }
 
 impl AgentError {
-    /// What the process ends with: 74 the store failed (start again), 78 damage (a person decides), 1
-    /// anything else.
+    /// What the process ends with: 74 a disk failed (start again), 78 damage, a wrong directory or a wrong
+    /// setting (a person decides), 1 what may pass by itself.
     #[must_use]
-    pub const fn exit_code(&self) -> u8 {
+    pub fn exit_code(&self) -> u8 {
         match self {
             Self::Open(error) => error.exit_code(),
-            Self::Store(_) => 74,
-            Self::Directory { .. }
-            | Self::DataInUse { .. }
-            | Self::EngineInUse { .. }
-            | Self::Renamed { .. }
-            | Self::Impostor(_)
-            | Self::Rootless(_)
-            | Self::Engine(..)
-            | Self::Listen { .. }
-            | Self::Ended(_) => 1,
+            Self::Directory { source, .. } if waits_for_a_person(source) => 78,
+            Self::Store(_) | Self::Directory { .. } => 74,
+            Self::Renamed { .. } | Self::Impostor(_) | Self::Rootless(_) | Self::Engine(..) => 78,
+            Self::DataInUse { .. } | Self::EngineInUse { .. } | Self::Listen { .. } | Self::Ended(_) => 1,
         }
     }
     /// What the user can do.
@@ -151,7 +145,11 @@ impl AgentError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Open(error) => Some(error.hint()),
-            Self::Directory { .. } => Some("run as root, or choose --data-dir and --run-dir of your own".into()),
+            Self::Directory { path, source } => Some(match source.kind() {
+                io::ErrorKind::InvalidData => "bring it back from a copy of the data directory".into(),
+                _ if waits_for_a_person(source) => "run as root, or choose --data-dir and --run-dir of your own".into(),
+                _ => format!("look at the disk of {} (room, mount), then start the agent again", path.display()),
+            }),
             Self::DataInUse { .. } => Some("stop that agent, or choose another --data-dir".into()),
             Self::EngineInUse { .. } => Some("stop that agent, or choose another --docker-host".into()),
             Self::Renamed { is, .. } => {
@@ -165,6 +163,13 @@ impl AgentError {
             Self::Ended(_) => None,
         }
     }
+}
+
+/// Whether a directory stays unusable until somebody mends it or names another: not its disk failed, but
+/// what was found there is not what it has to be.
+fn waits_for_a_person(error: &io::Error) -> bool {
+    use io::ErrorKind::{AlreadyExists, InvalidData, NotADirectory, PermissionDenied};
+    matches!(error.kind(), AlreadyExists | InvalidData | NotADirectory | PermissionDenied)
 }
 
 /// Runs an agent until `stop`, SIGTERM or SIGINT.

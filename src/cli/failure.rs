@@ -224,7 +224,9 @@ impl CliError {
     #[must_use]
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Usage { .. } | Self::Manifests(_) | Self::Configuration(_) | Self::File { .. } => Exit::Usage,
+            Self::Usage { .. } | Self::Manifests(_) | Self::File { .. } => Exit::Usage,
+            // Not 2: whatever starts an agent again and again has to tell this from a failure that passes.
+            Self::Configuration(_) => Exit::Agent(78),
             Self::NoConnection { denied: true, .. } => Exit::NotAllowed,
             Self::NoConnection { .. } | Self::Deadline { .. } | Self::Broken { .. } | Self::Unknown { .. } => {
                 Exit::NoConnection

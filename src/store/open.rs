@@ -112,13 +112,13 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    /// What the process ends with: 78 damage, 74 the disk failed, 1 anything else.
+    /// What the process ends with: 78 a person has to decide, 74 the disk failed, 1 anything else.
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::Damaged { .. } | Self::NoKey { .. } => 78,
+            Self::Damaged { .. } | Self::NoKey { .. } | Self::Newer { .. } => 78,
             Self::Io { .. } => 74,
-            Self::Newer { .. } | Self::Raft(_) => 1,
+            Self::Raft(_) => 1,
         }
     }
     /// What the user can do.

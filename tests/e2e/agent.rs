@@ -64,11 +64,15 @@ pub struct Agent<'l> {
 impl<'l> Agent<'l> {
     /// Starts one on an empty directory and waits until it is ready.
     pub fn start(lab: &'l Lab) -> Self {
-        let root = tempfile::Builder::new().prefix("cst-").tempdir_in("/var/tmp").unwrap();
-        let mut agent = Self { lab, name: Some("n1"), root, child: None };
+        let mut agent = Self::prepared(lab);
         agent.spawn();
         agent.wait_until_ready();
         agent
+    }
+    /// One that was never started.
+    pub fn prepared(lab: &'l Lab) -> Self {
+        let root = tempfile::Builder::new().prefix("cst-").tempdir_in("/var/tmp").unwrap();
+        Self { lab, name: Some("n1"), root, child: None }
     }
     /// A path in its own directory.
     pub fn path(&self, name: &str) -> PathBuf {
@@ -143,6 +147,20 @@ impl<'l> Agent<'l> {
             child.try_wait().unwrap().ok_or_else(|| "it still runs".to_owned())
         });
         (status, begun.elapsed())
+    }
+    /// Whether the process ended by itself, and its exit code.
+    pub fn ended(&mut self) -> Option<Option<i32>> {
+        let status = self.child.as_mut().expect("an agent was started").try_wait().unwrap()?;
+        self.child = None;
+        Some(status.code())
+    }
+    /// Waits until it does.
+    pub fn ends(&mut self) -> Option<i32> {
+        eventually(secs(20), "the agent ends by itself", || self.ended().ok_or_else(|| "it still runs".to_owned()))
+    }
+    /// Everything it said.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.path("agent.log")).unwrap_or_default()
     }
     /// Its process id.
     pub fn pid(&self) -> u32 {

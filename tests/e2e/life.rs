@@ -87,7 +87,7 @@ fn an_unknown_variable_or_a_wrong_flag_is_said_at_once() {
     let mut command = lab.inside(crate::agent::BINARY);
     let out = command.arg("agent").env("CONSTELLATION_DATADIR", "/tmp/x").output().unwrap();
     let said = String::from_utf8_lossy(&out.stderr);
-    assert_eq!(out.status.code(), Some(2), "{said}");
+    assert_eq!(out.status.code(), Some(78), "{said}");
     assert!(said.contains("CONSTELLATION_DATA_DIR"), "suggests the name: {said}");
 }
 
@@ -101,7 +101,7 @@ fn a_node_keeps_its_name_and_under_another_one_nothing_is_touched() {
     agent.stop();
     agent.name = Some("n2");
     let (code, said) = agent.fails();
-    assert_eq!(code, Some(1), "{said}");
+    assert_eq!(code, Some(78), "{said}");
     assert!(said.contains("--node-name n1"), "{said}");
     assert_eq!(lab.docker.identities(), before, "refused before anything was looked at");
     // The host is called otherwise, and nobody chose a name.
@@ -118,7 +118,7 @@ fn a_node_keeps_its_name_and_under_another_one_nothing_is_touched() {
     std::fs::remove_file(agent.path("data/node.json")).unwrap();
     agent.name = Some("n2");
     let (code, said) = agent.fails();
-    assert_eq!((code, said.contains("--node-name n1")), (Some(1), true), "{said}");
+    assert_eq!((code, said.contains("--node-name n1")), (Some(78), true), "{said}");
     agent.name = Some("n1");
     agent.spawn();
     agent.wait_until_ready();

@@ -21,6 +21,7 @@ mod building;
 mod container;
 mod crash;
 mod data;
+mod ending;
 mod examples;
 mod images;
 mod life;

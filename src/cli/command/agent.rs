@@ -19,7 +19,8 @@ const FILTER: &str = "warn,constellation=info";
 /// Runs `agent` until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// A wrong configuration, or why the agent ended: 74 the store failed, 78 damage, 1 anything else.
+/// A wrong configuration (78), or why the agent ended: 74 a disk failed, 78 a person has to decide, 1 anything
+/// else.
 pub fn agent(flags: &AgentFlags) -> Result<Exit, CliError> {
     let host = rustix::system::uname();
     let host = host.nodename().to_string_lossy();
@@ -42,7 +43,8 @@ fn failed(error: AgentError) -> CliError {
 
 /// Begins the log on standard error.
 fn log(config: &AgentConfig) -> Result<(), CliError> {
-    let wrong = |why: String| CliError::usage(format!("RUST_LOG: {why}"), format!("write it like RUST_LOG={FILTER}"));
+    let wrong =
+        |why: String| CliError::Configuration(vec![format!("RUST_LOG: {why}; write it like RUST_LOG={FILTER}")]);
     let filter = match std::env::var("RUST_LOG") {
         Ok(text) if !text.trim().is_empty() => EnvFilter::try_new(text).map_err(|e| wrong(e.to_string()))?,
         Ok(_) | Err(_) => EnvFilter::new(FILTER),

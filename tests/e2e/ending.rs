@@ -1,0 +1,231 @@
+//! How an agent ends by itself: 74 when starting it again is the cure, 78 when a person has to decide.
+//!
+//! Here: settings, directories, damage, and disks without room, each through the exit code and the last
+//! words of the real process. A disk is a small tmpfs, which is enlarged when there shall be room.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use crate::{
+    agent::{Agent, BINARY, HELLO, service},
+    http,
+    lab::{Lab, count},
+    wait::{eventually, secs},
+};
+
+/// What the agent keeps beside its log; without one of them it must not go on.
+const FILES: [&str; 3] = ["raft/member.json", "node.json", "seal.key"];
+
+/// A small disk of its own, gone with this value.
+struct Disk(PathBuf);
+
+impl Disk {
+    fn mount(at: PathBuf, options: &str) -> Self {
+        fs::create_dir_all(&at).unwrap();
+        run("mount", &["-t", "tmpfs", "-o", options, "tmpfs", at.to_str().unwrap()]);
+        Self(at)
+    }
+    fn change(&self, options: &str) {
+        run("mount", &["-o", &format!("remount,{options}"), self.0.to_str().unwrap()]);
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // Lazily: an agent that a failed test left behind may still be on it.
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[track_caller]
+fn run(program: &str, args: &[&str]) {
+    let out = Command::new("timeout").args(["20", program]).args(args).output().unwrap();
+    assert!(out.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&out.stderr));
+}
+
+/// A Config of about `bytes`.
+fn config(name: &str, bytes: usize) -> String {
+    let value = "x".repeat(bytes);
+    format!(
+        "apiVersion: constellation.dev/v1\nkind: Config\nmetadata: {{name: {name}}}\nspec: {{data: {{k: {value}}}}}\n"
+    )
+}
+
+/// Writes Configs until the agent takes no more; names of those that were acknowledged.
+fn write_until_it_ends(socket: &Path, bytes: usize, at_most: usize) -> Vec<String> {
+    let names = (0..at_most).map(|n| format!("fill-{n}"));
+    let taken = |name: &String| {
+        let answer = http::ask(socket, "POST", "/api/v1/apply", "application/yaml", config(name, bytes).as_bytes());
+        answer.is_ok_and(|a| a.status == 200)
+    };
+    names.take_while(taken).collect()
+}
+
+#[track_caller]
+fn has_all(agent: &Agent<'_>, names: &[String]) {
+    let list = agent.get("/api/v1/configs");
+    let found: Vec<_> = list["items"].as_array().unwrap().iter().map(|o| o["metadata"]["name"].clone()).collect();
+    for name in names {
+        assert!(found.iter().any(|f| f == name.as_str()), "{name} was acknowledged; {} are there", found.len());
+    }
+}
+
+/// The last words of a failed agent: an `error:` with its cause, then what to do.
+#[track_caller]
+fn tells(said: &str, words: &[&str]) {
+    let last: Vec<&str> = said.lines().rev().take(2).collect();
+    let error =
+        last.iter().find(|l| l.starts_with("error: ")).unwrap_or_else(|| panic!("no error at the end of {said}"));
+    assert!(words.iter().all(|w| error.contains(w)), "{words:?} in {error}\n{said}");
+    assert!(last[0].starts_with("hint: "), "{said}");
+}
+
+#[test]
+fn a_wrong_setting_ends_with_78_and_says_which() {
+    let lab = Lab::take();
+    let agent = Agent::prepared(&lab);
+    let (file, taken) = (agent.path("agent.yaml"), agent.path("file"));
+    fs::write(&file, "dataDirr: /x\n").unwrap();
+    fs::write(&taken, "").unwrap();
+    let (file, taken) = (file.to_str().unwrap(), taken.to_str().unwrap());
+    for (flags, variable, said) in [
+        (vec!["--config", file], None, "dataDir"),
+        (vec!["--config", "/no/such/file"], None, "/no/such/file"),
+        (vec!["--profile", "moon"], None, "moon"),
+        (vec!["--data-dir", taken], None, taken),
+        (vec![], Some(("CONSTELLATION_DATADIR", "/x")), "CONSTELLATION_DATA_DIR"),
+        (vec![], Some(("RUST_LOG", "a=b=c")), "RUST_LOG"),
+    ] {
+        let mut command = Command::new("timeout");
+        crate::lab::without_ours(&mut command);
+        command.args(["20", BINARY, "agent"]).args(&flags).envs(variable);
+        if !flags.contains(&"--data-dir") {
+            command.arg("--data-dir").arg(agent.path("data"));
+        }
+        let out = command.arg("--run-dir").arg(agent.path("run")).output().unwrap();
+        let text = String::from_utf8_lossy(&out.stderr);
+        assert_eq!(out.status.code(), Some(78), "{flags:?} {variable:?}: {text}");
+        assert!(text.contains(said), "{said} in {text}");
+        assert!(!agent.path("data").exists(), "{flags:?} {variable:?}: nothing is made");
+    }
+    // The command line itself is judged as that of every other command.
+    let out = Command::new(BINARY).args(["agent", "--no-such-flag"]).output().unwrap();
+    assert_eq!(out.status.code(), Some(2));
+}
+
+#[test]
+fn a_damaged_file_ends_with_78_and_is_left_as_it_is() {
+    let lab = Lab::take();
+    let mut agent = Agent::start(&lab);
+    let names: Vec<String> = (0..20).map(|n| format!("c{n}")).collect();
+    for name in &names {
+        agent.apply(&config(name, 100));
+    }
+    assert_eq!(agent.stop().0.code(), Some(0));
+    for name in FILES {
+        let path = agent.path("data").join(name);
+        let whole = fs::read(&path).unwrap();
+        fs::write(&path, &whole[..whole.len() / 2]).unwrap();
+        let (code, said) = agent.fails();
+        assert_eq!(code, Some(78), "{name}: {said}");
+        tells(&said, &[name]);
+        assert_eq!(fs::read(&path).unwrap(), whole[..whole.len() / 2], "{name}");
+        fs::write(&path, whole).unwrap();
+    }
+    agent.spawn();
+    agent.wait_until_ready();
+    has_all(&agent, &names);
+}
+
+/// Whether it gets ready; otherwise it ended with 74 and said why.
+#[track_caller]
+fn gets_ready(agent: &mut Agent<'_>) -> bool {
+    agent.spawn();
+    let socket = agent.socket();
+    let code = eventually(secs(20), "the agent is ready or ends", || match agent.ended() {
+        Some(code) => Ok(Some(code)),
+        None => match http::ask(&socket, "GET", "/ready", "application/json", b"") {
+            Ok(answer) if answer.status == 200 => Ok(None),
+            answer => Err(format!("{answer:?}")),
+        },
+    });
+    if let Some(code) = code {
+        assert_eq!(code, Some(74), "{}", agent.log());
+        tells(&agent.log(), &[agent.path("data").to_str().unwrap()]);
+    }
+    code.is_none()
+}
+
+#[test]
+fn a_first_start_without_room_ends_with_74_and_with_room_it_starts() {
+    let lab = Lab::take();
+    // Each page more lets the start come a step further.
+    for pages in 1..40 {
+        let mut agent = Agent::prepared(&lab);
+        let disk = Disk::mount(agent.path("data"), &format!("size={}k", pages * 4));
+        if gets_ready(&mut agent) {
+            assert!(pages > 5, "{pages} pages are enough: nothing was tried");
+            return;
+        }
+        disk.change("size=64m");
+        agent.spawn();
+        agent.wait_until_ready();
+        agent.apply(&config("c", 100));
+    }
+    panic!("it never started");
+}
+
+#[test]
+fn a_start_on_a_read_only_disk_ends_with_74_and_changes_nothing() {
+    let lab = Lab::take();
+    let mut agent = Agent::prepared(&lab);
+    let disk = Disk::mount(agent.path("data"), "size=64m");
+    disk.change("ro");
+    let (code, said) = agent.fails();
+    assert_eq!(code, Some(74), "{said}");
+    tells(&said, &["Read-only"]);
+    disk.change("rw");
+    agent.spawn();
+    agent.wait_until_ready();
+    agent.apply(&config("c", 100));
+    agent.stop();
+    disk.change("ro");
+    let (code, said) = agent.fails();
+    assert_eq!(code, Some(74), "{said}");
+    disk.change("rw");
+    agent.spawn();
+    agent.wait_until_ready();
+    has_all(&agent, &["c".into()]);
+}
+
+#[test]
+fn a_disk_that_fills_up_ends_with_74_and_loses_nothing_that_was_acknowledged() {
+    let lab = Lab::take();
+    for (round, bytes) in [200_000, 1_000, 30_000].into_iter().cycle().take(count(30)).enumerate() {
+        let mut agent = Agent::prepared(&lab);
+        let disk = Disk::mount(agent.path("data"), &format!("size={}k", 20_000 + round * 333));
+        agent.spawn();
+        agent.wait_until_ready();
+        agent.apply(&service("hello", HELLO));
+        let before = lab.docker.identities();
+        let names = write_until_it_ends(&agent.socket(), bytes, 100_000_000 / bytes);
+        assert_eq!(agent.ends(), Some(74), "{bytes}: {} were acknowledged\n{}", names.len(), agent.log());
+        tells(&agent.log(), &["the store failed"]);
+        assert!(!names.is_empty());
+        // Still no room: the same again, and no damage.
+        for _ in 0..3 {
+            let (code, said) = agent.fails();
+            assert_eq!(code, Some(74), "{bytes}: {said}");
+        }
+        disk.change("size=256m");
+        agent.spawn();
+        agent.wait_until_ready();
+        has_all(&agent, &names);
+        assert_eq!(lab.docker.identities(), before, "containers go on");
+        agent.wait_until_settled("hello", secs(20));
+        agent.apply(&config("again", bytes));
+    }
+}
