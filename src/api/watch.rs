@@ -154,12 +154,18 @@ impl Filter {
 
     fn line<'s>(&self, state: &'s State, reader: &Reader<'s>, change: &'s Change) -> Option<Bytes> {
         let (op, object) = match &change.what {
-            Changed::Put(object) => {
-                // It may have fitted before: whoever selects by label must let go of it.
-                let op = if self.labels.fits(&object.meta.labels) { WatchOp::Put } else { WatchOp::Delete };
-                (op, reader.declared(object))
+            Changed::Put { object, .. } if self.labels.fits(&object.meta.labels) => {
+                (WatchOp::Put, reader.declared(object))
             }
-            Changed::Deleted(object) => (WatchOp::Delete, reader.declared(object)),
+            // Whoever selects by label lets go of what fitted before, and hears nothing of what never did.
+            Changed::Put { object, relabelled } => {
+                relabelled.as_ref().filter(|labels| self.labels.fits(labels))?;
+                (WatchOp::Delete, reader.declared(object))
+            }
+            Changed::Deleted(object) if self.labels.fits(&object.meta.labels) => {
+                (WatchOp::Delete, reader.declared(object))
+            }
+            Changed::Deleted(_) => return None,
             Changed::Replica(replica) => (WatchOp::Put, self.replica(reader, replica)?),
             Changed::ReplicaForgotten(replica) => (WatchOp::Delete, self.replica(reader, replica)?),
             Changed::Status if change.key.kind == Kind::Replica => {

@@ -358,7 +358,7 @@ impl Agent {
         match &change.what {
             Changed::Replica(r) | Changed::ReplicaForgotten(r) if r.node == self.node.name => vec![r.name.clone()],
             Changed::Replica(_) | Changed::ReplicaForgotten(_) => Vec::new(),
-            Changed::Put(_) | Changed::Deleted(_) => self.waiting_for(&change.key),
+            Changed::Put { .. } | Changed::Deleted(_) => self.waiting_for(&change.key),
             Changed::Status => match state.replica(&change.key.name) {
                 Some(r) if change.key.kind == crate::model::Kind::Replica => {
                     self.waiting_for(&ObjectKey::service(r.service.clone()))

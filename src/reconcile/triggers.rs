@@ -97,7 +97,7 @@ fn lets_go(state: &State, scope: Scope<'_>) -> bool {
         Changed::Status if change.key.kind == Kind::Replica => {
             state.replica_status(&change.key.name).is_some_and(|s| s.phase.ended())
         }
-        Changed::Status | Changed::Put(_) | Changed::Deleted(_) => false,
+        Changed::Status | Changed::Put { .. } | Changed::Deleted(_) => false,
     }
 }
 

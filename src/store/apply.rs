@@ -218,7 +218,8 @@ impl State {
             digest: put.spec_hash.clone(),
         });
         self.keep_object(object.clone());
-        self.changed(index, key, Changed::Put(object.clone()));
+        let relabelled = old.as_ref().map(|o| &o.meta.labels).filter(|labels| **labels != object.meta.labels).cloned();
+        self.changed(index, key, Changed::Put { object: object.clone(), relabelled });
         if put.kind == Kind::Service {
             self.revise(&object);
         }

@@ -5,6 +5,7 @@
 //! push everything else out.
 
 use std::{
+    collections::BTreeMap,
     hash::{DefaultHasher, Hash as _, Hasher as _},
     sync::Arc,
 };
@@ -166,16 +167,15 @@ impl Changes {
 /// About what a change keeps in memory. Never shared with the state for long: what is written again
 /// lives on only here.
 fn change_weight(change: &Change) -> usize {
-    let object = |o: &Object| {
-        let texts = o.meta.labels.iter().chain(&o.meta.annotations).map(|(k, v)| k.len() + v.len() + 64);
-        o.spec.len() + texts.sum::<usize>()
-    };
+    let texts = |map: &BTreeMap<String, String>| map.iter().map(|(k, v)| k.len() + v.len() + 64).sum::<usize>();
+    let object = |o: &Object| o.spec.len() + texts(&o.meta.labels) + texts(&o.meta.annotations);
     let replica = |r: &Replica| {
         let rejections = r.decision.considered.iter().flat_map(|c| &c.rejections).map(|r| 64 + r.message.len());
         r.decision.considered.len() * 64 + rejections.sum::<usize>() + 512
     };
     256 + match &change.what {
-        Changed::Put(o) | Changed::Deleted(o) => object(o),
+        Changed::Put { object: o, relabelled } => object(o) + relabelled.as_ref().map_or(0, texts),
+        Changed::Deleted(o) => object(o),
         Changed::Replica(r) | Changed::ReplicaForgotten(r) => replica(r),
         Changed::Status => 0,
     }

@@ -3,7 +3,7 @@
 //! Here: [`State`], its readers, and `apply`, pure and total: the same commands give the same state
 //! hash on every node. Not here: durability (`log`), ordering (`raft`).
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use imbl::OrdMap;
 
@@ -60,7 +60,12 @@ pub struct Change {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Changed {
     /// A declared object was written (its spec or metadata).
-    Put(Arc<Object>),
+    Put {
+        /// As it is now.
+        object: Arc<Object>,
+        /// Its labels before, where they were others: whoever selected it by them lets go of it.
+        relabelled: Option<BTreeMap<String, String>>,
+    },
     /// A declared object was deleted.
     Deleted(Arc<Object>),
     /// A Replica was placed or changed.
