@@ -18,6 +18,7 @@ use crate::model::{Declared, Index, Kind, Object, ObjectKey, Reason, Spec, decla
 
 use super::view::World;
 
+mod circles;
 pub mod fields;
 mod networks;
 pub mod replicas;

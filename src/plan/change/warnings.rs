@@ -22,7 +22,7 @@ use crate::{
     },
 };
 
-use super::{ObjectChange, Outcome, Wish, networks, replicas, stays};
+use super::{ObjectChange, Outcome, Wish, circles, networks, replicas, stays};
 
 /// Words in the name of a variable that is better a Secret.
 const SECRETIVE: [&str; 4] = ["PASSWORD", "SECRET", "TOKEN", "API_KEY"];
@@ -66,7 +66,7 @@ pub fn all(wishes: &[Wish<'_>], objects: &[ObjectChange], world: &World) -> Vec<
             say(format!("{} fits on no node: {}", operation.replica, operation.detail));
         }
     }
-    warnings.extend(after.cycles());
+    warnings.extend(after.circles());
     warnings
 }
 
@@ -281,28 +281,10 @@ impl<'a> After<'a> {
         (!has).then(|| format!("{kind} {} has no key {wanted}; replicas wait for it", reference.object()))
     }
 
-    /// Services that wait for each other for ever; each circle once.
-    fn cycles(&self) -> Vec<String> {
-        let mut found = BTreeSet::new();
-        for start in self.services.keys() {
-            let mut path: Vec<&str> = vec![start];
-            self.walk(&mut path, &mut BTreeSet::new(), &mut found);
-        }
-        found.into_iter().collect()
-    }
-
-    fn walk<'b>(&'b self, path: &mut Vec<&'b str>, seen: &mut BTreeSet<&'b str>, found: &mut BTreeSet<String>) {
-        let Some(spec) = path.last().and_then(|last| self.services.get(*last)) else { return };
-        for next in spec.container.depends_on.iter().map(|d| d.name.as_str()) {
-            // A circle is told from its smallest name; one of itself is told at the service.
-            if path.first() == Some(&next) && path.len() > 1 && path.iter().all(|n| *n >= next) {
-                let names: Vec<String> = path.iter().chain([&next]).map(|n| format!("svc/{n}")).collect();
-                found.insert(format!("{} wait for each other", names.join(" -> ")));
-            } else if !path.contains(&next) && seen.insert(next) {
-                path.push(next);
-                self.walk(path, seen, found);
-                path.pop();
-            }
-        }
+    /// Services that wait for each other for ever.
+    fn circles(&self) -> Vec<String> {
+        let on = |spec: &'a ServiceSpec| spec.container.depends_on.iter().map(|d| d.name.as_str()).collect();
+        let waits = self.services.iter().map(|(name, spec)| (&**name, on(spec))).collect();
+        circles::all(&waits).into_iter().map(|circle| format!("{circle} wait for each other")).collect()
     }
 }
