@@ -2,7 +2,7 @@
 //!
 //! Here: kinds and their specs ([`service`], [`config`], [`secret`], [`node`]), what the
 //! cluster makes from them ([`revision`], [`replica`], [`volume`]), what it says of them
-//! ([`condition`], [`reason`], [`event`], [`status`]), and the words both use
+//! ([`condition`], [`reason`], [`event`], [`status`]), what an engine says ([`engine`]), and the words both use
 //! ([`meta`], [`quantity`], [`constraint`]).
 //! Not here: reading YAML (`manifest`), deciding anything (`plan`), storing (`store`).
 //! Invariant: every type here is a plain value; nothing reads a clock, a file or a socket.
@@ -12,6 +12,7 @@ pub mod condition;
 pub mod config;
 pub mod constraint;
 pub mod declared;
+pub mod engine;
 pub mod event;
 pub mod meta;
 pub mod node;

@@ -17,12 +17,10 @@ use std::{sync::Arc, time::Duration};
 
 pub use attempts::{Attempts, Cause};
 
-use crate::{
-    model::{
-        Index, Reason, ReplicaPhase,
-        service::{AutoRestart, Restart},
-    },
-    runtime::{ContainerState, EngineRestart},
+use crate::model::{
+    Index, Reason, ReplicaPhase,
+    engine::{ContainerState, EngineRestart},
+    service::{AutoRestart, Restart},
 };
 
 /// Healthy for so long, a replica counts as settled: its backoff is forgotten, and the engine may

@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes as Chunk;
 
-use super::EngineRestart;
+use super::{ContainerState, EngineRestart};
 
 /// One container in a list: enough to know whose it is and whether it runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,25 +23,6 @@ pub struct Summary {
     pub state: ContainerState,
     /// Networks it is on, running or not.
     pub networks: BTreeSet<String>,
-}
-
-/// Docker's states.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ContainerState {
-    /// Made, never started.
-    Created,
-    /// Its process runs.
-    Running,
-    /// Its processes are frozen.
-    Paused,
-    /// Between two runs by the engine's own restart policy.
-    Restarting,
-    /// Its process ended.
-    Exited,
-    /// The engine could not remove it.
-    Dead,
-    /// Being removed.
-    Removing,
 }
 
 /// One container, inspected.

@@ -26,13 +26,16 @@ use bytes::Bytes as Chunk;
 use futures::{future::BoxFuture, stream::BoxStream};
 
 pub use self::{
-    container::{Container, ContainerState, ExecResult, LogChunk, LogQuery, RuntimeEvent, Summary},
+    container::{Container, ExecResult, LogChunk, LogQuery, RuntimeEvent, Summary},
     error::RuntimeError,
     image::{BuildProgress, BuildRequest, Credentials, Image, PullProgress},
-    plan::{Attachment, ContainerPlan, EngineRestart, MountPlan, NetworkPlan, PublishedPort},
+    plan::{Attachment, ContainerPlan, MountPlan, NetworkPlan, PublishedPort},
 };
-pub use crate::model::status::EngineInfo;
 use crate::model::{Bytes, Millicores};
+pub use crate::model::{
+    engine::{ContainerState, EngineRestart},
+    status::EngineInfo,
+};
 
 /// What the agent asks of an engine. Object-safe: loops, API and tests hold an `Arc<dyn Runtime>`.
 ///

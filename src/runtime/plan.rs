@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::EngineRestart;
 use crate::model::{
     Bytes, Millicores,
     service::{Healthcheck, Logging, Protocol, Ulimit},
@@ -104,16 +105,6 @@ impl ContainerPlan {
         let mut targets = self.mounts.iter().map(MountPlan::target).chain(self.tmpfs.keys().map(String::as_str));
         targets.any(|target| target.trim_end_matches('/') == path)
     }
-}
-
-/// Docker's own restart policy, of which we use two.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum EngineRestart {
-    /// Only we restart it.
-    #[default]
-    No,
-    /// The engine restarts it when we are not there.
-    UnlessStopped,
 }
 
 /// A port to publish.
