@@ -3,7 +3,7 @@
 //! Here: what may be typed. Not here: what it does (`command`), the agent's flags (`config`).
 //! Invariant: a flag that is accepted works.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -126,7 +126,8 @@ pub enum Client {
     Scale(Scale),
     /// Show what a service writes
     #[command(
-        after_help = "Examples:\n  constellation logs web -f\n  constellation logs web --replica 2 --tail 100 --timestamps"
+        after_help = "Examples:\n  constellation logs web -f\n  constellation logs web --replica 2 --tail 100 --timestamps\n\n\
+        It has no -o: a line is REPLICA | TEXT; the API gives the same as JSON, /api/v1/services/NAME/logs."
     )]
     Logs(Logs),
     /// Build an image on the node from a directory
@@ -189,6 +190,14 @@ pub struct Waiting {
     /// Why, kept with the change
     #[arg(short = 'm', long = "message", value_name = "TEXT")]
     pub reason: Option<String>,
+}
+
+impl Waiting {
+    /// For a change after which there is nothing to wait for.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self { detach: true, timeout: Period(Duration::ZERO), reason: None }
+    }
 }
 
 #[cfg(test)]
@@ -274,7 +283,9 @@ mod tests {
             ("validate -f a -o json", true),
             ("ps -l app=web -o wide", true),
             ("ps -o text", true),
-            ("ps -w", false),
+            ("node uncordon n1 n2 -o json", true),
+            ("build . -t web:1 -o json", true),
+            ("logs web -o json", false),
             ("status -o yaml", true),
             ("status -l app=web", false),
             ("events -o yaml", false),

@@ -248,6 +248,26 @@ impl CliError {
         }
     }
 
+    /// Whether a change that ended so may have been made all the same. Of those that went out and were not
+    /// answered, `transport` makes [`CliError::Unknown`]; the others were answered, and the answer got lost.
+    #[must_use]
+    pub fn leaves_open(&self) -> bool {
+        match self {
+            Self::Unknown { .. } | Self::Deadline { .. } | Self::Broken { .. } | Self::Answer { .. } => true,
+            // 504 is our own word for it; 502 is one that stands between.
+            Self::Refused(problem) => matches!(problem.status, 502 | 504),
+            Self::Usage { .. }
+            | Self::Manifests(_)
+            | Self::Configuration(_)
+            | Self::File { .. }
+            | Self::NoConnection { .. }
+            | Self::No { .. }
+            | Self::Partly { .. }
+            | Self::Output(_)
+            | Self::Agent { .. } => false,
+        }
+    }
+
     /// What the person can do.
     #[must_use]
     pub fn hint(&self) -> Option<String> {

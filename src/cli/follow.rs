@@ -101,7 +101,7 @@ fn waited(progress: &Progress, end: &End) -> Waited {
         (Progress::Lost(_), _) => WaitState::Failed,
         (Progress::Waiting(_), End::Late) => WaitState::Timeout,
         (Progress::Waiting(_), End::Detached) => WaitState::Detached,
-        // Another one failed, or the API is gone: nobody waited for this one to the end.
+        // The API is gone: nobody waited for this one to the end.
         (Progress::Waiting(_), End::Done | End::Failed | End::Broken(_)) => WaitState::Unknown,
     };
     Waited { state, message: progress.said().to_owned() }
@@ -149,22 +149,37 @@ async fn watch(api: &Api, wait: &mut Wait, display: &mut Display<'_>, mut from: 
             Ok(mut streams) => read(&mut streams, wait, &mut known, display, &mut from, &mut broken).await,
             Err(error) => Err(error),
         };
-        let error = match result {
+        let ended = match result {
             Ok(Some(end)) => return Ok(end),
             Ok(None) => None,
             Err(error) => Some(error),
         };
         broken += 1;
-        match error {
-            // Refusals do not heal by asking again; 410 does, by a fresh list.
-            Some(error @ CliError::Refused(_)) if !matches!(&error, CliError::Refused(p) if matches!(p.status, 410 | 429 | 503)) =>
-            {
-                return Err(error);
-            }
-            Some(error) if broken >= BREAKS => return Err(error),
-            None if broken >= BREAKS => return Ok(End::Failed),
-            Some(_) | None => sleep(Duration::from_millis(250) * broken.min(8)).await,
+        from = resume(api, ended, broken, from)?;
+        sleep(Duration::from_millis(250) * broken.min(8)).await;
+    }
+}
+
+/// From where events are read when streams ended for the n-th time in a row.
+///
+/// # Errors
+/// When another try is not worth it.
+fn resume(api: &Api, ended: Option<CliError>, broken: u32, from: u64) -> Result<u64, CliError> {
+    match ended {
+        Some(error) if broken >= BREAKS => Err(error),
+        // Nothing was heard of the change: that is another thing than a change that failed.
+        None if broken >= BREAKS => Err(CliError::Broken {
+            endpoint: api.endpoint(),
+            what: "the wait".into(),
+            source: "its streams end again and again".into(),
+        }),
+        // Events that are not kept any more: what counts, the services, is read anew anyway.
+        Some(CliError::Refused(problem)) if problem.status == 410 => {
+            Ok(problem.index.map_or(from, |oldest| oldest.saturating_sub(1)))
         }
+        // Other refusals do not heal by asking again.
+        Some(CliError::Refused(problem)) if !matches!(problem.status, 429 | 503) => Err(CliError::Refused(problem)),
+        Some(_) | None => Ok(from),
     }
 }
 
@@ -199,7 +214,10 @@ async fn read(
 ) -> Result<Option<End>, CliError> {
     loop {
         for (name, progress) in wait.progress() {
-            display.service(name, progress.said());
+            match progress {
+                Progress::Lost(said) => display.service(name, &format!("it cannot be done: {said}")),
+                Progress::Waiting(said) | Progress::Reached(said) => display.service(name, said),
+            }
         }
         match wait.verdict() {
             Verdict::Done => return Ok(Some(End::Done)),
@@ -265,6 +283,29 @@ async fn explain(api: &Api, screen: &Screen, service: &str) -> Result<(), CliErr
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        api::wire::Problem,
+        cli::{endpoint::Endpoint, transport::Transport},
+    };
+
+    #[test]
+    fn streams_that_end_again_and_again_are_a_broken_connection() {
+        let api = Api::new(Transport::new(Endpoint::default(), None));
+        let refused =
+            |status, index| Some(CliError::Refused(Box::new(Problem { status, index, ..Problem::default() })));
+        for (ended, broken, result) in [
+            (None, 1, Ok(7)),
+            (None, BREAKS, Err(3)),
+            (refused(503, None), 1, Ok(7)),
+            (refused(503, None), BREAKS, Err(3)),
+            (refused(429, None), 1, Ok(7)),
+            (refused(410, Some(30)), 1, Ok(29)),
+            (refused(403, None), 1, Err(4)),
+        ] {
+            let said = format!("{ended:?}, {broken}");
+            assert_eq!(resume(&api, ended, broken, 7).map_err(|e| e.exit().code()), result, "{said}");
+        }
+    }
 
     #[test]
     fn each_service_says_how_its_own_wait_ended() {

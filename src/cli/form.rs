@@ -13,7 +13,7 @@ use crate::{
     store::command::Outcome,
 };
 
-/// `apply`, `scale`, `delete`: what became of each object.
+/// `apply`, `scale`, `delete`, `node cordon`, `node uncordon`: what became of each object.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Changed {
@@ -73,6 +73,8 @@ pub enum Action {
     Absent,
     /// Nothing became of it: `error` says why.
     Failed,
+    /// It was asked for, and no answer says whether it was done: `error` says why.
+    Unknown,
     /// Another one failed in a way that made it useless to try.
     Untried,
 }
@@ -98,11 +100,26 @@ pub enum WaitState {
     Timeout,
     /// Nobody waited: `--detach`, or Ctrl-C.
     Detached,
-    /// The wait was broken off: another service failed, or the agent was gone.
+    /// The wait was broken off: the agent was gone.
     Unknown,
 }
 
-/// Why an object failed.
+/// Instead of the answer, of a command that failed before it had one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Unanswered {
+    /// Why.
+    pub error: Failed,
+    /// None: who goes through the objects of an answer needs no other case.
+    pub objects: [(); 0],
+}
+
+impl From<&CliError> for Unanswered {
+    fn from(error: &CliError) -> Self {
+        Self { error: Failed::from(error), objects: [] }
+    }
+}
+
+/// Why an object, or a whole command, failed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Failed {
@@ -116,6 +133,9 @@ pub struct Failed {
     /// The API's answer, when it refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<Problem>,
+    /// What is wrong in the manifests, when they were not sent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<ManifestFault>,
 }
 
 impl From<&CliError> for Failed {
@@ -124,7 +144,11 @@ impl From<&CliError> for Failed {
             CliError::Refused(problem) => Some((**problem).clone()),
             _ => None,
         };
-        Self { message: error.chain(), hint: error.hint(), exit_code: error.exit().code(), problem }
+        let errors = match error {
+            CliError::Manifests(errors) => errors.clone(),
+            _ => Vec::new(),
+        };
+        Self { message: error.chain(), hint: error.hint(), exit_code: error.exit().code(), problem, errors }
     }
 }
 
@@ -259,6 +283,15 @@ impl From<&Document> for Valid {
     }
 }
 
+/// `build`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Built {
+    /// Its name.
+    pub image: String,
+    /// What the engine calls it: `sha256:…`.
+    pub id: String,
+}
+
 /// `version`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Versions {
@@ -355,6 +388,21 @@ mod tests {
         assert_eq!(said["objects"][3]["error"]["exitCode"], 5);
         assert_eq!((&said["warnings"], &said["index"]), (&json!(["svc/other: not ours"]), &json!(9)));
         assert_eq!(serde_json::from_value::<Changed>(said).unwrap(), changed, "it can be read back");
+    }
+
+    #[test]
+    fn a_command_without_an_answer_says_why_in_the_form_of_one() {
+        let fault = ManifestFault { source: "web.yaml".into(), line: 3, ..ManifestFault::default() };
+        let refused = Problem { status: 409, title: "Conflict".into(), ..Problem::default() };
+        for (error, code, member, value) in [
+            (CliError::Refused(Box::new(refused)), 6, "/error/problem/status", json!(409)),
+            (CliError::Manifests(vec![fault]), 2, "/error/errors/0/line", json!(3)),
+        ] {
+            let said = serde_json::to_value(Unanswered::from(&error)).unwrap();
+            assert_eq!((&said["objects"], &said["error"]["exitCode"]), (&json!([]), &json!(code)));
+            assert_eq!(said.pointer(member), Some(&value), "{said}");
+            assert!(serde_json::from_value::<Unanswered>(said).is_ok(), "it can be read back");
+        }
     }
 
     #[test]

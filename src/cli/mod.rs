@@ -7,6 +7,7 @@
 //! Invariants: nothing from a server is printed before [`text::clean`] has seen it; exit codes are those of
 //! [`failure::Exit`] and nothing else. Next: [`run`].
 
+pub mod again;
 pub mod args;
 pub mod client;
 pub mod command;
@@ -22,12 +23,14 @@ pub mod replicas;
 pub mod screen;
 pub mod show;
 pub mod source;
+#[cfg(test)]
+mod testing;
 pub mod text;
 pub mod transport;
 pub mod wait;
 
 use self::{
-    args::{Cli, Client, Command},
+    args::{Cli, Client, Command, NodeCommand},
     client::Api,
     command::{agent, apply, build, delete, diff, env, events, get, logs, look, node, plan, scale, validate, version},
     endpoint::Endpoint,
@@ -65,27 +68,60 @@ fn api(given: Option<&str>) -> Result<Api, CliError> {
     Ok(Api::new(Transport::new(endpoint, endpoint::token(env)?)))
 }
 
+/// What a command prints to.
+fn screen(command: &Client) -> Screen {
+    match command {
+        Client::Apply(args) => Screen::of_change(args.output),
+        Client::Delete(args) => Screen::of_change(args.output),
+        Client::Scale(args) => Screen::of_change(args.output),
+        Client::Build(args) => Screen::of_change(args.output),
+        Client::Node(NodeCommand::Cordon(args) | NodeCommand::Uncordon(args)) => Screen::of_change(args.output),
+        Client::Plan(args) => Screen::of(args.output),
+        Client::Diff(args) => Screen::of(args.output),
+        Client::Validate(args) => Screen::of(args.output),
+        Client::Describe(args) => Screen::of(args.output),
+        Client::Why(args) => Screen::of(args.output),
+        Client::Status(args) => Screen::of(args.output),
+        Client::Version(args) => Screen::of(args.output),
+        // Lists and streams: without an answer there is none of their lines.
+        Client::Get(_)
+        | Client::Events(_)
+        | Client::Ps(_)
+        | Client::Logs(_)
+        | Client::Node(NodeCommand::Ls { .. })
+        | Client::Schema => Screen::default(),
+    }
+}
+
 async fn ask(command: Client, given: Option<&str>) -> Result<Exit, CliError> {
-    let screen = &Screen::default();
+    let screen = screen(&command);
+    let result = answer(command, given, &screen).await;
+    if let Err(error) = &result {
+        screen.unanswered(error);
+    }
+    result
+}
+
+async fn answer(command: Client, given: Option<&str>, screen: &Screen) -> Result<Exit, CliError> {
     let api = || api(given);
     match command {
-        Client::Apply(args) => apply::apply(&api()?, &args).await?,
-        Client::Plan(args) => return plan::plan(&api()?, &args).await,
-        Client::Diff(args) => return diff::diff(&api()?, &args).await,
-        Client::Validate(args) => validate::validate(&args)?,
+        Client::Apply(args) => apply::apply(&api()?, screen, &args).await?,
+        Client::Plan(args) => return plan::plan(&api()?, screen, &args).await,
+        Client::Diff(args) => return diff::diff(&api()?, screen, &args).await,
+        Client::Validate(args) => validate::validate(screen, &args)?,
         Client::Get(args) => get::get(&api()?, screen, &args).await?,
         Client::Describe(args) => look::describe(&api()?, screen, &args).await?,
         Client::Why(args) => look::why(&api()?, screen, &args).await?,
-        Client::Delete(args) => delete::delete(&api()?, &args).await?,
+        Client::Delete(args) => delete::delete(&api()?, screen, &args).await?,
         Client::Events(args) => events::events(&api()?, screen, &args).await?,
         Client::Ps(args) => look::ps(&api()?, screen, &args).await?,
-        Client::Scale(args) => scale::scale(&api()?, &args).await?,
+        Client::Scale(args) => scale::scale(&api()?, screen, &args).await?,
         Client::Logs(args) => logs::logs(&api()?, screen, &args).await?,
         Client::Build(args) => build::build(&api()?, screen, &args).await?,
         Client::Status(args) => look::status(&api()?, screen, &args).await?,
         Client::Node(command) => node::node(&api()?, screen, &command).await?,
         Client::Schema => look::schema(screen)?,
-        Client::Version(args) => version::version(api, &args).await?,
+        Client::Version(args) => version::version(api, screen, &args).await?,
     }
     Ok(Exit::Done)
 }

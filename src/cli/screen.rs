@@ -2,50 +2,94 @@
 //!
 //! Here: [`Screen`], which turns a broken pipe into a quiet end instead of a panic, and what is known about
 //! the terminals. Not here: what is printed (`show`, `text`).
+//! Invariant: a command that changes something is not ended by its output. `delete a b | head -1` deletes both,
+//! and its exit code is that of the deletions.
 
-use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+use std::{
+    cell::Cell,
+    io::{self, BufRead as _, IsTerminal as _, Write as _},
+};
 
 use owo_colors::OwoColorize as _;
 use serde::Serialize;
 
-use super::{args::Form, failure::CliError, text};
+use super::{args::Form, failure::CliError, form::Unanswered, text};
 
 /// Standard output and standard error of one command.
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Default)]
 pub struct Screen {
-    /// Words for people go to standard error: standard output is a program's.
-    beside: bool,
+    /// Of the answer. When it is a program's, words for people go to standard error.
+    form: Form,
+    /// Whether the command goes on without standard output.
+    goes_on: bool,
+    /// Whether standard output is gone.
+    gone: Cell<bool>,
+    /// Whether the answer was given.
+    answered: Cell<bool>,
 }
 
 impl Screen {
-    /// Where standard output has this form.
+    /// Of a command that looks: without a standard output it ends.
     #[must_use]
-    pub const fn of(form: Form) -> Self {
-        Self { beside: !matches!(form, Form::Text) }
+    pub fn of(form: Form) -> Self {
+        Self { form, ..Self::default() }
+    }
+
+    /// Of a command that changes something: it goes on without a standard output.
+    #[must_use]
+    pub fn of_change(form: Form) -> Self {
+        Self { form, goes_on: true, ..Self::default() }
     }
 
     /// Prints text for people as it is.
     ///
     /// # Errors
-    /// When standard output is gone; a broken pipe ends the command quietly.
+    /// When standard output is gone and the command only looks; a broken pipe ends it quietly.
     pub fn print(&self, text: &str) -> Result<(), CliError> {
-        if self.beside {
+        if self.form != Form::Text {
             // Nobody to hear it is no error: the answer goes another way.
             let _ = anstream::stderr().lock().write_all(text.as_bytes());
             return Ok(());
         }
-        out(text)
+        self.out(text)
     }
 
     /// Prints an answer in a form for programs; people have been told it in words already.
     ///
     /// # Errors
-    /// When standard output is gone.
-    pub fn answer<T: Serialize>(&self, form: Form, value: &T) -> Result<(), CliError> {
-        match form {
+    /// As [`Screen::print`].
+    pub fn answer<T: Serialize>(&self, value: &T) -> Result<(), CliError> {
+        self.answered.set(true);
+        match self.form {
             Form::Text => Ok(()),
             Form::Json => self.json(value),
-            Form::Yaml => out(&yaml(value)?),
+            Form::Yaml => self.out(&yaml(value)?),
+        }
+    }
+
+    /// Says to a program why there is no answer, unless there was one.
+    pub fn unanswered(&self, error: &CliError) {
+        if !self.answered.get() && !matches!(error, CliError::Output(_)) {
+            // The error itself goes to standard error and into the exit code, whoever reads this.
+            let _ = self.answer(&Unanswered::from(error));
+        }
+    }
+
+    fn out(&self, text: &str) -> Result<(), CliError> {
+        if self.gone.get() {
+            return Ok(());
+        }
+        let result = out(text);
+        match &result {
+            Err(error) if self.goes_on => {
+                self.gone.set(true);
+                let report = error.report();
+                if !report.is_empty() {
+                    self.aside(report.trim_end());
+                }
+                Ok(())
+            }
+            Ok(()) | Err(_) => result,
         }
     }
 
@@ -62,7 +106,10 @@ impl Screen {
     /// # Errors
     /// As [`Screen::print`].
     pub fn json<T: Serialize>(&self, value: &T) -> Result<(), CliError> {
-        out(&format!("{}\n", text::json(&serde_json::to_string_pretty(value).map_err(|e| CliError::Output(e.into()))?)))
+        self.out(&format!(
+            "{}\n",
+            text::json(&serde_json::to_string_pretty(value).map_err(|e| CliError::Output(e.into()))?)
+        ))
     }
 
     /// Prints a value as one line of JSON.
@@ -70,7 +117,7 @@ impl Screen {
     /// # Errors
     /// As [`Screen::print`].
     pub fn json_line<T: Serialize>(&self, value: &T) -> Result<(), CliError> {
-        out(&format!("{}\n", text::json(&serde_json::to_string(value).map_err(|e| CliError::Output(e.into()))?)))
+        self.out(&format!("{}\n", text::json(&serde_json::to_string(value).map_err(|e| CliError::Output(e.into()))?)))
     }
 
     /// Prints a plan or differences, with the signs in colours.
@@ -95,7 +142,8 @@ impl Screen {
     /// Whether a person can be asked.
     #[must_use]
     pub fn interactive(&self) -> bool {
-        io::stdin().is_terminal() && if self.beside { io::stderr().is_terminal() } else { io::stdout().is_terminal() }
+        let person = if self.form == Form::Text { io::stdout().is_terminal() } else { io::stderr().is_terminal() };
+        io::stdin().is_terminal() && person
     }
 
     /// Asks a question that only `y` or `yes` answers with yes.

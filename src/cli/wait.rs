@@ -52,7 +52,7 @@ pub enum Verdict {
     Waiting,
     /// Everything arrived.
     Done,
-    /// Something cannot arrive any more.
+    /// Everything else arrived, and something cannot any more.
     Failed,
 }
 
@@ -98,10 +98,11 @@ impl Wait {
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         let any = |wanted: fn(&Progress) -> bool| self.goals.values().any(|goal| wanted(&goal.progress));
-        if any(|p| matches!(p, Progress::Lost(_))) {
-            Verdict::Failed
-        } else if any(|p| matches!(p, Progress::Waiting(_))) {
+        // One that is lost says nothing of the others: they are awaited to their own end.
+        if any(|p| matches!(p, Progress::Waiting(_))) {
             Verdict::Waiting
+        } else if any(|p| matches!(p, Progress::Lost(_))) {
+            Verdict::Failed
         } else {
             Verdict::Done
         }
@@ -283,6 +284,18 @@ mod tests {
         let mut wait = Wait::new([("web".into(), Aim::Gone)]);
         wait.service_gone("web");
         wait.service("web", 1, None);
+        assert_eq!(wait.verdict(), Verdict::Failed);
+    }
+
+    #[test]
+    fn one_that_is_lost_ends_no_wait_for_another() {
+        let goals = [("a".into(), Aim::Ready { generation: 1 }), ("b".into(), Aim::Ready { generation: 1 })];
+        let mut wait = Wait::new(goals);
+        wait.service("a", 1, Some(&status(1, ConditionStatus::False, Reason::Failed, [1, 0, 0, 1])));
+        wait.service("b", 1, None);
+        assert!(matches!(wait.progress().next(), Some((_, Progress::Lost(_)))), "it is told at once");
+        assert_eq!(wait.verdict(), Verdict::Waiting);
+        wait.service("b", 1, Some(&status(1, ConditionStatus::True, Reason::UpToDate, [1, 1, 1, 1])));
         assert_eq!(wait.verdict(), Verdict::Failed);
     }
 

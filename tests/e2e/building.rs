@@ -15,6 +15,10 @@ fn a_directory_becomes_an_image_and_a_failing_step_an_error() {
     assert!(said.out.contains("sha256:") || said.err.contains("sha256:"), "{} {}", said.out, said.err);
     let page = lab.docker.run(&["run", "--rm", "constellation-test/built:1", "cat", "/serve"]);
     assert!(page.contains("httpd"), "{page}");
+    let args = ["build", HELLO, "-t", "constellation-test/built:1", "--build-arg", base, "-o", "json"];
+    let said: serde_json::Value = serde_json::from_str(&agent.cli(&args).exits(0).out).unwrap();
+    assert_eq!(said["image"], "constellation-test/built:1");
+    assert!(said["id"].as_str().unwrap().starts_with("sha256:"), "{said}");
     lab.docker.run(&["rmi", "constellation-test/built:1"]);
 
     let broken = agent.path("broken");

@@ -114,6 +114,78 @@ fn manifests_and_versions_are_read_without_an_agent() {
 }
 
 #[test]
+fn a_pipe_that_closes_early_ends_no_change() {
+    let lab = Lab::take();
+    let agent = Agent::start(&lab);
+    // Nobody reads: the first line that is written finds a closed pipe.
+    let unheard = |args: &[&str]| {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = std::process::Command::new("timeout");
+        without_ours(&mut command);
+        command.args(["60", BINARY]).args(args).current_dir(agent.path(""));
+        command.env("CONSTELLATION_API", format!("unix://{}", agent.socket().display())).stdout(writer);
+        let out = command.stderr(std::process::Stdio::piped()).output().unwrap();
+        (out.status.code(), String::from_utf8(out.stderr).unwrap())
+    };
+    std::fs::write(agent.path("all.yaml"), format!("{}{}", config("a", "b"), config("b", "b"))).unwrap();
+    assert_eq!(unheard(&["apply", "-f", "all.yaml", "-y"]).0, Some(0));
+    assert_eq!(unheard(&["get", "config"]), (Some(0), String::new()), "whoever only looks ends quietly");
+    let (code, said) = unheard(&["delete", "config/a", "config/none", "config/b", "-y"]);
+    assert_eq!(code, Some(5), "{said}");
+    assert!(!said.contains("cannot write"), "{said}");
+    assert_eq!(json(&agent.cli(&["get", "config", "-o", "json"]).exits(0))["items"], serde_json::json!([]));
+
+    // The wait goes on, and what failed is not hidden.
+    for (form, image) in [("text", "nothing:1"), ("json", "nothing:2")] {
+        let never = service("never", &format!("{HELLO}replicas: 1\n").replace("hello:1", image));
+        std::fs::write(agent.path("never.yaml"), never).unwrap();
+        let (code, said) = unheard(&["apply", "-f", "never.yaml", "-y", "-o", form, "--timeout", "2s"]);
+        assert_eq!(code, Some(1), "{form}: {said}");
+        assert!(said.contains("not done after"), "{form}: {said}");
+    }
+    assert_eq!(unheard(&["scale", "none=1", "never=0"]).0, Some(5));
+    assert_eq!(unheard(&["node", "cordon", "n1", "none"]).0, Some(5));
+    assert_eq!(json(&agent.cli(&["get", "node/n1", "-o", "json"]).exits(0))["spec"]["schedulable"], false);
+}
+
+#[test]
+fn a_command_that_fails_says_why_on_standard_output_too() {
+    let lab = Lab::take();
+    let agent = Agent::start(&lab);
+    agent.apply(&config("c", "b"));
+    std::fs::write(agent.path("c.yaml"), config("c", "d")).unwrap();
+    agent.cli(&["plan", "-f", "c.yaml", "--out", "c.plan"]).exits(1);
+    agent.apply(&config("c", "other"));
+    for further in [&["--dry-run=server"] as &[_], &["-y"]] {
+        let args = [&["apply", "--plan", "c.plan", "-o", "json"], further].concat();
+        let said = json(&agent.cli(&args).exits(6));
+        assert_eq!((&said["error"]["problem"]["status"], &said["objects"]), (&409.into(), &serde_json::json!([])));
+    }
+    let none = agent.cli(&["describe", "svc/none", "-o", "yaml"]).exits(5);
+    let none: Value = serde_yaml::from_str(&none.out).unwrap();
+    assert_eq!(none["error"]["exitCode"], 5);
+    std::fs::write(agent.path("bad.yaml"), config("c", "d").replace("spec:", "speck:")).unwrap();
+    for command in [&["plan"] as &[_], &["diff"], &["apply", "-y"]] {
+        let args = [command, &["-f", "bad.yaml", "-o", "json"]].concat();
+        let said = json(&agent.cli(&args).exits(2));
+        assert!(said["error"]["errors"][0]["line"].as_u64() > Some(0), "{said}");
+    }
+    let away = cli(Some("unix:///nowhere/api.sock"), Path::new("/tmp"), &["status", "-o", "json"]).exits(3);
+    assert_eq!(json(&away)["error"]["exitCode"], 3);
+
+    let cordoned = json(&agent.cli(&["node", "cordon", "n1", "none", "-o", "json"]).exits(5));
+    assert_eq!(
+        (&cordoned["objects"][0]["action"], &cordoned["objects"][1]["action"]),
+        (&"configured".into(), &"failed".into()),
+        "{cordoned}"
+    );
+    assert_eq!(json(&agent.cli(&["node", "uncordon", "n1", "-o", "json"]).exits(0))["objects"][0]["name"], "n1");
+    let once = agent.cli(&["ps", "-l", "app=shop", "-w"]).exits(2);
+    assert!(once.err.contains("constellation get replicas -l app=shop -w"), "{}", once.err);
+}
+
+#[test]
 fn lists_have_their_forms_also_with_labels_and_watched() {
     let lab = Lab::take();
     let agent = Agent::start(&lab);
@@ -150,9 +222,16 @@ fn lists_have_their_forms_also_with_labels_and_watched() {
             let line = lines.next().unwrap();
             assert!(line.contains(wanted), "{form}: {line}");
         }
+        // What was never selected was never shown: a change of it is no deletion.
+        let other =
+            service("other", HELLO).replace("{name: other}", &format!("{{name: other, labels: {{app: {form}}}}}"));
+        agent.apply(&other);
         let annotated = labelled.replace("labels:", &format!("annotations: {{form: {form}}}, labels:"));
         agent.apply(&annotated);
-        let line = lines.find(|line| line.contains(then));
+        let line = lines.find(|line| {
+            assert!(!line.contains("other"), "{form}: {line}");
+            line.contains(then)
+        });
         assert!(line.is_some(), "{form}: the change is shown");
         if form == "json" {
             let change: Value = serde_json::from_str(&line.unwrap()).unwrap();

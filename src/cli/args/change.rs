@@ -162,4 +162,7 @@ pub struct Build {
     /// Print only the id of the image
     #[arg(short, long)]
     pub quiet: bool,
+    /// Form of the output; json: the image's name and id
+    #[arg(short, long, value_enum, default_value = "text")]
+    pub output: Form,
 }

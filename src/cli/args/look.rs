@@ -140,6 +140,9 @@ pub struct Ps {
     /// Times as dates instead of ages
     #[arg(long)]
     pub timestamps: bool,
+    /// Refused with the command that does it: many would type it, and a guess at a typing error helps nobody.
+    #[arg(short, long, hide = true)]
+    pub watch: bool,
 }
 
 /// `logs`.
@@ -190,24 +193,24 @@ pub enum NodeCommand {
     #[command(
         after_help = "Examples:\n  constellation node cordon n1 -m \"new disk\"\n  constellation node cordon n1 n2"
     )]
-    Cordon {
-        /// Which nodes
-        #[arg(value_name = "NODE", required = true, value_parser = names::node)]
-        nodes: Vec<String>,
-        /// Why, kept with the change
-        #[arg(short = 'm', long = "message", value_name = "TEXT")]
-        reason: Option<String>,
-    },
+    Cordon(Cordon),
     /// Take new replicas on a node again
     #[command(after_help = "Examples:\n  constellation node uncordon n1")]
-    Uncordon {
-        /// Which nodes
-        #[arg(value_name = "NODE", required = true, value_parser = names::node)]
-        nodes: Vec<String>,
-        /// Why, kept with the change
-        #[arg(short = 'm', long = "message", value_name = "TEXT")]
-        reason: Option<String>,
-    },
+    Uncordon(Cordon),
+}
+
+/// `node cordon`, `node uncordon`.
+#[derive(Debug, Args)]
+pub struct Cordon {
+    /// Which nodes
+    #[arg(value_name = "NODE", required = true, value_parser = names::node)]
+    pub nodes: Vec<String>,
+    /// Form of the output; json: what became of each node
+    #[arg(short, long, value_enum, default_value = "text")]
+    pub output: Form,
+    /// Why, kept with the change
+    #[arg(short = 'm', long = "message", value_name = "TEXT")]
+    pub reason: Option<String>,
 }
 
 /// `version`.

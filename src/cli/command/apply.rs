@@ -22,8 +22,7 @@ use crate::{
 ///
 /// # Errors
 /// As the API and the wait; when nobody can be asked and `-y` is missing.
-pub async fn apply(api: &Api, args: &Apply) -> Result<(), CliError> {
-    let screen = &Screen::of(args.output);
+pub async fn apply(api: &Api, screen: &Screen, args: &Apply) -> Result<(), CliError> {
     let Wanted { request, prune, plan, warnings } = match &args.plan {
         Some(file) => saved(file)?,
         None => read(screen, args)?,
@@ -33,14 +32,14 @@ pub async fn apply(api: &Api, args: &Apply) -> Result<(), CliError> {
     if args.dry_run == Some(DryRun::Client) {
         checked(screen, &request, &mut changed)?;
         changed.warn(&warnings);
-        return screen.answer(args.output, &changed);
+        return screen.answer(&changed);
     }
     if args.dry_run == Some(DryRun::Server) {
         let answer = api.apply(&request, Change { reason, prune, dry_run: true }).await?;
         outcomes(screen, &answer, " (dry run)")?;
         changed.answer(&answer);
         changed.warn(&warnings);
-        return screen.answer(args.output, &Changed { dry_run: true, ..changed });
+        return screen.answer(&Changed { dry_run: true, ..changed });
     }
     let plan = match plan {
         Some(plan) => plan,
@@ -64,7 +63,7 @@ pub async fn apply(api: &Api, args: &Apply) -> Result<(), CliError> {
     if followed.result.is_ok() && !args.waiting.detach {
         changed.warn(&unready(api, screen, &answer).await);
     }
-    screen.answer(args.output, &changed)?;
+    screen.answer(&changed)?;
     followed.result
 }
 
@@ -95,7 +94,12 @@ fn read(screen: &Screen, args: &Apply) -> Result<Wanted, CliError> {
 
 fn saved(file: &Path) -> Result<Wanted, CliError> {
     let saved = Saved::read(file)?;
-    let request = ApplyRequest { objects: saved.documents, set: saved.set.clone(), ..ApplyRequest::default() };
+    // A dry run keeps them too: it tells the conflict that the apply would end with.
+    let request = ApplyRequest {
+        objects: saved.documents,
+        set: saved.set.clone(),
+        preconditions: saved.plan.preconditions.clone(),
+    };
     let prune = saved.prune.then_some(saved.set).flatten();
     Ok(Wanted { request, prune, plan: Some(saved.plan), warnings: Vec::new() })
 }

@@ -18,6 +18,7 @@ use crate::{
         client::{Api, Query},
         context::Context,
         failure::CliError,
+        form::Built,
         screen::Screen,
         text::clean,
     },
@@ -72,8 +73,9 @@ pub async fn build(api: &Api, screen: &Screen, args: &Build) -> Result<(), CliEr
             }
         }
         if let Some(image) = line.image {
-            let text = if args.quiet { image } else { format!("built {} ({image})", args.tag) };
-            return screen.line(&clean(&text));
+            let text = if args.quiet { image.clone() } else { format!("built {} ({image})", args.tag) };
+            screen.line(&clean(&text))?;
+            return screen.answer(&Built { image: args.tag.clone(), id: image });
         }
     }
     Err(CliError::No {

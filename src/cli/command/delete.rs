@@ -17,8 +17,7 @@ use crate::{
 ///
 /// # Errors
 /// As the API and the wait, of several as [`Each::finish`]; when nobody can be asked and `-y` is missing.
-pub async fn delete(api: &Api, args: &Delete) -> Result<(), CliError> {
-    let screen = &Screen::of(args.output);
+pub async fn delete(api: &Api, screen: &Screen, args: &Delete) -> Result<(), CliError> {
     let (keys, by_files) = if args.files.is_empty() {
         (args.objects.clone(), false)
     } else {
@@ -58,7 +57,7 @@ pub async fn delete(api: &Api, args: &Delete) -> Result<(), CliError> {
             }
         }
     }
-    each.finish(api, screen, (args.output, &args.waiting), "deleted").await
+    each.finish(api, screen, &args.waiting, "deleted").await
 }
 
 /// Who uses a Config or Secret, as its condition says. Asked for a warning: an error is none.

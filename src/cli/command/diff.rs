@@ -18,13 +18,12 @@ use crate::{
 ///
 /// # Errors
 /// As the API.
-pub async fn diff(api: &Api, args: &Diff) -> Result<Exit, CliError> {
-    let screen = &Screen::default();
+pub async fn diff(api: &Api, screen: &Screen, args: &Diff) -> Result<Exit, CliError> {
     if !args.files.is_empty() {
         let (_, plan) = plan::ask(api, screen, &args.files, None, false).await?;
         match args.output {
             Form::Text => screen.signs(&show::plan::text(&plan, show::plan::Detail::Fields, None))?,
-            Form::Json | Form::Yaml => screen.answer(args.output, &plan)?,
+            Form::Json | Form::Yaml => screen.answer(&plan)?,
         }
         return Ok(if show::plan::changes(&plan) { Exit::No } else { Exit::Done });
     }
@@ -46,7 +45,7 @@ pub async fn diff(api: &Api, args: &Diff) -> Result<Exit, CliError> {
         let ObjectKey { kind, name } = key;
         differing.objects.push(DifferingObject { kind, name: name.to_string(), differences: why.differences });
     }
-    screen.answer(args.output, &differing)?;
+    screen.answer(&differing)?;
     Ok(if differing.objects.is_empty() { Exit::Done } else { Exit::No })
 }
 

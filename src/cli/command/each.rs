@@ -8,7 +8,7 @@ use super::{outcomes, wait};
 use crate::{
     api::wire::ApplyAnswer,
     cli::{
-        args::{Form, Waiting},
+        args::Waiting,
         client::Api,
         failure::{CliError, Exit},
         form::{Action, Changed, ChangedObject, Failed},
@@ -27,15 +27,22 @@ pub struct Each {
     changed: Changed,
     failed: Vec<(ObjectKey, CliError)>,
     untried: Vec<ObjectKey>,
+    /// What people read behind each object that was changed.
+    suffix: String,
 }
 
 impl Each {
+    /// With these words behind each object that was changed.
+    pub fn of(suffix: &str) -> Self {
+        Self { suffix: suffix.to_owned(), ..Self::default() }
+    }
+
     /// One was made.
     ///
     /// # Errors
-    /// When standard output is gone.
+    /// As [`Screen::print`]: none where the screen is one of a change.
     pub fn made(&mut self, screen: &Screen, answer: ApplyAnswer) -> Result<(), CliError> {
-        outcomes(screen, &answer, "")?;
+        outcomes(screen, &answer, &self.suffix)?;
         self.changed.answer(&answer);
         self.answer.index = answer.index;
         self.answer.objects.extend(answer.objects);
@@ -51,7 +58,8 @@ impl Each {
     /// One failed. Whether the others are worth a try.
     pub fn failed(&mut self, key: &ObjectKey, error: CliError) -> bool {
         let worth = error.exit() != Exit::NoConnection;
-        let object = ChangedObject::new(key.kind, &key.name, Action::Failed);
+        let action = if error.leaves_open() { Action::Unknown } else { Action::Failed };
+        let object = ChangedObject::new(key.kind, &key.name, action);
         self.changed.objects.push(ChangedObject { error: Some(Failed::from(&error)), ..object });
         self.failed.push((key.clone(), error));
         worth
@@ -70,23 +78,18 @@ impl Each {
     /// # Errors
     /// The only failure as it is; several as one error with the exit code of the first. A wait that failed
     /// beside them is told before.
-    pub async fn finish(
-        mut self,
-        api: &Api,
-        screen: &Screen,
-        (form, waiting): (Form, &Waiting),
-        done: &str,
-    ) -> Result<(), CliError> {
+    pub async fn finish(mut self, api: &Api, screen: &Screen, waiting: &Waiting, done: &str) -> Result<(), CliError> {
         let alone = self.answer.objects.is_empty() && self.failed.len() == 1 && self.untried.is_empty();
         if !alone {
             // At once: the wait for the others may be long.
             for (key, error) in &self.failed {
-                screen.aside(&format!("{key} was not {done}:\n{}", error.report().trim_end()));
+                let was = if error.leaves_open() { "was perhaps" } else { "was not" };
+                screen.aside(&format!("{key} {was} {done}:\n{}", error.report().trim_end()));
             }
         }
         let followed = wait(api, screen, &self.answer, waiting).await;
         self.changed.waited(&followed.services);
-        screen.answer(form, &self.changed)?;
+        screen.answer(&self.changed)?;
         if self.failed.is_empty() {
             return followed.result;
         }
@@ -103,8 +106,11 @@ impl Each {
         }
         let all = self.changed.objects.len();
         let exit = self.failed.first().map_or(Exit::No, |(_, error)| error.exit());
-        let keys = self.failed.iter().map(|(key, _)| key).chain(&self.untried);
-        let names: Vec<String> = keys.map(ToString::to_string).collect();
+        let failed = self.failed.iter().map(|(key, error)| match error.leaves_open() {
+            true => format!("{key} (outcome unknown)"),
+            false => key.to_string(),
+        });
+        let names: Vec<String> = failed.chain(self.untried.iter().map(ToString::to_string)).collect();
         let message = format!("{} of {} not {done}: {}", names.len(), text::count(all, "object"), names.join(", "));
         CliError::Partly { message, exit }
     }
@@ -112,9 +118,12 @@ impl Each {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::{
         api::wire::{ObjectOutcome, Problem},
+        cli::args::Form,
         model::Kind,
         store::command::Outcome,
     };
@@ -142,7 +151,7 @@ mod tests {
         };
         let answer = ApplyAnswer { index: 3, objects: vec![outcome], ..ApplyAnswer::default() };
         assert!(each.failed(&ObjectKey::service("a"), refused(404)));
-        each.made(&Screen::of(Form::Json), answer).unwrap();
+        each.made(&Screen::of_change(Form::Json), answer).unwrap();
         assert!(!each.failed(&ObjectKey::service("c"), refused(503)), "without a connection no other is tried");
         each.untried([&ObjectKey::service("d")]);
         let actions: Vec<Action> = each.changed.objects.iter().map(|o| o.action).collect();
@@ -150,5 +159,19 @@ mod tests {
         let error = each.error(false, "deleted");
         assert_eq!(error.exit().code(), 5);
         assert_eq!(error.to_string(), "3 of 4 objects not deleted: svc/a, svc/c, svc/d");
+    }
+
+    #[test]
+    fn what_may_have_been_done_is_not_said_to_have_failed() {
+        let late = || CliError::Deadline { endpoint: "x".into(), what: "DELETE".into(), limit: Duration::ZERO };
+        let unknown = CliError::Unknown { what: "DELETE".into(), tries: 3, source: Box::new(late()) };
+        let mut each = Each::default();
+        for (name, error) in [("a", refused(504)), ("b", unknown), ("c", late()), ("d", refused(503))] {
+            assert!(!each.failed(&ObjectKey::service(name), error), "{name}: no other is tried");
+        }
+        let actions: Vec<Action> = each.changed.objects.iter().map(|o| o.action).collect();
+        assert_eq!(actions, [Action::Unknown, Action::Unknown, Action::Unknown, Action::Failed]);
+        let said = each.error(false, "deleted").to_string();
+        assert!(said.contains("svc/a (outcome unknown), svc/b (outcome unknown)") && said.ends_with("svc/d"), "{said}");
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::{
     cli::{
+        again::{Again, From},
         args::{EventKind, Events, Lines},
         client::{Api, Query},
         failure::CliError,
@@ -13,9 +14,6 @@ use crate::{
     },
     model::{Event, EventType, Kind, ObjectKey, event::Subject},
 };
-
-/// Broken streams in a row before it gives up.
-const BREAKS: u32 = 5;
 
 /// Whether an event concerns an object: itself, a replica of it, or, for `replica/web.1`, any that was in that slot.
 #[must_use]
@@ -132,28 +130,23 @@ impl View<'_> {
 
     /// Goes on with each event; a broken stream is opened again after the last one.
     async fn follow(&mut self, api: &Api, mut from: u64) -> Result<(), CliError> {
-        let mut broken = 0;
+        let mut again = Again::default();
         loop {
-            match self.read(api, &mut from, &mut broken).await {
-                Ok(()) => {}
-                Err(error @ (CliError::Broken { .. } | CliError::NoConnection { .. })) if broken >= BREAKS => {
-                    return Err(error);
-                }
-                Err(CliError::Broken { .. } | CliError::NoConnection { .. }) => {}
-                Err(error) => return Err(error),
+            let ended = self.read(api, &mut from, &mut again).await;
+            if again.after(ended).await? == From::Missed {
+                self.screen.aside("warning: events were lost meanwhile; it goes on with the oldest that is kept");
+                from = 0;
             }
-            broken += 1;
-            tokio::time::sleep(std::time::Duration::from_millis(500) * broken.min(8)).await;
         }
     }
 
-    async fn read(&mut self, api: &Api, from: &mut u64, broken: &mut u32) -> Result<(), CliError> {
+    async fn read(&mut self, api: &Api, from: &mut u64, again: &mut Again) -> Result<(), CliError> {
         let mut stream = api.stream::<EventLine>(target(&self.args.types, Some(*from), true)).await?;
         while let Some(line) = stream.next().await? {
             match line {
                 EventLine::Event(event) => {
                     *from = event.index.0;
-                    *broken = 0;
+                    again.heard();
                     // A replica that is new since the list was read belongs to a service all the same.
                     if event.object.kind == Kind::Replica && self.known.service(&event.object.name).is_none() {
                         self.known = Replicas::from_list(&api.list(Kind::Replica).await?.items);
@@ -169,5 +162,32 @@ impl View<'_> {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::cli::{
+        args::{Cli, Client, Command},
+        testing,
+    };
+
+    #[tokio::test]
+    async fn a_position_that_is_not_kept_any_more_ends_nothing() {
+        let answer = |target: &str| match target {
+            "/api/v1/replicas" => Some((200, r#"{"items":[],"index":5}"#.to_owned())),
+            "/api/v1/status" => Some((200, testing::status(5))),
+            "/api/v1/events?fromIndex=5" => Some((410, r#"{"title":"gone","status":410,"index":9}"#.to_owned())),
+            _ => None,
+        };
+        let (api, asked) = testing::api(answer).await;
+        let cli = Cli::try_parse_from(["constellation", "events", "-w"]).unwrap();
+        let Command::Client(Client::Events(args)) = cli.command else { panic!("another command") };
+        let ended = events(&api, &Screen::default(), &args).await.unwrap_err();
+        assert_eq!(ended.exit().code(), 5, "the second try is refused: {ended}");
+        assert_eq!(asked.lock().unwrap().last().unwrap(), "/api/v1/events?fromIndex=0", "the oldest that is kept");
     }
 }

@@ -5,6 +5,7 @@ use serde_json::json;
 use crate::{
     api::wire::{ClusterStatus, List, Object, WatchOp},
     cli::{
+        again::{Again, From},
         args::{Get, Output},
         client::Api,
         failure::CliError,
@@ -16,9 +17,6 @@ use crate::{
     manifest,
     model::{Kind, ObjectKey},
 };
-
-/// Broken watches in a row before it gives up.
-const BREAKS: u32 = 5;
 
 /// Runs `get`.
 ///
@@ -43,9 +41,10 @@ pub async fn get(api: &Api, screen: &Screen, args: &Get) -> Result<(), CliError>
     }
     let list = match &name {
         Some(name) => {
-            let object = api.get(&ObjectKey::new(kind, name.as_str())).await?;
-            // A watch from the object's own index would miss nothing, but a status moves no version.
+            // A watch from the object's own index would miss nothing, but a status moves no version. The index comes
+            // first: a change between the two is then shown twice, and not never.
             let index = if args.watch { api.status().await?.index } else { 0 };
+            let object = api.get(&ObjectKey::new(kind, name.as_str())).await?;
             List { items: vec![object], index }
         }
         None => api.select(kind, args.selector.as_deref()).await?,
@@ -189,28 +188,24 @@ impl View<'_> {
 
     /// Goes on with each change; a broken stream is opened again from the last index.
     async fn watch(&mut self, name: Option<&str>, labels: Option<&str>, mut from: u64) -> Result<(), CliError> {
-        let mut broken = 0;
+        let (mut again, mut missed) = (Again::default(), false);
         loop {
-            match self.changes(name, labels, &mut from, &mut broken).await {
-                Ok(()) => {}
-                Err(error @ (CliError::Broken { .. } | CliError::NoConnection { .. })) if broken >= BREAKS => {
-                    return Err(error);
-                }
-                Err(CliError::Broken { .. } | CliError::NoConnection { .. }) => {}
-                // What happened meanwhile is not kept: what stands now is shown instead.
-                Err(CliError::Refused(problem)) if problem.status == 410 && broken < BREAKS => {
-                    let list = self.api.select(self.kind, labels).await?;
-                    from = list.index;
-                    self.screen.aside("changes were missed; this is how it stands now");
-                    let items =
-                        list.items.into_iter().filter(|o| name.is_none_or(|n| *o.metadata.name == *n)).collect();
-                    self.stands(&List { items, index: from }).await?;
-                }
-                Err(error) => return Err(error),
-            }
-            broken += 1;
-            tokio::time::sleep(std::time::Duration::from_millis(500) * broken.min(8)).await;
+            let ended = if missed { self.missed(name, labels, &mut from).await } else { Ok(()) };
+            let ended = match ended {
+                Ok(()) => self.changes(name, labels, &mut from, &mut again).await,
+                Err(error) => Err(error),
+            };
+            missed = again.after(ended).await? == From::Missed;
         }
+    }
+
+    /// What happened meanwhile is not kept: what stands now is shown instead.
+    async fn missed(&mut self, name: Option<&str>, labels: Option<&str>, from: &mut u64) -> Result<(), CliError> {
+        let list = self.api.select(self.kind, labels).await?;
+        *from = list.index;
+        self.screen.aside("changes were missed; this is how it stands now");
+        let items = list.items.into_iter().filter(|o| name.is_none_or(|n| *o.metadata.name == *n)).collect();
+        self.stands(&List { items, index: *from }).await
     }
 
     async fn changes(
@@ -218,12 +213,12 @@ impl View<'_> {
         name: Option<&str>,
         labels: Option<&str>,
         from: &mut u64,
-        broken: &mut u32,
+        again: &mut Again,
     ) -> Result<(), CliError> {
         let mut stream = self.api.watch(self.kind, *from, labels).await?;
         while let Some(line) = stream.next().await? {
             *from = line.index;
-            *broken = 0;
+            again.heard();
             if name.is_some_and(|name| *line.object.metadata.name != *name) {
                 continue;
             }
@@ -244,5 +239,43 @@ impl View<'_> {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::cli::{
+        args::{Cli, Client, Command},
+        testing,
+    };
+
+    #[tokio::test]
+    async fn a_change_between_index_and_object_is_not_lost() {
+        // Whatever is asked for first sees index 5, what comes after it 6.
+        let index = AtomicU64::new(5);
+        let answer = move |target: &str| match target {
+            "/api/v1/status" => Some((200, testing::status(index.fetch_add(1, Ordering::SeqCst)))),
+            "/api/v1/configs/c" => {
+                let version = index.fetch_add(1, Ordering::SeqCst);
+                let meta =
+                    json!({"name": "c", "uid": "u", "generation": 1, "resourceVersion": version, "createdAt": 1});
+                let object =
+                    json!({"apiVersion": "constellation.dev/v1", "kind": "Config", "metadata": meta, "spec": {}});
+                Some((200, object.to_string()))
+            }
+            _ => None,
+        };
+        let (api, asked) = testing::api(answer).await;
+        let cli = Cli::try_parse_from(["constellation", "get", "config/c", "-w", "-o", "json"]).unwrap();
+        let Command::Client(Client::Get(args)) = cli.command else { panic!("another command") };
+        let ended = get(&api, &Screen::default(), &args).await.unwrap_err();
+        assert_eq!(ended.exit().code(), 5, "the watch is refused: {ended}");
+        let last = asked.lock().unwrap().last().cloned().unwrap();
+        assert!(last.contains("fromIndex=5"), "{last}");
     }
 }

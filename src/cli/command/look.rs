@@ -46,7 +46,7 @@ pub async fn describe(api: &Api, screen: &Screen, args: &Describe) -> Result<(),
     let events = happened.get(newest..).unwrap_or_default();
     if args.output != Form::Text {
         let whole = Described { object: &object, replicas: &own, differences: &differences, events };
-        return screen.answer(args.output, &whole);
+        return screen.answer(&whole);
     }
     let whole = show::describe::Whole {
         object: &object,
@@ -75,7 +75,7 @@ pub async fn why(api: &Api, screen: &Screen, args: &Why) -> Result<(), CliError>
     };
     let report = api.why(&key).await?;
     match args.output {
-        Form::Json | Form::Yaml => screen.answer(args.output, &report),
+        Form::Json | Form::Yaml => screen.answer(&report),
         Form::Text => screen.print(&show::why::report(&key, &conditions, &report.differences, times)),
     }
 }
@@ -109,6 +109,13 @@ fn conditions(object: &Object) -> Vec<Condition> {
 /// # Errors
 /// As the API; 5 when a named service neither exists nor has replicas left.
 pub async fn ps(api: &Api, screen: &Screen, args: &Ps) -> Result<(), CliError> {
+    if args.watch {
+        let labels = args.selector.as_deref().map(|l| format!(" -l {l}")).unwrap_or_default();
+        return Err(CliError::usage(
+            "ps shows how it stands, once",
+            format!("constellation get replicas{labels} -w goes on with each change"),
+        ));
+    }
     let list = api.select(Kind::Replica, args.selector.as_deref()).await?;
     for service in &args.services {
         let has = list.items.iter().any(|o| o.spec.get("service").and_then(|s| s.as_str()) == Some(service));
@@ -138,7 +145,7 @@ pub async fn ps(api: &Api, screen: &Screen, args: &Ps) -> Result<(), CliError> {
 pub async fn status(api: &Api, screen: &Screen, args: &Status) -> Result<(), CliError> {
     let status = api.status().await?;
     if args.output != Form::Text {
-        return screen.answer(args.output, &status);
+        return screen.answer(&status);
     }
     screen.print(&summary(&status))?;
     let mut unready = Vec::new();

@@ -96,11 +96,10 @@ fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CliErro
 ///
 /// # Errors
 /// Whatever goes wrong has an exit code of 2 or more, so that it is not read as "changes".
-pub async fn plan(api: &Api, args: &Plan) -> Result<Exit, CliError> {
-    let screen = &Screen::default();
+pub async fn plan(api: &Api, screen: &Screen, args: &Plan) -> Result<Exit, CliError> {
     let (wanted, plan) = ask(api, screen, &args.files.files, args.set.as_deref(), args.prune).await?;
     match args.output {
-        Form::Json | Form::Yaml => screen.answer(args.output, &plan)?,
+        Form::Json | Form::Yaml => screen.answer(&plan)?,
         Form::Text if show::plan::changes(&plan) => {
             let set = args.set.as_deref();
             screen.signs(&show::plan::text(&plan, show::plan::Detail::Whole, set))?;

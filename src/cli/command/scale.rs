@@ -16,8 +16,7 @@ use crate::{
 ///
 /// # Errors
 /// As the API and the wait; of several, as [`Each::finish`].
-pub async fn scale(api: &Api, args: &Scale) -> Result<(), CliError> {
-    let screen = &Screen::of(args.output);
+pub async fn scale(api: &Api, screen: &Screen, args: &Scale) -> Result<(), CliError> {
     let mut each = Each::default();
     let key = |target: &ScaleTo| ObjectKey::service(target.service.as_str());
     for (i, target) in args.targets.iter().enumerate() {
@@ -33,5 +32,5 @@ pub async fn scale(api: &Api, args: &Scale) -> Result<(), CliError> {
             }
         }
     }
-    each.finish(api, screen, (args.output, &args.waiting), "scaled").await
+    each.finish(api, screen, &args.waiting, "scaled").await
 }

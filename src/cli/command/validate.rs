@@ -16,11 +16,10 @@ use crate::cli::{
 ///
 /// # Errors
 /// Every error of the manifests; in a form for programs they stand on standard output too.
-pub fn validate(args: &Validate) -> Result<(), CliError> {
-    let screen = &Screen::default();
+pub fn validate(screen: &Screen, args: &Validate) -> Result<(), CliError> {
     let read = source::read(&args.files.files, &env);
     if let Some(answer) = validation(&read) {
-        screen.answer(args.output, &answer)?;
+        screen.answer(&answer)?;
     }
     let manifests = read?;
     for warning in &manifests.warnings {

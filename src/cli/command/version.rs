@@ -13,8 +13,11 @@ use crate::cli::{
 ///
 /// # Errors
 /// As the API: the client's version is printed all the same.
-pub async fn version(api: impl FnOnce() -> Result<Api, CliError>, args: &Version) -> Result<(), CliError> {
-    let screen = &Screen::default();
+pub async fn version(
+    api: impl FnOnce() -> Result<Api, CliError>,
+    screen: &Screen,
+    args: &Version,
+) -> Result<(), CliError> {
     let client = Program::this();
     let text = args.output == Form::Text;
     if text {
@@ -30,7 +33,7 @@ pub async fn version(api: impl FnOnce() -> Result<Api, CliError>, args: &Version
     if text && let Some(Server { version, endpoint, node }) = &server {
         screen.line(&format!("server  {}  at {endpoint}, node {}", clean(version), clean(node)))?;
     }
-    screen.answer(args.output, &Versions { client, server })?;
+    screen.answer(&Versions { client, server })?;
     result
 }
 
