@@ -299,7 +299,8 @@ impl<'a> Look<'a> {
         }
         let old = newest.is_some_and(|n| n.spec_hash != replica.spec_hash);
         match standing {
-            Standing::Ready if old => {
+            // One that failed for good is in the way of nothing: what is about to take its place counts.
+            Standing::Ready | Standing::Ended if old => {
                 let (wanted, has) = (newest.map_or(0, |n| n.number), replica.revision);
                 let hold = self.plan.holds.get(&replica.slot);
                 let (reason, message) = hold.map_or_else(
@@ -308,7 +309,8 @@ impl<'a> Look<'a> {
                 );
                 let message = self.plan.unplaced.get(&replica.slot).map_or(message, |d| unplaced(d).1);
                 let since = self.since(ConditionType::Progressing, ConditionStatus::True);
-                let (desired, actual) = (format!("running revision {wanted}"), format!("running revision {has}"));
+                let is = if standing == Standing::Ready { "running".to_owned() } else { lower(phase) };
+                let (desired, actual) = (format!("running revision {wanted}"), format!("{is} revision {has}"));
                 Some(Difference::new(path, desired, actual, reason).because(message, since))
             }
             Standing::Ready => drifted(status?, path, since),

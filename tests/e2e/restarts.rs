@@ -89,6 +89,19 @@ fn a_job_that_somebody_stops_has_failed_and_a_worker_comes_back() {
 }
 
 #[test]
+fn the_fix_of_a_failed_job_is_waited_for() {
+    let lab = Lab::take();
+    let agent = Agent::start(&lab);
+    let job =
+        |code: u8| format!("image: constellation-test/busybox:1\ncommand: [sh, -c, exit {code}]\nrestart: 'no'\n");
+    let failed = agent.apply_with(&service("job", &job(3)), &["--timeout", "30s"]);
+    assert_ne!(failed.code, Some(0), "{}", failed.err);
+    until_phase(&agent, "job", "Failed");
+    agent.apply_with(&service("job", &job(0)), &["--timeout", "30s"]).exits(0);
+    until_phase(&agent, "job", "Completed");
+}
+
+#[test]
 fn a_paused_container_is_told_and_left_and_serves_again_when_it_goes_on() {
     let lab = Lab::take();
     let agent = Agent::start(&lab);

@@ -354,3 +354,32 @@ fn what_did_its_work_and_ended_is_counted_and_not_as_ready() {
     assert_eq!(told(&cluster), (0, 1, "1 of 2 completed".into()));
     assert_eq!(condition(&cluster, ConditionType::Ready).0, ConditionStatus::False);
 }
+
+#[test]
+fn a_fix_of_a_job_that_failed_is_about_to_take_its_place() {
+    let mut declared = spec("a", 1);
+    declared.container.restart = Restart::No;
+    let mut cluster = Cluster::new(1, declared.clone());
+    cluster.settle();
+    cluster.report("web-1-00001", ReplicaPhase::Failed, false);
+    assert_eq!(condition(&cluster, ConditionType::Ready), (ConditionStatus::False, Reason::Failed));
+    declared.container.image = "b".into();
+    cluster.declare(declared.clone(), Resolution::Pending);
+    let found = differences(&cluster.view, &cluster.nodes, 1_000);
+    let told: Vec<_> = found.iter().map(|d| (d.path.as_str(), d.actual.as_str(), d.reason)).collect();
+    assert_eq!(
+        told,
+        [
+            ("image", "not resolved", Reason::ImageUnresolved),
+            ("replicas/web.1", "failed revision 1", Reason::ImageUnresolved),
+        ]
+    );
+    for kind in [ConditionType::Ready, ConditionType::Progressing] {
+        assert_ne!(condition(&cluster, kind).1, Reason::Failed, "{kind}");
+    }
+    declared.container.image = "c".into();
+    cluster.declare(declared, resolved());
+    assert_eq!(reasons(&cluster), [("replicas/web.1".into(), Reason::ReplicaSetUpdated)]);
+    cluster.settle();
+    assert_eq!(reasons(&cluster), []);
+}
