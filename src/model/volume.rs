@@ -25,6 +25,9 @@ pub struct Volume {
     pub initialised_at: u64,
     /// Identity of the file system below it (device and file-system id, text), to notice an unmounted disk.
     pub filesystem: String,
+    /// No mount of it so far was `dataPolicy: state`: it is not this node's own, and keeps nobody from leaving.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shared: bool,
     /// Services that mounted it.
     pub services: Vec<Arc<str>>,
     /// Index of its last change.

@@ -64,7 +64,7 @@ pub fn verdict(mount: &Mount, source: &str, record: Option<&Volume>, seen: &Seen
     match (mount.kind, seen, record) {
         (Tmpfs, _, _) => Verdict::Use,
         (_, Seen::Present { filesystem }, Some(record))
-            if mount.policy() == DataPolicy::State
+            if mount.policy().remembered()
                 && *filesystem != record.filesystem
                 && ![filesystem, &record.filesystem].into_iter().any(|f| f == NO_PATH) =>
         {
@@ -143,6 +143,7 @@ mod tests {
             node: Uid("n".into()),
             initialised_at: 1,
             filesystem: "aa".into(),
+            shared: false,
             services: vec![],
             resource_version: Index(1),
         }
@@ -153,7 +154,10 @@ mod tests {
         use MountKind::{Bind, Volume as Named};
         let here = |fs: &str| Seen::Present { filesystem: fs.into() };
         let had = record();
-        let cache = Mount { data_policy: Some(DataPolicy::Cache), ..mount(Named, false, false) };
+        let with = |policy, mount| Mount { data_policy: Some(policy), ..mount };
+        let (cache, host) = (with(DataPolicy::Cache, mount(Named, false, false)), mount(Bind, false, false));
+        let media = || with(DataPolicy::Shared, mount(Bind, true, false));
+        let config = with(DataPolicy::Config, mount(Bind, true, false));
         let missing = |v: Verdict| match v {
             Verdict::Missing(reason, _) => Some(reason),
             Verdict::Use | Verdict::Make => None,
@@ -166,6 +170,12 @@ mod tests {
             ("never there", mount(Bind, false, false), None, Seen::Absent, Some(Reason::BindSourceMissing)),
             ("external", mount(Named, false, true), None, Seen::Absent, Some(Reason::DataMissing)),
             ("a driver without a path", mount(Named, false, false), Some(&had), here(NO_PATH), None),
+            ("shared and not mounted", media(), Some(&had), here("bb"), Some(Reason::DataMissing)),
+            ("shared and gone", media(), Some(&had), Seen::Absent, Some(Reason::DataMissing)),
+            ("shared and the same", media(), Some(&had), here("aa"), None),
+            ("shared for the first time", media(), None, here("bb"), None),
+            ("another configuration", config, Some(&had), here("bb"), Some(Reason::DataMissing)),
+            ("a host's own", with(DataPolicy::Host, host), Some(&had), here("bb"), None),
             ("a cache may be empty", cache, Some(&had), Seen::Absent, None),
         ] {
             assert_eq!(missing(verdict(&mount, "x", record, &seen)), reason, "{case}");

@@ -369,6 +369,7 @@ mod tests {
                 node: node.clone(),
                 initialised_at: 0,
                 filesystem: "f".into(),
+                shared: false,
                 services: vec!["db".into()],
                 resource_version: Index(0),
             },

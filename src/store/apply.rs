@@ -423,13 +423,14 @@ impl State {
         services.extend(volume.services.iter().cloned());
         services.sort();
         services.dedup();
-        if known.as_ref().is_some_and(|v| v.services == services) {
+        let shared = volume.shared && known.as_ref().is_none_or(|v| v.shared);
+        if known.as_ref().is_some_and(|v| v.services == services && v.shared == shared) {
             return;
         }
         let index = self.step();
         let stored = match &known {
             // The first mount stays what it was.
-            Some(known) => Volume { services, resource_version: index, ..(**known).clone() },
+            Some(known) => Volume { services, shared, resource_version: index, ..(**known).clone() },
             None => Volume { services, initialised_at: at, resource_version: index, ..volume.clone() },
         };
         self.volumes.insert(stored.key.clone(), Arc::new(stored.clone()));

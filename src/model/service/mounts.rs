@@ -87,6 +87,18 @@ impl Mount {
     }
 }
 
+impl DataPolicy {
+    /// Whether a first use is recorded, and what is mounted later must be the same: everything but what may
+    /// be empty, and what each start of a host makes anew.
+    #[must_use]
+    pub const fn remembered(self) -> bool {
+        match self {
+            Self::State | Self::Shared | Self::Config => true,
+            Self::Cache | Self::Host => false,
+        }
+    }
+}
+
 /// A path without what changes nothing: `/srv//a/./b/../` is `/srv/a`. Links are not followed.
 fn shortest(path: &str) -> String {
     let mut parts = Vec::new();

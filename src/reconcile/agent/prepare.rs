@@ -281,8 +281,9 @@ impl Preparer {
                     seen = data::look(&*self.runtime, mount.kind, &source).await?;
                 }
             }
-            let known = record.is_some_and(|r| r.services.contains(&replica.service));
-            if first && !known && mount.policy() == DataPolicy::State {
+            let shared = mount.policy() != DataPolicy::State;
+            let known = record.is_some_and(|r| r.services.contains(&replica.service) && (shared || !r.shared));
+            if first && !known && mount.policy().remembered() {
                 let Seen::Present { filesystem } = seen else {
                     return Err(PrepareError::Missing(Reason::DataMissing, format!("{source} was made and is gone")));
                 };
@@ -294,6 +295,7 @@ impl Preparer {
                         node: self.node.uid.clone(),
                         initialised_at: 0,
                         filesystem,
+                        shared,
                         services: vec![replica.service.clone()],
                         resource_version: crate::model::Index(0),
                     },

@@ -297,6 +297,40 @@ async fn data_that_is_gone_is_never_replaced_by_nothing() {
 }
 
 #[tokio::test]
+async fn what_is_shared_is_remembered_for_each_service_and_never_made_again() {
+    let world = World::new().await;
+    let media = world.run.path().join("media");
+    let spec = json!({ "volumes": [
+        { "type": "bind", "source": media, "target": "/media", "dataPolicy": "shared", "bind": { "createHostPath": true } },
+        { "type": "volume", "source": "data", "target": "/data", "dataPolicy": "shared" },
+        { "type": "volume", "source": "scratch", "target": "/scratch", "dataPolicy": "cache" },
+    ] });
+    let (a, b) = (world.service("a", spec.clone()).await, world.service("b", spec).await);
+    world.pass(&a).await;
+    world.pass(&b).await;
+    let state = world.store.state();
+    let mut records: Vec<_> = state.volumes().map(|v| (v.source.clone(), v.shared, v.services.len())).collect();
+    records.sort();
+    let volumes = world.engine.volumes();
+    let data = volumes.iter().find(|v| v.starts_with("data_")).unwrap();
+    assert_eq!(records, [(media.display().to_string(), true, 2), (data.clone(), true, 2)]);
+    for key in [&a, &b] {
+        world.engine.hand_remove(key);
+        world.hear(key, &["destroy"]);
+    }
+    std::fs::remove_dir(&media).unwrap();
+    world.pass(&a).await;
+    assert_eq!(world.says(&a).1, Some(Reason::DataMissing));
+    assert!(!media.exists());
+    std::fs::create_dir(&media).unwrap();
+    volumes.iter().for_each(|v| world.engine.lose_volume(v));
+    world.engine.calls();
+    world.pass(&b).await;
+    assert_eq!(world.says(&b).1, Some(Reason::DataMissing));
+    assert_eq!(world.engine.calls(), [""; 0]);
+}
+
+#[tokio::test]
 async fn a_bind_directory_is_made_only_when_asked() {
     let world = World::new().await;
     let (asked, not) = (world.run.path().join("asked/deep"), world.run.path().join("not"));

@@ -24,7 +24,7 @@ impl State {
             1 => return Some("1 replica on it has not ended".into()),
             left => return Some(format!("{left} replicas on it have not ended")),
         }
-        let volume = self.volumes.values().find(|v| v.node == *uid)?;
+        let volume = self.volumes.values().find(|v| v.node == *uid && !v.shared)?;
         Some(format!("it has the data of {}", volume.source))
     }
 }
@@ -82,7 +82,7 @@ mod tests {
         let status = ReplicaStatus { phase, ..ReplicaStatus::default() };
         observe(ObjectKey::replica("web-1-abcde"), uid("uid of web-1-abcde"), Status::Replica(status))
     }
-    fn volume() -> Command {
+    fn volume(shared: bool) -> Command {
         Command::InitialiseVolume {
             volume: Volume {
                 key: "n2/volume:data".into(),
@@ -91,6 +91,7 @@ mod tests {
                 node: uid("n2"),
                 initialised_at: 0,
                 filesystem: "f".into(),
+                shared,
                 services: vec!["web".into()],
                 resource_version: Index(0),
             },
@@ -109,7 +110,10 @@ mod tests {
             ("a replica was placed meanwhile", place(Desired::Run), Some("1 replica on it")),
             ("a replica is being stopped", place(Desired::Stop), Some("1 replica on it")),
             ("a replica has ended", stopped, None),
-            ("it has data", vec![volume()], Some("the data of data")),
+            ("it has data", vec![volume(false)], Some("the data of data")),
+            ("what it mounted is others' too", vec![volume(true)], None),
+            ("one of two mounts was its own", vec![volume(true), volume(false)], Some("the data of data")),
+            ("the same the other way round", vec![volume(false), volume(true)], Some("the data of data")),
         ] {
             let mut state = State::default();
             let run = |state: &mut State, commands| state.apply(&Group { commands, ..Group::default() });

@@ -156,6 +156,7 @@ fn command(step: &Step, state: &State, n: u64) -> Command {
                     node: at.map_or_else(|| uid(0), |o| o.meta.uid.clone()),
                     initialised_at: 0,
                     filesystem: "fs".into(),
+                    shared: false,
                     services: vec![name(*service)],
                     resource_version: Index(0),
                 },
