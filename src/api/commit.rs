@@ -96,6 +96,7 @@ impl<'r> Commit<'r> {
                 actor: self.request.caller.name.clone(),
                 reason: reason.clone(),
                 commands: change.commands,
+                ..Group::default()
             };
             let answer = if self.dry_run {
                 let mut state = (*state).clone();

@@ -304,8 +304,10 @@ impl Failure {
     fn refused(refusal: &Refusal) -> Self {
         let detail = refusal.to_string();
         match refusal {
-            Refusal::Conflict { .. } => Self::new(409, "conflict", "Somebody else changed it", detail)
-                .hint("read it again, or make the plan anew, and repeat"),
+            Refusal::Conflict { .. } | Refusal::Placed { .. } => {
+                Self::new(409, "conflict", "Somebody else changed it", detail)
+                    .hint("read it again, or make the plan anew, and repeat")
+            }
             Refusal::OtherSet { .. } => Self::new(409, "other-set", "It belongs to another set", detail)
                 .hint("apply it with the set it belongs to, or delete it there first"),
             Refusal::NotFound { key } => Self::absent(key),

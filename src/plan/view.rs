@@ -161,8 +161,17 @@ impl Claim {
     #[must_use]
     pub fn clashes(&self, other: &Self) -> bool {
         let same_slot = self.holder.uid == other.holder.uid && self.holder.slot == other.holder.slot;
-        self.source == other.source && (self.state || other.state) && !same_slot
+        same_data(&self.source, &other.source) && (self.state || other.state) && !same_slot
     }
+}
+
+/// Whether two places hold the same data: the same one, or a directory and what lies in it.
+fn same_data(a: &str, b: &str) -> bool {
+    let within = |outer: &str, inner: &str| {
+        // Only paths begin so: names of volumes have no directories.
+        outer.starts_with('/') && inner.strip_prefix(outer.trim_end_matches('/')).is_some_and(|r| r.starts_with('/'))
+    };
+    a == b || within(a, b) || within(b, a)
 }
 
 /// What a slot writes. Mounts that only read and are not `state` claim nothing.

@@ -16,12 +16,17 @@ pub mod streak;
 use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
+    pin::pin,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use rand::Rng as _;
-use tokio::{net::TcpStream, sync::Semaphore, time::timeout};
+use tokio::{
+    net::TcpStream,
+    sync::{Semaphore, SemaphorePermit},
+    time::timeout,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::streak::{Answer, Streak};
@@ -34,6 +39,8 @@ use crate::{
 
 /// Commands that run at once on one engine.
 const EXECS: usize = 8;
+/// A probe that has waited for its turn for so many of its intervals says so.
+const PATIENCE: u32 = 3;
 /// Commands of containers that come up together begin spread over this time.
 const SPREAD: Duration = Duration::from_millis(500);
 
@@ -150,24 +157,46 @@ impl Probing {
             let answer = {
                 let asked = tokio::time::Instant::now();
                 let _turn = match readiness.exec {
-                    // Nobody closes it: an error cannot be, and would only mean no limit.
-                    Some(_) => self.execs.acquire().await.ok(),
+                    Some(_) => self.turn(&mut streak, asked - started).await,
                     None => None,
                 };
                 started += asked.elapsed();
                 probe(&*self.runtime, &self.target).await
             };
             let new = streak.note(answer, started.elapsed());
-            let changed = {
-                let mut kept = self.verdict.lock().unwrap_or_else(PoisonError::into_inner);
-                let changed = (kept.ready, kept.health, kept.counts) != (new.ready, new.health, new.counts);
-                *kept = new;
-                changed
-            };
-            if changed {
-                self.wakes.wake(&self.replica);
-            }
+            self.say(new, false);
             tokio::time::sleep(streak.pause(started.elapsed())).await;
+        }
+    }
+}
+
+impl Probing {
+    /// Waits for a turn. Whoever waits long says so: its verdict stands meanwhile, and nobody asks.
+    async fn turn(&self, streak: &mut Streak, running: Duration) -> Option<SemaphorePermit<'_>> {
+        let mut turn = pin!(self.execs.acquire());
+        let patience = self.target.readiness.interval.0.max(Duration::from_secs(1)) * PATIENCE;
+        let turn = match timeout(patience, &mut turn).await {
+            Ok(turn) => turn,
+            Err(_) => {
+                let message = format!("waits for its turn: {EXECS} commands run at once");
+                self.say(streak.note(Answer::Silence(message), running), true);
+                turn.await
+            }
+        };
+        // Nobody closes it: an error cannot be, and would only mean no limit.
+        turn.ok()
+    }
+
+    /// Keeps a verdict; one that changed, or that is `news`, names the replica.
+    fn say(&self, new: Verdict, news: bool) {
+        let changed = {
+            let mut kept = self.verdict.lock().unwrap_or_else(PoisonError::into_inner);
+            let changed = (kept.ready, kept.health, kept.counts) != (new.ready, new.health, new.counts);
+            *kept = new;
+            changed
+        };
+        if changed || news {
+            self.wakes.wake(&self.replica);
         }
     }
 }
@@ -289,6 +318,26 @@ mod tests {
         seconds(10).await;
         let ready = |name: &&Arc<str>| prober.verdict(name).unwrap().ready;
         assert_eq!(names.iter().filter(ready).count(), 100);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_probe_that_waits_long_for_its_turn_says_so_and_its_verdict_stands() {
+        let (fake, prober, names) = probed(EXECS + 1, true);
+        seconds(10).await;
+        let waits = || {
+            let said: Vec<_> = names.iter().map(|name| prober.verdict(name).unwrap()).collect();
+            assert!(said.iter().all(|v| v.health == Health::Healthy), "{said:?}");
+            said.iter().filter(|v| v.message.contains("waits for its turn: 8 commands run at once")).count()
+        };
+        // The engine lets each command hang until its own limit.
+        fake.silence_execs(true);
+        seconds(10).await;
+        assert_eq!(waits(), 0, "a few intervals are nothing");
+        seconds(15).await;
+        assert_eq!(waits(), 1);
+        fake.silence_execs(false);
+        seconds(60).await;
+        assert_eq!(waits(), 0);
     }
 
     #[tokio::test(start_paused = true)]

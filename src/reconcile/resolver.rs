@@ -57,7 +57,10 @@ impl Reconciler for Resolver {
 
     async fn reconcile(&self, name: Arc<str>) -> Result<Action, ResolveError> {
         let state = self.store.state();
-        let Some(service) = state.object(&ObjectKey::service(name)) else { return Ok(Action::Done) };
+        let Some(service) = state.object(&ObjectKey::service(name)) else {
+            self.asked().retain(|(uid, _), _| state.object_by_uid(uid).is_some());
+            return Ok(Action::Done);
+        };
         let Some(revision) = state.newest_revision(&service.meta.uid).cloned() else { return Ok(Action::Done) };
         if let Resolution::Resolved { .. } = &revision.image {
             self.asked().retain(|(uid, _), _| *uid != service.meta.uid);
@@ -83,7 +86,12 @@ impl Reconciler for Resolver {
             }
         };
         let outcome = self.ask(&spec).await;
-        self.asked().insert(key, credentials);
+        {
+            let mut asked = self.asked();
+            // Only the newest revision is ever asked for.
+            asked.retain(|(uid, _), _| *uid != key.0);
+            asked.insert(key, credentials);
+        }
         self.record(&revision, outcome, attempts).await
     }
 }

@@ -4,7 +4,9 @@
 //! preconditions. Not here: any decision; containers (the agent); images (`super::resolver`).
 //! Invariants: every step rests on the Service at the version that was read, on each replica it stops
 //! and each node it chose; what moved meanwhile refuses the whole group, and the pass is made again.
-//! One pass runs at a time, over all Services: two placements never count the same free memory.
+//! One pass runs at a time, over all Services: two placements never count the same free memory. Nor when
+//! the answer to a proposal is lost and it is carried out later: a group that places something rests on
+//! every placement that its plan knew, and on none since.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -109,11 +111,13 @@ fn groups<'a>(
 ) -> Vec<Group> {
     let version = service.declared.as_ref().map(|(meta, _)| meta.resource_version);
     let mut taken: BTreeSet<String> = BTreeSet::new();
+    let mut placements = state.placements();
     chunks
         .map(|steps| {
             let mut preconditions = vec![(ObjectKey::service(service.name.clone()), version)];
             let mut commands = Vec::with_capacity(steps.len());
             let mut nodes: BTreeSet<&Arc<str>> = BTreeSet::new();
+            let known = placements;
             for step in steps {
                 commands.push(match step {
                     Step::Stop { replica, reason } => {
@@ -124,6 +128,7 @@ fn groups<'a>(
                     Step::Forget { replica } => Command::Forget { replica: replica.clone() },
                     Step::Place { slot, revision, spec_hash, node, decision } => {
                         nodes.insert(&node.0);
+                        placements += 1;
                         let name = loop {
                             let name = format!("{}-{slot}-{}", service.name, suffix(rng));
                             if state.replica(&name).is_none() && taken.insert(name.clone()) {
@@ -140,7 +145,8 @@ fn groups<'a>(
                 let version = state.version(&key);
                 (key, version)
             }));
-            Group { actor: "rollout".into(), preconditions, commands, ..Group::default() }
+            let known = (placements > known).then_some(known);
+            Group { actor: "rollout".into(), preconditions, placements: known, commands, ..Group::default() }
         })
         .collect()
 }
@@ -178,4 +184,81 @@ fn replica(service: &ServiceView, name: Arc<str>, uid: Uid, placed: Placed<'_>) 
 
 fn suffix(rng: &mut impl rand::Rng) -> String {
     (0..5).map(|_| char::from(LETTERS[rng.random_range(0..LETTERS.len())])).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::{
+        model::{
+            Bytes, Declared, Kind, Millicores, NodeStatus, Resolution, ResolvedImage, Spec, Status, node::NodeSpec,
+        },
+        store::{command::Refusal, put::put, seal::Sealer},
+    };
+
+    fn run(state: &mut State, command: Command) {
+        state.apply(&Group { commands: vec![command], ..Group::default() }).unwrap();
+    }
+    fn declare(state: &mut State, name: &str, spec: Spec) -> Uid {
+        let declared = Declared { name: name.into(), labels: BTreeMap::new(), annotations: BTreeMap::new(), spec };
+        let put = put(&declared, None, &Sealer::ephemeral(), state, Uid(format!("uid of {name}").into())).unwrap();
+        let uid = put.uid.clone();
+        run(state, Command::Put(put));
+        uid
+    }
+    /// A node, and services that are about to be placed there.
+    fn state(services: &[(&str, serde_json::Value)]) -> State {
+        let mut state = State::default();
+        let uid = declare(&mut state, "n1", Spec::Node(NodeSpec::first()));
+        let status = NodeStatus { cpus: Millicores(8000), memory: Bytes(64 << 30), ..NodeStatus::default() };
+        let statuses = vec![(ObjectKey::new(Kind::Node, "n1"), uid, Status::Node(status))];
+        run(&mut state, Command::RecordObservations { statuses, events: vec![] });
+        for (name, spec) in services {
+            let spec = serde_json::from_value(spec.clone()).unwrap();
+            let service = declare(&mut state, name, Spec::Service(Box::new(spec)));
+            let image = Resolution::Resolved { image: ResolvedImage::Digest { reference: "a@sha256:1".into() } };
+            run(&mut state, Command::ResolveImage { service, revision: 1, image });
+        }
+        state
+    }
+    fn planned(state: &State, service: &str, size: usize) -> Vec<Group> {
+        let service = view::service(state, service).unwrap();
+        let plan = rollout::plan(&service, &view::Reader::default().nodes(state));
+        groups(state, &service, plan.steps.chunks(size), &mut rand::rng())
+    }
+
+    #[test]
+    fn a_placement_whose_answer_was_lost_is_no_second_writer() {
+        let writes = json!({"image": "pg", "volumes": [{"type": "bind", "source": "/srv/db", "target": "/d"}]});
+        let before = state(&[("a", writes.clone()), ("b", writes)]);
+        let [a, b] = ["a", "b"].map(|service| planned(&before, service, 64));
+        for (first, second) in [(&a, &b), (&b, &a)] {
+            let mut state = before.clone();
+            state.apply(&first[0]).unwrap();
+            assert_eq!(state.apply(&second[0]), Err(Refusal::Placed { expected: 0, found: 1 }));
+            assert_eq!(state.replicas().count(), 1);
+        }
+        let mut state = before.clone();
+        state.apply(&a[0]).unwrap();
+        assert_eq!(planned(&state, "b", 64), [], "it waits for the one that writes");
+    }
+
+    #[test]
+    fn the_groups_of_one_plan_follow_one_another() {
+        let mut state = state(&[("web", json!({"image": "a", "replicas": 5}))]);
+        let groups = planned(&state, "web", 2);
+        assert_eq!(groups.iter().map(|g| g.placements).collect::<Vec<_>>(), [Some(0), Some(2), Some(4)]);
+        for group in &groups {
+            state.apply(group).unwrap();
+        }
+        // A group that only stops rests on nobody's placements.
+        let stop = json!({"image": "a", "replicas": 0});
+        declare(&mut state, "web", Spec::Service(Box::new(serde_json::from_value(stop).unwrap())));
+        let groups = planned(&state, "web", 64);
+        assert_eq!((groups.len(), groups[0].placements), (1, None));
+    }
 }

@@ -70,6 +70,9 @@ impl State {
                 return Err(Refusal::Conflict { key: key.clone(), expected: *expected, found });
             }
         }
+        if let Some(expected) = group.placements.filter(|expected| *expected != self.epochs) {
+            return Err(Refusal::Placed { expected, found: self.epochs });
+        }
         let mut objects = Vec::new();
         for command in &group.commands {
             if let Some(result) = self.command(group, command)? {

@@ -18,6 +18,9 @@ pub struct Group {
     pub at: u64,
     /// Each named object must have exactly this `resourceVersion`; `None`: it must not exist.
     pub preconditions: Vec<(ObjectKey, Option<Index>)>,
+    /// So many replicas were ever placed, and none since: of the state that placements were decided on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub placements: Option<u64>,
     /// A mutation with a key that was answered before gets the same answer again.
     pub idempotency: Option<Idempotency>,
     /// Who asks, for the audit record: `root@socket`, `admin-token`, `scheduler`, …
@@ -123,6 +126,9 @@ pub enum Refusal {
     /// A precondition does not hold: 409.
     #[error("{key} is at resourceVersion {}, not {}", show(.found), show(.expected))]
     Conflict { key: ObjectKey, expected: Option<Index>, found: Option<Index> },
+    /// What was decided did not know of a placement: 409.
+    #[error("{found} replicas have been placed, not {expected}: another was placed meanwhile")]
+    Placed { expected: u64, found: u64 },
     /// The object belongs to another set: 409.
     #[error("{key} belongs to the set {}, not {}", .found.as_deref().unwrap_or("(none)"), .asked.as_deref().unwrap_or("(none)"))]
     OtherSet { key: ObjectKey, found: Option<String>, asked: Option<String> },

@@ -132,6 +132,11 @@ impl State {
     pub fn time(&self) -> u64 {
         self.time
     }
+    /// How many replicas were ever placed.
+    #[must_use]
+    pub fn placements(&self) -> u64 {
+        self.epochs
+    }
     /// A declared object.
     #[must_use]
     pub fn object(&self, key: &ObjectKey) -> Option<&Arc<Object>> {

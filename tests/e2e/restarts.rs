@@ -94,8 +94,7 @@ fn the_fix_of_a_failed_job_is_waited_for() {
     let agent = Agent::start(&lab);
     let job =
         |code: u8| format!("image: constellation-test/busybox:1\ncommand: [sh, -c, exit {code}]\nrestart: 'no'\n");
-    let failed = agent.apply_with(&service("job", &job(3)), &["--timeout", "30s"]);
-    assert_ne!(failed.code, Some(0), "{}", failed.err);
+    agent.apply_with(&service("job", &job(3)), &["--timeout", "30s"]).exits(1);
     until_phase(&agent, "job", "Failed");
     agent.apply_with(&service("job", &job(0)), &["--timeout", "30s"]).exits(0);
     until_phase(&agent, "job", "Completed");

@@ -22,6 +22,8 @@ use crate::runtime::{ExecResult, RuntimeError, limits, names::identifier};
 
 /// Output of a command that is kept.
 const EXEC_OUTPUT_MAX: usize = 4 * 1024;
+/// Commands whose end was not seen that are remembered: containers that somebody removed take theirs along.
+const BEGUN: usize = 1_024;
 /// Between two looks at a command whose output has ended: the engine notes the code a moment later.
 const ENDING: Duration = Duration::from_millis(5);
 /// The longest of these pauses.
@@ -34,6 +36,8 @@ pub(super) type Key = (String, Vec<String>);
 pub(super) struct Begun {
     /// The engine's id of it.
     exec: String,
+    /// When the engine was asked to run it.
+    asked: Instant,
     /// Since when the engine is known to run it.
     since: Option<Instant>,
 }
@@ -58,8 +62,8 @@ impl Engine {
         let made = self.call(limits::EXEC, subject, |d| async move { d.create_exec(id, config).await }).await?;
         let exec = made.id.as_str();
         // Before it begins: this call may be given up at any time from here on.
-        self.commands().insert(key.clone(), Begun { exec: exec.to_owned(), since: None });
         let asked = Instant::now();
+        remember(&mut self.commands(), key.clone(), Begun { exec: exec.to_owned(), asked, since: None });
         let started = self.call(limits::EXEC, subject, |d| async move { d.start_exec(exec, None).await }).await?;
         let mut output = match started {
             StartExecResults::Attached { output, .. } => Some(output),
@@ -136,7 +140,33 @@ impl Engine {
     }
 }
 
+/// Remembers a command, and forgets the oldest when there are too many.
+fn remember(commands: &mut HashMap<Key, Begun>, key: Key, begun: Begun) {
+    commands.insert(key, begun);
+    if commands.len() > BEGUN
+        && let Some(oldest) = commands.iter().min_by_key(|(_, b)| b.asked).map(|(key, _)| key.clone())
+    {
+        commands.remove(&oldest);
+    }
+}
+
 /// Whether a process is there: an engine says "running" before there is one.
 fn runs(running: Option<bool>, pid: Option<i64>) -> bool {
     running == Some(true) && pid.is_some_and(|pid| pid > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_commands_whose_end_nobody_sees_the_newest_are_remembered() {
+        let (mut commands, began) = (HashMap::new(), Instant::now());
+        for n in 0..BEGUN + 10 {
+            let asked = began + Duration::from_secs(u64::try_from(n).unwrap());
+            remember(&mut commands, (format!("c{n}"), vec![]), Begun { exec: "e".into(), asked, since: None });
+        }
+        assert_eq!(commands.len(), BEGUN);
+        assert!(!commands.contains_key(&("c9".into(), vec![])) && commands.contains_key(&("c10".into(), vec![])));
+    }
 }
