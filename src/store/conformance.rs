@@ -30,6 +30,7 @@ use super::{
     record::{self, Kind},
     sled_disk::Sled,
     snapshot::Folder,
+    witness::Witness,
 };
 
 const FULL: usize = 32 << 20;
@@ -76,10 +77,15 @@ fn conforms<D: Disk>(mut disk: D, again: impl Fn(D) -> D) {
     disk.mark(Kind::Vote, vec![1]).unwrap();
     disk.mark(Kind::Vote, vec![2]).unwrap();
     disk.sync().unwrap();
+    assert_eq!(disk.noted(), None);
+    for note in [b"one", b"two"] {
+        disk.note(note).unwrap();
+    }
     let mut disk = again(disk);
     assert_eq!(disk.read(0, u64::MAX, usize::MAX).unwrap(), records);
     assert_eq!(disk.read(2, 4, usize::MAX).unwrap(), records[2..4]);
     assert_eq!(disk.marked(Kind::Vote).unwrap(), Some(vec![2]));
+    assert_eq!(disk.noted(), Some(&b"two"[..]));
     assert_eq!(indexes(disk.read(0, 9, 1).unwrap()), [0], "at least one");
     assert_eq!(indexes(disk.read(0, 9, 2).unwrap()), [0, 1], "up to the one that reaches the limit");
 
@@ -117,9 +123,11 @@ fn the_disk_on_sled_keeps_the_contract() {
     });
 }
 
+/// What is in a folder besides the witness.
 fn names(folder: &Path) -> Vec<String> {
     let mut names: Vec<_> =
         fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().to_string_lossy().into_owned()).collect();
+    names.retain(|name| name != "witness");
     names.sort();
     names
 }
@@ -207,7 +215,12 @@ fn a_sync_of_sled_syncs_the_file_that_holds_the_entries() {
     disk.append(vec![(0, vec![7; 100])]).unwrap();
     durable::seen::take();
     disk.sync().unwrap();
-    assert_eq!(durable::seen::take(), [dir.path().join("gen-000000000001/db")]);
+    let db = dir.path().join("gen-000000000001/db");
+    assert_eq!(durable::seen::take(), [&*db]);
+    // A note that is older than a cut would call what was cut a loss.
+    disk.note(b"shorter").unwrap();
+    disk.truncate(0).unwrap();
+    assert_eq!(durable::seen::take(), [dir.path().join("witness"), db]);
 }
 
 /// Counts what was written since the last sync.
@@ -238,6 +251,12 @@ impl Disk for Counting {
     }
     fn marked(&mut self, kind: Kind) -> std::io::Result<Option<Vec<u8>>> {
         self.0.marked(kind)
+    }
+    fn note(&mut self, note: &[u8]) -> std::io::Result<()> {
+        self.0.note(note)
+    }
+    fn noted(&self) -> Option<&[u8]> {
+        self.0.noted()
     }
 }
 
@@ -317,7 +336,13 @@ fn a_log_that_is_not_what_was_written_does_not_open() {
         record::encode(kind, 0, 0, 0, &payload).0
     };
     let (committed, vote) = (mark(Kind::Committed, 12), mark(Kind::Vote, 1));
-    let table: [(&str, Change); 6] = [
+    let note = |next, vote| rmp_serde::to_vec_named(&Witness { next, vote }).unwrap();
+    let (longer, voted) = (note(11, None), note(10, Some(openraft::Vote::new(2, 1))));
+    assert_eq!(opened(|d, _| d.note(&note(10, None)).unwrap()).unwrap().extent().last, Some(9));
+    assert_eq!(opened(|d, _| d.note(&note(3, None)).unwrap()).unwrap().extent().last, Some(9), "an older note");
+    let table: [(&str, Change); 8] = [
+        ("the last entry is missing as a whole", Box::new(move |d, _| d.note(&longer).unwrap())),
+        ("the vote is missing as a whole", Box::new(move |d, _| d.note(&voted).unwrap())),
         ("a flipped bit", Box::new(|_, r| r[4].1[50] ^= 1)),
         ("an entry in the place of another", Box::new(|_, r| r[4].1 = r[5].1.clone())),
         ("a missing entry", Box::new(|_, r| drop(r.remove(4)))),
@@ -355,6 +380,10 @@ async fn a_log_opens_again_after_a_cut_and_a_purge() {
     let (mut log, thread) = open();
     log.blocking_append((0..10).map(entry)).await.unwrap();
     log.truncate(entry(7).log_id).await.unwrap();
+    drop(log);
+    thread.join().unwrap();
+    let (mut log, thread) = open();
+    assert_eq!(log.extent().last, Some(6), "what was cut is no loss");
     log.blocking_append((7..9).map(entry)).await.unwrap();
     log.purge(entry(3).log_id).await.unwrap();
     log.save_committed(Some(entry(8).log_id)).await.unwrap();
@@ -397,6 +426,12 @@ impl Disk for Failing {
     }
     fn marked(&mut self, kind: Kind) -> std::io::Result<Option<Vec<u8>>> {
         self.0.marked(kind)
+    }
+    fn note(&mut self, note: &[u8]) -> std::io::Result<()> {
+        self.0.note(note)
+    }
+    fn noted(&self) -> Option<&[u8]> {
+        self.0.noted()
     }
 }
 

@@ -45,6 +45,13 @@ pub trait Disk: Send + 'static {
     /// # Errors
     /// When it cannot be read.
     fn marked(&mut self, kind: Kind) -> io::Result<Option<Vec<u8>>>;
+    /// Notes what is durable, in a place of its own. [`Disk::truncate`] makes the newest note durable first.
+    ///
+    /// # Errors
+    /// Any error is fatal to the store.
+    fn note(&mut self, note: &[u8]) -> io::Result<()>;
+    /// The newest note.
+    fn noted(&self) -> Option<&[u8]>;
 }
 
 /// A disk in memory: for tests and simulation.
@@ -52,6 +59,7 @@ pub trait Disk: Send + 'static {
 pub struct Memory {
     entries: BTreeMap<u64, Vec<u8>>,
     marks: BTreeMap<u8, Vec<u8>>,
+    note: Option<Vec<u8>>,
 }
 
 impl Disk for Memory {
@@ -87,5 +95,12 @@ impl Disk for Memory {
     }
     fn marked(&mut self, kind: Kind) -> io::Result<Option<Vec<u8>>> {
         Ok(self.marks.get(&(kind as u8)).cloned())
+    }
+    fn note(&mut self, note: &[u8]) -> io::Result<()> {
+        self.note = Some(note.to_vec());
+        Ok(())
+    }
+    fn noted(&self) -> Option<&[u8]> {
+        self.note.as_deref()
     }
 }

@@ -130,7 +130,7 @@ impl Log {
         };
         let (requests, inbox) = mpsc::channel(QUEUE);
         let metrics = Metrics::default();
-        let thread = Thread { disk, chain: found.chain, metrics: metrics.clone(), fatal }.start(inbox)?;
+        let thread = Thread::new(disk, &found, metrics.clone(), fatal).start(inbox)?;
         Ok((Self { front: Arc::new(Mutex::new(front)), requests, metrics }, thread))
     }
 

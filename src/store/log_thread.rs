@@ -1,7 +1,7 @@
 //! The store thread: it alone touches the [`Disk`].
 //!
 //! Here: group commit, and checking every record when the log is opened. The thread drains all
-//! waiting appends, writes them as one batch, syncs once and answers all.
+//! waiting appends, writes them as one batch, syncs once, notes that in the witness and answers all.
 //! Invariants: an append is answered only after its sync; any error, and any panic of sled, ends the
 //! thread and the process: after ENOSPC sled keeps failing until it is reopened.
 
@@ -21,6 +21,7 @@ use super::{
     metrics::Metrics,
     raft::{MemberId, Types},
     record::{self, Damage, Kind},
+    witness::Witness,
 };
 
 /// Bytes of records checked at once while opening.
@@ -51,6 +52,13 @@ pub(super) struct Found {
     pub bytes: u64,
     /// Newest cluster time in a record.
     pub newest: u64,
+}
+
+impl Found {
+    /// What of it is noted.
+    fn witness(&self) -> Witness {
+        Witness { next: self.last.map_or(0, |last| last.index + 1), vote: self.vote }
+    }
 }
 
 fn damaged(at: impl ToString, what: impl ToString) -> LogError {
@@ -110,19 +118,37 @@ pub(super) fn check<D: Disk>(disk: &mut D, snapshot: Option<u64>) -> Result<Foun
     if found.committed > found.last {
         return Err(damaged("its end", "entries that were committed are missing"));
     }
+    if let Some(note) = disk.noted() {
+        let newer = |e: rmp_serde::decode::Error| LogError::Newer { at: "the witness".into(), what: e.to_string() };
+        let witness: Witness = rmp_serde::from_slice(note).map_err(newer)?;
+        if found.witness().next < witness.next {
+            let (from, to) = (found.witness().next, witness.next - 1);
+            return Err(damaged("its end", format!("entries {from} to {to} were written and are missing")));
+        }
+        if found.vote < witness.vote {
+            return Err(damaged("the vote", "it is older than the one that was given"));
+        }
+    }
     Ok(found)
 }
 
 /// The thread's own values.
 pub(super) struct Thread<D> {
-    pub disk: D,
+    disk: D,
     /// Checksum of the last record.
-    pub chain: u32,
-    pub metrics: Metrics,
-    pub fatal: watch::Sender<Option<String>>,
+    chain: u32,
+    /// What is durable after the next sync.
+    witness: Witness,
+    metrics: Metrics,
+    fatal: watch::Sender<Option<String>>,
 }
 
 impl<D: Disk> Thread<D> {
+    /// On a disk as it was [`check`]ed.
+    pub fn new(disk: D, found: &Found, metrics: Metrics, fatal: watch::Sender<Option<String>>) -> Self {
+        Self { disk, chain: found.chain, witness: found.witness(), metrics, fatal }
+    }
+
     /// Starts it. It ends when no log is left to ask it.
     pub fn start(self, inbox: mpsc::Receiver<Request>) -> io::Result<JoinHandle<()>> {
         let fatal = self.fatal.clone();
@@ -176,6 +202,7 @@ impl<D: Disk> Thread<D> {
             let id = entry.log_id;
             let (bytes, sum) = record::encode(Kind::Entry, id.index, id.leader_id.term, self.chain, &payload);
             self.chain = sum;
+            self.witness.next = id.index + 1;
             if let EntryPayload::Normal(batch) = &entry.payload {
                 self.metrics.entry_groups.observe(batch.0.len() as f64);
             }
@@ -204,7 +231,12 @@ impl<D: Disk> Thread<D> {
         let begun = Instant::now();
         self.disk.sync()?;
         self.metrics.sync_seconds.observe(begun.elapsed().as_secs_f64());
-        Ok(())
+        // After the sync and before any answer: it never says more than is durable, nor less than was answered.
+        self.note()
+    }
+
+    fn note(&mut self) -> io::Result<()> {
+        self.disk.note(&rmp_serde::to_vec_named(&self.witness).map_err(io::Error::other)?)
     }
 
     fn serve(&mut self, request: Request) -> io::Result<()> {
@@ -214,10 +246,14 @@ impl<D: Disk> Thread<D> {
             Request::Append(..) => {}
             Request::Vote(vote, answer) => {
                 self.put_mark(Kind::Vote, &vote)?;
+                self.witness.vote = Some(vote);
                 self.sync()?;
                 let _ = answer.send(Ok(()));
             }
             Request::Truncate(from, answer) => {
+                // Before the cut: interrupted, it must not look like a loss.
+                self.witness.next = self.witness.next.min(from);
+                self.note()?;
                 self.disk.truncate(from)?;
                 self.sync()?;
                 self.chain = self.checksum_before(from)?;
@@ -225,6 +261,7 @@ impl<D: Disk> Thread<D> {
             }
             Request::Purge(upto, answer) => {
                 self.put_mark(Kind::Purged, &upto)?;
+                self.witness.next = self.witness.next.max(upto.index + 1);
                 self.sync()?;
                 self.disk.purge(upto.index)?;
                 let _ = answer.send(Ok(()));

@@ -33,6 +33,7 @@ mod sled_disk;
 mod snapshot;
 pub mod state;
 pub mod testing;
+mod witness;
 
 pub use client::{Client, ProposeError, RaftStatus};
 pub use keeper::Pace;

@@ -126,7 +126,7 @@ impl OpenError {
     pub fn hint(&self) -> String {
         match self {
             Self::Damaged { dir, .. } => {
-                format!("its files are kept; bring back a copy of {}, or move it away to begin anew", dir.display())
+                format!("bring back a copy of {}, or move it away to begin anew", dir.display())
             }
             Self::Newer { .. } => "start the version that wrote it, or a newer one".into(),
             Self::Io { dir, .. } => format!("look at the disk of {} (room, mount, permissions)", dir.display()),

@@ -3,7 +3,7 @@
 //! Layout, little endian: magic 4, format 1, kind 1, zero 2, length 4, CRC-32C of the record before 4,
 //! index 8, term 8, CRC-32C of all that and the payload 4, payload.
 //! Invariant: a flipped bit in a record, or a record in another's place, is seen when it is read.
-//! What it cannot see: a tail that is missing as a whole. That takes a witness outside the log.
+//! What it cannot see: a tail that is missing as a whole. `super::witness` does.
 
 /// Bytes before the payload.
 pub const HEADER: usize = 36;
@@ -21,6 +21,8 @@ pub enum Kind {
     Purged = 3,
     /// Up to where entries were known to be committed; may be behind.
     Committed = 4,
+    /// What was durable, noted outside of the log.
+    Witness = 5,
 }
 
 /// A record without its payload.
@@ -100,6 +102,7 @@ pub fn decode(bytes: &[u8]) -> Result<(Record, &[u8]), Damage> {
         2 => Kind::Vote,
         3 => Kind::Purged,
         4 => Kind::Committed,
+        5 => Kind::Witness,
         other => return Err(Damage::Unknown(other)),
     };
     Ok((Record { kind, index: long(16), term: long(24), previous: word(12), checksum }, payload))

@@ -25,6 +25,7 @@ use super::{
     disk::Disk,
     durable,
     record::{self, Kind},
+    witness::Notes,
 };
 
 /// sled's page cache. The idle agent has 40 MB in all.
@@ -69,6 +70,7 @@ pub struct Sled {
     /// The sealed one that was read last.
     reading: Option<Generation>,
     newest: Generation,
+    notes: Notes,
     /// The one after the newest, opened ahead.
     next: mpsc::Receiver<io::Result<Generation>>,
     /// Threads that close or remove generations.
@@ -220,6 +222,7 @@ impl Sled {
             }
         }
         numbers.sort_unstable();
+        let notes = Notes::open(folder)?;
         let newest = match numbers.pop() {
             Some(number) => Generation::open(folder, number)?,
             None => {
@@ -231,7 +234,7 @@ impl Sled {
         let next = open_ahead(folder, newest.number + 1);
         // Their highest index is known once they were read.
         let sealed = numbers.into_iter().map(|number| Sealed { number, last: Some(u64::MAX) }).collect();
-        Ok(Self { folder: folder.to_owned(), full, sealed, reading: None, newest, next, sweepers: Vec::new() })
+        Ok(Self { folder: folder.to_owned(), full, sealed, reading: None, newest, notes, next, sweepers: Vec::new() })
     }
 
     /// The next generation becomes the newest; all marks stand in it, durably.
@@ -361,6 +364,7 @@ impl Disk for Sled {
     }
 
     fn truncate(&mut self, from: u64) -> io::Result<()> {
+        self.notes.sync()?;
         self.newest.last = cut(&self.newest, from)?;
         for at in (0..self.sealed.len()).rev() {
             if self.sealed[at].last.is_some_and(|last| last >= from) {
@@ -411,5 +415,13 @@ impl Disk for Sled {
     fn marked(&mut self, kind: Kind) -> io::Result<Option<Vec<u8>>> {
         // A generation gets all marks before it becomes the newest.
         Ok(self.newest.marks.get([kind as u8]).map_err(failed)?.map(|found| found.to_vec()))
+    }
+
+    fn note(&mut self, note: &[u8]) -> io::Result<()> {
+        self.notes.write(note)
+    }
+
+    fn noted(&self) -> Option<&[u8]> {
+        self.notes.newest()
     }
 }
