@@ -36,6 +36,7 @@ use crate::{
     api,
     config::AgentConfig,
     controller::{self, Metrics},
+    model::service::STOP_GRACE_MAX,
     reconcile::{
         agent::{
             self as replicas, Agent,
@@ -49,10 +50,8 @@ use crate::{
     store::{self, Client, OpenError, State, seal::Sealer},
 };
 
-/// Passes of the node's own loop at once: they wait far more than they work.
-const PASSES: usize = 64;
-/// Longest pass: stopping a container may take its whole grace period.
-const PASS: Duration = Duration::from_secs(3_600);
+/// Longest pass: stopping a container may take its whole grace period, and all else some minutes.
+const PASS: Duration = STOP_GRACE_MAX.saturating_add(Duration::from_secs(600));
 /// Longest wait for the engine's first answer before everything else goes on without it.
 const FIRST_ANSWER: Duration = Duration::from_secs(5);
 /// Between two attempts to reach an engine that never answered.
@@ -379,7 +378,7 @@ impl Parts {
             &stop,
         ));
         agent.sweep_files();
-        let options = controller::Options::named("agent").concurrency(PASSES).deadline(PASS);
+        let options = controller::Options::named("agent").concurrency(replicas::PASSES).deadline(PASS);
         let passes = controller::run(options, agent.clone(), replicas::keys(&agent), metrics.clone(), stop.clone());
         let leading = leader::run(
             self.store.clone(),

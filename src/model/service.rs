@@ -214,6 +214,9 @@ impl ServiceSpec {
 /// Docker's own default grace.
 pub const STOP_GRACE_PERIOD: Duration = Duration::from_secs(10);
 
+/// The longest grace: whatever waits for a stop has to know how long at most.
+pub const STOP_GRACE_MAX: Duration = Duration::from_secs(3_600);
+
 impl ContainerSpec {
     /// Time between the stop signal and SIGKILL.
     #[must_use]

@@ -60,6 +60,14 @@ use crate::{
 const STEPS: usize = 8;
 /// Between two looks at whether the engine was asked at last; its first answer wakes everything anyway.
 const NOT_ASKED: Duration = Duration::from_secs(1);
+/// Passes at once that do not stop anything: they wait far more than they work.
+const TURNS: usize = 64;
+/// Stops at once: each lasts as long as its container's grace, and costs next to nothing.
+const STOPS: usize = 448;
+/// Passes at once: neither kind takes the other's place.
+pub const PASSES: usize = TURNS + STOPS;
+/// Until a stop is tried again for which there was no room.
+const CROWDED: Duration = Duration::from_secs(1);
 /// Creates and starts that the engine is given at once.
 const STARTS: usize = 32;
 
@@ -107,6 +115,8 @@ pub struct Agent {
     prober: Prober,
     preparer: Preparer,
     reporter: Reporter,
+    turns: Semaphore,
+    stops: Semaphore,
     starts: Semaphore,
     memory: Mutex<BTreeMap<Arc<str>, Memory>>,
     /// Replicas that wait for objects.
@@ -140,6 +150,8 @@ impl Agent {
             preparer: Preparer::new(runtime.clone(), store.clone(), sealer.clone(), node.clone(), pulls),
             prober: Prober::new(runtime.clone(), wakes.clone(), stop.child_token()),
             containers: Arc::default(),
+            turns: Semaphore::new(TURNS),
+            stops: Semaphore::new(STOPS),
             starts: Semaphore::new(STARTS),
             memory: Mutex::default(),
             gates: Mutex::default(),
@@ -180,12 +192,15 @@ impl Agent {
         let state = self.store.state();
         state.replicas().filter(|r| r.node == self.node.name).map(|r| r.name.clone()).collect()
     }
-    /// Removes clear files of replicas that the log does not know any more. Once, at the start.
+    /// Removes clear files of replicas that the log does not know any more, if they are this cluster's: what
+    /// containers of another one have mounted is not ours. Once, at the start.
     pub fn sweep_files(&self) {
         let state = self.store.state();
+        let Some(lineage) = state.cluster().map(|c| c.lineage.to_string()) else { return };
         let Ok(found) = std::fs::read_dir(self.node.run_dir.join("files")) else { return };
         for name in found.flatten().filter_map(|e| e.file_name().into_string().ok()) {
-            if state.replica(&name).is_none() {
+            let ours = || files::owner(&self.node.run_dir, &name).as_ref() == Some(&lineage);
+            if state.replica(&name).is_none() && ours() {
                 self.drop_files(&name);
             }
         }
@@ -198,6 +213,8 @@ impl Agent {
             return Ok(Action::RequeueAfter(NOT_ASKED));
         }
         for _ in 0..STEPS {
+            // A closed semaphore cannot be: nobody closes it.
+            let mut turn = self.turns.acquire().await.ok();
             let state = self.store.state();
             let subject = self.subject(&state, key);
             let look = self.look(key, subject.as_ref()).await;
@@ -212,7 +229,16 @@ impl Agent {
             if let Some(source) = look.failed {
                 return Err(PassError::Engine { step: "looking at a container", source });
             }
-            if let Some(action) = self.execute(&state, key, subject.as_ref(), &want, step, &look).await? {
+            let mut stopping = None;
+            if matches!(step, Step::Restart { .. } | Step::Retire { .. }) {
+                // Long stops must not keep others from being repaired, nor fill every place by waiting for one.
+                let Ok(place) = self.stops.try_acquire() else { return Ok(Action::RequeueAfter(CROWDED)) };
+                stopping = Some(place);
+                turn = None;
+            }
+            let done = self.execute(&state, key, subject.as_ref(), &want, step, &look).await?;
+            drop((turn, stopping));
+            if let Some(action) = done {
                 return Ok(action);
             }
         }

@@ -213,6 +213,7 @@ fn mount(mount: &Mount, slot: &str, lineage: &Uid) -> MountPlan {
             target,
             read_only: mount.read_only,
             nocopy: mount.volume.nocopy,
+            must_exist: mount.policy().remembered(),
         },
         MountKind::Tmpfs => MountPlan::Tmpfs { target, size: mount.tmpfs.size, mode: mount.tmpfs.mode },
     }

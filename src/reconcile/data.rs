@@ -27,6 +27,8 @@ pub enum Seen {
         /// Identity of the file system.
         filesystem: String,
     },
+    /// It was gone when a container was made, and the engine made an empty one.
+    Unasked,
 }
 
 /// What may be done about one mount.
@@ -63,6 +65,11 @@ pub fn verdict(mount: &Mount, source: &str, record: Option<&Volume>, seen: &Seen
     let record = record.filter(|_| mount.policy() != DataPolicy::Cache);
     match (mount.kind, seen, record) {
         (Tmpfs, _, _) => Verdict::Use,
+        (_, Seen::Unasked, _) if mount.policy().remembered() => lost(format!(
+            "volume {source} was gone when a container was made, and the engine made an empty one; \
+             remove that: docker volume rm {source}"
+        )),
+        (_, Seen::Unasked, _) => Verdict::Use,
         (_, Seen::Present { filesystem }, Some(record))
             if mount.policy().remembered()
                 && *filesystem != record.filesystem
@@ -96,8 +103,9 @@ pub async fn look(runtime: &dyn Runtime, kind: MountKind, source: &str) -> Resul
         MountKind::Bind => Ok(at(Path::new(source))),
         MountKind::Volume => Ok(match runtime.volume(source.to_owned()).await? {
             None => Seen::Absent,
+            Some(volume) if volume.unasked => Seen::Unasked,
             // The engine knows it; a driver may keep it where this host has no path.
-            Some(path) => match at(Path::new(&path)) {
+            Some(volume) => match at(Path::new(&volume.path)) {
                 Seen::Absent => Seen::Present { filesystem: NO_PATH.into() },
                 present => present,
             },
@@ -169,6 +177,8 @@ mod tests {
             ("same disk", mount(Bind, false, false), Some(&had), here("aa"), None),
             ("never there", mount(Bind, false, false), None, Seen::Absent, Some(Reason::BindSourceMissing)),
             ("external", mount(Named, false, true), None, Seen::Absent, Some(Reason::DataMissing)),
+            ("made by the engine", mount(Named, false, false), None, Seen::Unasked, Some(Reason::DataMissing)),
+            ("made by the engine as a cache", cache.clone(), None, Seen::Unasked, None),
             ("a driver without a path", mount(Named, false, false), Some(&had), here(NO_PATH), None),
             ("shared and not mounted", media(), Some(&had), here("bb"), Some(Reason::DataMissing)),
             ("shared and gone", media(), Some(&had), Seen::Absent, Some(Reason::DataMissing)),

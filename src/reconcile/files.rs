@@ -126,12 +126,22 @@ pub fn directory(run_dir: &Path, replica: &str) -> PathBuf {
     run_dir.join("files").join(replica)
 }
 
+/// File beside a replica's files that says which cluster's they are: two agents with data directories of their
+/// own may have had one run directory.
+const OWNER: &str = "lineage";
+
+/// The lineage of the cluster that a replica's files belong to; none: nobody wrote it down.
+#[must_use]
+pub fn owner(run_dir: &Path, replica: &str) -> Option<String> {
+    fs::read_to_string(directory(run_dir, replica).join(OWNER)).ok()
+}
+
 /// Writes a replica's files anew, without the keys that are not there any more; answers host path → path
-/// inside for each mount.
+/// inside for each mount. `lineage`: whose they are.
 ///
 /// # Errors
 /// When the run directory cannot be written.
-pub fn write(run_dir: &Path, replica: &str, mounts: &[FileMount]) -> io::Result<Vec<(String, String)>> {
+pub fn write(run_dir: &Path, replica: &str, lineage: &str, mounts: &[FileMount]) -> io::Result<Vec<(String, String)>> {
     let root = directory(run_dir, replica);
     if mounts.is_empty() {
         return Ok(Vec::new());
@@ -139,6 +149,7 @@ pub fn write(run_dir: &Path, replica: &str, mounts: &[FileMount]) -> io::Result<
     let private = |path: &Path| fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
     private(&run_dir.join("files"))?;
     private(&root)?;
+    fs::write(root.join(OWNER), lineage)?;
     mounts
         .iter()
         .enumerate()
@@ -258,7 +269,7 @@ mod tests {
             let Ok(Wanted::Mount(mount)) = wanted(&own, Origin::Config, Some(&values(pairs))) else {
                 panic!("no mount")
             };
-            let path = PathBuf::from(&write(run.path(), "web-1-x", &[mount]).unwrap()[0].0);
+            let path = PathBuf::from(&write(run.path(), "web-1-x", "01", &[mount]).unwrap()[0].0);
             if path.is_file() {
                 return vec![fs::read_to_string(path).unwrap()];
             }
@@ -288,7 +299,8 @@ mod tests {
         ) else {
             panic!("no mount")
         };
-        let mounts = write(run.path(), "web-1-x", &[mount]).unwrap();
+        let mounts = write(run.path(), "web-1-x", "01", &[mount]).unwrap();
+        assert_eq!(owner(run.path(), "web-1-x").as_deref(), Some("01"));
         let (source, target) = &mounts[0];
         assert_eq!((fs::read_to_string(source).unwrap().as_str(), target.as_str()), ("clear", "/run/secrets/s"));
         assert_eq!(fs::metadata(source).unwrap().permissions().mode() & 0o777, 0o440);

@@ -83,6 +83,7 @@ cases! {
         what_was_taken_off_a_network_is_put_back
         a_network_that_is_missing_is_named
         a_volume_is_made_once_and_outlives_its_container
+        a_volume_that_was_to_be_there_and_is_made_with_the_container_is_known_by_it
         what_ran_leaves_its_anonymous_volumes
         a_bind_without_a_source_is_named
         a_port_is_held_by_one_container

@@ -29,7 +29,7 @@ pub use self::{
     container::{Container, ExecResult, LogChunk, LogQuery, RuntimeEvent, Summary},
     error::RuntimeError,
     image::{BuildProgress, BuildRequest, Credentials, Image, PullProgress},
-    plan::{Attachment, ContainerPlan, MountPlan, NetworkPlan, PublishedPort},
+    plan::{Attachment, ContainerPlan, MountPlan, NamedVolume, NetworkPlan, PublishedPort},
 };
 use crate::model::{Bytes, Millicores};
 pub use crate::model::{
@@ -69,8 +69,8 @@ pub trait Runtime: Send + Sync + 'static {
     /// Makes a bridge with our labels unless one of that name exists.
     fn ensure_network(&self, name: String, labels: BTreeMap<String, String>)
     -> BoxFuture<'_, Result<(), RuntimeError>>;
-    /// Whether a volume of exactly this name exists, and where it lies on the host.
-    fn volume(&self, name: String) -> BoxFuture<'_, Result<Option<String>, RuntimeError>>;
+    /// The volume of exactly this name, if it exists.
+    fn volume(&self, name: String) -> BoxFuture<'_, Result<Option<NamedVolume>, RuntimeError>>;
     /// Makes a local volume with our labels; existing is a success. Answers where it lies.
     fn ensure_volume(
         &self,

@@ -144,6 +144,9 @@ pub enum MountPlan {
         read_only: bool,
         /// Leaves an empty volume empty instead of filling it from the image.
         nocopy: bool,
+        /// It is there: should the engine have to make it, it is told from one that was asked for
+        /// ([`NamedVolume::unasked`]).
+        must_exist: bool,
     },
     /// Memory.
     Tmpfs {
@@ -155,6 +158,19 @@ pub enum MountPlan {
         mode: Option<u32>,
     },
 }
+
+/// A volume as an engine knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedVolume {
+    /// Where it lies on the host.
+    pub path: String,
+    /// It was gone when a container that mounts it was made, and the engine made an empty one.
+    pub unasked: bool,
+}
+
+/// Label of a volume that the engine made for a container that was to find it. Engines make what is missing
+/// without a word, and no option keeps them from it.
+pub const UNASKED: &str = "constellation.unasked";
 
 impl MountPlan {
     /// Path inside.

@@ -9,13 +9,14 @@ use crate::{
         shape::Walk,
         tree::{Entry, Node},
     },
-    model::{Bytes, Millicores, Period, constraint::Constraint, reference::ImageReference},
+    model::{Bytes, Millicores, Period, constraint::Constraint, reference::ImageReference, service::STOP_GRACE_MAX},
 };
 
 /// Checks everything of a Service's spec.
 pub(super) fn check(walk: &mut Walk<'_, '_>, name: Option<&str>, spec: &Node) {
     image(walk, spec);
     replicas(walk, spec);
+    grace(walk, spec);
     ports(walk, spec);
     network(walk, spec);
     resources(walk, spec);
@@ -61,6 +62,15 @@ fn image(walk: &mut Walk<'_, '_>, spec: &Node) {
                 "write it like linux/amd64 or linux/arm/v7",
             );
         }
+    }
+}
+
+fn grace(walk: &mut Walk<'_, '_>, spec: &Node) {
+    let Some(node) = spec.get("stopGracePeriod") else { return };
+    let asked = node.as_text().and_then(|t| t.parse::<Period>().ok());
+    if asked.is_some_and(|asked| asked.0 > STOP_GRACE_MAX) {
+        let message = format!("{} is longer than an hour", walk.show(node));
+        walk.wrong(node.at, "spec.stopGracePeriod", message, "write at most 1h: a longer stop would be cut short");
     }
 }
 

@@ -123,3 +123,15 @@ fn one_broken_document_does_not_hide_the_others() {
     assert_eq!(found, [(1, 6), (2, 9), (4, 22)], "{:#?}", parsed.errors);
     assert_eq!(parsed.documents.iter().map(|d| (d.index, d.line)).collect::<Vec<_>>(), [(3, 10)]);
 }
+
+#[test]
+fn a_stop_that_would_be_cut_short_is_refused() {
+    let spec = |time: &str| {
+        let head = "apiVersion: constellation.dev/v1\nkind: Service\nmetadata: {name: web}\n";
+        errors(&format!("{head}spec: {{image: a, stopGracePeriod: {time}}}\n"))
+    };
+    assert_eq!(spec("1h"), [""; 0]);
+    let found = spec("61m");
+    let [one] = &found[..] else { panic!("{found:?}") };
+    assert!(one.contains("spec.stopGracePeriod") && one.contains("longer than an hour; write at most 1h"), "{one}");
+}

@@ -166,6 +166,10 @@ impl Agent {
         let _permit = self.starts.acquire().await.ok();
         let (name, labels) = (plan.name.clone(), plan.labels.clone());
         let networks = networks_of(&plan);
+        // The turn may have been long in coming.
+        if !self.data_is_there(key, subject, spec).await {
+            return Ok(None);
+        }
         match self.runtime.create(*plan).await {
             Ok(id) => {
                 self.containers.made(Summary {
@@ -175,6 +179,12 @@ impl Agent {
                     state: ContainerState::Created,
                     networks,
                 });
+                if !self.data_is_there(key, subject, spec).await {
+                    self.with(key, |m| m.removed = true);
+                    self.engine("removing a container without its data", self.runtime.remove(id.to_string()).await)?;
+                    self.containers.gone(&id);
+                    return Ok(None);
+                }
                 self.say_unmounted(subject, &unmounted);
                 self.start(key, &id, true).await.map(|()| None)
             }
@@ -185,6 +195,17 @@ impl Agent {
                 Ok(None)
             }
         }
+    }
+
+    /// Whether the data is as it was when it was prepared; if not, that is the replica's trouble.
+    async fn data_is_there(&self, key: &Arc<str>, subject: &Subject, spec: &ContainerSpec) -> bool {
+        match self.preparer.still_there(&self.store.state(), &subject.replica, spec).await {
+            Ok(()) => return true,
+            Err(PrepareError::Missing(reason, message)) => self.failed(key, subject, reason, message),
+            Err(PrepareError::Engine(error)) => self.refused(key, subject, &error),
+            Err(error @ PrepareError::Pulling(_)) => self.failed(key, subject, Reason::Pulling, error.to_string()),
+        }
+        false
     }
 
     fn is_pulling(&self, key: &Arc<str>) -> bool {

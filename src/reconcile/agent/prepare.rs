@@ -72,6 +72,13 @@ pub enum PrepareError {
     Pulling(String),
 }
 
+/// Whether a container is about to be made, or was prepared before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mounting {
+    First,
+    Again,
+}
+
 /// Which node this is.
 #[derive(Debug, Clone)]
 pub struct ThisNode {
@@ -141,7 +148,7 @@ impl Preparer {
     ) -> Result<Prepared, PrepareError> {
         let cluster = cluster(state)?;
         let found = self.image(state, replica, spec, image, since).await?;
-        self.data(state, replica, spec, true).await?;
+        self.data(state, replica, spec, Mounting::First).await?;
         let (files, variables) = self.files(state, replica, spec)?;
         for network in container::networks(spec, &cluster.lineage) {
             let labels = labels(cluster);
@@ -167,8 +174,22 @@ impl Preparer {
     /// # Errors
     /// As [`Preparer::prepare`]; [`PrepareError::Missing`] when something is.
     pub async fn again(&self, state: &State, replica: &Replica, spec: &ContainerSpec) -> Result<(), PrepareError> {
-        self.data(state, replica, spec, false).await?;
+        self.data(state, replica, spec, Mounting::Again).await?;
         self.files(state, replica, spec).map(drop)
+    }
+
+    /// Looks once more at the data of a container, right before it is made and right before its first start:
+    /// what vanished meanwhile, an engine makes without a word.
+    ///
+    /// # Errors
+    /// As [`Preparer::again`].
+    pub async fn still_there(
+        &self,
+        state: &State,
+        replica: &Replica,
+        spec: &ContainerSpec,
+    ) -> Result<(), PrepareError> {
+        self.data(state, replica, spec, Mounting::Again).await
     }
 
     /// Puts a container on networks that somebody took it off.
@@ -254,13 +275,13 @@ impl Preparer {
         }
     }
 
-    /// Judges every mount; with `first`, makes what may be made and commits first mounts.
+    /// Judges every mount; the first time, makes what may be made and commits first mounts.
     async fn data(
         &self,
         state: &State,
         replica: &Replica,
         spec: &ContainerSpec,
-        first: bool,
+        mounting: Mounting,
     ) -> Result<(), PrepareError> {
         let cluster = cluster(state)?;
         let slot = replica.slot.to_string();
@@ -276,6 +297,10 @@ impl Preparer {
             match data::verdict(mount, &source, record, &seen) {
                 Verdict::Use => {}
                 Verdict::Missing(reason, message) => return Err(PrepareError::Missing(reason, message)),
+                // A container that was made with it is there, or almost: it was no empty start then either.
+                Verdict::Make if mounting == Mounting::Again && mount.policy().remembered() => {
+                    return Err(PrepareError::Missing(Reason::DataMissing, format!("{source} was there and is gone")));
+                }
                 Verdict::Make => {
                     self.make(mount, &source, cluster).await?;
                     seen = data::look(&*self.runtime, mount.kind, &source).await?;
@@ -283,7 +308,7 @@ impl Preparer {
             }
             let shared = mount.policy() != DataPolicy::State;
             let known = record.is_some_and(|r| r.services.contains(&replica.service) && (shared || !r.shared));
-            if first && !known && mount.policy().remembered() {
+            if mounting == Mounting::First && !known && mount.policy().remembered() {
                 let Seen::Present { filesystem } = seen else {
                     return Err(PrepareError::Missing(Reason::DataMissing, format!("{source} was made and is gone")));
                 };
@@ -337,8 +362,9 @@ impl Preparer {
     ) -> Result<(Vec<(String, String)>, BTreeMap<String, String>), PrepareError> {
         let contents = gate::contents(state, &self.sealer, spec)
             .map_err(|(missing, _)| PrepareError::Missing(missing.reason, missing.message))?;
-        let written = files::write(&self.node.run_dir, &replica.name, &contents.mounts)
-            .map_err(|e| disk(&e, Reason::EngineRefused, &self.node.run_dir.display().to_string()))?;
+        let written =
+            files::write(&self.node.run_dir, &replica.name, &cluster(state)?.lineage.to_string(), &contents.mounts)
+                .map_err(|e| disk(&e, Reason::EngineRefused, &self.node.run_dir.display().to_string()))?;
         Ok((written, contents.variables))
     }
 }

@@ -3,10 +3,12 @@
 
 mod adoption;
 mod contents;
+mod data;
 mod drift;
 mod exits;
 mod health;
 mod images;
+mod stops;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -276,73 +278,6 @@ async fn a_dependency_is_waited_for_before_the_first_start_only() {
     world.hear(&key, &["die"]);
     world.pass(&key).await;
     assert_eq!(world.says(&key).0, ReplicaPhase::Running, "a restart waits for nobody");
-}
-
-#[tokio::test]
-async fn data_that_is_gone_is_never_replaced_by_nothing() {
-    let world = World::new().await;
-    let spec = json!({ "volumes": [{ "type": "volume", "source": "data", "target": "/data" }] });
-    let key = world.service("db", spec).await;
-    world.pass(&key).await;
-    let volume = world.engine.volumes()[0].clone();
-    let record = world.store.state().volume(&format!("{}/volume:{volume}", world.node)).cloned().unwrap();
-    assert_eq!((record.source.as_str(), record.services.len()), (volume.as_str(), 1));
-    world.engine.calls();
-    world.engine.hand_remove(&key);
-    world.engine.lose_volume(&volume);
-    world.hear(&key, &["destroy"]);
-    world.pass(&key).await;
-    assert_eq!(world.says(&key), (ReplicaPhase::BackOff, Some(Reason::DataMissing), false));
-    assert_eq!(world.engine.calls(), [""; 0]);
-}
-
-#[tokio::test]
-async fn what_is_shared_is_remembered_for_each_service_and_never_made_again() {
-    let world = World::new().await;
-    let media = world.run.path().join("media");
-    let spec = json!({ "volumes": [
-        { "type": "bind", "source": media, "target": "/media", "dataPolicy": "shared", "bind": { "createHostPath": true } },
-        { "type": "volume", "source": "data", "target": "/data", "dataPolicy": "shared" },
-        { "type": "volume", "source": "scratch", "target": "/scratch", "dataPolicy": "cache" },
-    ] });
-    let (a, b) = (world.service("a", spec.clone()).await, world.service("b", spec).await);
-    world.pass(&a).await;
-    world.pass(&b).await;
-    let state = world.store.state();
-    let mut records: Vec<_> = state.volumes().map(|v| (v.source.clone(), v.shared, v.services.len())).collect();
-    records.sort();
-    let volumes = world.engine.volumes();
-    let data = volumes.iter().find(|v| v.starts_with("data_")).unwrap();
-    assert_eq!(records, [(media.display().to_string(), true, 2), (data.clone(), true, 2)]);
-    for key in [&a, &b] {
-        world.engine.hand_remove(key);
-        world.hear(key, &["destroy"]);
-    }
-    std::fs::remove_dir(&media).unwrap();
-    world.pass(&a).await;
-    assert_eq!(world.says(&a).1, Some(Reason::DataMissing));
-    assert!(!media.exists());
-    std::fs::create_dir(&media).unwrap();
-    volumes.iter().for_each(|v| world.engine.lose_volume(v));
-    world.engine.calls();
-    world.pass(&b).await;
-    assert_eq!(world.says(&b).1, Some(Reason::DataMissing));
-    assert_eq!(world.engine.calls(), [""; 0]);
-}
-
-#[tokio::test]
-async fn a_bind_directory_is_made_only_when_asked() {
-    let world = World::new().await;
-    let (asked, not) = (world.run.path().join("asked/deep"), world.run.path().join("not"));
-    let mount = |path: &std::path::Path, create: bool| json!({ "volumes": [{ "type": "bind", "source": path, "target": "/d", "bind": { "createHostPath": create } }] });
-    let (a, n) = (world.service("a", mount(&asked, true)).await, world.service("n", mount(&not, false)).await);
-    world.pass(&a).await;
-    world.pass(&n).await;
-    assert_eq!(world.says(&a).0, ReplicaPhase::Running);
-    assert!(asked.is_dir());
-    assert_eq!(world.says(&n).1, Some(Reason::BindSourceMissing));
-    assert!(!not.exists());
-    assert!(world.store.state().volume(&format!("{}/bind:{}", world.node, asked.display())).is_some());
 }
 
 #[tokio::test]

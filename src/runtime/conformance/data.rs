@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::{
     model::service::Protocol,
-    runtime::{Attachment, MountPlan, NetworkPlan, PublishedPort, RuntimeError},
+    runtime::{Attachment, MountPlan, NamedVolume, NetworkPlan, PublishedPort, RuntimeError},
 };
 
 impl World {
@@ -71,13 +71,40 @@ pub async fn a_volume_is_made_once_and_outlives_its_container(world: &World) {
     let at = world.runtime.ensure_volume(name.clone(), world.labels()).await.unwrap();
     assert!(at.starts_with('/'), "{at}");
     assert_eq!(world.runtime.ensure_volume(name.clone(), world.labels()).await.unwrap(), at);
-    assert_eq!(world.runtime.volume(name.clone()).await.unwrap(), Some(at.clone()));
+    let found = Some(NamedVolume { path: at, unasked: false });
+    assert_eq!(world.runtime.volume(name.clone()).await.unwrap(), found);
     assert_eq!(world.runtime.volume(world.name("dat")).await.unwrap(), None, "by its whole name only");
-    let mount = MountPlan::Volume { name: name.clone(), target: "/data".into(), read_only: false, nocopy: false };
+    let mount = MountPlan::Volume {
+        name: name.clone(),
+        target: "/data".into(),
+        read_only: false,
+        nocopy: false,
+        must_exist: false,
+    };
     let plan = ContainerPlan { mounts: vec![mount], ..world.plan("user", Program::Serves) };
     let id = world.run(plan).await;
     world.runtime.remove(id).await.unwrap();
-    assert_eq!(world.runtime.volume(name).await.unwrap(), Some(at));
+    assert_eq!(world.runtime.volume(name).await.unwrap(), found);
+}
+
+pub async fn a_volume_that_was_to_be_there_and_is_made_with_the_container_is_known_by_it(world: &World) {
+    let (there, gone) = (world.name("there"), world.name("gone"));
+    world.runtime.ensure_volume(there.clone(), world.labels()).await.unwrap();
+    let mount = |name: &String| MountPlan::Volume {
+        name: name.clone(),
+        target: format!("/{name}"),
+        read_only: false,
+        nocopy: false,
+        must_exist: true,
+    };
+    let plan = ContainerPlan { mounts: vec![mount(&there), mount(&gone)], ..world.plan("user", Program::Serves) };
+    let id = world.create(plan).await;
+    for (name, unasked) in [(there, false), (gone.clone(), true)] {
+        assert_eq!(world.runtime.volume(name).await.unwrap().map(|v| v.unasked), Some(unasked));
+    }
+    world.runtime.remove(id).await.unwrap();
+    world.runtime.ensure_volume(gone.clone(), world.labels()).await.unwrap();
+    assert!(world.runtime.volume(gone).await.unwrap().unwrap().unasked, "nobody takes it for another one later");
 }
 
 pub async fn what_ran_leaves_its_anonymous_volumes(world: &World) {
@@ -91,6 +118,7 @@ pub async fn what_ran_leaves_its_anonymous_volumes(world: &World) {
             target: "/named".into(),
             read_only: false,
             nocopy: false,
+            must_exist: false,
         }],
         ..world.plan(suffix, Program::Serves)
     };

@@ -13,7 +13,9 @@ use bollard::models::{
     MountVolumeOptions, NetworkingConfig, PortBinding, ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
 };
 
-use super::super::{Attachment, ContainerPlan, EngineRestart, MountPlan, NetworkPlan, PublishedPort, RuntimeError};
+use super::super::{
+    Attachment, ContainerPlan, EngineRestart, MountPlan, NetworkPlan, PublishedPort, RuntimeError, plan::UNASKED,
+};
 use crate::model::service::Healthcheck;
 
 /// Label of a container that still has to join networks before its first start; the attachments as JSON.
@@ -176,12 +178,17 @@ fn mount(plan: &MountPlan) -> Result<Mount, RuntimeError> {
             },
             ..Mount::default()
         },
-        MountPlan::Volume { name, target, read_only, nocopy } => Mount {
+        MountPlan::Volume { name, target, read_only, nocopy, must_exist } => Mount {
             typ: Some(MountType::VOLUME),
             source: Some(name.clone()),
             target: Some(target.clone()),
             read_only: Some(*read_only),
-            volume_options: nocopy.then(|| MountVolumeOptions { no_copy: Some(true), ..MountVolumeOptions::default() }),
+            volume_options: (*nocopy || *must_exist).then(|| MountVolumeOptions {
+                no_copy: nocopy.then_some(true),
+                // Of a volume that exists the engine leaves the labels as they are.
+                labels: must_exist.then(|| HashMap::from([(UNASKED.to_owned(), "1".to_owned())])),
+                ..MountVolumeOptions::default()
+            }),
             ..Mount::default()
         },
         MountPlan::Tmpfs { target, size, mode } => Mount {
@@ -299,7 +306,13 @@ mod tests {
                     read_only: true,
                     propagation: Some(text("rslave")),
                 },
-                MountPlan::Volume { name: text("v"), target: text("/v"), read_only: false, nocopy: true },
+                MountPlan::Volume {
+                    name: text("v"),
+                    target: text("/v"),
+                    read_only: false,
+                    nocopy: true,
+                    must_exist: false,
+                },
                 MountPlan::Tmpfs { target: text("/t"), size: Some(Bytes(1 << 20)), mode: Some(0o1777) },
             ],
             tmpfs: one("/run", "size=1m"),

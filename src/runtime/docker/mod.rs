@@ -41,7 +41,7 @@ use self::{
 };
 use super::{
     Attachment, BuildProgress, BuildRequest, Container, ContainerPlan, Credentials, EngineInfo, EngineRestart,
-    ExecResult, Image, LogChunk, LogQuery, PullProgress, Runtime, RuntimeError, RuntimeEvent, Summary,
+    ExecResult, Image, LogChunk, LogQuery, NamedVolume, PullProgress, Runtime, RuntimeError, RuntimeEvent, Summary,
     limits::{self, Op},
     names,
 };
@@ -205,7 +205,7 @@ impl Runtime for Docker {
     ) -> BoxFuture<'_, Result<(), RuntimeError>> {
         async move { self.0.ensure_network(&name, labels).await }.boxed()
     }
-    fn volume(&self, name: String) -> BoxFuture<'_, Result<Option<String>, RuntimeError>> {
+    fn volume(&self, name: String) -> BoxFuture<'_, Result<Option<NamedVolume>, RuntimeError>> {
         async move { self.0.volume(&name).await }.boxed()
     }
     fn ensure_volume(

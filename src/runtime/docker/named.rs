@@ -11,7 +11,7 @@ use bollard::{
 };
 
 use super::{Engine, error::Subject, status};
-use crate::runtime::{RuntimeError, limits, names::identifier};
+use crate::runtime::{NamedVolume, RuntimeError, limits, names::identifier, plan::UNASKED};
 
 /// How long a network that was seen counts as existing: a burst of starts asks once.
 const NETWORK_SEEN: Duration = Duration::from_secs(10);
@@ -139,11 +139,11 @@ impl Engine {
         }
     }
 
-    pub(super) async fn volume(&self, name: &str) -> Result<Option<String>, RuntimeError> {
+    pub(super) async fn volume(&self, name: &str) -> Result<Option<NamedVolume>, RuntimeError> {
         identifier(name, "volume")?;
         let found =
             self.find(limits::VOLUME, Subject::Volume(name), |d| async move { d.inspect_volume(name).await }).await?;
-        Ok(found.map(|v| v.mountpoint))
+        Ok(found.map(|v| NamedVolume { unasked: v.labels.contains_key(UNASKED), path: v.mountpoint }))
     }
 
     pub(super) async fn ensure_volume(

@@ -10,7 +10,7 @@ use std::{
 use super::{Ends, State};
 use crate::runtime::{
     Container, ContainerPlan, ContainerState, EngineRestart, LogChunk, LogQuery, MountPlan, NetworkPlan, RuntimeError,
-    RuntimeEvent, names, names::identifier,
+    RuntimeEvent, names, names::identifier, plan::UNASKED,
 };
 
 /// Where the fake's wall clock begins, seconds since 1970.
@@ -98,8 +98,12 @@ impl State {
                 MountPlan::Bind { source, .. } if !std::path::Path::new(source).exists() => {
                     return Err(RuntimeError::BindSourceMissing { path: source.clone() });
                 }
-                MountPlan::Volume { name, .. } => {
-                    self.volumes.entry(name.clone()).or_default();
+                MountPlan::Volume { name, must_exist, .. } => {
+                    if self.lose_volumes {
+                        self.volumes.remove(name);
+                    }
+                    let labels = || must_exist.then(|| (UNASKED.to_owned(), "1".to_owned())).into_iter().collect();
+                    self.volumes.entry(name.clone()).or_insert_with(labels);
                 }
                 MountPlan::Bind { .. } | MountPlan::Tmpfs { .. } => {}
             }

@@ -66,6 +66,10 @@ impl Fake {
     pub fn refuse_start(&self, error: Option<RuntimeError>) {
         self.change(|state| state.refuse_start = error);
     }
+    /// Volumes vanish right before a container that mounts them is made.
+    pub fn lose_volumes_at_create(&self, lose: bool) {
+        self.change(|state| state.lose_volumes = lose);
+    }
     /// Every look at this container fails from now on, or succeeds again.
     pub fn refuse_inspect(&self, name: &str, error: Option<RuntimeError>) {
         self.change(|state| match error {

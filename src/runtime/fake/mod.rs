@@ -36,8 +36,8 @@ use self::{
 };
 use super::{
     Attachment, BuildProgress, BuildRequest, Container, ContainerPlan, ContainerState, Credentials, EngineInfo,
-    EngineRestart, ExecResult, Image, LogChunk, LogQuery, PullProgress, Runtime, RuntimeError, RuntimeEvent, Summary,
-    limits, names::identifier,
+    EngineRestart, ExecResult, Image, LogChunk, LogQuery, NamedVolume, PullProgress, Runtime, RuntimeError,
+    RuntimeEvent, Summary, limits, names::identifier, plan::UNASKED,
 };
 use crate::model::{Bytes, Millicores};
 
@@ -106,6 +106,7 @@ struct State {
     execs: hand::Execs,
     /// It takes no new connections.
     closed: bool,
+    lose_volumes: bool,
     refuse_start: Option<RuntimeError>,
     /// What is answered about a container, by its name.
     refuse_inspect: BTreeMap<String, RuntimeError>,
@@ -131,6 +132,7 @@ impl Default for Fake {
             down: false,
             execs: hand::Execs::default(),
             closed: false,
+            lose_volumes: false,
             refuse_start: None,
             refuse_inspect: BTreeMap::new(),
             hung: BTreeSet::new(),
@@ -335,10 +337,13 @@ impl Runtime for Fake {
         });
         ready(made).boxed()
     }
-    fn volume(&self, name: String) -> BoxFuture<'_, Result<Option<String>, RuntimeError>> {
+    fn volume(&self, name: String) -> BoxFuture<'_, Result<Option<NamedVolume>, RuntimeError>> {
         let found = self.answer(None, |state| {
             identifier(&name, "volume")?;
-            Ok(state.volumes.contains_key(&name).then(|| containers::mountpoint(&name)))
+            Ok(state.volumes.get(&name).map(|labels| NamedVolume {
+                path: containers::mountpoint(&name),
+                unasked: labels.contains_key(UNASKED),
+            }))
         });
         ready(found).boxed()
     }

@@ -49,3 +49,23 @@ async fn a_container_is_known_to_have_the_content_that_it_was_started_with() {
     world.pass(&key).await;
     assert_eq!(world.synced(&key), synced(true, true));
 }
+
+#[tokio::test]
+async fn only_files_of_this_cluster_are_swept() {
+    let world = World::new().await;
+    let key = world.service("web", json!({ "configs": [{ "source": "conf" }] })).await;
+    world.declare("conf", Spec::Config(ConfigSpec { data: [("a".into(), "1".into())].into() })).await;
+    world.pass(&key).await;
+    let files = world.run.path().join("files");
+    for (name, owner) in [("old-1-zzzzz", Some(world.lineage())), ("theirs", Some("another".into())), ("older", None)] {
+        std::fs::create_dir(files.join(name)).unwrap();
+        if let Some(owner) = owner {
+            std::fs::write(files.join(name).join("lineage"), owner).unwrap();
+        }
+    }
+    world.agent.sweep_files();
+    let mut left: Vec<_> =
+        std::fs::read_dir(files).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    left.sort();
+    assert_eq!(left, ["older", "theirs", "web-1-abcde"]);
+}
