@@ -3,8 +3,8 @@
 //! Here, from the outside in: [`open`](open()) and [`Store`]; [`Client`], which reads, watches and
 //! proposes; [`command`] and [`put`], what may change the state; [`state`] and its pure, total
 //! [`apply`]; [`seal`] for Secrets. Inside: `proposer` (groups become entries), `leading` (the
-//! token), `keeper` (snapshots), `machine`, `log` and `log_thread` (group commit) over a `disk`;
-//! `metrics`, what all of them count.
+//! token), `keeper` (snapshots), `machine`, `log` and `log_thread` (group commit) over a `disk` with its
+//! `witness` (a tail that is missing is noticed); `metrics`, what all of them count.
 //! Not here: deciding what to change (`plan`), carrying it out (`reconcile`).
 //! Invariant: an acknowledged change is on the disk of a majority, whatever is killed.
 
