@@ -43,10 +43,10 @@ async fn logs_of_a_service_are_lines_of_all_its_replicas() {
     let rig = Rig::new().await;
     web(&rig).await;
     let (one, two) = (rig.engine.tape("c1"), rig.engine.tape("c2"));
-    one.send(chunk(false, "half a ")).unwrap();
-    one.send(chunk(true, "an error\n")).unwrap();
-    one.send(chunk(false, "line\r\nno end")).unwrap();
-    two.send(chunk(false, "other\n")).unwrap();
+    one.try_send(chunk(false, "half a ")).unwrap();
+    one.try_send(chunk(true, "an error\n")).unwrap();
+    one.try_send(chunk(false, "line\r\nno end")).unwrap();
+    two.try_send(chunk(false, "other\n")).unwrap();
     drop((one, two));
     let mut stream = rig.ask("GET", "/api/v1/services/web/logs?tail=5&since=7").stream().await;
     let mut lines = stream.lines(4).await;
@@ -72,11 +72,11 @@ async fn followed_logs_go_on_over_a_restart() {
     let rig = Rig::new().await;
     web(&rig).await;
     let first = rig.engine.tape("c1");
-    first.send(chunk(false, "before\n")).unwrap();
+    first.try_send(chunk(false, "before\n")).unwrap();
     let mut stream = rig.ask("GET", "/api/v1/replicas/web-1-abcde/logs?follow=true").stream().await;
     assert_eq!(line(&stream.line().await.unwrap()).2, "before");
     let second = rig.engine.tape("c1");
-    second.send(chunk(false, "after\n")).unwrap();
+    second.try_send(chunk(false, "after\n")).unwrap();
     drop(first);
     running(&rig, 1, "c1", "2").await;
     assert_eq!(line(&stream.line().await.unwrap()).2, "after");
@@ -91,18 +91,18 @@ async fn a_followed_log_that_breaks_off_is_read_on_and_no_line_comes_twice() {
     rig.engine.foreign("c1", BTreeMap::new());
     let at = |second: u32, text: &str| chunk(false, &format!("2026-01-01T00:00:{second:02}.500000000Z {text}"));
     let first = rig.engine.tape("c1");
-    first.send(at(1, "one\n")).unwrap();
-    first.send(at(2, "two\n")).unwrap();
+    first.try_send(at(1, "one\n")).unwrap();
+    first.try_send(at(2, "two\n")).unwrap();
     // The engine restarts, the container does not; then the connection breaks.
     let second = rig.engine.tape("c1");
     for line in [at(1, "one\n"), at(2, "two\n"), at(2, "two again\n"), at(3, "long "), at(3, "line\n")] {
-        second.send(line).unwrap();
+        second.try_send(line).unwrap();
     }
-    second.send(Err(RuntimeError::Failed { message: "reset".into() })).unwrap();
+    second.try_send(Err(RuntimeError::Failed { message: "reset".into() })).unwrap();
     let third = rig.engine.tape("c1");
-    third.send(at(3, "long ")).unwrap();
-    third.send(at(3, "line\n")).unwrap();
-    third.send(at(4, "last\n")).unwrap();
+    third.try_send(at(3, "long ")).unwrap();
+    third.try_send(at(3, "line\n")).unwrap();
+    third.try_send(at(4, "last\n")).unwrap();
     drop((first, second));
     let mut stream = rig.ask("GET", "/api/v1/replicas/web-1-abcde/logs?follow=true&tail=9").stream().await;
     let lines = stream.lines(6).await;
@@ -126,7 +126,7 @@ async fn a_followed_log_that_breaks_off_is_read_on_and_no_line_comes_twice() {
     drop(third);
     let asked = rig.engine.readings().len();
     let next = rig.engine.tape("c1");
-    next.send(at(5, "of another life\n")).unwrap();
+    next.try_send(at(5, "of another life\n")).unwrap();
     running(&rig, 1, "c1", "2").await;
     assert_eq!(line(&stream.line().await.unwrap()).2, "of another life");
     assert_eq!(rig.engine.readings().len(), asked + 1);
@@ -136,7 +136,7 @@ async fn a_followed_log_that_breaks_off_is_read_on_and_no_line_comes_twice() {
 async fn logs_as_text_are_for_people_and_what_cannot_be_read_is_said() {
     let rig = Rig::new().await;
     web(&rig).await;
-    rig.engine.tape("c1").send(chunk(false, "hello\n")).unwrap();
+    rig.engine.tape("c1").try_send(chunk(false, "hello\n")).unwrap();
     let answer = rig.get("/api/v1/services/web/logs?format=text&replica=1").await;
     assert_eq!((answer.header("content-type"), answer.text()), (Some("text/plain; charset=utf-8"), "web.1 | hello\n"));
     let mut stream = rig.ask("GET", "/api/v1/services/web/logs?replica=2").stream().await;
@@ -199,6 +199,6 @@ async fn no_empty_line_stands_among_logs_for_people() {
     for _ in 0..5 {
         assert_eq!(json.raw_line().await.unwrap(), "");
     }
-    log.send(chunk(false, "hello\n")).unwrap();
+    log.try_send(chunk(false, "hello\n")).unwrap();
     assert_eq!(text.raw_line().await.unwrap(), "web.1 | hello");
 }

@@ -230,7 +230,7 @@ async fn the_stream_of_keys_begins_with_everything_and_goes_on_with_changes() {
 #[tokio::test(start_paused = true)]
 async fn loops_live_exactly_as_long_as_the_leadership_and_begin_anew_when_one_dies() {
     let (lead, leadership) = watch::channel(None);
-    let (begun, mut begins) = tokio::sync::mpsc::unbounded_channel();
+    let (begun, mut begins) = tokio::sync::mpsc::channel(8);
     let (alive, stop) = (Arc::new(()), CancellationToken::new());
     let dies = Arc::new(std::sync::atomic::AtomicBool::new(false));
     let start = {
@@ -238,7 +238,7 @@ async fn loops_live_exactly_as_long_as_the_leadership_and_begin_anew_when_one_di
         move |loops: &mut JoinSet<()>| {
             let (alive, dies, begun) = (alive.clone(), dies.clone(), begun.clone());
             loops.spawn(async move {
-                begun.send(()).unwrap();
+                begun.try_send(()).unwrap();
                 let _held = alive;
                 if dies.swap(false, std::sync::atomic::Ordering::SeqCst) {
                     panic!("as asked");

@@ -16,9 +16,12 @@ use crate::runtime::{LogChunk, LogQuery, RuntimeError, names::identifier};
 
 type Piece = Result<LogChunk, RuntimeError>;
 
+/// Pieces of a tape that wait for its reader.
+const PIECES: usize = 64;
+
 /// Where a reading comes from.
 enum Source {
-    Tape(mpsc::UnboundedReceiver<Piece>),
+    Tape(mpsc::Receiver<Piece>),
     /// The container's lines, from this one on.
     Lines(usize),
 }
@@ -26,7 +29,7 @@ enum Source {
 /// Tapes that wait for their readers, and who read so far.
 #[derive(Default)]
 pub(super) struct Tapes {
-    waiting: BTreeMap<String, VecDeque<mpsc::UnboundedReceiver<Piece>>>,
+    waiting: BTreeMap<String, VecDeque<mpsc::Receiver<Piece>>>,
     asked: Vec<(String, LogQuery)>,
 }
 
@@ -34,8 +37,8 @@ impl Fake {
     /// The next reading of a container's log gets the pieces that are sent here, and ends when the sender is
     /// dropped.
     #[must_use]
-    pub fn tape(&self, container: &str) -> mpsc::UnboundedSender<Piece> {
-        let (send, tape) = mpsc::unbounded_channel();
+    pub fn tape(&self, container: &str) -> mpsc::Sender<Piece> {
+        let (send, tape) = mpsc::channel(PIECES);
         self.change(|state| state.tapes.waiting.entry(container.into()).or_default().push_back(tape));
         send
     }
