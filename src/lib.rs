@@ -60,3 +60,7 @@ pub mod plan;
 pub mod reconcile;
 pub mod runtime;
 pub mod store;
+
+/// For the whole process, its threads and those of its crates.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -11,7 +11,7 @@ async fn started_on(n: u32) -> Result<Store, OpenError> {
     let (log, thread) = Log::open(Failing(Memory::default(), n), None, fatal.clone()).unwrap();
     let member = Member { id: 1, incarnation: 1, formed: false };
     let opened = Opened { member, log, thread, machine: Machine::new(None, None), newest: 0, folder: None };
-    start(Options::new("memory", "n1"), opened, fatal, 1, Path::new("memory")).await
+    start(Options::new("memory", "n1"), opened, fatal, Path::new("memory")).await
 }
 
 #[tokio::test]
