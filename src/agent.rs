@@ -47,7 +47,7 @@ use crate::{
         reporter::Reporter,
     },
     runtime::{Runtime, RuntimeError, docker::Docker},
-    store::{self, Client, OpenError, State, seal::Sealer},
+    store::{self, Client, OpenError, State, durable, seal::Sealer},
 };
 
 /// Longest pass: stopping a container may take its whole grace period, and all else some minutes.
@@ -133,7 +133,7 @@ impl AgentError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Open(error) => error.exit_code(),
-            Self::Directory { source, .. } if waits_for_a_person(source) => 78,
+            Self::Directory { source, .. } if durable::waits_for_a_person(source) => 78,
             Self::Store(_) | Self::Directory { .. } => 74,
             Self::Renamed { .. } | Self::Impostor(_) | Self::Rootless(_) | Self::Engine(..) => 78,
             Self::DataInUse { .. } | Self::EngineInUse { .. } | Self::Listen { .. } | Self::Ended(_) => 1,
@@ -146,7 +146,9 @@ impl AgentError {
             Self::Open(error) => Some(error.hint()),
             Self::Directory { path, source } => Some(match source.kind() {
                 io::ErrorKind::InvalidData => "bring it back from a copy of the data directory".into(),
-                _ if waits_for_a_person(source) => "run as root, or choose --data-dir and --run-dir of your own".into(),
+                _ if durable::waits_for_a_person(source) => {
+                    "run as root, or choose --data-dir and --run-dir of your own".into()
+                }
                 _ => format!("look at the disk of {} (room, mount), then start the agent again", path.display()),
             }),
             Self::DataInUse { .. } => Some("stop that agent, or choose another --data-dir".into()),
@@ -162,13 +164,6 @@ impl AgentError {
             Self::Ended(_) => None,
         }
     }
-}
-
-/// Whether a directory stays unusable until somebody mends it or names another: not its disk failed, but
-/// what was found there is not what it has to be.
-fn waits_for_a_person(error: &io::Error) -> bool {
-    use io::ErrorKind::{AlreadyExists, InvalidData, NotADirectory, PermissionDenied};
-    matches!(error.kind(), AlreadyExists | InvalidData | NotADirectory | PermissionDenied)
 }
 
 /// Runs an agent until `stop`, SIGTERM or SIGINT.

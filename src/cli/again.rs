@@ -7,14 +7,18 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::failure::CliError;
 
-/// Failures in a row before it gives up: about half a minute.
+/// Failures in a row before it gives up: about half a minute. A stream that was open for a while is no failure.
 const LIMIT: u32 = 10;
 /// Pause after the first; each further one is longer by as much.
 const PAUSE: Duration = Duration::from_millis(500);
 /// Longest pause, in first ones.
 const LONGEST: u32 = 8;
+/// A stream that lived this long was none that failed.
+const LIVED: Duration = Duration::from_secs(30);
 
 /// From where a stream is opened again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +33,8 @@ pub enum From {
 #[derive(Debug, Default)]
 pub struct Again {
     ended: u32,
+    /// When it was opened again last.
+    since: Option<Instant>,
 }
 
 impl Again {
@@ -42,6 +48,10 @@ impl Again {
     /// # Errors
     /// What it ended with, when that does not heal or did not for long.
     pub async fn after(&mut self, ended: Result<(), CliError>) -> Result<From, CliError> {
+        let lived = self.since.is_some_and(|since| since.elapsed() >= LIVED);
+        if lived && matches!(ended, Ok(()) | Err(CliError::Broken { .. })) {
+            self.ended = 0;
+        }
         self.ended += 1;
         let from = match ended {
             Ok(()) => From::Last,
@@ -54,6 +64,7 @@ impl Again {
             Err(error) => return Err(error),
         };
         tokio::time::sleep(PAUSE * self.ended.min(LONGEST)).await;
+        self.since = Some(Instant::now());
         Ok(from)
     }
 }
@@ -102,5 +113,16 @@ mod tests {
         }
         assert!(again.after(Ok(())).await.is_ok(), "a quiet end is none that must be told");
         assert!(again.after(Err(refused(503))).await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_quiet_stream_outlives_any_number_of_restarts() {
+        let mut again = Again::default();
+        let broken = || CliError::Broken { endpoint: "x".into(), what: "a watch".into(), source: "it ended".into() };
+        for _ in 0..3 * LIMIT {
+            tokio::time::sleep(LIVED).await;
+            assert!(again.after(Err(broken())).await.is_ok());
+            assert!(again.after(Err(away(false))).await.is_ok(), "the agent starts again");
+        }
     }
 }

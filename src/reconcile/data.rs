@@ -53,8 +53,10 @@ pub fn key(node: &Uid, kind: MountKind, source: &str) -> String {
     format!("{node}/{kind}:{source}")
 }
 
-/// Where an engine's volume lies that has no path on this host: nothing to compare.
+/// Where an engine's volume lies that has no path on this host, or only while it is used: nothing to compare.
 const NO_PATH: &str = "driver";
+/// How a file system in memory begins: it is another one after each mount.
+const MEMORY: &str = "memory:";
 
 /// Decides about one mount. `source`: host path or Docker name. `record`: of its first mount, if any.
 #[must_use]
@@ -73,10 +75,11 @@ pub fn verdict(mount: &Mount, source: &str, record: Option<&Volume>, seen: &Seen
         (_, Seen::Present { filesystem }, Some(record))
             if mount.policy().remembered()
                 && *filesystem != record.filesystem
-                && ![filesystem, &record.filesystem].into_iter().any(|f| f == NO_PATH) =>
+                && comparable(mount.policy(), filesystem, &record.filesystem) =>
         {
             lost(format!(
-                "{source} is on another file system than at its first use ({filesystem}, not {}): is a disk not mounted?",
+                "{source} is on another file system than at its first use ({filesystem}, not {}): mount its disk; if it \
+                 was moved on purpose, give the mount dataPolicy: host",
                 record.filesystem
             ))
         }
@@ -93,6 +96,13 @@ pub fn verdict(mount: &Mount, source: &str, record: Option<&Volume>, seen: &Seen
     }
 }
 
+/// Whether two names of file systems say that the data is elsewhere. Only `state` misses what was in memory.
+fn comparable(policy: DataPolicy, seen: &str, recorded: &str) -> bool {
+    let both = [seen, recorded];
+    let in_memory = both.iter().all(|filesystem| filesystem.starts_with(MEMORY));
+    !both.contains(&NO_PATH) && (policy == DataPolicy::State || !in_memory)
+}
+
 /// Looks at a mount's source.
 ///
 /// # Errors
@@ -104,6 +114,7 @@ pub async fn look(runtime: &dyn Runtime, kind: MountKind, source: &str) -> Resul
         MountKind::Volume => Ok(match runtime.volume(source.to_owned()).await? {
             None => Seen::Absent,
             Some(volume) if volume.unasked => Seen::Unasked,
+            Some(volume) if volume.mounted_late => Seen::Present { filesystem: NO_PATH.into() },
             // The engine knows it; a driver may keep it where this host has no path.
             Some(volume) => match at(Path::new(&volume.path)) {
                 Seen::Absent => Seen::Present { filesystem: NO_PATH.into() },
@@ -116,10 +127,18 @@ pub async fn look(runtime: &dyn Runtime, kind: MountKind, source: &str) -> Resul
 /// Looks at a path. A socket or device file is there too.
 fn at(path: &Path) -> Seen {
     match rustix::fs::statvfs(path) {
-        Ok(found) => Seen::Present { filesystem: uuid(path).unwrap_or_else(|| format!("fsid:{:x}", found.f_fsid)) },
+        Ok(found) => {
+            let numbered = || format!("{}{:x}", if in_memory(path) { MEMORY } else { "fsid:" }, found.f_fsid);
+            Seen::Present { filesystem: uuid(path).unwrap_or_else(numbered) }
+        }
         Err(_) if path.symlink_metadata().is_ok() => Seen::Present { filesystem: NO_PATH.into() },
         Err(_) => Seen::Absent,
     }
+}
+
+/// Whether a path lies on a tmpfs or ramfs; the numbers are the kernel's (`linux/magic.h`).
+fn in_memory(path: &Path) -> bool {
+    rustix::fs::statfs(path).is_ok_and(|found| [0x0102_1994, 0x8584_58f6].contains(&(found.f_type as u64)))
 }
 
 /// UUID of the file system below a path, as udev names the device; none for what has no device of its own.
@@ -162,6 +181,7 @@ mod tests {
         use MountKind::{Bind, Volume as Named};
         let here = |fs: &str| Seen::Present { filesystem: fs.into() };
         let had = record();
+        let in_memory = Volume { filesystem: "memory:1".into(), ..record() };
         let with = |policy, mount| Mount { data_policy: Some(policy), ..mount };
         let (cache, host) = (with(DataPolicy::Cache, mount(Named, false, false)), mount(Bind, false, false));
         let media = || with(DataPolicy::Shared, mount(Bind, true, false));
@@ -184,6 +204,15 @@ mod tests {
             ("shared and gone", media(), Some(&had), Seen::Absent, Some(Reason::DataMissing)),
             ("shared and the same", media(), Some(&had), here("aa"), None),
             ("shared for the first time", media(), None, here("bb"), None),
+            ("shared in memory, after a reboot", media(), Some(&in_memory), here("memory:2"), None),
+            ("shared in memory, and was on a disk", media(), Some(&had), here("memory:2"), Some(Reason::DataMissing)),
+            (
+                "state in memory",
+                mount(Bind, false, false),
+                Some(&in_memory),
+                here("memory:2"),
+                Some(Reason::DataMissing),
+            ),
             ("another configuration", config, Some(&had), here("bb"), Some(Reason::DataMissing)),
             ("a host's own", with(DataPolicy::Host, host), Some(&had), here("bb"), None),
             ("a cache may be empty", cache, Some(&had), Seen::Absent, None),
@@ -199,5 +228,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         assert!(matches!(at(dir.path()), Seen::Present { .. }));
         assert_eq!(at(&dir.path().join("none")), Seen::Absent);
+        // Every Linux has it.
+        assert!(matches!(at(Path::new("/dev/shm")), Seen::Present { filesystem } if filesystem.starts_with(MEMORY)));
     }
 }

@@ -149,7 +149,12 @@ pub fn write(run_dir: &Path, replica: &str, lineage: &str, mounts: &[FileMount])
     let private = |path: &Path| fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
     private(&run_dir.join("files"))?;
     private(&root)?;
-    fs::write(root.join(OWNER), lineage)?;
+    if owner(run_dir, replica).as_deref() != Some(lineage) {
+        // At once or not at all: whose files these are is known after a kill too.
+        let half = root.join(format!("{OWNER}.tmp"));
+        fs::write(&half, lineage)?;
+        fs::rename(half, root.join(OWNER))?;
+    }
     mounts
         .iter()
         .enumerate()

@@ -166,6 +166,9 @@ pub struct NamedVolume {
     pub path: String,
     /// It was gone when a container that mounts it was made, and the engine made an empty one.
     pub unasked: bool,
+    /// Its driver mounts it at `path` only while a container uses it (NFS, CIFS, options of a mount): what lies
+    /// there otherwise says nothing.
+    pub mounted_late: bool,
 }
 
 /// Label of a volume that the engine made for a container that was to find it. Engines make what is missing

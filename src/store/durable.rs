@@ -12,6 +12,14 @@ use std::{
     path::Path,
 };
 
+/// Whether a folder stays unusable until somebody mends it or names another: not its disk failed, but
+/// what was found there is not what it has to be.
+#[must_use]
+pub fn waits_for_a_person(error: &io::Error) -> bool {
+    use io::ErrorKind::{AlreadyExists, InvalidData, NotADirectory, PermissionDenied};
+    matches!(error.kind(), AlreadyExists | InvalidData | NotADirectory | PermissionDenied)
+}
+
 /// Makes the names in a folder durable.
 ///
 /// # Errors

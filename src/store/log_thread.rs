@@ -153,7 +153,13 @@ impl<D: Disk> Thread<D> {
     pub fn start(self, inbox: mpsc::Receiver<Request>) -> io::Result<JoinHandle<()>> {
         let fatal = self.fatal.clone();
         std::thread::Builder::new().name("store".into()).spawn(move || {
-            let error = match catch_unwind(AssertUnwindSafe(|| self.run(inbox))) {
+            let mut thread = self;
+            let ended = catch_unwind(AssertUnwindSafe(|| thread.run(inbox)));
+            if !matches!(ended, Ok(Ok(()))) {
+                // sled would try to write the rest as it is dropped, once for each tree, and fail as often.
+                std::mem::forget(thread);
+            }
+            let error = match ended {
                 Ok(Ok(())) => return,
                 Ok(Err(error)) => error.to_string(),
                 Err(_) => "the database panicked".to_owned(),
@@ -163,7 +169,7 @@ impl<D: Disk> Thread<D> {
         })
     }
 
-    fn run(mut self, mut inbox: mpsc::Receiver<Request>) -> io::Result<()> {
+    fn run(&mut self, mut inbox: mpsc::Receiver<Request>) -> io::Result<()> {
         let mut flushed: Vec<LogFlushed<Types>> = Vec::new();
         let mut records = Vec::new();
         while let Some(first) = inbox.blocking_recv() {

@@ -2,8 +2,9 @@
 //!
 //! Here: [`open`], [`Store`], and what a damaged store looks like from outside. A fresh folder becomes
 //! a cluster of one. Not here: the parts that run (`proposer`, `leading`, `keeper`, `log_thread`).
-//! Invariants: Raft has threads of its own and nothing blocks on them; a damaged file is never
-//! removed, repaired or voted with; a member that lost its log does not form a second cluster.
+//! Invariants: Raft has a thread of its own and nothing blocks on it; a damaged file is never removed or voted
+//! with, and nothing is done to mend it (sled itself cuts a log that it finds damaged, as it opens it: keep a
+//! copy before trying again); a member that lost its log does not form a second cluster.
 
 use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc, thread::JoinHandle, time::Duration};
 
@@ -71,7 +72,7 @@ impl Options {
 /// Why a store cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// Its files are not what was written. They are kept as they are.
+    /// Its files are not what was written. They are kept.
     #[error("the store in {} is damaged: {what}", dir.display())]
     Damaged {
         /// Its folder.
@@ -112,9 +113,10 @@ pub enum OpenError {
 impl OpenError {
     /// What the process ends with: 78 a person has to decide, 74 the disk failed, 1 anything else.
     #[must_use]
-    pub const fn exit_code(&self) -> u8 {
+    pub fn exit_code(&self) -> u8 {
         match self {
             Self::Damaged { .. } | Self::NoKey { .. } | Self::Newer { .. } => 78,
+            Self::Io { source, .. } if durable::waits_for_a_person(source) => 78,
             Self::Io { .. } => 74,
             Self::Raft(_) => 1,
         }
@@ -127,6 +129,9 @@ impl OpenError {
                 format!("bring back a copy of {}, or move it away to begin anew", dir.display())
             }
             Self::Newer { .. } => "start the version that wrote it, or a newer one".into(),
+            Self::Io { dir, source } if durable::waits_for_a_person(source) => {
+                format!("run as root, or give {} back to the user of the agent", dir.display())
+            }
             Self::Io { dir, .. } => format!("look at the disk of {} (room, mount, permissions)", dir.display()),
             Self::NoKey { path, .. } => format!(
                 "bring it back from a copy of the data directory; if it is lost for good, put 32 random bytes there \

@@ -56,6 +56,10 @@ pub struct Sled {
     sweepers: Vec<JoinHandle<()>>,
 }
 
+fn not_opened() -> io::Error {
+    io::Error::other("the next generation was not opened")
+}
+
 fn open_ahead(folder: &Path, number: u64) -> mpsc::Receiver<io::Result<Generation>> {
     let (send, receive) = mpsc::sync_channel(1);
     let folder = folder.to_owned();
@@ -191,10 +195,13 @@ impl Disk for Sled {
             // The reader has come past the old ones.
             self.reading = None;
         }
-        if self.newest.bytes > self.full
-            && let Ok(next) = self.next.try_recv()
-        {
-            self.rotate(next?)?;
+        if self.newest.bytes > self.full {
+            match self.next.try_recv() {
+                Ok(next) => self.rotate(next?)?,
+                // Not open yet: this one takes more meanwhile.
+                Err(mpsc::TryRecvError::Empty) => {}
+                Err(mpsc::TryRecvError::Disconnected) => return Err(not_opened()),
+            }
         }
         self.newest.append(&records)
     }
@@ -227,7 +234,7 @@ impl Disk for Sled {
         // The newest one stays open for writing: with little after `upto` it makes room too, and goes
         // with the next purge.
         if self.newest.is_spent(upto, self.full) {
-            let next = self.next.recv().map_err(|_| io::Error::other("the next generation was not opened"))??;
+            let next = self.next.recv().map_err(|_| not_opened())??;
             self.rotate(next)?;
         }
         let dead = self.sealed.iter().take_while(|g| g.last.is_none_or(|last| last <= upto)).count();

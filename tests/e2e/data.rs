@@ -100,3 +100,23 @@ fn a_volume_that_was_used_and_is_gone_is_not_started_empty() {
     agent.wait_for_reason("db", "DataMissing", secs(20));
     assert!(lab.docker.running("db").is_empty());
 }
+
+#[test]
+fn a_volume_that_its_driver_mounts_only_while_it_is_used_is_shared_by_replicas_that_come_and_go() {
+    let lab = Lab::take();
+    let agent = Agent::start(&lab);
+    let name = "late";
+    lab.docker.run(&["volume", "create", "-d", "local", "-o", "type=tmpfs", "-o", "device=tmpfs", name]);
+    let mount =
+        format!("volumes: [{{type: volume, source: {name}, target: /data, external: true, dataPolicy: shared}}]\n");
+    // The first one finds it unmounted, the second one mounted.
+    agent.apply(&service("late", &format!("{HELLO}{mount}replicas: 2\n")));
+    let two = eventually(secs(20), "both run", || lab.docker.runs("late", 2));
+    lab.docker.run(&["rm", "-f", &two[0].id]);
+    eventually(secs(20), "another runs beside the one that held it mounted", || {
+        let now = lab.docker.runs("late", 2)?;
+        now.iter().all(|c| c.id != two[0].id).then_some(now).ok_or_else(|| "not yet".into())
+    });
+    agent.cli(&["delete", "svc/late", "-y"]).exits(0);
+    lab.docker.run(&["volume", "rm", name]);
+}

@@ -143,7 +143,11 @@ impl Engine {
         identifier(name, "volume")?;
         let found =
             self.find(limits::VOLUME, Subject::Volume(name), |d| async move { d.inspect_volume(name).await }).await?;
-        Ok(found.map(|v| NamedVolume { unasked: v.labels.contains_key(UNASKED), path: v.mountpoint }))
+        Ok(found.map(|v| NamedVolume {
+            unasked: v.labels.contains_key(UNASKED),
+            mounted_late: v.driver != "local" || !v.options.is_empty(),
+            path: v.mountpoint,
+        }))
     }
 
     pub(super) async fn ensure_volume(

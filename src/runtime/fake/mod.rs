@@ -343,6 +343,7 @@ impl Runtime for Fake {
             Ok(state.volumes.get(&name).map(|labels| NamedVolume {
                 path: containers::mountpoint(&name),
                 unasked: labels.contains_key(UNASKED),
+                mounted_late: false,
             }))
         });
         ready(found).boxed()

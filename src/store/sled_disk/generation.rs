@@ -4,9 +4,10 @@
 //! (`super`).
 //! Why records are cut into pieces: sled writes a page above a quarter of a segment into a file of its
 //! own and never syncs that file. A page holds at most about 20 pieces, so [`PIECE`] keeps it below.
-//! Why runs, a tree for each [`RUN`] bytes: sled writes a leaf anew, with all its values, after ten links
-//! and when it splits, which made three to four bytes of one that was asked for (measured). A run of whole
-//! pieces ends before that, and what is written once is never written again.
+//! Why runs, a tree for each [`RUN`] bytes: sled writes a leaf anew, with all its values, after nine links
+//! and when it splits, which made three to four bytes of one that was asked for (measured). A run of large
+//! records ends before that: when many write, nearly all is written once. One of small records does not, and
+//! then there is little to write.
 //! Why a run's name says where it begins: to find an entry, no other run is read.
 //! Why an emptied run stays, as a tree without keys: a newer run takes its place by its name alone.
 //! Invariants: what one append writes is in one run, so it is there as a whole or not at all; runs follow
@@ -17,6 +18,8 @@ use std::{
     io::{self, Read as _},
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
 };
 
 use crate::store::{
@@ -32,7 +35,9 @@ const SEGMENT: usize = 2 << 20;
 const PIECE: usize = 16 << 10;
 /// Bytes of a run, unless one append has more: as many whole pieces as sled links to a leaf before it writes
 /// the leaf anew.
-const RUN: usize = 8 * PIECE;
+const RUN: usize = 9 * PIECE;
+/// How long a database that was closed may still be locked.
+const HELD: Duration = Duration::from_secs(5);
 const READY: &str = "ready";
 /// sled's file of pages.
 const DB: &str = "db";
@@ -129,6 +134,26 @@ fn last_key(tree: &sled::Tree) -> io::Result<Option<u64>> {
     tree.last().map_err(failed)?.map(|(key, _)| index_of(&key)).transpose()
 }
 
+/// Opens sled. One that was just closed in this process may still be held by the last of its threads.
+fn database(path: &Path) -> io::Result<sled::Db> {
+    let config = sled::Config::new()
+        .path(path)
+        .mode(sled::Mode::HighThroughput)
+        .segment_size(SEGMENT)
+        .cache_capacity(CACHE)
+        .flush_every_ms(None);
+    let begun = Instant::now();
+    loop {
+        match config.open() {
+            // sled has no kind for it.
+            Err(sled::Error::Io(e)) if e.to_string().contains("acquire lock") && begun.elapsed() < HELD => {
+                thread::sleep(Duration::from_millis(10));
+            }
+            opened => return opened.map_err(failed),
+        }
+    }
+}
+
 impl Generation {
     /// Opens a generation of a folder, making it if needed.
     ///
@@ -145,14 +170,7 @@ impl Generation {
             }
         }
         let open = || {
-            let db = sled::Config::new()
-                .path(&path)
-                .mode(sled::Mode::HighThroughput)
-                .segment_size(SEGMENT)
-                .cache_capacity(CACHE)
-                .flush_every_ms(None)
-                .open()
-                .map_err(failed)?;
+            let db = database(&path)?;
             let marks = db.open_tree("marks").map_err(failed)?;
             let mut found: Vec<_> = db.tree_names().iter().filter_map(|name| run_of(name)).collect();
             found.sort_unstable();
@@ -190,7 +208,13 @@ impl Generation {
         File::open(path.join("conf"))?.sync_all()?;
         durable::sync(&path)?;
         durable::sync(folder)?;
-        let first = runs.first().map(|run| first_key(&run.tree)).transpose()?.flatten();
+        let mut first = None;
+        for run in &runs {
+            first = first_key(&run.tree)?;
+            if first.is_some() {
+                break;
+            }
+        }
         // A process that starts often writes little each time: what it finds counts too.
         let bytes = if last.is_some() { usize::try_from(raw.metadata()?.len()).unwrap_or(usize::MAX) } else { 0 };
         Ok(Self { number, bytes, path, db, runs, next_run, emptied, first, last, marks, raw })
@@ -203,10 +227,11 @@ impl Generation {
 
     /// Whether it keeps little that is still needed, for the room it takes.
     pub fn is_spent(&self, upto: u64, full: usize) -> bool {
-        let (Some(first), Some(last)) = (self.first, self.last) else { return false };
+        let Some(last) = self.last else { return false };
         if last <= upto || self.bytes < full / 4 {
             return last <= upto;
         }
+        let Some(first) = self.first else { return false };
         (upto + 1).saturating_sub(first) > last.saturating_sub(upto)
     }
 
