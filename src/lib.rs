@@ -16,6 +16,7 @@
 //! | What it acts with | [`store`]: Raft, the state machine, the log on disk; [`runtime`]: the container engine; [`controller`]: queue, backoff, runner |
 //! | What decides | [`plan`]: scheduler, rollout, node, change, why; [`manifest`]: text to model; [`config`]: an agent's settings |
 //! | What is | [`model`]: kinds, conditions, reasons, events |
+//! | Below all | `allocator`: memory of the process |
 //!
 //! # The life of one apply
 //!
@@ -50,6 +51,7 @@
 //! - **Versions mix.** What is stored or sent is self-describing; a field that is added has a default.
 
 pub mod agent;
+mod allocator;
 pub mod api;
 pub mod cli;
 pub mod config;
@@ -63,4 +65,4 @@ pub mod store;
 
 /// For the whole process, its threads and those of its crates.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: allocator::Allocator = allocator::Allocator;
