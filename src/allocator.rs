@@ -12,7 +12,8 @@ use std::{
 
 use mimalloc::MiMalloc;
 
-/// Bytes from which on the system is asked: where it begins to map memory anew for each block.
+/// Bytes from which on the system is asked: where it begins to map memory for each block (later only for
+/// larger ones: glibc raises this when such a block is freed).
 const LARGE: usize = 128 << 10;
 
 /// See the module.
@@ -75,6 +76,8 @@ mod tests {
             assert!(block.iter().enumerate().all(|(n, byte)| *byte == content(n)), "{size} bytes");
         }
         for size in [LARGE - 1, LARGE, 3 * LARGE] {
+            // What is freed here may be handed out below.
+            drop((0..4).map(|_| vec![0xff_u8; size]).collect::<Vec<_>>());
             assert!(vec![0_u8; size].iter().all(|byte| *byte == 0), "{size} zeros");
         }
     }

@@ -69,7 +69,7 @@ pub fn verdict(mount: &Mount, source: &str, record: Option<&Volume>, seen: &Seen
         (Tmpfs, _, _) => Verdict::Use,
         (_, Seen::Unasked, _) if mount.policy().remembered() => lost(format!(
             "volume {source} was gone when a container was made, and the engine made an empty one; \
-             remove that: docker volume rm {source}"
+             remove that, and before it a container that names it: docker volume rm {source}"
         )),
         (_, Seen::Unasked, _) => Verdict::Use,
         (_, Seen::Present { filesystem }, Some(record))
@@ -77,11 +77,14 @@ pub fn verdict(mount: &Mount, source: &str, record: Option<&Volume>, seen: &Seen
                 && *filesystem != record.filesystem
                 && comparable(mount.policy(), filesystem, &record.filesystem) =>
         {
-            lost(format!(
-                "{source} is on another file system than at its first use ({filesystem}, not {}): mount its disk; if it \
-                 was moved on purpose, give the mount dataPolicy: host",
-                record.filesystem
-            ))
+            let way = match mount.policy() {
+                DataPolicy::State => "is a disk not mounted?",
+                DataPolicy::Shared | DataPolicy::Config | DataPolicy::Cache | DataPolicy::Host => {
+                    "is a disk not mounted? If it was moved on purpose, dataPolicy: host compares nothing"
+                }
+            };
+            let first = &record.filesystem;
+            lost(format!("{source} is on another file system than at its first use ({filesystem}, not {first}): {way}"))
         }
         (_, Seen::Present { .. }, _) => Verdict::Use,
         (Bind, Seen::Absent, Some(_)) => lost(format!("{source} had data and is gone: is a disk not mounted?")),
@@ -131,6 +134,8 @@ fn at(path: &Path) -> Seen {
             let numbered = || format!("{}{:x}", if in_memory(path) { MEMORY } else { "fsid:" }, found.f_fsid);
             Seen::Present { filesystem: uuid(path).unwrap_or_else(numbered) }
         }
+        // A link to what is not mounted leads nowhere.
+        Err(rustix::io::Errno::NOENT) => Seen::Absent,
         Err(_) if path.symlink_metadata().is_ok() => Seen::Present { filesystem: NO_PATH.into() },
         Err(_) => Seen::Absent,
     }
@@ -228,6 +233,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         assert!(matches!(at(dir.path()), Seen::Present { .. }));
         assert_eq!(at(&dir.path().join("none")), Seen::Absent);
+        std::os::unix::fs::symlink(dir.path().join("none"), dir.path().join("link")).unwrap();
+        assert_eq!(at(&dir.path().join("link")), Seen::Absent);
         // Every Linux has it.
         assert!(matches!(at(Path::new("/dev/shm")), Seen::Present { filesystem } if filesystem.starts_with(MEMORY)));
     }

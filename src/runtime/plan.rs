@@ -166,8 +166,8 @@ pub struct NamedVolume {
     pub path: String,
     /// It was gone when a container that mounts it was made, and the engine made an empty one.
     pub unasked: bool,
-    /// Its driver mounts it at `path` only while a container uses it (NFS, CIFS, options of a mount): what lies
-    /// there otherwise says nothing.
+    /// Its driver may mount it at `path` only while a container uses it (NFS, CIFS, drivers that we do not know):
+    /// what lies there otherwise says nothing, and to miss what is not there is the driver's affair.
     pub mounted_late: bool,
 }
 

@@ -129,8 +129,11 @@ impl OpenError {
                 format!("bring back a copy of {}, or move it away to begin anew", dir.display())
             }
             Self::Newer { .. } => "start the version that wrote it, or a newer one".into(),
-            Self::Io { dir, source } if durable::waits_for_a_person(source) => {
+            Self::Io { dir, source } if source.kind() == io::ErrorKind::PermissionDenied => {
                 format!("run as root, or give {} back to the user of the agent", dir.display())
+            }
+            Self::Io { dir, source } if durable::waits_for_a_person(source) => {
+                format!("move away what is in the place of {} or of a folder in it", dir.display())
             }
             Self::Io { dir, .. } => format!("look at the disk of {} (room, mount, permissions)", dir.display()),
             Self::NoKey { path, .. } => format!(

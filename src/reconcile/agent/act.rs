@@ -180,7 +180,9 @@ impl Agent {
                     networks,
                 });
                 if !self.data_is_there(key, subject, spec).await {
-                    self.remove_without_data(key, &id).await?;
+                    self.with(key, |m| m.removed = true);
+                    self.engine("removing a container without its data", self.runtime.remove(id.to_string()).await)?;
+                    self.containers.gone(&id);
                     return Ok(None);
                 }
                 self.say_unmounted(subject, &unmounted);
@@ -204,22 +206,6 @@ impl Agent {
             Err(error @ PrepareError::Pulling(_)) => self.failed(key, subject, Reason::Pulling, error.to_string()),
         }
         false
-    }
-
-    async fn remove_without_data(&self, key: &Arc<str>, id: &Arc<str>) -> Result<(), PassError> {
-        self.with(key, |m| m.removed = true);
-        self.engine("removing a container without its data", self.runtime.remove(id.to_string()).await)?;
-        self.containers.gone(id);
-        Ok(())
-    }
-
-    /// One that was made without its data before a crash: it keeps a volume in use that a person has to remove.
-    async fn remove_if_it_never_ran(&self, key: &Arc<str>, id: &Arc<str>) -> Result<(), PassError> {
-        let found = self.engine("looking at a container", self.runtime.inspect(id.to_string()).await)?;
-        if found.is_some_and(|c| c.state == ContainerState::Created) {
-            self.remove_without_data(key, id).await?;
-        }
-        Ok(())
     }
 
     fn is_pulling(&self, key: &Arc<str>) -> bool {
@@ -275,9 +261,6 @@ impl Agent {
             }),
             Err(PrepareError::Missing(reason, message)) => {
                 self.failed(key, subject, reason, message);
-                if reason == Reason::DataMissing {
-                    self.remove_if_it_never_ran(key, id).await?;
-                }
                 return Ok(None);
             }
             Err(PrepareError::Engine(error)) => {

@@ -143,10 +143,15 @@ impl Engine {
         identifier(name, "volume")?;
         let found =
             self.find(limits::VOLUME, Subject::Volume(name), |d| async move { d.inspect_volume(name).await }).await?;
-        Ok(found.map(|v| NamedVolume {
-            unasked: v.labels.contains_key(UNASKED),
-            mounted_late: v.driver != "local" || !v.options.is_empty(),
-            path: v.mountpoint,
+        Ok(found.map(|v| {
+            let device = v.options.get("device");
+            let bound = v.options.get("o").is_some_and(|o| o.split(',').any(|word| word == "bind" || word == "rbind"));
+            NamedVolume {
+                unasked: v.labels.contains_key(UNASKED),
+                mounted_late: v.driver != "local" || device.is_some() && !bound,
+                // A folder of the host under another name: there it is, used or not.
+                path: device.filter(|_| bound && v.driver == "local").cloned().unwrap_or(v.mountpoint),
+            }
         }))
     }
 
