@@ -9,11 +9,10 @@ use std::{
 use bollard::{
     models::{ContainerUpdateBody, NetworkConnectRequest},
     query_parameters::{
-        CreateContainerOptions, InspectContainerOptions, ListContainersOptionsBuilder, RemoveContainerOptionsBuilder,
-        StartContainerOptions, StopContainerOptions, WaitContainerOptions,
+        CreateContainerOptions, InspectContainerOptions, ListContainersOptionsBuilder, RemoveContainerOptions,
+        RemoveContainerOptionsBuilder, StartContainerOptions, StopContainerOptions,
     },
 };
-use futures::StreamExt as _;
 
 use super::{Engine, create, error::Subject, look, said, status};
 use crate::runtime::{
@@ -25,6 +24,8 @@ use crate::runtime::{
 const ENGINE_GRACE_SECONDS: u64 = 10;
 /// Containers made by this process and not started yet; beyond this many, a start looks first.
 const FRESH_MAX: usize = 4_096;
+/// Between two questions whether a removal by another has ended.
+const REMOVAL_PAUSE: Duration = Duration::from_millis(100);
 
 impl Engine {
     pub(super) async fn list(&self, key: &str, value: &str) -> Result<Vec<Summary>, RuntimeError> {
@@ -147,25 +148,26 @@ impl Engine {
         // copy (an image that declares its data directory): unknown is taken for "it ran".
         let never_ran = matches!(self.inspect(id).await, Ok(Some(c)) if c.state == ContainerState::Created && c.started_at.is_empty());
         let options = RemoveContainerOptionsBuilder::default().force(true).v(never_ran).build();
-        let removed = self.raw(limits::REMOVE, |d| async move { d.remove_container(id, Some(options)).await }).await?;
-        match removed {
-            Ok(()) => Ok(()),
-            Err(error) if status(&error) == Some(404) => Ok(()),
-            Err(error) if said(&error, "is already in progress") => self.until_removed(id).await,
-            Err(error) => Err(self.translated(&error, Subject::Container(id))),
-        }
+        tokio::time::timeout(limits::REMOVE.limit, self.until_removed(id, options))
+            .await
+            .unwrap_or_else(|_| Err(limits::REMOVE.missed()))
     }
 
-    /// Somebody else is removing it: a success only once its name is free.
-    async fn until_removed(&self, id: &str) -> Result<(), RuntimeError> {
-        let options = WaitContainerOptions { condition: "removed".into() };
-        let end = self
-            .raw(limits::REMOVE, |d| async move {
-                let _ = d.wait_container(id, Some(options)).next().await;
-                Ok(())
-            })
-            .await?;
-        end.map_err(|error| self.translated(&error, Subject::Container(id)))
+    /// Where somebody else is removing it: a success only once it is gone. The engine's own wait for a removal
+    /// is of no use here: where the removal ends between the engine's look at the container and its wait, that
+    /// wait never ends (<https://github.com/moby/moby/pull/34999> makes the awaited channel anew).
+    async fn until_removed(&self, id: &str, options: RemoveContainerOptions) -> Result<(), RuntimeError> {
+        loop {
+            let options = options.clone();
+            let removed =
+                self.raw(limits::REMOVE, |d| async move { d.remove_container(id, Some(options)).await }).await?;
+            match removed {
+                Ok(()) => return Ok(()),
+                Err(error) if status(&error) == Some(404) => return Ok(()),
+                Err(error) if said(&error, "is already in progress") => tokio::time::sleep(REMOVAL_PAUSE).await,
+                Err(error) => return Err(self.translated(&error, Subject::Container(id))),
+            }
+        }
     }
 
     pub(super) async fn set_restart(&self, id: &str, restart: EngineRestart) -> Result<(), RuntimeError> {
