@@ -42,8 +42,8 @@ pub enum Command {
     #[command(
         after_help = "Examples:\n  constellation agent\n  constellation agent --config /etc/constellation/agent.yaml\n  \
         constellation agent --data-dir ./data --run-dir ./run --api-address 127.0.0.1:0\n\n\
-        More exit codes: 74 a disk failed or is full (start it again), 78 a wrong setting, a wrong data directory\n\
-        or damaged data (a person decides).\n\
+        More exit codes: 74 a disk failed or is full (start it again), 78 a wrong setting, a wrong\n\
+        data directory or damaged data (a person decides).\n\
         RUST_LOG chooses what is logged: warn,constellation=debug"
     )]
     Agent(AgentFlags),

@@ -88,6 +88,12 @@ impl Faults {
         self.list.len() + self.more
     }
 
+    /// Whether something is wrong with a field or below it, in the document that is being read.
+    pub(super) fn found_in(&self, path: &str) -> bool {
+        let below = |p: &str| p.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']));
+        self.list.iter().any(|f| f.document == self.document && below(&f.path))
+    }
+
     /// All of them, in the order of the text.
     pub(super) fn into_list(mut self) -> Vec<ManifestError> {
         self.list.sort_by(|a, b| (a.line, a.column, &a.path).cmp(&(b.line, b.column, &b.path)));

@@ -106,6 +106,11 @@ impl Walk<'_, '_> {
         self.faults.push(at, path, message, fix);
     }
 
+    /// Whether something was found wrong with a field or below it: it has no place in the canonical form then.
+    pub(super) fn found_in(&self, path: &str) -> bool {
+        self.faults.found_in(path)
+    }
+
     /// A scalar for a message.
     pub(super) fn show(&self, node: &Node) -> String {
         match node.raw() {

@@ -144,7 +144,8 @@ fn data(walk: &mut Walk<'_, '_>, spec: &Node, limit: usize, limit_text: &str) {
             walk.wrong(entry.at, &format!("spec.stringData.{}", entry.key), message, "remove one of the two");
         }
     }
-    if fields.map(|(_, n)| n.entries().len()).sum::<usize>() == 0 {
+    let wrong = ["spec.data", "spec.stringData"].iter().any(|path| walk.found_in(path));
+    if fields.map(|(_, n)| n.entries().len()).sum::<usize>() == 0 && !wrong {
         let field = if walk.secret { "stringData" } else { "data" };
         walk.wrong(spec.at, &join("spec", field), "holds no key", format!("add `{field}: {{name: value}}`"));
     }
@@ -162,7 +163,10 @@ fn secret(walk: &mut Walk<'_, '_>, spec: &Node) {
         _ => &[],
     };
     for key in keys {
-        if !["data", "stringData"].iter().any(|f| spec.get(f).is_some_and(|d| d.entry(key).is_some())) {
+        let there = |field| {
+            spec.get(field).is_some_and(|d| d.entry(key).is_some()) || walk.found_in(&format!("spec.{field}.{key}"))
+        };
+        if !["data", "stringData"].into_iter().any(there) {
             let message = format!("a Secret of this type has the key `{key}`");
             walk.wrong(
                 kind.at,

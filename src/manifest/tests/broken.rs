@@ -115,6 +115,20 @@ fn a_secret_shows_its_values_in_no_error() {
 }
 
 #[test]
+fn a_key_with_a_wrong_value_is_not_told_as_missing_too() {
+    for (spec, path) in [
+        ("data: {password: {}}", "spec.data.password"),
+        ("stringData: [a]", "spec.stringData"),
+        ("type: tls, stringData: {tls.crt: a, tls.key: [b]}", "spec.stringData.tls.key"),
+    ] {
+        let parsed = read_text(&format!(
+            "apiVersion: constellation.dev/v1\nkind: Secret\nmetadata: {{name: a}}\nspec: {{{spec}}}\n"
+        ));
+        assert_eq!(parsed.errors.iter().map(|e| e.path.as_str()).collect::<Vec<_>>(), [path], "{:#?}", parsed.errors);
+    }
+}
+
+#[test]
 fn one_broken_document_does_not_hide_the_others() {
     let text =
         format!("{}---\na: [\n---\n{}---\n{}", service("replicas: x"), service("init: true"), service("tty: no"));
