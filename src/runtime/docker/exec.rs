@@ -29,6 +29,9 @@ const ENDING: Duration = Duration::from_millis(5);
 /// The longest of these pauses.
 const ENDING_MAX: Duration = Duration::from_millis(200);
 
+/// The longest wait for output of a command that has ended.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
 /// A container and a command in it.
 pub(super) type Key = (String, Vec<String>);
 
@@ -80,9 +83,8 @@ impl Engine {
             {
                 match timeout_at(look_at, pieces.next()).await {
                     Ok(Some(piece)) => {
-                        let piece = piece.map_err(|error| self.translated(&error, subject))?.into_bytes();
-                        let room = EXEC_OUTPUT_MAX.saturating_sub(kept.len()).min(piece.len());
-                        kept.extend(piece.iter().take(room));
+                        let piece = piece.map_err(|error| self.translated(&error, subject))?;
+                        keep(&mut kept, &piece.into_bytes());
                         continue;
                     }
                     Ok(None) => output = None,
@@ -113,6 +115,15 @@ impl Engine {
             }
         };
         self.commands().remove(&key);
+        // It ended between two looks: what it said last may still be on its way. Not for long: what it left
+        // running in the background may hold its output open.
+        let until = Instant::now() + LAST_WORDS;
+        while let Some(pieces) = &mut output
+            && Instant::now() < until
+            && let Ok(Some(Ok(piece))) = timeout_at(until, pieces.next()).await
+        {
+            keep(&mut kept, &piece.into_bytes());
+        }
         Ok(ExecResult { code, output: String::from_utf8_lossy(&kept).into_owned() })
     }
 
@@ -138,6 +149,12 @@ impl Engine {
     pub(super) fn commands(&self) -> MutexGuard<'_, HashMap<Key, Begun>> {
         self.commands.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Keeps a piece of output, as far as there is room.
+fn keep(kept: &mut Vec<u8>, piece: &[u8]) {
+    let room = EXEC_OUTPUT_MAX.saturating_sub(kept.len());
+    kept.extend(piece.iter().take(room));
 }
 
 /// Remembers a command, and forgets the oldest when there are too many.

@@ -331,6 +331,62 @@ async fn everything_is_asked_for_at_once() {
     .await;
 }
 
+/// A way to the engine on which what a command says comes late.
+fn slow_of_speech(at: &std::path::Path, engine: String, late: std::time::Duration) -> tokio::task::JoinHandle<()> {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let listener = tokio::net::UnixListener::bind(at).unwrap();
+    tokio::spawn(async move {
+        let mut open = tokio::task::JoinSet::new();
+        while let Ok((from, _)) = listener.accept().await {
+            let to = tokio::net::UnixStream::connect(&engine).await.unwrap();
+            open.spawn(async move {
+                let ((mut ask, mut tell), (mut answers, mut asks)) = (from.into_split(), to.into_split());
+                let (mut asked, mut answer) = ([0; 8192], [0; 8192]);
+                let mut spoken = None;
+                loop {
+                    tokio::select! {
+                        n = ask.read(&mut asked) => {
+                            let Ok(n @ 1..) = n else { return };
+                            if String::from_utf8_lossy(&asked[..n]).contains("/start HTTP/1.1\r\n") {
+                                spoken = Some(0);
+                            }
+                            asks.write_all(&asked[..n]).await.unwrap();
+                        }
+                        n = answers.read(&mut answer) => {
+                            let Ok(n @ 1..) = n else { return };
+                            // The head of the answer is not late.
+                            if let Some(pieces) = &mut spoken {
+                                if *pieces > 0 { tokio::time::sleep(late).await }
+                                *pieces += 1;
+                            }
+                            if tell.write_all(&answer[..n]).await.is_err() { return }
+                        }
+                    }
+                }
+            });
+        }
+    })
+}
+
+#[tokio::test]
+async fn what_a_command_said_last_is_heard_after_its_end() {
+    on_docker(async |world| {
+        let id = shell(world, world.plan("shell", Program::Serves)).await;
+        let dir = tempfile::tempdir().unwrap();
+        let at = dir.path().join("engine.sock");
+        let engine = std::env::var("CONSTELLATION_TEST_DOCKER_HOST").unwrap();
+        let engine = engine.strip_prefix("unix://").unwrap().to_owned();
+        let way = slow_of_speech(&at, engine, std::time::Duration::from_millis(300));
+        let docker = Docker::connect(&format!("unix://{}", at.display())).unwrap();
+        // So short a limit is looked after often: the end is known before the words are read.
+        let limit = std::time::Duration::from_millis(1600);
+        let said = docker.exec(id, vec!["echo".into(), "last".into()], limit).await.unwrap();
+        assert_eq!(said, ExecResult { code: 0, output: "last\n".into() });
+        way.abort();
+    })
+    .await;
+}
+
 /// A way to the engine that can be cut: connections end, new ones are refused.
 fn way(at: &std::path::Path, engine: String) -> tokio::task::JoinHandle<()> {
     let listener = tokio::net::UnixListener::bind(at).unwrap();
