@@ -35,8 +35,14 @@ pub async fn build(mut request: Request) -> Result<Response, Failure> {
     let asked = read(&request.query)?;
     let body = request.body.take().ok_or_else(|| Failure::bad_request("the request carries no context"))?;
     let facts = request.call.0.clone();
-    let progress = request.server.shared.runtime.build(asked, context(body));
-    reply::stream(&request.server, NDJSON, move |sink| lines(progress, facts.over.clone(), facts.limit, sink))
+    let runtime = request.server.shared.runtime.clone();
+    reply::stream(&request.server, NDJSON, move |sink| async move {
+        // A step may be silent for long. This look is not: an engine that hangs is told before it begins.
+        if let Err(error) = sink.wait(runtime.info()).await? {
+            return sink.line(&failed(&Failure::engine(&error))).await;
+        }
+        lines(runtime.build(asked, context(body)), facts.over.clone(), facts.limit, sink).await
+    })
 }
 
 fn read(query: &Query) -> Result<BuildRequest, Failure> {

@@ -38,24 +38,24 @@ const LINE: usize = 64 << 10;
 /// `GET /api/v1/services/{name}/logs`.
 ///
 /// # Errors
-/// 400, 404, 429.
+/// 400, 404, 429; 503, 504 when the engine does not answer.
 pub async fn of_service(request: Request) -> Result<Response, Failure> {
     let state = request.server.shared.store.state();
     let key = request.key()?;
     let object = state.object(&key).ok_or_else(|| Failure::absent(&key))?;
     let which = Which::Service(object.meta.uid.clone());
-    read(&request, &state, which)
+    read(&request, &state, which).await
 }
 
 /// `GET /api/v1/replicas/{name}/logs`.
 ///
 /// # Errors
-/// 400, 404, 429.
+/// 400, 404, 429; 503, 504 when the engine does not answer.
 pub async fn of_replica(request: Request) -> Result<Response, Failure> {
     let state = request.server.shared.store.state();
     let key = request.key()?;
     let replica = state.replica(&key.name).ok_or_else(|| Failure::absent(&key))?;
-    read(&request, &state, Which::Replica(replica.name.clone()))
+    read(&request, &state, Which::Replica(replica.name.clone())).await
 }
 
 enum Which {
@@ -63,7 +63,7 @@ enum Which {
     Replica(Arc<str>),
 }
 
-fn read(request: &Request, state: &State, which: Which) -> Result<Response, Failure> {
+async fn read(request: &Request, state: &State, which: Which) -> Result<Response, Failure> {
     let shared = &request.server.shared;
     let query = &request.query;
     let text = match query.get("format") {
@@ -92,6 +92,10 @@ fn read(request: &Request, state: &State, which: Which) -> Result<Response, Fail
         let slot = reader.slot.unwrap_or_default();
         return Err(Failure::new(404, "not-found", "No such object", format!("there is no replica {slot} to read"))
             .hint("constellation ps lists the replicas; --all-replicas reads ended ones too"));
+    }
+    // What reads a log may be silent for long. This look is not: an engine that hangs is told before it begins.
+    if reader.replicas(state).iter().any(|r| reader.container(state, r).is_some()) {
+        shared.runtime.info().await.map_err(|error| Failure::engine(&error))?;
     }
     let store = shared.store.clone();
     reply::stream(&request.server, if text { TEXT } else { NDJSON }, |sink| reader.run(store, sink))
@@ -142,6 +146,8 @@ enum Piece {
 struct Source {
     replica: Arc<str>,
     display: String,
+    /// Whether it shall run: what ended may be gone from the engine.
+    wanted: bool,
     container: String,
     out: BytesMut,
     err: BytesMut,
@@ -219,7 +225,13 @@ impl Reader {
             return Ok(());
         }
         let line = format!("its log is on node {}: ask the API there", replica.node);
-        self.line(&replica.name, &replica.display(), "error", &line, sink).await
+        let failure = Failure::new(503, "elsewhere", "It runs on another node", line.clone());
+        self.unread(&replica.name, &replica.display(), &line, Some(&failure), sink).await
+    }
+
+    /// The container of a replica of this node that was made already.
+    fn container<'s>(&self, state: &'s State, replica: &Replica) -> Option<&'s str> {
+        state.replica_status(&replica.name)?.container.as_deref().filter(|_| replica.node == self.node)
     }
 
     /// Begins to read a start of a container that was not read yet.
@@ -250,6 +262,7 @@ impl Reader {
         let source = Source {
             replica: replica.name.clone(),
             display: replica.display(),
+            wanted: replica.desired == Desired::Run,
             container,
             out: BytesMut::new(),
             err: BytesMut::new(),
@@ -275,7 +288,9 @@ impl Reader {
             }
             Piece::Chunk(number, Err(error)) => {
                 let Some(source) = sources.get(number) else { return Ok(()) };
-                self.line(&source.replica, &source.display, "error", &error.to_string(), sink).await
+                let expected = !source.wanted && matches!(error, RuntimeError::NotFound { .. });
+                let failure = (!expected).then(|| Failure::engine(&error));
+                self.unread(&source.replica, &source.display, &error.to_string(), failure.as_ref(), sink).await
             }
             Piece::End(number) => {
                 let Some(source) = sources.get_mut(number) else { return Ok(()) };
@@ -296,10 +311,28 @@ impl Reader {
             return sink.send(Bytes::from(format!("{display} | {line}\n"))).await;
         }
         let (time, line) = match line.split_once(' ') {
-            Some((time, line)) if self.ask.timestamps && stream != "error" => (Some(time.to_owned()), line),
+            Some((time, line)) if self.ask.timestamps => (Some(time.to_owned()), line),
             _ => (None, line),
         };
-        sink.line(&LogLine { replica: replica.into(), stream: stream.into(), line: line.into(), time }).await
+        sink.line(&LogLine { replica: replica.into(), stream: stream.into(), line: line.into(), time, error: None })
+            .await
+    }
+
+    /// Says why there is no (more) log of a replica.
+    async fn unread(
+        &self,
+        replica: &str,
+        display: &str,
+        line: &str,
+        failure: Option<&Failure>,
+        sink: &Sink,
+    ) -> Result<(), Closed> {
+        if self.text {
+            return self.line(replica, display, "error", line, sink).await;
+        }
+        let error = failure.map(|failure| Box::new(failure.problem().clone()));
+        sink.line(&LogLine { replica: replica.into(), stream: "error".into(), line: line.into(), time: None, error })
+            .await
     }
 }
 

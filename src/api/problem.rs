@@ -267,7 +267,13 @@ impl Failure {
             | RuntimeError::Refused { .. }
             | RuntimeError::Failed { .. } => (502, "engine-failed", "The engine refused or failed"),
         };
-        Self::new(status, slug, title, error.to_string())
+        let failure = Self::new(status, slug, title, error.to_string());
+        match error {
+            RuntimeError::Down { .. } | RuntimeError::Unresponsive { .. } => {
+                failure.hint("check the engine: systemctl status docker")
+            }
+            _ => failure,
+        }
     }
 
     /// Why a build came to nothing: what its steps say is the builder's business, the rest the engine's.

@@ -22,7 +22,8 @@ use crate::{config::AgentFlags, model::Period};
     max_term_width = 110,
     arg_required_else_help = true,
     after_help = "Exit codes: 0 done, 1 the answer is no or differs, 2 wrong usage or invalid manifest,\n\
-                  3 no connection or no quorum, 4 not allowed, 5 not found, 6 conflict.\n\n\
+                  3 no connection or no quorum, 4 not allowed, 5 not found, 6 conflict,\n\
+                  130 Ctrl-C ended the wait for a change, which goes on.\n\n\
                   Start with `constellation agent` as root, then `constellation apply -f examples/hello.yaml`."
 )]
 pub struct Cli {

@@ -26,6 +26,8 @@ pub enum Exit {
     NotFound,
     /// Something moved meanwhile.
     Conflict,
+    /// Ctrl-C ended a wait; the change goes on.
+    Interrupted,
     /// The agent's own codes.
     Agent(u8),
 }
@@ -42,6 +44,8 @@ impl Exit {
             Self::NotAllowed => 4,
             Self::NotFound => 5,
             Self::Conflict => 6,
+            // 128 and the number of the signal, as shells say it.
+            Self::Interrupted => 130,
             Self::Agent(code) => code,
         }
     }
@@ -170,6 +174,9 @@ pub enum CliError {
         /// How the first that failed would have ended the process.
         exit: Exit,
     },
+    /// Somebody pressed Ctrl-C while a change was awaited; what that means was said.
+    #[error("interrupted; the change goes on")]
+    Interrupted,
     /// Standard output is gone.
     #[error("cannot write the output")]
     Output(#[source] io::Error),
@@ -241,6 +248,7 @@ impl CliError {
             },
             Self::No { .. } | Self::Answer { .. } => Exit::No,
             Self::Partly { exit, .. } => *exit,
+            Self::Interrupted => Exit::Interrupted,
             // `constellation get svc | head` is not a failure.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
             Self::Output(_) => Exit::No,
@@ -263,6 +271,7 @@ impl CliError {
             | Self::NoConnection { .. }
             | Self::No { .. }
             | Self::Partly { .. }
+            | Self::Interrupted
             | Self::Output(_)
             | Self::Agent { .. } => false,
         }
@@ -299,6 +308,7 @@ impl CliError {
             | Self::File { .. }
             | Self::Broken { .. }
             | Self::Partly { .. }
+            | Self::Interrupted
             | Self::Output(_) => None,
         }
     }
@@ -324,7 +334,12 @@ impl CliError {
     /// What is printed on standard error; empty when there is nothing worth saying.
     #[must_use]
     pub fn report(&self) -> String {
-        if matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe) {
+        let quiet = match self {
+            Self::Output(error) => error.kind() == io::ErrorKind::BrokenPipe,
+            Self::Interrupted => true,
+            _ => false,
+        };
+        if quiet {
             return String::new();
         }
         let mut text = String::new();

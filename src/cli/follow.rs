@@ -2,7 +2,7 @@
 //!
 //! Here: [`follow`], the thin shell around [`super::wait::Wait`]. Not here: the decision (`wait`), the looks
 //! (`progress`).
-//! Invariants: Ctrl-C leaves the change alone; a broken stream is opened again from a fresh list, so that
+//! Invariants: Ctrl-C leaves the change alone, and the process ends as one that was interrupted; a broken stream is opened again from a fresh list, so that
 //! nothing is missed; the whole wait ends at its deadline.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
@@ -84,14 +84,25 @@ pub async fn follow(api: &Api, screen: &Screen, awaited: Awaited) -> Followed {
     }
     let mut display = Display::new(screen, awaited.goals.iter().map(|(name, _)| name));
     let end = tokio::select! {
-        end = watch(api, &mut wait, &mut display, awaited.from) => end.unwrap_or_else(End::Broken),
+        end = watch(api, &mut wait, &mut display, awaited.from, began) => end.unwrap_or_else(End::Broken),
         () = sleep_until(began + awaited.limit) => End::Late,
         _ = tokio::signal::ctrl_c() => End::Detached,
     };
     drop(display);
     let services = wait.progress().map(|(name, progress)| (name.clone(), waited(progress, &end))).collect();
-    let took = text::duration(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX));
-    Followed { services, result: tell(api, screen, &wait, end, &took).await }
+    Followed { services, result: tell(api, screen, &wait, began.elapsed(), end).await }
+}
+
+fn took(time: Duration) -> String {
+    text::duration(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// What shows how it goes on with a service: one that was deleted has no `why` and no row among services.
+fn further(wait: &Wait, name: &str, command: &str) -> String {
+    match wait.aim(name) {
+        Some(Aim::Gone) => format!("constellation ps {name}"),
+        Some(Aim::Ready { .. }) | None => format!("constellation {command}"),
+    }
 }
 
 /// What a program reads of one service.
@@ -108,9 +119,10 @@ fn waited(progress: &Progress, end: &End) -> Waited {
 }
 
 /// Says how each service arrived, or what keeps it.
-async fn tell(api: &Api, screen: &Screen, wait: &Wait, end: End, took: &str) -> Result<(), CliError> {
+async fn tell(api: &Api, screen: &Screen, wait: &Wait, all: Duration, end: End) -> Result<(), CliError> {
     let mut unfinished = Vec::new();
     for (name, progress) in wait.progress() {
+        let took = took(wait.arrived(name).unwrap_or(all));
         match progress {
             Progress::Reached(said) if said == "deleted" => screen.line(&format!("svc/{name} is gone ({took})"))?,
             Progress::Reached(said) => screen.line(&format!("svc/{name} ready ({}, {took})", text::clean(said)))?,
@@ -122,31 +134,41 @@ async fn tell(api: &Api, screen: &Screen, wait: &Wait, end: End, took: &str) -> 
         End::Done => Ok(()),
         End::Broken(error) => Err(error),
         End::Detached => {
-            screen.line(&format!("\ndetached; the change goes on: constellation get svc/{first} -w"))?;
-            Ok(())
+            let further = further(wait, &first, &format!("get svc/{first} -w"));
+            screen.line(&format!("\ndetached; the change goes on: {further}"))?;
+            Err(CliError::Interrupted)
         }
         End::Failed | End::Late => {
             for (name, _) in &unfinished {
                 explain(api, screen, name).await?;
             }
             let each: Vec<String> = unfinished.iter().map(|(name, said)| format!("svc/{name}: {said}")).collect();
-            let how =
-                if matches!(end, End::Late) { format!("not done after {took}") } else { "it cannot be done".into() };
+            let how = match end {
+                End::Late => format!("not done after {}", took(all)),
+                _ => "it cannot be done".into(),
+            };
+            let further = further(wait, &first, &format!("why svc/{first}"));
             Err(CliError::No {
                 message: format!("{how}: {}", each.join("; ")),
-                hint: Some(format!("the change stands and is worked on: constellation why svc/{first}")),
+                hint: Some(format!("the change stands and is worked on: {further}")),
             })
         }
     }
 }
 
 /// Reads streams until the verdict falls: [`End::Done`] or [`End::Failed`].
-async fn watch(api: &Api, wait: &mut Wait, display: &mut Display<'_>, mut from: u64) -> Result<End, CliError> {
+async fn watch(
+    api: &Api,
+    wait: &mut Wait,
+    display: &mut Display<'_>,
+    mut from: u64,
+    began: Instant,
+) -> Result<End, CliError> {
     let mut broken = 0u32;
     let mut known = Replicas::default();
     loop {
         let result = match open(api, wait, &mut known, from).await {
-            Ok(mut streams) => read(&mut streams, wait, &mut known, display, &mut from, &mut broken).await,
+            Ok(mut streams) => read(&mut streams, wait, &mut known, display, &mut from, &mut broken, began).await,
             Err(error) => Err(error),
         };
         let ended = match result {
@@ -211,8 +233,10 @@ async fn read(
     display: &mut Display<'_>,
     from: &mut u64,
     broken: &mut u32,
+    began: Instant,
 ) -> Result<Option<End>, CliError> {
     loop {
+        wait.note(began.elapsed());
         for (name, progress) in wait.progress() {
             match progress {
                 Progress::Lost(said) => display.service(name, &format!("it cannot be done: {said}")),
@@ -304,6 +328,19 @@ mod tests {
         ] {
             let said = format!("{ended:?}, {broken}");
             assert_eq!(resume(&api, ended, broken, 7).map_err(|e| e.exit().code()), result, "{said}");
+        }
+    }
+
+    #[tokio::test]
+    async fn whoever_is_not_waited_for_to_the_end_is_found_by_the_command_that_is_named() {
+        let (api, _) = crate::cli::testing::api(|_| None).await;
+        let goals = |aim| Wait::new([("web".into(), aim)]);
+        let (gone, ready) = (goals(Aim::Gone), goals(Aim::Ready { generation: 1 }));
+        for (wait, command) in [(&gone, "constellation ps web"), (&ready, "constellation why svc/web")] {
+            let late = tell(&api, &Screen::default(), wait, Duration::from_secs(5), End::Late).await.unwrap_err();
+            assert!(late.hint().unwrap().ends_with(command), "{late:?}");
+            let left = tell(&api, &Screen::default(), wait, Duration::ZERO, End::Detached).await.unwrap_err();
+            assert_eq!((left.exit().code(), left.report().as_str()), (130, ""), "it was said already");
         }
     }
 

@@ -8,6 +8,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 
 use crate::model::{Condition, ConditionStatus, ConditionType, Reason, ServiceStatus};
@@ -61,6 +62,8 @@ struct Goal {
     aim: Aim,
     present: bool,
     progress: Progress,
+    /// How long it took, since it arrived.
+    arrived: Option<Duration>,
 }
 
 /// Services that are awaited, and what is known of them.
@@ -74,7 +77,7 @@ pub struct Wait {
 impl Wait {
     /// Waits for these.
     pub fn new(goals: impl IntoIterator<Item = (Arc<str>, Aim)>) -> Self {
-        let goal = |aim| Goal { aim, present: true, progress: Progress::Waiting("waiting".into()) };
+        let goal = |aim| Goal { aim, present: true, progress: Progress::Waiting("waiting".into()), arrived: None };
         Self { goals: goals.into_iter().map(|(name, aim)| (name, goal(aim))).collect(), live: BTreeMap::new() }
     }
 
@@ -86,6 +89,27 @@ impl Wait {
     /// Each service with how far it is.
     pub fn progress(&self) -> impl Iterator<Item = (&Arc<str>, &Progress)> {
         self.goals.iter().map(|(name, goal)| (name, &goal.progress))
+    }
+
+    /// What is awaited of one of them.
+    #[must_use]
+    pub fn aim(&self, name: &str) -> Option<Aim> {
+        self.goals.get(name).map(|goal| goal.aim)
+    }
+
+    /// So long the wait takes by now: what was seen to arrive since the last note took that long.
+    pub fn note(&mut self, now: Duration) {
+        for goal in self.goals.values_mut() {
+            // What arrived may go off again.
+            let there = matches!(goal.progress, Progress::Reached(_));
+            goal.arrived = goal.arrived.or(Some(now)).filter(|_| there);
+        }
+    }
+
+    /// How long one took to arrive.
+    #[must_use]
+    pub fn arrived(&self, name: &str) -> Option<Duration> {
+        self.goals.get(name)?.arrived
     }
 
     /// Whether nothing is awaited.
@@ -310,6 +334,23 @@ mod tests {
         wait.service("b", 1, Some(&good));
         assert_eq!(wait.verdict(), Verdict::Done);
         assert_eq!(Wait::default().verdict(), Verdict::Done, "nothing to wait for");
+    }
+
+    #[test]
+    fn each_has_the_time_of_its_own_arrival() {
+        let (seconds, replica) = (Duration::from_secs, Arc::<str>::from("a-1-x"));
+        let mut wait = Wait::new(["a", "b"].map(|name| (name.into(), Aim::Gone)));
+        wait.service_gone("a");
+        wait.note(seconds(1));
+        wait.note(seconds(2));
+        assert_eq!((wait.arrived("a"), wait.arrived("b")), (Some(seconds(1)), None));
+        wait.replica(&replica, &"a".into(), false);
+        wait.service_gone("b");
+        wait.note(seconds(15));
+        assert_eq!((wait.arrived("a"), wait.arrived("b")), (None, Some(seconds(15))), "one is not gone after all");
+        wait.replica(&replica, &"a".into(), true);
+        wait.note(seconds(16));
+        assert_eq!((wait.arrived("a"), wait.arrived("b")), (Some(seconds(16)), Some(seconds(15))));
     }
 
     #[test]

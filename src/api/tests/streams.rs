@@ -142,6 +142,7 @@ async fn logs_as_text_are_for_people_and_what_cannot_be_read_is_said() {
     let mut stream = rig.ask("GET", "/api/v1/services/web/logs?replica=2").stream().await;
     let failed = stream.line().await.unwrap();
     assert_eq!(line(&failed), ("web-2-abcde", "error", "container c2 does not exist"));
+    assert_eq!(failed["error"]["status"], 404, "{failed}");
     let table = [("services/none", 404), ("replicas/none", 404), ("services/web", 200)];
     for (path, status) in table {
         assert_eq!(rig.get(&format!("/api/v1/{path}/logs")).await.status, status, "{path}");
@@ -149,6 +150,24 @@ async fn logs_as_text_are_for_people_and_what_cannot_be_read_is_said() {
     for (query, status) in [("replica=9", 404), ("format=xml", 400), ("since=yesterday", 400), ("tail=-1", 400)] {
         assert_eq!(rig.get(&format!("/api/v1/services/web/logs?{query}")).await.status, status, "{query}");
     }
+}
+
+#[tokio::test]
+async fn an_engine_that_does_not_answer_is_told_before_anything_is_read() {
+    let rig = Rig::new().await;
+    web(&rig).await;
+    rig.engine.down(true);
+    for query in ["", "?follow=true", "?format=text"] {
+        let refused = rig.get(&format!("/api/v1/services/web/logs{query}")).await;
+        assert_eq!(refused.problem(), (503, "engine-down".into()), "{query}");
+    }
+    assert!(rig.engine.readings().is_empty());
+    let built = rig.ask("POST", "/api/v1/builds?tag=x").media("application/x-tar").body("x").send().await;
+    let last: Value = serde_json::from_str(built.text().trim()).unwrap();
+    assert_eq!(last["error"]["status"], 503, "{last}");
+    // Where no container was made yet the engine has nothing to say.
+    rig.apply(&service("idle", "nginx:1", 1).to_string()).await;
+    assert_eq!(rig.get("/api/v1/services/idle/logs").await.status, 200);
 }
 
 #[tokio::test]

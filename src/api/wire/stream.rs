@@ -36,7 +36,7 @@ pub struct Resync {
 }
 
 /// One line of a log.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LogLine {
     /// Full name of the replica.
@@ -48,6 +48,9 @@ pub struct LogLine {
     /// When, RFC 3339, as the engine noted it; only with `timestamps`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time: Option<String>,
+    /// Why it cannot be read. None where nothing failed: the container of a replica that ended is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<Box<Problem>>,
 }
 
 /// One line of a build: output, then either an image or an error.

@@ -93,7 +93,9 @@ impl Each {
         if self.failed.is_empty() {
             return followed.result;
         }
-        if let Err(error) = followed.result {
+        if let Err(error) = followed.result
+            && !matches!(error, CliError::Interrupted)
+        {
             screen.aside(error.report().trim_end());
         }
         Err(self.error(alone, done))

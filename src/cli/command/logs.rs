@@ -1,7 +1,9 @@
 //! `logs`: what the containers of a service write.
 
+use std::collections::BTreeMap;
+
 use crate::{
-    api::wire::LogLine,
+    api::wire::{LogLine, Problem},
     cli::{
         args::Logs,
         client::{Api, Query},
@@ -16,7 +18,7 @@ use crate::{
 /// Runs `logs`.
 ///
 /// # Errors
-/// As the API.
+/// As the API; when the log of a replica could not be read, after those that could.
 pub async fn logs(api: &Api, screen: &Screen, args: &Logs) -> Result<(), CliError> {
     let flag = |on: bool| on.then(|| "true".to_owned());
     let query: Query = [
@@ -30,6 +32,7 @@ pub async fn logs(api: &Api, screen: &Screen, args: &Logs) -> Result<(), CliErro
     .into();
     let known = Replicas::from_list(&api.list(Kind::Replica).await?.items);
     let mut stream = api.stream::<LogLine>(query.onto(&format!("/api/v1/services/{}/logs", args.service))).await?;
+    let mut unread = Unread::default();
     while let Some(line) = stream.next().await? {
         let subject = Subject { kind: Kind::Replica, name: line.replica.as_str().into(), uid: Uid("".into()) };
         let replica = known.display(&subject);
@@ -40,6 +43,73 @@ pub async fn logs(api: &Api, screen: &Screen, args: &Logs) -> Result<(), CliErro
             "error" => screen.aside(&text),
             _ => screen.line(&text)?,
         }
+        unread.hear(replica, line.error);
     }
-    Ok(())
+    unread.end()
+}
+
+/// Replicas whose logs could not be read, as far as that was not made good.
+#[derive(Debug, Default)]
+struct Unread(BTreeMap<String, Problem>);
+
+impl Unread {
+    /// A line came. One that is read again is no failure: a follower outlives the engine's hiccups.
+    fn hear(&mut self, replica: &str, error: Option<Box<Problem>>) {
+        match error {
+            Some(problem) => self.0.insert(replica.to_owned(), *problem),
+            None => self.0.remove(replica),
+        };
+    }
+
+    /// That was all. Why was said when it failed.
+    fn end(self) -> Result<(), CliError> {
+        let names: Vec<String> = self.0.keys().cloned().collect();
+        let Some(first) = self.0.into_values().next() else { return Ok(()) };
+        let message = format!("not read to the end: the log of {}", names.join(", "));
+        Err(CliError::Partly { message, exit: CliError::Refused(Box::new(first)).exit() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::cli::{
+        args::{Cli, Client, Command},
+        testing,
+    };
+
+    async fn exit(lines: &'static str) -> Result<(), (u8, String)> {
+        let answer = move |target: &str| match target {
+            "/api/v1/replicas" => Some((200, r#"{"items":[],"index":5}"#.to_owned())),
+            "/api/v1/services/web/logs" => Some((200, lines.to_owned())),
+            _ => None,
+        };
+        let (api, _) = testing::api(answer).await;
+        let cli = Cli::try_parse_from(["constellation", "logs", "web"]).unwrap();
+        let Command::Client(Client::Logs(args)) = cli.command else { panic!("another command") };
+        logs(&api, &Screen::default(), &args).await.map_err(|error| (error.exit().code(), error.to_string()))
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_read_is_no_success() {
+        let failed = concat!(
+            r#"{"replica":"web-1-a","stream":"stdout","line":"hello"}"#,
+            "\n",
+            r#"{"replica":"web-2-b","stream":"error","line":"gone","error":{"type":"x","status":503,"title":"down"}}"#,
+            "\n"
+        );
+        let (code, said) = exit(failed).await.unwrap_err();
+        assert_eq!((code, said.as_str()), (3, "not read to the end: the log of web-2-b"));
+        let ended = r#"{"replica":"web-1-a","stream":"error","line":"container c does not exist"}"#;
+        assert_eq!(exit(ended).await, Ok(()), "nothing failed");
+        let healed = concat!(
+            r#"{"replica":"web-2-b","stream":"error","line":"reset","error":{"type":"x","status":502,"title":"reset"}}"#,
+            "\n",
+            r#"{"replica":"web-2-b","stream":"stdout","line":"again"}"#,
+            "\n"
+        );
+        assert_eq!(exit(healed).await, Ok(()), "a follower read on");
+    }
 }

@@ -83,8 +83,38 @@ async fn wait(api: &Api, screen: &Screen, answer: &ApplyAnswer, waiting: &Waitin
         return Followed { services, result: Ok(()) };
     }
     let limit = waiting.timeout.0.max(Duration::from_millis(1));
-    // The index after the change: its own events have lower ones, and all of them matter.
-    let first = answer.objects.iter().map(|o| o.resource_version).filter(|v| *v > 0).min().unwrap_or(answer.index);
-    let from = first.saturating_sub(1);
-    follow::follow(api, screen, Awaited { goals: goals(answer), from, limit }).await
+    follow::follow(api, screen, Awaited { goals: goals(answer), from: before(answer), limit }).await
+}
+
+/// The index right before a change. The index of an object that stayed as it was is of another time.
+fn before(answer: &ApplyAnswer) -> u64 {
+    let moved = answer.objects.iter().filter(|object| object.result != Outcome::Unchanged);
+    let first = moved.map(|object| object.resource_version).filter(|version| *version > 0).min();
+    first.map_or(answer.index, |first| first.saturating_sub(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::wire::ObjectOutcome;
+
+    #[test]
+    fn a_change_begins_with_what_it_moved() {
+        let object = |result, resource_version| ObjectOutcome {
+            kind: Kind::Service,
+            name: "web".into(),
+            result,
+            generation: 1,
+            resource_version,
+        };
+        for (objects, from) in [
+            (vec![object(Outcome::Unchanged, 3), object(Outcome::Configured, 41), object(Outcome::Deleted, 42)], 40),
+            (vec![object(Outcome::Deleted, 42)], 41),
+            (vec![object(Outcome::Unchanged, 3)], 50),
+            (vec![], 50),
+        ] {
+            let answer = ApplyAnswer { index: 50, objects, ..ApplyAnswer::default() };
+            assert_eq!(before(&answer), from, "{answer:?}");
+        }
+    }
 }
