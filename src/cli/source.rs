@@ -100,8 +100,8 @@ pub fn read(paths: &[PathBuf], env: &dyn Fn(&str) -> Option<String>) -> Result<M
 
 /// A document that is not ours, where nothing else is there.
 fn foreign(skipped: Skipped) -> ManifestFault {
-    let Skipped { source, document, line, message } = skipped;
-    ManifestFault { source, document, line, message, ..ManifestFault::default() }
+    let Skipped { source, document, line, column, message, fix } = skipped;
+    ManifestFault { source, document, line, column, message, fix: Some(fix), ..ManifestFault::default() }
 }
 
 /// Refuses documents that are not ours where what is *not* declared is deleted.

@@ -88,15 +88,19 @@ pub struct Skipped {
     pub source: String,
     /// Number of the document in the file, from 1.
     pub document: usize,
-    /// Its first line.
+    /// Line, from 1: where its `apiVersion` stands, or where it begins.
     pub line: usize,
+    /// Column in characters, from 1.
+    pub column: usize,
     /// Why.
     pub message: String,
+    /// What to do.
+    pub fix: String,
 }
 
 impl fmt::Display for Skipped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}: {}", self.source, self.line, self.message)
+        write!(f, "{}:{}:{}: {}; {}", self.source, self.line, self.column, self.message, self.fix)
     }
 }
 
@@ -150,8 +154,8 @@ fn one(source: &str, mut root: Node, index: usize, options: &Options<'_>, faults
     let kind = match envelope(&root, options, faults) {
         Ok(kind) => kind,
         Err(None) => return,
-        Err(Some(message)) => {
-            parsed.skipped.push(Skipped { source: source.into(), document: index, line, message });
+        Err(Some(Foreign { at: Pos { line, column }, message, fix })) => {
+            parsed.skipped.push(Skipped { source: source.into(), document: index, line, column, message, fix });
             return;
         }
     };
@@ -185,18 +189,28 @@ fn one(source: &str, mut root: Node, index: usize, options: &Options<'_>, faults
     });
 }
 
+/// Why a document is skipped.
+struct Foreign {
+    at: Pos,
+    message: String,
+    fix: String,
+}
+
 /// The kind of a document that is ours. Otherwise nothing (it was reported), or why it is skipped.
-fn envelope(root: &Node, options: &Options<'_>, faults: &mut Faults) -> Result<Kind, Option<String>> {
+fn envelope(root: &Node, options: &Options<'_>, faults: &mut Faults) -> Result<Kind, Option<Foreign>> {
     let client = options.resolve_paths.is_some();
     let add = format!("add `apiVersion: {API_VERSION}`");
     let Some(version) = root.get("apiVersion").or_else(|| root.get("api_version")) else {
         if client && matches!(root.value, Value::Map(_)) {
-            let what = if root.get("services").is_some() && root.get("kind").is_none() {
-                "this is a compose file; write each of its services as a document of `kind: Service`, with"
+            let (what, fix) = if root.get("services").is_some() && root.get("kind").is_none() {
+                let fix = format!(
+                    "write each of its services as a document of `kind: Service`, with `apiVersion: {API_VERSION}`"
+                );
+                ("this is a compose file", fix)
             } else {
-                "not one of our documents without"
+                ("it has no `apiVersion`", format!("{add} if it is meant for us"))
             };
-            return Err(Some(format!("skipped: {what} `apiVersion: {API_VERSION}`")));
+            return Err(Some(Foreign { at: root.at, message: format!("skipped: {what}"), fix }));
         }
         let message = match root.value {
             Value::Map(_) => "`apiVersion` is missing".to_owned(),
@@ -209,7 +223,9 @@ fn envelope(root: &Node, options: &Options<'_>, faults: &mut Faults) -> Result<K
     if written != API_VERSION {
         let ours = written.starts_with("constellation") || strsim::jaro_winkler(written, API_VERSION) > 0.9;
         if client && !ours {
-            return Err(Some(format!("skipped: its apiVersion is {written:?}, not {API_VERSION}")));
+            let message = format!("skipped: its apiVersion is {written:?}");
+            let fix = format!("write `apiVersion: {API_VERSION}` if it is meant for us, or name only our files");
+            return Err(Some(Foreign { at: version.at, message, fix }));
         }
         faults.push(
             version.at,

@@ -13,7 +13,7 @@ mod words;
 
 use super::{
     shape::{Walk, camel},
-    tree::{Entry, Node, Value},
+    tree::{Entry, Node, Pos, Value},
 };
 
 /// One text or a list of them.
@@ -39,38 +39,43 @@ pub(super) fn command(walk: &mut Walk<'_, '_>, node: Node, path: &str) -> Option
 
 /// `[KEY=VALUE]` or a mapping. An entry without `=` has an empty value, as compose means a label.
 pub(super) fn pairs(walk: &mut Walk<'_, '_>, node: Node, path: &str) -> Option<Node> {
-    split_pairs(walk, node, path, &['='], |_, _, _| Some(String::new()))
+    split_pairs(walk, node, path, &['='], Some(""))
 }
 
 /// As [`pairs`]; an entry without a value takes it from the environment of the client.
-pub(super) fn environment(walk: &mut Walk<'_, '_>, node: Node, path: &str) -> Option<Node> {
-    let mut node = split_pairs(walk, node, path, &['='], from_client)?;
+pub(super) fn environment(walk: &mut Walk<'_, '_>, mut node: Node, path: &str) -> Option<Node> {
+    if let Value::List(items) = &mut node.value {
+        for (i, item) in items.iter_mut().enumerate() {
+            let Some(name) = item.as_text().filter(|text| !text.is_empty() && !text.contains('=')) else { continue };
+            let (name, empty) = (name.to_owned(), format!("{name}="));
+            let value = passed_on(walk, item.at, &format!("{path}[{i}]"), &name, &empty);
+            *item = Node::text(item.at, format!("{empty}{value}"));
+        }
+    }
+    let mut node = split_pairs(walk, node, path, &['='], None)?;
     if let Value::Map(entries) = &mut node.value {
         for entry in entries.iter_mut().filter(|e| e.value.is_null()) {
-            match from_client(walk, &entry.key, path) {
-                Some(value) => entry.value = Node::text(entry.at, value),
-                None => {
-                    walk.wrong(
-                        entry.at,
-                        &format!("{path}.{}", entry.key),
-                        format!("`{}` has no value", entry.key),
-                        format!("write `{}: \"\"` for an empty value, or set it where the client runs", entry.key),
-                    );
-                    entry.value = Node::text(entry.at, "");
-                }
-            }
+            let (at, empty) = (entry.at, format!("{}: \"\"", entry.key));
+            let value = passed_on(walk, at, &format!("{path}.{}", entry.key), &entry.key, &empty);
+            entry.value = Node::text(at, value);
         }
     }
     Some(node)
 }
 
-fn from_client(walk: &mut Walk<'_, '_>, name: &str, _: &str) -> Option<String> {
-    walk.options.interpolate.and_then(|lookup| lookup(name))
+/// The value that a variable has where the client runs. Without one that is told, and it is empty. `empty`: how an
+/// empty value is written.
+fn passed_on(walk: &mut Walk<'_, '_>, at: Pos, path: &str, name: &str, empty: &str) -> String {
+    walk.options.interpolate.and_then(|lookup| lookup(name)).unwrap_or_else(|| {
+        let fix = format!("write `{empty}` for an empty value, or set it where the client runs");
+        walk.wrong(at, path, format!("`{name}` has no value"), fix);
+        String::new()
+    })
 }
 
 /// `[NAME:ADDRESS]`, `[NAME=ADDRESS]` or a mapping.
 pub(super) fn hosts(walk: &mut Walk<'_, '_>, node: Node, path: &str) -> Option<Node> {
-    let mut node = split_pairs(walk, node, path, &['=', ':'], |_, _, _| None)?;
+    let mut node = split_pairs(walk, node, path, &['=', ':'], None)?;
     if let Value::Map(entries) = &mut node.value {
         for entry in entries {
             if let Value::Text(address) = &mut entry.value.value
@@ -83,12 +88,13 @@ pub(super) fn hosts(walk: &mut Walk<'_, '_>, node: Node, path: &str) -> Option<N
     Some(node)
 }
 
+/// `missing`: the value of an entry without a separator; none: that is wrong.
 fn split_pairs(
     walk: &mut Walk<'_, '_>,
     node: Node,
     path: &str,
     separators: &[char],
-    missing: fn(&mut Walk<'_, '_>, &str, &str) -> Option<String>,
+    missing: Option<&str>,
 ) -> Option<Node> {
     let Value::List(items) = node.value else { return Some(node) };
     let mut entries: Vec<Entry> = Vec::new();
@@ -109,7 +115,7 @@ fn split_pairs(
         let split = separators.iter().find_map(|s| text.split_once(*s));
         let (key, value) = match split {
             Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
-            None => (text.to_owned(), missing(walk, text, path)),
+            None => (text.to_owned(), missing.map(str::to_owned)),
         };
         let Some(value) = value.filter(|_| !key.is_empty()) else {
             let found = walk.show(&item);

@@ -192,6 +192,34 @@ fn a_client_completes_what_a_server_refuses() {
     // A compose file in the same folder is passed over by a client.
     let parsed = parse("compose.yaml", b"services: {web: {image: nginx}}\n", &client);
     assert_eq!((parsed.errors.len(), parsed.skipped.len()), (0, 1));
+    for environment in ["[\"A=1\", B]", "{B: }"] {
+        let (text, lookup) = (service(&format!("environment: {environment}")), |_: &str| None);
+        let client = Options { interpolate: Some(&lookup), ..client.clone() };
+        let parsed = parse("web.yaml", text.as_bytes(), &client);
+        let [one] = &parsed.errors[..] else { panic!("{environment}: {:#?}", parsed.errors) };
+        assert_eq!(one.message, "`B` has no value", "{environment}");
+        assert!(one.fix.ends_with("for an empty value, or set it where the client runs"), "{}", one.fix);
+    }
+}
+
+#[test]
+fn a_document_of_others_is_skipped_with_its_place_and_what_to_do() {
+    let client = Options { resolve_paths: Some("/home/a".into()), interpolate: None };
+    for (text, told) in [
+        (
+            "kind: Pod\napiVersion: v1\n",
+            "a.yaml:2:13: skipped: its apiVersion is \"v1\"; write `apiVersion: constellation.dev/v1` if",
+        ),
+        (
+            "---\nsome: {other: file}\n",
+            "a.yaml:2:1: skipped: it has no `apiVersion`; add `apiVersion: constellation.dev/v1` if",
+        ),
+        ("services: {web: {image: a}}\n", "a.yaml:1:1: skipped: this is a compose file; write each of its services as"),
+    ] {
+        let parsed = parse("a.yaml", text.as_bytes(), &client);
+        let [one] = &parsed.skipped[..] else { panic!("{text}: {parsed:#?}") };
+        assert!(one.to_string().starts_with(told), "{one}");
+    }
 }
 
 #[test]
