@@ -7,15 +7,17 @@ use crate::{
     model::Spec,
     plan::change::{self, ChangePlan, Wish},
     reconcile::view,
-    store::{State, seal::Sealer},
+    store::{State, put::whole, seal::Sealer},
 };
 
 /// The plan of a request against one state.
 pub(super) fn plan(asked: &Asked, state: &State, sealer: &Sealer) -> ChangePlan {
-    let put = asked.documents.items.iter().map(|item| Wish::Put {
-        declared: &item.declared,
+    let items = &asked.documents.items;
+    let declared: Vec<_> = items.iter().map(|item| whole(&item.declared, state)).collect();
+    let put = items.iter().zip(&declared).map(|(item, declared)| Wish::Put {
+        declared,
         managed_by: item.managed_by.as_deref().or(asked.set.as_deref()),
-        digest: match &item.declared.spec {
+        digest: match &declared.spec {
             Spec::Secret(spec) => Some(sealer.digest(spec)),
             Spec::Service(_) | Spec::Config(_) | Spec::Node(_) => None,
         },

@@ -16,11 +16,12 @@ use super::{
     request::Request,
 };
 use crate::{
-    model::{Index, Kind, ObjectKey, Uid},
+    model::{Index, Kind, ObjectKey, Spec, Uid},
+    plan::change::servers,
     store::{
         State,
         command::{Command, Refusal},
-        put::{PutError, put},
+        put::{PutError, put, whole},
         seal::Sealer,
     },
 };
@@ -59,7 +60,10 @@ pub async fn put_one(mut request: Request) -> Result<Response, Failure> {
     let commit = Commit::of(&request, body)?.if_at(preconditions);
     let warnings = item.warnings.clone();
     let mut answer = commit
-        .run(move |state| Ok(Change { commands: vec![command(&item, None, state, &sealer)?], ..Change::default() }))
+        .run(move |state| {
+            let read = nodes(std::slice::from_ref(&item), state)?;
+            Ok(Change { commands: vec![command(&item, None, state, &sealer)?], read })
+        })
         .await?;
     answer.warnings = warnings;
     reply::json(&answer)
@@ -168,7 +172,7 @@ impl Asked {
     }
 
     fn change(&self, state: &State, sealer: &Sealer) -> Result<Change, Failure> {
-        let mut change = Change::default();
+        let mut change = Change { read: nodes(&self.documents.items, state)?, ..Change::default() };
         for item in &self.documents.items {
             change.commands.push(command(item, self.set.clone(), state, sealer)?);
         }
@@ -183,6 +187,25 @@ impl Asked {
         let each =
             self.documents.items.iter().flat_map(|i| i.warnings.iter().map(|w| format!("{}: {w}", i.declared.key())));
         each.collect()
+    }
+}
+
+/// What a write of Nodes rests on: a manifest leaves their roles as they are, and one of them stays a server.
+fn nodes(items: &[Item], state: &State) -> Result<Vec<(ObjectKey, Option<Index>)>, Failure> {
+    if items.iter().all(|item| item.declared.kind() != Kind::Node) {
+        return Ok(Vec::new());
+    }
+    let before: Vec<_> =
+        state.objects(Kind::Node).filter_map(|o| Some((o.meta.name.clone(), o.parse().ok()?))).collect();
+    let wanted: Vec<_> = items.iter().map(|item| whole(&item.declared, state)).collect();
+    let wanted = wanted.iter().filter_map(|declared| match &declared.spec {
+        Spec::Node(spec) => Some((declared.name.clone(), spec)),
+        Spec::Service(_) | Spec::Config(_) | Spec::Secret(_) => None,
+    });
+    match servers::without(before.iter().map(|(name, spec)| (name.clone(), spec)), wanted).first() {
+        Some(name) => Err(Failure::unprocessable(format!("{}: {}", ObjectKey::node(name.clone()), servers::LAST))
+            .hint("leave `roles` out to keep what the node has, or make another node a server first")),
+        None => Ok(state.objects(Kind::Node).map(|o| (o.key(), Some(o.meta.resource_version))).collect()),
     }
 }
 

@@ -9,8 +9,8 @@ use super::quantity::{Bytes, Millicores};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NodeSpec {
-    /// What it does for the cluster.
-    #[serde(default = "agent_only")]
+    /// What it does for the cluster; left out of a manifest: what the node has, as its agent registered it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub roles: Vec<Role>,
     /// False: takes nothing new (cordoned).
     #[serde(default = "yes")]
@@ -25,9 +25,6 @@ pub struct NodeSpec {
 fn yes() -> bool {
     true
 }
-fn agent_only() -> Vec<Role> {
-    vec![Role::Agent]
-}
 impl NodeSpec {
     /// The first node of a cluster does everything.
     #[must_use]
@@ -38,6 +35,12 @@ impl NodeSpec {
             reserved: None,
             capacity_override: None,
         }
+    }
+    /// This spec over the one that the node has: what a manifest leaves out of `roles` stays.
+    #[must_use]
+    pub fn over(self, had: &Self) -> Self {
+        let roles = if self.roles.is_empty() { had.roles.clone() } else { self.roles };
+        Self { roles, ..self }
     }
     /// What is kept for the host, defaults filled in.
     #[must_use]

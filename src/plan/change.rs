@@ -22,6 +22,7 @@ mod circles;
 pub mod fields;
 mod networks;
 pub mod replicas;
+pub mod servers;
 mod stays;
 pub mod warnings;
 

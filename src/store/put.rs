@@ -1,11 +1,13 @@
 //! From what people declare to the command that stores it.
 //!
-//! Here: canonical bytes, a Service's hash, a Secret's seal. Not here: reading text (`manifest`),
-//! the effect of the command ([`super::apply`]).
+//! Here: canonical bytes, a Service's hash, a Secret's seal, what a Node keeps ([`whole`]). Not here:
+//! reading text (`manifest`), the effect of the command ([`super::apply`]).
 //! Why a Secret's put names the object it was sealed over: uid and version are part of the seal; if
 //! another write came between, apply refuses it as a conflict and the caller converts again.
 
-use crate::model::{Declared, Spec, Uid, declared::canonical, secret::SealedSecret};
+use std::borrow::Cow;
+
+use crate::model::{Declared, Spec, Uid, declared::canonical, node::NodeSpec, secret::SealedSecret};
 
 use super::{
     command::PutObject,
@@ -24,6 +26,19 @@ pub enum PutError {
     Canonical(#[from] serde_json::Error),
 }
 
+/// A declaration with what it leaves to the object that is there: the roles of a Node.
+///
+/// A plan compares this, so that it and the write are of one mind. A node whose spec this version cannot
+/// read keeps nothing.
+#[must_use]
+pub fn whole<'d>(declared: &'d Declared, state: &State) -> Cow<'d, Declared> {
+    let Spec::Node(spec) = &declared.spec else { return Cow::Borrowed(declared) };
+    match state.object(&declared.key()).and_then(|old| old.parse::<NodeSpec>().ok()) {
+        Some(had) => Cow::Owned(Declared { spec: Spec::Node(spec.clone().over(&had)), ..declared.clone() }),
+        None => Cow::Borrowed(declared),
+    }
+}
+
 /// Converts a declared object. `new_uid` is used when the object does not exist yet.
 ///
 /// # Errors
@@ -37,7 +52,7 @@ pub fn put(
 ) -> Result<PutObject, PutError> {
     let old = state.object(&declared.key());
     let uid = old.map_or(new_uid, |o| o.meta.uid.clone());
-    let (spec, spec_hash) = match &declared.spec {
+    let (spec, spec_hash) = match &whole(declared, state).spec {
         Spec::Service(spec) => (canonical(spec)?, Some(spec.container_hash()?)),
         Spec::Config(spec) => (canonical(spec)?, None),
         Spec::Node(spec) => (canonical(spec)?, None),

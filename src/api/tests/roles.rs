@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::{HeaderMap, Method};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::rig::{Rig, config};
@@ -121,4 +121,50 @@ async fn a_machine_is_its_administrators_by_whatever_path_it_is_written() {
         let cordoned = rig.read("/api/v1/nodes/n1").await["spec"]["schedulable"] == false;
         assert_eq!(cordoned, role == Role::Admin, "{path} as {role:?}: {body}");
     }
+}
+
+#[tokio::test]
+async fn a_node_keeps_the_roles_that_a_manifest_leaves_out_and_the_last_server_stays_one() {
+    let rig = Rig::new().await;
+    rig.node().await;
+    let node = |spec: Value| {
+        json!([{"apiVersion": "constellation.dev/v1", "kind": "Node",
+                "metadata": {"name": "n1", "labels": {"zone": "garage"}}, "spec": spec}])
+        .to_string()
+    };
+    let roles = async || rig.read("/api/v1/nodes/n1").await["spec"]["roles"].take();
+    let all = json!(["server", "agent", "edge", "builder"]);
+    let plan = rig.post("/api/v1/plan", &node(json!({}))).await.json();
+    assert_eq!(plan["objects"][0]["fields"].as_array().map(Vec::len), Some(1), "the label alone: {plan}");
+    assert_eq!(rig.apply(&node(json!({}))).await["objects"][0]["result"], "configured");
+    assert_eq!(roles().await, all);
+    let plan = rig.post("/api/v1/plan", &node(json!({}))).await.json();
+    assert_eq!(plan["objects"][0]["result"], "unchanged");
+    assert_eq!(rig.apply(&node(json!({}))).await["objects"][0]["result"], "unchanged");
+    let document = serde_json::from_str::<Value>(&node(json!({}))).unwrap()[0].to_string();
+    assert_eq!(
+        rig.ask("PUT", "/api/v1/nodes/n1").body(&document).send().await.json()["objects"][0]["result"],
+        "unchanged"
+    );
+
+    let without = node(json!({"roles": ["agent"]}));
+    let plan = rig.post("/api/v1/plan", &without).await.json();
+    let warning = plan["warnings"][0].as_str().unwrap_or_default();
+    assert!(
+        warning.contains("the last node with the role server") && warning.ends_with("apply will refuse it"),
+        "{plan}"
+    );
+    for query in ["", "?dryRun=true"] {
+        let refused = rig.post(&format!("/api/v1/apply{query}"), &without).await;
+        assert_eq!(refused.status, 422, "{refused:?}");
+        assert!(
+            refused.json()["detail"].as_str().unwrap().contains("the last node with the role server"),
+            "{refused:?}"
+        );
+    }
+    assert_eq!(roles().await, all);
+    rig.apply(&node(json!({"roles": ["server", "agent"]}))).await;
+    assert_eq!(roles().await, json!(["server", "agent"]), "the others are the owner's");
+    rig.apply(&node(json!({"schedulable": false}))).await;
+    assert_eq!(roles().await, json!(["server", "agent"]), "what the node has, not what it had first");
 }

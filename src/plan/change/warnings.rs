@@ -22,7 +22,7 @@ use crate::{
     },
 };
 
-use super::{ObjectChange, Outcome, Wish, circles, networks, replicas, stays};
+use super::{ObjectChange, Outcome, Wish, circles, networks, replicas, servers, stays};
 
 /// Words in the name of a variable that is better a Secret.
 const SECRETIVE: [&str; 4] = ["PASSWORD", "SECRET", "TOKEN", "API_KEY"];
@@ -32,6 +32,7 @@ const SECRETIVE: [&str; 4] = ["PASSWORD", "SECRET", "TOKEN", "API_KEY"];
 pub fn all(wishes: &[Wish<'_>], objects: &[ObjectChange], world: &World) -> Vec<String> {
     let after = After::new(wishes, world);
     let mut warnings = Vec::new();
+    let last = last_servers(wishes, world);
     for (wish, change) in wishes.iter().zip(objects) {
         let key = wish.key();
         let mut say = |text: String| warnings.push(format!("{key}: {text}"));
@@ -46,6 +47,9 @@ pub fn all(wishes: &[Wish<'_>], objects: &[ObjectChange], world: &World) -> Vec<
                 }
                 if let (Spec::Config(_) | Spec::Secret(_), Outcome::Configured) = (&declared.spec, change.result) {
                     stays::contents(wish, objects, &after.services, world).into_iter().for_each(&mut say);
+                }
+                if key.kind == Kind::Node && last.contains(&key.name) {
+                    say(format!("{}; apply will refuse it", servers::LAST));
                 }
                 if let Spec::Service(spec) = &declared.spec {
                     after.missing(spec).into_iter().for_each(&mut say);
@@ -68,6 +72,15 @@ pub fn all(wishes: &[Wish<'_>], objects: &[ObjectChange], world: &World) -> Vec<
     }
     warnings.extend(after.circles());
     warnings
+}
+
+/// Nodes that would take the role server out of the cluster.
+fn last_servers(wishes: &[Wish<'_>], world: &World) -> BTreeSet<Arc<str>> {
+    let wanted = wishes.iter().filter_map(|wish| match wish {
+        Wish::Put { declared: Declared { name, spec: Spec::Node(spec), .. }, .. } => Some((name.clone(), spec)),
+        Wish::Put { .. } | Wish::Delete(_) => None,
+    });
+    servers::without(world.nodes.iter().map(|n| (n.name.clone(), &n.spec)), wanted)
 }
 
 fn service(
