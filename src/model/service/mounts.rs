@@ -207,7 +207,8 @@ impl std::fmt::Display for DataPolicy {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct FileRef {
-    /// `NAME` or `NAME/KEY`. A whole object with several keys becomes a directory.
+    /// `NAME` or `NAME/KEY`. `NAME/KEY` is always one file at `target`. `NAME` alone is one file while the object has
+    /// one key, and a directory with a file for each key when it has several.
     pub source: String,
     /// Path inside; `/NAME` for a config, `/run/secrets/NAME` for a secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -22,7 +22,8 @@ pub struct Port {
     /// tcp or udp or sctp.
     #[serde(default, skip_serializing_if = "is_default")]
     pub protocol: Protocol,
-    /// Address on the host; the advertised address, else 0.0.0.0 with a warning in the plan.
+    /// Address on the host; the agent's advertise address if it has one, else 0.0.0.0 (every address) with a
+    /// warning in the plan.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host_ip: Option<String>,
     /// Hint on the application's protocol, like `http`.
