@@ -11,7 +11,7 @@ use super::{
     wire::Scale,
     write,
 };
-use crate::model::{ServiceSpec, service::Mode};
+use crate::model::{ObjectKey, ServiceSpec, service::Mode};
 
 /// Replicas wanted, suspended or not.
 ///
@@ -21,12 +21,11 @@ pub async fn get(request: Request) -> Result<Response, Failure> {
     let state = request.server.shared.store.state();
     let key = request.key()?;
     let object = state.object(&key).ok_or_else(|| Failure::absent(&key))?;
-    let spec: ServiceSpec =
-        object.parse().map_err(|e| Failure::internal(format!("the stored spec of {key} cannot be read: {e}")))?;
+    let spec: ServiceSpec = object.parse().map_err(|e| broken(&key, e))?;
     if spec.mode == Mode::Global {
         return Err(global(&key));
     }
-    reply::json(&Scale { replicas: spec.replicas.unwrap_or(1) })
+    reply::json(&Scale { replicas: counted(&spec) })
 }
 
 /// Changes the replicas wanted and nothing else: whoever changes another field meanwhile is not undone.
@@ -42,11 +41,18 @@ pub async fn put(mut request: Request) -> Result<Response, Failure> {
         .if_at(write::if_match(&request, &key)?)
         .run(move |state| {
             let object = state.object(&key).ok_or_else(|| Failure::absent(&key))?;
-            if object.parse::<ServiceSpec>().is_ok_and(|s| s.mode == Mode::Global) {
+            let spec: ServiceSpec = object.parse().map_err(|e| broken(&key, e))?;
+            if spec.mode == Mode::Global {
                 return Err(global(&key));
             }
+            // A number that stands there unsaid is not written: it would be a difference to the manifest.
+            let same = counted(&spec) == wanted.replicas;
             // The whole document is checked anew: not every service may have more than one replica.
-            let item = documents::edited(object, |spec| spec["replicas"] = wanted.replicas.into())?;
+            let item = documents::edited(object, |spec| {
+                if !same {
+                    spec["replicas"] = wanted.replicas.into();
+                }
+            })?;
             Ok(Change {
                 commands: vec![write::command(&item, None, state, &sealer)?],
                 read: vec![(key.clone(), Some(object.meta.resource_version))],
@@ -56,7 +62,16 @@ pub async fn put(mut request: Request) -> Result<Response, Failure> {
     reply::json(&answer)
 }
 
-fn global(key: &crate::model::ObjectKey) -> Failure {
+/// One, when nothing is said.
+fn counted(spec: &ServiceSpec) -> u32 {
+    spec.replicas.unwrap_or(1)
+}
+
+fn broken(key: &ObjectKey, error: impl std::fmt::Display) -> Failure {
+    Failure::internal(format!("the stored spec of {key} cannot be read: {error}"))
+}
+
+fn global(key: &ObjectKey) -> Failure {
     Failure::unprocessable(format!("{key} is global: it has one replica on each node that fits"))
         .hint("set mode: replicated to count its replicas")
 }

@@ -85,7 +85,7 @@ pub enum Client {
     /// List objects or show one
     #[command(
         visible_alias = "ls",
-        after_help = "Examples:\n  constellation get svc\n  constellation get svc/web -o yaml\n  \
+        after_help = "Examples:\n  constellation get svc\n  constellation get svc/web config/app -o yaml\n  \
         constellation get replicas -l app=shop -w\n  constellation get nodes -o wide"
     )]
     Get(Get),
@@ -185,7 +185,7 @@ pub struct Waiting {
     /// Return as soon as the change is accepted
     #[arg(short, long)]
     pub detach: bool,
-    /// Longest wait until everything is ready
+    /// Longest wait; what is not done by then goes on
     #[arg(long, default_value = "10m", value_name = "DURATION")]
     pub timeout: Period,
     /// Why, kept with the change
@@ -255,9 +255,17 @@ mod tests {
             ("get services web -o yaml", true),
             ("get services -l app=web -o name", true),
             ("get services web -l app=web", false),
+            ("get svc web db", true),
+            ("get svc/web config/x", true),
+            ("apply -f a --dry-run", true),
+            ("apply --dry-run -f a", true),
+            ("apply -f a --dry-run=client", true),
+            ("apply -f a --dry-run client", true),
+            ("apply -f a --dry-run=here", false),
             ("get bogus", false),
             ("describe svc/web", true),
-            ("describe web", false),
+            ("describe web", true),
+            ("why web", true),
             ("why svc/web --replica 2", true),
             ("delete svc/web config/x", true),
             ("delete", false),

@@ -9,6 +9,10 @@ use std::{fmt::Write as _, io, path::PathBuf, time::Duration};
 use super::text::clean;
 use crate::api::wire::{ManifestFault, Problem};
 
+/// How a token is brought.
+const TOKEN: &str =
+    "set CONSTELLATION_TOKEN_FILE=<data dir>/admin.token (or CONSTELLATION_TOKEN), or use the socket as root";
+
 /// How a command ended. Scripts depend on the numbers: never change one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
@@ -292,17 +296,22 @@ impl CliError {
                  CONSTELLATION_API (unix:///run/constellation/api.sock, http://127.0.0.1:7443)"
                     .into(),
             ),
-            Self::Deadline { .. } => Some("is the machine busy or its engine stuck? `constellation status` says more".into()),
-            Self::Unknown { .. } => Some("run the same command again: it says what stands, and what is done stays done".into()),
+            Self::Deadline { .. } => {
+                Some("is the machine busy or its engine stuck? `constellation status` says more".into())
+            }
+            Self::Unknown { .. } => {
+                Some("run the same command again: it says what stands, and what is done stays done".into())
+            }
+            // The API's own hint is for whoever writes a client.
+            Self::Refused(refusal) if refusal.slug() == "no-token" => Some(TOKEN.into()),
             Self::Refused(refusal) => refusal.hint.clone().or_else(|| match refusal.status {
-                401 | 403 => Some(
-                    "set CONSTELLATION_TOKEN_FILE=<data dir>/admin.token (or CONSTELLATION_TOKEN), or use the socket as root"
-                        .into(),
-                ),
+                401 | 403 => Some(TOKEN.into()),
                 409 => Some("look at it again with `constellation plan`, then apply the new plan".into()),
                 _ => None,
             }),
-            Self::Answer { .. } => Some("compare `constellation version`: client and server may be of different releases".into()),
+            Self::Answer { .. } => {
+                Some("compare `constellation version`: client and server may be of different releases".into())
+            }
             Self::Manifests(_)
             | Self::Configuration(_)
             | Self::File { .. }
@@ -385,6 +394,19 @@ mod tests {
         ] {
             assert_eq!(refused(status).exit().code(), code, "{status}");
         }
+    }
+
+    #[test]
+    fn a_missing_token_is_told_in_the_words_of_the_command_line() {
+        let problem = |slug: &str| Problem {
+            kind: format!("{}{slug}", crate::api::wire::problem::TYPES),
+            status: 401,
+            hint: Some("as the API says".into()),
+            ..Problem::default()
+        };
+        let hint = |slug| CliError::Refused(Box::new(problem(slug))).hint().unwrap();
+        assert!(hint("no-token").contains("CONSTELLATION_TOKEN_FILE"));
+        assert_eq!(hint("wrong-token"), "as the API says");
     }
 
     #[test]

@@ -51,6 +51,14 @@ pub fn key(text: &str) -> Result<ObjectKey, String> {
     Ok(ObjectKey::new(kind(first)?, self::name(name)?))
 }
 
+/// `node/n1`, or `web` for `svc/web`.
+///
+/// # Errors
+/// When it is neither.
+pub fn key_or_service(text: &str) -> Result<ObjectKey, String> {
+    if text.contains('/') { key(text) } else { name(text).map(|name| ObjectKey::service(name.as_str())) }
+}
+
 /// `svc` or `svc/web`.
 ///
 /// # Errors
@@ -135,6 +143,8 @@ mod tests {
     fn names_are_read_or_refused_with_help() {
         assert_eq!(key("services/web").unwrap().to_string(), "svc/web");
         assert_eq!(service("svc/web").unwrap(), "web");
+        assert_eq!(key_or_service("web"), key("svc/web"));
+        assert_eq!(key_or_service("node/n1"), key("node/n1"));
         assert_eq!(set("home-2").unwrap(), "home-2");
         assert!(["", "a b", "-a", "a-", "A"].into_iter().all(|text| set(text).is_err()));
         assert_eq!(scale("svc/web=0").unwrap(), ScaleTo { service: "web".into(), replicas: 0 });

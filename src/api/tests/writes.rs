@@ -223,6 +223,20 @@ async fn scale_changes_the_count_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn a_scale_to_the_number_that_stands_there_unsaid_is_no_change() {
+    let rig = Rig::new().await;
+    let mut unsaid = service("web", "nginx:1", 1);
+    unsaid["spec"] = json!({"image": "nginx:1"});
+    rig.apply(&unsaid.to_string()).await;
+    for (replicas, result, generation) in [(1, "unchanged", 1), (2, "configured", 2), (2, "unchanged", 2)] {
+        let body = json!({ "replicas": replicas }).to_string();
+        let scaled = rig.ask("PUT", "/api/v1/services/web/scale").body(body).send().await.json();
+        let outcome = (&scaled["objects"][0]["result"], &scaled["objects"][0]["generation"]);
+        assert_eq!(outcome, (&json!(result), &json!(generation)), "{replicas}");
+    }
+}
+
+#[tokio::test]
 async fn a_refused_scale_names_object_and_field_and_no_place_in_a_text_nobody_wrote() {
     let rig = Rig::new().await;
     let mut db = service("db", "postgres:17", 1);

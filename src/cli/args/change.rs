@@ -21,8 +21,8 @@ pub struct Apply {
     /// Apply a plan that `plan --out` wrote; refused when something it looked at moved
     #[arg(long, value_name = "FILE", conflicts_with_all = ["prune", "set"])]
     pub plan: Option<PathBuf>,
-    /// Change nothing: check here, or let the server say what it would do
-    #[arg(long, value_name = "WHERE")]
+    /// Change nothing: check here, or let the server say what it would do (without a value: the server)
+    #[arg(long, value_name = "WHERE", num_args = 0..=1, default_missing_value = "server")]
     pub dry_run: Option<DryRun>,
     /// Delete what belongs to the set and stands in none of the manifests
     #[arg(long, requires = "set")]

@@ -16,9 +16,9 @@ pub struct Get {
     /// Kind (svc, config, secret, node, replica) or KIND/NAME
     #[arg(value_name = "KIND", value_parser = names::kind_or_key)]
     pub what: KindOrKey,
-    /// Only this object
+    /// Only these objects: names after a kind, KIND/NAME after KIND/NAME
     #[arg(value_name = "NAME")]
-    pub name: Option<String>,
+    pub names: Vec<String>,
     /// Form of the output
     #[arg(short, long, value_enum, default_value = "table")]
     pub output: Output,
@@ -26,7 +26,7 @@ pub struct Get {
     #[arg(short, long)]
     pub watch: bool,
     /// Only objects with these labels: key=value, key!=value, key, !key; commas mean "and". Of replicas: their service's
-    #[arg(short = 'l', long = "selector", value_name = "SELECTOR", conflicts_with = "name")]
+    #[arg(short = 'l', long = "selector", value_name = "SELECTOR", conflicts_with = "names")]
     pub selector: Option<String>,
     /// Times as dates instead of ages
     #[arg(long)]
@@ -52,8 +52,8 @@ pub enum Output {
 /// `describe`.
 #[derive(Debug, Args)]
 pub struct Describe {
-    /// Which object
-    #[arg(value_name = "KIND/NAME", value_parser = names::key)]
+    /// Which object; a name alone is a service
+    #[arg(value_name = "KIND/NAME", value_parser = names::key_or_service)]
     pub object: ObjectKey,
     /// Form of the output; json: object, replicas, differences and events as the API gives them
     #[arg(short, long, value_enum, default_value = "text")]
@@ -66,8 +66,8 @@ pub struct Describe {
 /// `why`.
 #[derive(Debug, Args)]
 pub struct Why {
-    /// Which object
-    #[arg(value_name = "KIND/NAME", value_parser = names::key)]
+    /// Which object; a name alone is a service
+    #[arg(value_name = "KIND/NAME", value_parser = names::key_or_service)]
     pub object: ObjectKey,
     /// Only this slot of a service: a number, or a node's name for a global one
     #[arg(long, value_name = "SLOT")]

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{env, goals, outcomes, plan::Saved, wait};
+use super::{env, goals, left, outcomes, plan::Saved, wait};
 use crate::{
     api::wire::{ApplyAnswer, ApplyRequest, PlanAnswer},
     cli::{
@@ -16,6 +16,7 @@ use crate::{
         text::clean,
     },
     model::Kind,
+    store::command::Outcome,
 };
 
 /// Runs `apply`.
@@ -53,8 +54,10 @@ pub async fn apply(api: &Api, screen: &Screen, args: &Apply) -> Result<(), CliEr
     }
     // Exactly what was shown is written, or nothing.
     let request = ApplyRequest { preconditions: plan.preconditions, ..request };
+    let services = left::before(api, plan.objects.iter().any(|o| o.result == Outcome::Deleted)).await;
     let answer = api.apply(&request, Change { reason, prune, dry_run: false }).await?;
     outcomes(screen, &answer, "")?;
+    left::tell(screen, &services, &answer)?;
     let followed = wait(api, screen, &answer, &args.waiting).await;
     changed.answer(&answer);
     changed.warn(&plan.warnings);

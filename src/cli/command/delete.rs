@@ -1,6 +1,6 @@
 //! `delete`: objects by name or by manifests; waits until their containers are gone.
 
-use super::{each::Each, env};
+use super::{each::Each, env, left};
 use crate::{
     api::wire::UsageStatus,
     cli::{
@@ -40,6 +40,7 @@ pub async fn delete(api: &Api, screen: &Screen, args: &Delete) -> Result<(), Cli
             return Err(CliError::No { message: "nothing was deleted".into(), hint: None });
         }
     }
+    let services = left::before(api, keys.iter().any(|key| key.kind == Kind::Service)).await;
     let mut each = Each::default();
     for (i, key) in keys.iter().enumerate() {
         let change = Change { reason: args.waiting.reason.as_deref(), ..Change::default() };
@@ -57,6 +58,7 @@ pub async fn delete(api: &Api, screen: &Screen, args: &Delete) -> Result<(), Cli
             }
         }
     }
+    left::tell(screen, &services, each.answer())?;
     each.finish(api, screen, &args.waiting, "deleted").await
 }
 

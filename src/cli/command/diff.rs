@@ -22,6 +22,7 @@ pub async fn diff(api: &Api, screen: &Screen, args: &Diff) -> Result<Exit, CliEr
     if !args.files.is_empty() {
         let (_, plan) = plan::ask(api, screen, &args.files, None, false).await?;
         match args.output {
+            Form::Text if !show::plan::changes(&plan) => screen.aside("nothing differs"),
             Form::Text => screen.signs(&show::plan::text(&plan, show::plan::Detail::Fields, None))?,
             Form::Json | Form::Yaml => screen.answer(&plan)?,
         }
@@ -44,6 +45,9 @@ pub async fn diff(api: &Api, screen: &Screen, args: &Diff) -> Result<Exit, CliEr
         }
         let ObjectKey { kind, name } = key;
         differing.objects.push(DifferingObject { kind, name: name.to_string(), differences: why.differences });
+    }
+    if args.output == Form::Text && differing.objects.is_empty() {
+        screen.aside("nothing differs");
     }
     screen.answer(&differing)?;
     Ok(if differing.objects.is_empty() { Exit::Done } else { Exit::No })

@@ -49,6 +49,12 @@ impl Each {
         Ok(())
     }
 
+    /// What was done so far.
+    #[must_use]
+    pub const fn answer(&self) -> &ApplyAnswer {
+        &self.answer
+    }
+
     /// One was to be deleted and is not there, which is as good.
     pub fn absent(&mut self, screen: &Screen, key: &ObjectKey) {
         screen.aside(&format!("{key} does not exist"));

@@ -10,6 +10,7 @@ pub mod diff;
 pub mod each;
 pub mod events;
 pub mod get;
+pub mod left;
 pub mod logs;
 pub mod look;
 pub mod node;

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{readiness, replicas};
 use crate::{
     api::wire::{Object, ReplicaSpec, SecretView, UsageStatus},
-    cli::text::Times,
+    cli::text::{self, Times},
     model::{
         Bytes, ConditionStatus, ConditionType, Desired, Kind, Millicores, NodeStatus, ReplicaStatus, ServiceStatus,
         node::NodeSpec,
@@ -53,6 +53,26 @@ pub fn header(kind: Kind, wide: bool) -> Vec<&'static str> {
         columns.extend(more);
     }
     columns
+}
+
+/// The widths of a list that goes on: later rows stand under the first ones.
+#[must_use]
+pub fn widths(header: &[&str], rows: &[Vec<String>]) -> Vec<usize> {
+    let widths = text::widths(header, rows);
+    widths.into_iter().zip(header).map(|(width, column)| width.max(usual(column))).collect()
+}
+
+/// How wide a column's values usually get.
+fn usual(column: &str) -> usize {
+    match column {
+        "STATUS" => "NotReady: MinimumReplicasUnavailable".len(),
+        "CURRENT" => "BackOff: CrashLoopBackOff, next in 20s".len(),
+        "HEALTH" => "unhealthy".len(),
+        "ADDRESS" => "172.18.0.100".len(),
+        "CONTAINER" => "0123456789ab".len(),
+        "NODE" | "NODES" | "AGE" => "59m59s".len(),
+        _ => column.len(),
+    }
 }
 
 /// One row.

@@ -144,6 +144,18 @@ fn tables_of_every_kind() {
 }
 
 #[test]
+fn later_rows_of_a_list_that_goes_on_stand_under_the_first() {
+    let header = objects::header(Kind::Service, false);
+    let row =
+        |status: &str| ["web", "replicated", "1/1", "1", "web:1", "n1", status, "3m12s"].map(str::to_owned).to_vec();
+    let widths = objects::widths(&header, &[row("Ready")]);
+    let age = |status: &str| text::row(&widths, &row(status)).find("3m12s");
+    for status in ["NotReady: CrashLoopBackOff", "NotReady: MinimumReplicasUnavailable"] {
+        assert_eq!(age(status), age("Ready"), "{status}");
+    }
+}
+
+#[test]
 fn ps_keeps_what_was_there_before_below_what_runs() {
     let all = replicas_of_web();
     insta::assert_snapshot!(format!("{}\n{}", replicas::ps(&all, false, TIMES), replicas::ps(&all[4..], true, TIMES)));

@@ -130,7 +130,11 @@ fn short(value: Value) -> Value {
     match value {
         Value::String(text) if text.len() > SHOWN || text.contains('\n') => {
             let hash = blake3::hash(text.as_bytes()).to_hex();
-            Value::from(format!("({} lines, {} bytes, {})", text.lines().count(), text.len(), &hash[..8]))
+            let lines = match text.lines().count() {
+                1 => "1 line".to_owned(),
+                many => format!("{many} lines"),
+            };
+            Value::from(format!("({lines}, {} bytes, {})", text.len(), &hash[..8]))
         }
         other => other,
     }

@@ -177,8 +177,12 @@ fn a_secret_shows_names_version_and_digest_and_nothing_else() {
 #[test]
 fn every_warning_has_its_cause() {
     let world = running(1, json!({"image": "a"}));
-    let config =
-        declared("nginx", Spec::Config(ConfigSpec { data: BTreeMap::from([("a.conf".into(), "x\ny".into())]) }));
+    let config = declared(
+        "nginx",
+        Spec::Config(ConfigSpec {
+            data: BTreeMap::from([("a.conf".into(), "x\ny".into()), ("c.conf".into(), "xyz\n".into())]),
+        }),
+    );
     let new = declared(
         "api",
         service(json!({
@@ -207,6 +211,8 @@ fn every_warning_has_its_cause() {
         plan.objects[0].fields[0].to,
         Some(Value::from(format!("(2 lines, 3 bytes, {})", &blake3::hash(b"x\ny").to_hex()[..8])))
     );
+    let one = plan.objects[0].fields[1].to.as_ref().and_then(Value::as_str);
+    assert!(one.is_some_and(|text| text.starts_with("(1 line, 4 bytes, ")), "{one:?}");
 }
 
 #[test]
