@@ -12,7 +12,7 @@ use super::{
     wire::{Check, ClusterStatus, Health, MetricFamily, MetricsReport, RaftLeader, Readiness, Sample, report::Ratio},
 };
 use crate::{
-    model::{Condition, ConditionStatus, ConditionType, Desired, Kind, ReplicaPhase},
+    model::{Condition, ConditionStatus, ConditionType, Desired, Kind, ReplicaPhase, ReplicaStatus},
     store::{Client, State},
 };
 
@@ -53,9 +53,13 @@ pub async fn status(request: Request) -> Result<Response, Failure> {
             state
                 .replicas()
                 .filter(|r| r.desired == Desired::Run)
-                .map(|r| state.replica_status(&r.name).is_some_and(|s| s.ready || s.phase == ReplicaPhase::Completed)),
+                .map(|r| state.replica_status(&r.name).is_some_and(well)),
         ),
     })
+}
+
+fn well(status: &ReplicaStatus) -> bool {
+    status.phase == ReplicaPhase::Completed || (status.ready && !status.is_unknown())
 }
 
 fn holds(conditions: &[Condition], kind: ConditionType) -> bool {

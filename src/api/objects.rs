@@ -175,11 +175,11 @@ pub fn differences(state: &State, key: &ObjectKey, now: u64) -> Result<Vec<why::
         }
         Kind::Node => {
             let nodes = view::nodes(state);
-            Ok(why::node(nodes.iter().find(|n| n.name == key.name).ok_or_else(absent)?, now))
+            Ok(why::node(nodes.iter().find(|n| n.name == key.name).ok_or_else(absent)?))
         }
         Kind::Config | Kind::Secret => {
             let services = view::services(state);
-            let found = why::shared(key.kind, &key.name, &services, now);
+            let found = why::shared(key.kind, &key.name, &services);
             // What does not exist and is named by a service is a difference; what nobody names is not there.
             if found.is_empty() && state.object(key).is_none() {
                 return Err(absent());

@@ -52,6 +52,9 @@ impl ReplicaPhase {
     }
 }
 
+/// The health of a replica whose engine is silent.
+pub const UNKNOWN: &str = "unknown";
+
 /// What a node reports of a replica. Times are cluster time in milliseconds.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -83,7 +86,8 @@ pub struct ReplicaStatus {
     /// Docker's `StartedAt`, RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<String>,
-    /// Docker's health status or the probe's verdict: `starting`, `healthy`, `unhealthy`, or `-`.
+    /// Docker's health status or the probe's verdict: `starting`, `healthy`, `unhealthy`, or `-`; `unknown` while the
+    /// engine is silent and nobody else can tell: `ready` is then what was known last.
     #[serde(default)]
     pub health: String,
     /// Containers of this replica that were started after the first.
@@ -104,6 +108,14 @@ pub struct ReplicaStatus {
     /// `secrets/db/url=PASSWORD` for a variable.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub contents: BTreeMap<String, String>,
+}
+
+impl ReplicaStatus {
+    /// Whether nobody can tell how it is: its engine is silent.
+    #[must_use]
+    pub fn is_unknown(&self) -> bool {
+        self.health == UNKNOWN
+    }
 }
 
 /// Serde hands it over by reference.

@@ -119,6 +119,8 @@ pub fn standing(view: &ReplicaView, nodes: &[NodeView]) -> Standing {
         (Desired::Run, Some(_)) if ended => Standing::Ended,
         (Desired::Run, None) => Standing::Unknown,
         (Desired::Run, Some(_)) if silent(node) => Standing::Unknown,
+        // Its engine is silent, and nobody else knows.
+        (Desired::Run, Some(status)) if status.ready && status.is_unknown() => Standing::Unknown,
         (Desired::Run, Some(status)) if status.ready && status.phase == ReplicaPhase::Running => Standing::Ready,
         (Desired::Run, Some(_)) => Standing::NotReady,
     }

@@ -44,8 +44,9 @@ pub struct Difference {
     pub reason: Reason,
     /// The facts, for people.
     pub message: String,
-    /// Since when, cluster time in milliseconds.
-    pub since: u64,
+    /// Since when, cluster time in milliseconds; none: nobody noted it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<u64>,
     /// When it is tried again, cluster time in milliseconds; none: when something changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_attempt: Option<u64>,
@@ -65,14 +66,14 @@ impl Difference {
             actual: actual.into(),
             reason,
             message: String::new(),
-            since: 0,
+            since: None,
             next_attempt: None,
             log: Vec::new(),
             hint: None,
         }
     }
-    fn because(self, message: impl Into<String>, since: u64) -> Self {
-        Self { message: message.into(), since, ..self }
+    fn because(self, message: impl Into<String>, since: impl Into<Option<u64>>) -> Self {
+        Self { message: message.into(), since: since.into(), ..self }
     }
     fn hinted(self, hint: Option<String>) -> Self {
         Self { hint, ..self }
@@ -97,10 +98,10 @@ pub fn replica(view: &ServiceView, name: &str, nodes: &[NodeView], now: u64) -> 
 
 /// What differs of a Node.
 #[must_use]
-pub fn node(view: &NodeView, now: u64) -> Vec<Difference> {
+pub fn node(view: &NodeView) -> Vec<Difference> {
     let Some(status) = &view.status else {
         let message = "its agent has not reported yet";
-        return vec![Difference::new("status", "reported", "silent", Reason::HealthUnknown).because(message, now)];
+        return vec![Difference::new("status", "reported", "silent", Reason::HealthUnknown).because(message, None)];
     };
     let bad = |c: &&Condition| match c.kind {
         // A cordon is as declared.
@@ -138,16 +139,16 @@ fn names(spec: &ServiceSpec, kind: Kind, name: &str) -> bool {
 
 /// What differs of a Config or Secret: keys that services name and that it lacks.
 #[must_use]
-pub fn shared(kind: Kind, name: &str, services: &[ServiceView], now: u64) -> Vec<Difference> {
+pub fn shared(kind: Kind, name: &str, services: &[ServiceView]) -> Vec<Difference> {
     let mut found = Vec::new();
     for service in services {
-        found.extend(aside::of_shared(kind, name, service, now));
+        found.extend(aside::of_shared(kind, name, service));
         for missing in service.missing.iter().filter(|m| m.kind == kind && m.name == name) {
             let key = missing.key.as_deref().unwrap_or("(the object)");
             let message = format!("svc/{} names it", service.name);
             found.push(
                 Difference::new(format!("data[{key}]"), "there", "missing", missing.reason())
-                    .because(message, now)
+                    .because(message, said(service, ConditionType::Ready, ConditionStatus::False))
                     .hinted(hint::of_missing(missing)),
             );
         }
@@ -201,9 +202,7 @@ impl<'a> Look<'a> {
             Resolution::Resolved { .. } => None,
             Resolution::Pending => {
                 let message = format!("revision {} is new; the leader is about to ask for its image", newest.number);
-                Some(
-                    Difference::new("image", image, "not resolved", Reason::ImageUnresolved).because(message, self.now),
-                )
+                Some(Difference::new("image", image, "not resolved", Reason::ImageUnresolved).because(message, None))
             }
             Resolution::Failed { reason, message, since, next_attempt, .. } => {
                 let difference =
@@ -308,7 +307,11 @@ impl<'a> Look<'a> {
                     |h| (h.reason, h.message.clone()),
                 );
                 let message = self.plan.unplaced.get(&replica.slot).map_or(message, |d| unplaced(d).1);
-                let since = self.since(ConditionType::Progressing, ConditionStatus::True);
+                let failed = match newest.map(|n| &n.image) {
+                    Some(Resolution::Failed { since, .. }) => Some(*since),
+                    _ => None,
+                };
+                let since = failed.or_else(|| self.since(ConditionType::Progressing, ConditionStatus::True));
                 let is = if standing == Standing::Ready { "running".to_owned() } else { lower(phase) };
                 let (desired, actual) = (format!("running revision {wanted}"), format!("{is} revision {has}"));
                 Some(Difference::new(path, desired, actual, reason).because(message, since))
@@ -358,6 +361,7 @@ impl<'a> Look<'a> {
             | ReplicaPhase::Stopping => Reason::Starting,
         });
         let actual = match status.phase {
+            ReplicaPhase::Running if status.ready && status.is_unknown() => "unknown, was ready".into(),
             ReplicaPhase::Running => format!(
                 "running, {}",
                 if status.health.is_empty() || status.health == "-" { "not ready" } else { &status.health }
@@ -397,11 +401,15 @@ impl<'a> Look<'a> {
         format!("replicas/{}.{slot}", self.view.name)
     }
 
-    /// Since when the leader has said so; from now on if it has not.
-    fn since(&self, kind: ConditionType, status: ConditionStatus) -> u64 {
-        let said = self.view.status.as_ref().and_then(|s| s.conditions.iter().find(|c| c.kind == kind));
-        said.filter(|c| c.status == status).map_or(self.now, |c| c.last_transition_time)
+    fn since(&self, kind: ConditionType, status: ConditionStatus) -> Option<u64> {
+        said(self.view, kind, status)
     }
+}
+
+/// Since when the leader has said so.
+fn said(view: &ServiceView, kind: ConditionType, status: ConditionStatus) -> Option<u64> {
+    let said = view.status.as_ref()?.conditions.iter().find(|c| c.kind == kind)?;
+    (said.status == status).then_some(said.last_transition_time)
 }
 
 fn drifted(status: &ReplicaStatus, path: String, since: u64) -> Option<Difference> {

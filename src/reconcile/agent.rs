@@ -23,6 +23,7 @@ mod tests;
 
 use std::{
     collections::BTreeMap,
+    path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -102,6 +103,8 @@ struct Memory {
     since: Option<Instant>,
     /// When its health was asked last.
     inspected: Option<Instant>,
+    /// Process of its container, when it could be seen while the engine answered.
+    process: Option<i64>,
 }
 
 /// Drives this node's replicas.
@@ -123,6 +126,8 @@ pub struct Agent {
     gates: Mutex<BTreeMap<Arc<str>, Vec<ObjectKey>>>,
     /// Cluster time, milliseconds.
     now: Box<dyn Fn() -> u64 + Send + Sync>,
+    /// Whether a process runs on this machine.
+    runs: Box<dyn Fn(i64) -> bool + Send + Sync>,
 }
 
 /// A replica that shall run, with all that a pass needs to know of it.
@@ -156,6 +161,7 @@ impl Agent {
             memory: Mutex::default(),
             gates: Mutex::default(),
             now: Box::new(move || clock.now()),
+            runs: Box::new(|pid| Path::new("/proc").join(pid.to_string()).exists()),
             node,
             store,
             runtime,
@@ -169,6 +175,12 @@ impl Agent {
     #[must_use]
     pub fn with_clock(self, now: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
         Self { now: Box::new(now), ..self }
+    }
+
+    /// With other processes, likewise.
+    #[must_use]
+    pub fn with_processes(self, runs: impl Fn(i64) -> bool + Send + Sync + 'static) -> Self {
+        Self { runs: Box::new(runs), ..self }
     }
 
     /// What this node's engine has.

@@ -14,7 +14,7 @@ use crate::{
         text::{self, Times},
     },
     manifest,
-    model::{Condition, Kind, ObjectKey},
+    model::{Condition, ConditionStatus, ConditionType, Kind, ObjectKey},
 };
 
 /// Newest events that `describe` shows.
@@ -151,8 +151,14 @@ pub async fn status(api: &Api, screen: &Screen, args: &Status) -> Result<(), Cli
     let mut unready = Vec::new();
     for kind in [Kind::Node, Kind::Service] {
         for object in &api.list(kind).await?.items {
-            let state = show::objects::state(object);
-            if !["Ready", "Completed", "Suspended"].contains(&state.as_str()) {
+            let mut state = show::objects::state(object);
+            let well = ["Ready", "Completed", "Suspended"].contains(&state.as_str());
+            let is_old = |c: &Condition| c.kind == ConditionType::ConfigSynced && c.status == ConditionStatus::False;
+            let old = conditions(object).into_iter().find(is_old);
+            if let Some(old) = old.as_ref().filter(|_| well) {
+                state = format!("{state}, but {}: {}", old.reason, old.message);
+            }
+            if !well || old.is_some() {
                 let key = ObjectKey::new(kind, object.metadata.name.clone()).to_string();
                 unready.push(vec![key.clone(), state, format!("constellation why {key}")]);
             }

@@ -38,7 +38,7 @@ pub fn report(key: &ObjectKey, conditions: &[Condition], differences: &[Differen
                 text::or_dash(&d.desired).into_owned(),
                 text::or_dash(&d.actual).into_owned(),
                 d.reason.to_string(),
-                times.at(d.since),
+                d.since.map_or_else(|| "-".into(), |since| times.at(since)),
                 d.next_attempt.map_or_else(|| "-".into(), |next| times.around(next)),
             ]
         })

@@ -205,6 +205,8 @@ impl Attempts {
                 self.healthy_since = None;
                 self.unhealthy_since.get_or_insert(now);
             }
+            // Nobody asks now: what was known stands.
+            Health::Unknown => {}
             Health::Unhealthy | Health::Starting | Health::Healthy | Health::Unprobed => {
                 (self.healthy_since, self.unhealthy_since) = (None, None);
             }

@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{Attempts, Step, Want, millis};
-use crate::model::{Reason, ReplicaPhase, ReplicaStatus, service::ReadinessSource};
+use crate::model::{Reason, ReplicaPhase, ReplicaStatus, service::ReadinessSource, status::UNKNOWN};
 
 /// What is known of a container's health.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub enum Health {
     Unhealthy,
     /// Nobody asks.
     Unprobed,
+    /// Who asks gives no answer: what is said is what was known last.
+    Unknown,
 }
 impl Health {
     /// As tables show it.
@@ -29,6 +31,7 @@ impl Health {
             Self::Healthy => "healthy",
             Self::Unhealthy => "unhealthy",
             Self::Unprobed => "-",
+            Self::Unknown => UNKNOWN,
         }
     }
 }

@@ -6,7 +6,7 @@
 
 use crate::model::{Kind, Reason, ReplicaPhase};
 
-use super::{ConditionStatus, ConditionType, Difference, Look, hint, lower};
+use super::{ConditionStatus, ConditionType, Difference, Look, hint, lower, said};
 use crate::plan::{
     rollout::{Standing, standing},
     scheduler,
@@ -59,7 +59,7 @@ fn started_with_older<'a>(
 }
 
 /// A Config or Secret that a Service's replicas were started with before it changed.
-pub(super) fn of_shared(kind: Kind, name: &str, view: &ServiceView, now: u64) -> Option<Difference> {
+pub(super) fn of_shared(kind: Kind, name: &str, view: &ServiceView) -> Option<Difference> {
     let object = format!("{}/{name}", kind.plural());
     let names = |reference: &str| {
         reference.strip_prefix(&object).is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '=']))
@@ -76,7 +76,7 @@ pub(super) fn of_shared(kind: Kind, name: &str, view: &ServiceView, now: u64) ->
     let message = format!("svc/{} keeps it until its replicas are replaced", view.name);
     (!old.is_empty()).then(|| {
         Difference::new("data", "as it is now", format!("older in {}", old.join(", ")), Reason::DriftDetected)
-            .because(message, now)
+            .because(message, said(view, ConditionType::ConfigSynced, ConditionStatus::False))
             .hinted(Some(hint::of_old(&format!("svc/{}", view.name))))
     })
 }

@@ -140,7 +140,7 @@ fn made(look: &Look<'_>, tally: &Tally, generation: u64) -> Vec<Condition> {
     let ready = match cause {
         _ if done && suspended => (ConditionStatus::True, Reason::Suspended, "suspended: nothing runs".into()),
         _ if done => (ConditionStatus::True, Reason::UpToDate, told.clone()),
-        Some(d) if d.reason == Reason::HealthUnknown && tally.good + tally.unknown == desired => {
+        Some(d) if nobody_knows(d.reason) && tally.unknown > 0 && tally.good + tally.unknown == desired => {
             (ConditionStatus::Unknown, d.reason, facts(d))
         }
         Some(d) => (ConditionStatus::False, d.reason, facts(d)),
@@ -182,8 +182,11 @@ fn made(look: &Look<'_>, tally: &Tally, generation: u64) -> Vec<Condition> {
         condition(ConditionType::Available, available.0, available.1, tally.counts.told()),
         condition(ConditionType::Scheduled, scheduled.0, scheduled.1, scheduled.2),
     ];
-    if !look.view.contents.is_empty() {
-        let synced = match look.contents().first() {
+    let lacks = |d: &&Difference| matches!(d.reason, Reason::SecretMissing | Reason::ConfigMissing);
+    let missing: Vec<Difference> = look.missing().filter(|d| lacks(&d)).collect();
+    if !look.view.contents.is_empty() || !missing.is_empty() {
+        // What is missing starts nothing any more, though what runs may be well.
+        let synced = match missing.first().or(look.contents().first()) {
             Some(d) => (ConditionStatus::False, d.reason, format!("{}: {}", d.path, d.actual)),
             None => (ConditionStatus::True, Reason::UpToDate, String::new()),
         };
@@ -191,6 +194,11 @@ fn made(look: &Look<'_>, tally: &Tally, generation: u64) -> Vec<Condition> {
     }
     made.push(condition(ConditionType::Drifted, drifted.0, drifted.1, drifted.2));
     made
+}
+
+/// Whether a reason is one not to know, where a replica was ready before.
+const fn nobody_knows(reason: Reason) -> bool {
+    matches!(reason, Reason::HealthUnknown | Reason::DockerDown | Reason::DockerUnresponsive)
 }
 
 fn is_placed(look: &Look<'_>, slot: &Slot) -> bool {

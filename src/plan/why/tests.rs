@@ -50,7 +50,7 @@ fn an_image_that_does_not_exist_is_the_reason_of_everything() {
             ("replicas/web.2", Reason::ImageNotFound, Some(9_000)),
         ]
     );
-    assert_eq!((found[0].since, found[1].actual.as_str()), (5, "running revision 1"));
+    assert_eq!((found[0].since, found[1].actual.as_str()), (Some(5), "running revision 1"));
     assert!(found[0].hint.as_ref().unwrap().contains("constellation build DIR -t nope"));
     assert_eq!(condition(&cluster, ConditionType::Ready), (ConditionStatus::False, Reason::ImageNotFound));
     assert_eq!(condition(&cluster, ConditionType::Available).0, ConditionStatus::True, "the old one serves");
@@ -96,8 +96,10 @@ fn what_is_missing_is_named_with_what_to_do() {
             ("dependsOn/cache".into(), Reason::WaitingForDependency),
         ]
     );
+    let synced = (ConditionStatus::False, Reason::SecretMissing);
+    assert_eq!(condition(&cluster, ConditionType::ConfigSynced), synced, "also where all that runs is well");
     let services = [cluster.view.clone()];
-    assert_eq!(shared(Kind::Config, "nginx", &services, 0)[0].path, "data[a.conf]");
+    assert_eq!(shared(Kind::Config, "nginx", &services)[0].path, "data[a.conf]");
     let conditions = conditions::of_shared(Kind::Config, "nginx", 1, 0, &services);
     assert_eq!((conditions[0].status, conditions[0].reason), (ConditionStatus::False, Reason::ConfigMissing));
 }
@@ -131,7 +133,7 @@ fn each_way_a_replica_can_stand_has_its_words() {
         report(&mut cluster, "web-1-00001", status);
         let found = differences(&cluster.view, &cluster.nodes, 1_000);
         let [one] = &found[..] else { panic!("{actual}: {found:?}") };
-        assert_eq!((one.actual.as_str(), one.reason, one.since, one.next_attempt), (actual, reason, 7, next));
+        assert_eq!((one.actual.as_str(), one.reason, one.since, one.next_attempt), (actual, reason, Some(7), next));
         assert_eq!(one.log.len(), lines, "{actual}");
         assert_eq!(replica(&cluster.view, "web-1-00001", &cluster.nodes, 1_000), found);
         assert_eq!(condition(&cluster, ConditionType::Ready).0, ConditionStatus::False);
@@ -162,6 +164,29 @@ fn silence_is_unknown_and_suspension_is_ready_when_nothing_runs() {
     cluster.settle();
     assert_eq!(condition(&cluster, ConditionType::Ready), (ConditionStatus::True, Reason::Suspended));
     assert_eq!(reasons(&cluster), [("suspend".into(), Reason::Suspended)]);
+}
+
+#[test]
+fn what_was_ready_when_its_engine_fell_silent_is_unknown_and_nothing_is_done_to_it() {
+    let mut cluster = Cluster::new(1, spec("a", 1));
+    cluster.settle();
+    for reason in [Reason::DockerDown, Reason::DockerUnresponsive] {
+        let status = ReplicaStatus {
+            phase: ReplicaPhase::Running,
+            ready: true,
+            reason: Some(reason),
+            health: "unknown".into(),
+            ..ReplicaStatus::default()
+        };
+        report(&mut cluster, "web-1-00001", status);
+        let found = differences(&cluster.view, &cluster.nodes, 1_000);
+        let [one] = &found[..] else { panic!("{found:?}") };
+        assert_eq!((one.actual.as_str(), one.reason), ("unknown, was ready", reason));
+        assert!(one.hint.is_some());
+        assert_eq!(condition(&cluster, ConditionType::Ready), (ConditionStatus::Unknown, reason));
+        assert_eq!(condition(&cluster, ConditionType::Available).0, ConditionStatus::Unknown);
+        assert!(cluster.plan().steps.is_empty());
+    }
 }
 
 #[test]
@@ -254,8 +279,8 @@ fn content_that_changed_since_the_start_is_told_until_the_replica_is_replaced() 
     assert_eq!(condition(&cluster, ConditionType::Drifted).0, ConditionStatus::False, "nobody changed a container");
     assert_eq!(condition(&cluster, ConditionType::Ready).0, ConditionStatus::True);
     let services = [cluster.view.clone()];
-    assert_eq!(shared(Kind::Secret, "db", &services, 0)[0].actual, "older in web.1, web.2");
-    assert_eq!(shared(Kind::Secret, "d", &services, 0), [], "another name");
+    assert_eq!(shared(Kind::Secret, "db", &services)[0].actual, "older in web.1, web.2");
+    assert_eq!(shared(Kind::Secret, "d", &services), [], "another name");
     declared.container.labels.insert("content".into(), "2".into());
     cluster.declare(declared, resolved());
     cluster.settle();

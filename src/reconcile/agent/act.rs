@@ -46,7 +46,9 @@ impl Agent {
                 Ok(Some(self.at([look_again, look.look_again].into_iter().flatten().min())))
             }
             Step::Wait { until: Some(until), .. } => Ok(Some(self.at(Some(until)))),
-            Step::Wait { until: None, .. } => Ok(Some(Action::RequeueAfter(RECHECK))),
+            Step::Wait { until: None, .. } => {
+                Ok(Some(look.look_again.map_or(Action::RequeueAfter(RECHECK), |at| self.at(Some(at)))))
+            }
             Step::End { phase, reason, message } => {
                 let ended = matches!(want, Want::Run(_));
                 let news = self.with(key, |m| {

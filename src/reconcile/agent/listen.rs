@@ -67,7 +67,7 @@ pub async fn listen(
                     early.push(event);
                 }
             }
-            if list(&*runtime, &lineage, &containers, &wakes, &everything, &early).await {
+            if list(&*runtime, &lineage, &containers, &wakes, &early).await {
                 replayed = true;
                 since = early.iter().map(|e| e.at + 1).fold(since, i64::max);
                 let mut due = Instant::now() + LIST;
@@ -94,7 +94,7 @@ pub async fn listen(
                             None => break,
                         },
                         () = tokio::time::sleep_until(due) => {
-                            if !list(&*runtime, &lineage, &containers, &wakes, &everything, &[]).await {
+                            if !list(&*runtime, &lineage, &containers, &wakes, &[]).await {
                                 break;
                             }
                             due = Instant::now() + LIST;
@@ -108,7 +108,31 @@ pub async fn listen(
             tokio::time::sleep_until(opened + RETRY).await;
         }
     };
-    let _: Option<()> = stop.run_until_cancelled(listening).await;
+    let heeding = heed(&containers, &wakes, &everything);
+    let _: Option<((), ())> = stop.run_until_cancelled(futures::future::join(listening, heeding)).await;
+}
+
+/// Tells that the engine fell silent or answers again, and has every replica looked at: whoever found out, a
+/// list, a pass or the look at the node.
+async fn heed(containers: &Containers, wakes: &Wakes, everything: &(impl Fn() -> Vec<Arc<str>> + Send + Sync)) {
+    let mut engine = containers.watch_engine();
+    let mut told = None;
+    loop {
+        let now = engine.borrow_and_update().clone();
+        let reason = now.gate().map(|g| g.reason);
+        if now != Engine::NotAsked && told != Some(reason) {
+            match &now {
+                Engine::Unknown(gate) => tracing::warn!(reason = %gate.reason, "{}", gate.message),
+                Engine::Known | Engine::NotAsked => tracing::info!("the engine answers"),
+            }
+            told = Some(reason);
+            wakes.wake_all(containers.replicas());
+            wakes.wake_all(everything());
+        }
+        if engine.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 /// One full list; answers whether the engine did. `early`: events that say how things came about.
@@ -117,30 +141,21 @@ async fn list(
     lineage: &str,
     containers: &Containers,
     wakes: &Wakes,
-    everything: &(impl Fn() -> Vec<Arc<str>> + Send + Sync),
     early: &[RuntimeEvent],
 ) -> bool {
     let begun = containers.clock();
     match runtime.list(label::LINEAGE.into(), lineage.into()).await {
         Ok(list) => {
-            let mut news = containers.listed(begun, list);
+            let news = containers.listed(begun, list);
             for event in early.iter().filter(|e| e.action == "kill" || e.action == "stop") {
                 containers.happened(event);
             }
-            if containers.set_engine(Engine::Known) {
-                tracing::info!("the engine answers");
-                news.extend(containers.replicas());
-                news.extend(everything());
-            }
+            containers.set_engine(Engine::Known);
             wakes.wake_all(news);
             true
         }
         Err(error) => {
-            if containers.set_engine(unknown(&error)) {
-                tracing::warn!(%error, "the engine does not answer");
-                wakes.wake_all(containers.replicas());
-                wakes.wake_all(everything());
-            }
+            containers.set_engine(unknown(&error));
             false
         }
     }

@@ -43,6 +43,20 @@ const HEALTH: Duration = Duration::from_secs(20);
 /// Interval of a health check when nobody sets it.
 const ENGINE_INTERVAL: Duration = Duration::from_secs(30);
 
+/// Between two looks at processes while the engine is silent.
+const SILENT: Duration = Duration::from_secs(2);
+
+/// The main process of a container, without the engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Process {
+    /// It runs.
+    Runs,
+    /// It ran while the engine answered, and does not any more.
+    Gone,
+    /// It never was seen: the engine is another machine's, or this agent has its own processes.
+    Unseen,
+}
+
 /// What a look found.
 pub(super) struct Look {
     pub(super) seen: Seen,
@@ -89,10 +103,11 @@ impl Agent {
             Look { seen, facts: Facts::default(), verdict: None, interval: ENGINE_INTERVAL, look_again: None, failed };
         self.tell_of_copies(key, subject, &look.seen);
         let Some(subject) = subject else { return look };
-        if let Seen::Known(_) = look.seen
-            && let Err(gate) = self.count(key, subject, own).await
-        {
-            look.seen = Seen::Unknown(gate);
+        if let Seen::Known(found) = &look.seen {
+            let renamed = own.is_none() && found.iter().any(|f| f.ours);
+            if let Err(gate) = self.count(key, subject, own, renamed).await {
+                look.seen = Seen::Unknown(gate);
+            }
         }
         let (Some(own), Some(spec)) = (own.and_then(|e| e.inspected.as_ref()), spec) else {
             if matches!(look.seen, Seen::Known(_)) {
@@ -101,7 +116,10 @@ impl Agent {
             return look;
         };
         look.facts = self.facts(own, spec);
-        if own.state != ContainerState::Running || self.has_ended(key) {
+        let silent = matches!(look.seen, Seen::Unknown(_));
+        let process = self.process(key, own, silent);
+        look.facts.running &= process != Process::Gone;
+        if !look.facts.running || self.has_ended(key) {
             self.prober.forget(key);
             return look;
         }
@@ -111,9 +129,20 @@ impl Agent {
         let now = (self.now)();
         let since = self.with(key, |m| m.attempts.running_since).unwrap_or(now);
         let engine = own.health.as_deref().map(|h| (h, own.health_log.as_deref()));
-        let verdict = verdict(&source, engine, self.prober.verdict(key).as_ref(), since, now);
+        let mut verdict = verdict(&source, engine, self.prober.verdict(key).as_ref(), since, now);
         self.judge(key, subject, &own.id, &verdict, now);
+        let unknown = match source {
+            ReadinessSource::Healthcheck => silent,
+            ReadinessSource::RunningFor(_) => silent && process != Process::Runs,
+            // A command runs by way of the engine.
+            ReadinessSource::Probe(ref probe) => silent && probe.exec.is_some(),
+            ReadinessSource::Tcp(_) => false,
+        };
+        if unknown {
+            verdict.health = Health::Unknown;
+        }
         look.look_again = match source {
+            _ if silent => Some(now + millis(SILENT)),
             ReadinessSource::Healthcheck => Some(now + millis(HEALTH)),
             ReadinessSource::Probe(_) | ReadinessSource::Tcp(_) | ReadinessSource::RunningFor(_) => verdict.changes_at,
         };
@@ -178,12 +207,13 @@ impl Agent {
         spec.and_then(wanted).unwrap_or_default()
     }
 
-    /// Counts what happened since the last look; an error: the engine fell silent meanwhile.
-    async fn count(&self, key: &Arc<str>, subject: &Subject, own: Option<&Entry>) -> Result<(), Gate> {
+    /// Counts what happened since the last look; an error: the engine fell silent meanwhile. `renamed`: its
+    /// container is there by another name, which the next step tells.
+    async fn count(&self, key: &Arc<str>, subject: &Subject, own: Option<&Entry>, renamed: bool) -> Result<(), Gate> {
         let now = (self.now)();
         let Some((entry, container)) = own.and_then(|e| e.inspected.as_ref().map(|c| (e, c))) else {
             if own.is_none() {
-                self.count_vanished(key, subject);
+                self.count_vanished(key, subject, renamed);
             }
             return Ok(());
         };
@@ -267,7 +297,7 @@ impl Agent {
     }
 
     /// The container is gone: by this agent, or by somebody.
-    fn count_vanished(&self, key: &Arc<str>, subject: &Subject) {
+    fn count_vanished(&self, key: &Arc<str>, subject: &Subject, renamed: bool) {
         let lost = self.with(key, |m| {
             let known = m.attempts.running_since.is_some() || m.attempts.counted.is_some();
             let lost = known && !m.removed && m.attempts.ended.is_none();
@@ -277,7 +307,7 @@ impl Agent {
             (m.attempts.running_since, m.attempts.counted) = (None, None);
             lost
         });
-        if lost {
+        if lost && !renamed {
             self.say_vanished(subject);
         }
     }
@@ -344,6 +374,25 @@ impl Agent {
             started_at: Some(own.started_at.clone()).filter(|_| starts(own)),
             published: own.published.clone(),
         }
+    }
+
+    /// What the kernel says of a container's process while the engine is silent. An engine that is stopped takes
+    /// its containers along, one that is frozen or keeps them alive does not.
+    fn process(&self, key: &Arc<str>, own: &Container, silent: bool) -> Process {
+        if own.state != ContainerState::Running || own.pid <= 0 {
+            return Process::Unseen;
+        }
+        let runs = (self.runs)(own.pid);
+        self.with(key, |m| {
+            if !silent {
+                m.process = runs.then_some(own.pid);
+            }
+            match m.process == Some(own.pid) {
+                true if runs => Process::Runs,
+                true => Process::Gone,
+                false => Process::Unseen,
+            }
+        })
     }
 
     /// The last lines of a container's last run.

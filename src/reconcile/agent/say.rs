@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::{Agent, Subject, look::Look};
 use crate::{
-    model::{EventType, Kind, NewEvent, ObjectKey, Reason, Status, event},
+    model::{Desired, EventType, Kind, NewEvent, ObjectKey, Reason, Status, event},
     plan::agent::{
         Step, Want,
         attempts::Cause,
@@ -96,7 +96,11 @@ impl Agent {
     }
 
     pub(super) fn say_vanished(&self, subject: &Subject) {
-        self.say(Some(subject), Reason::DriftDetected, "somebody removed the container; it is made again".into());
+        let then = match subject.replica.desired {
+            Desired::Run => "it is made again",
+            Desired::Stop => "it was to be stopped anyway",
+        };
+        self.say(Some(subject), Reason::DriftDetected, format!("somebody removed the container; {then}"));
     }
 
     /// A container is being stopped so that it can go.

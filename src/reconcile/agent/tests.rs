@@ -8,9 +8,13 @@ mod drift;
 mod exits;
 mod health;
 mod images;
+mod silence;
 mod stops;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    collections::BTreeSet,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use serde_json::json;
 
@@ -44,7 +48,11 @@ struct World {
     run: tempfile::TempDir,
     node: Uid,
     stop: CancellationToken,
+    /// Processes that this machine shows.
+    processes: Processes,
 }
+
+type Processes = Arc<Mutex<BTreeSet<i64>>>;
 
 impl World {
     async fn new() -> Self {
@@ -56,8 +64,9 @@ impl World {
         let says = vec![fake::out("starting\n"), fake::out("\x1b[31mpanic: no database\x07\n")];
         engine.teach_the_rest(fake::Program { says, ends: Ends::At(vec![("SIGTERM", 0)]) });
         let (now, run) = (Arc::new(AtomicU64::new(1_000_000)), tempfile::tempdir().unwrap());
-        let agent = make(&store, &engine, &sealer, &now, &run, &node, &stop);
-        let world = Self { store, engine, sealer, agent, now, run, node, stop };
+        let processes = Processes::default();
+        let agent = seeing(&processes, make(&store, &engine, &sealer, &now, &run, &node, &stop));
+        let world = Self { store, engine, sealer, agent, now, run, node, stop, processes };
         world.list().await;
         world
     }
@@ -69,7 +78,8 @@ impl World {
     /// Another one begins, and has asked the engine nothing yet.
     fn begin_agent(&mut self) {
         let (engine, sealer) = (&self.engine, &self.sealer);
-        self.agent = make(&self.store, engine, sealer, &self.now, &self.run, &self.node, &self.stop);
+        let agent = make(&self.store, engine, sealer, &self.now, &self.run, &self.node, &self.stop);
+        self.agent = seeing(&self.processes, agent);
     }
     /// What a full list does.
     async fn list(&self) {
@@ -171,11 +181,16 @@ fn make(
     run: &tempfile::TempDir,
     node: &Uid,
     stop: &CancellationToken,
-) -> Arc<Agent> {
+) -> Agent {
     let this = ThisNode { name: "n1".into(), uid: node.clone(), advertise: None, run_dir: run.path().to_owned() };
     let clock = now.clone();
     let agent = Agent::new(this, store.clone(), engine.clone(), sealer.clone(), Reporter::default(), stop);
-    Arc::new(agent.with_clock(move || clock.load(Ordering::Relaxed)))
+    agent.with_clock(move || clock.load(Ordering::Relaxed))
+}
+
+fn seeing(processes: &Processes, agent: Agent) -> Arc<Agent> {
+    let seen = processes.clone();
+    Arc::new(agent.with_processes(move |pid| seen.lock().unwrap().contains(&pid)))
 }
 
 #[tokio::test]

@@ -107,11 +107,28 @@ async fn a_renamed_container_is_replaced_and_a_paused_one_is_left() {
     world.hear(&key, &["rename"]);
     world.pass(&key).await;
     assert_eq!(world.engine.calls(), ["stop mine", "remove mine", "create web-1-abcde", "start web-1-abcde"]);
+    let told = world.told().await;
+    assert!(told.iter().any(|(_, message)| message.contains("container mine carries the labels")), "{told:?}");
+    assert!(!told.iter().any(|(_, message)| message.contains("removed")), "{told:?}");
     world.engine.hand_pause(&key);
     world.hear(&key, &["pause"]);
     world.pass(&key).await;
     assert_eq!(world.engine.calls(), [""; 0]);
     assert_eq!(world.says(&key), (ReplicaPhase::Waiting, Some(Reason::DriftDetected), false));
+}
+
+#[tokio::test]
+async fn what_somebody_removes_while_it_is_to_stop_is_not_said_to_be_made_again() {
+    let world = World::new().await;
+    let key = world.service("web", json!({})).await;
+    world.pass(&key).await;
+    let stop = Command::SetDesired { replica: key.clone(), desired: Desired::Stop, reason: Reason::ScaledDown };
+    world.propose(vec![stop]).await;
+    world.engine.hand_remove(&key);
+    world.hear(&key, &["destroy"]);
+    world.pass(&key).await;
+    let told = world.told().await;
+    assert!(told.iter().any(|(_, message)| message.ends_with("it was to be stopped anyway")), "{told:?}");
 }
 
 #[tokio::test]
