@@ -2,7 +2,7 @@
 //!
 //! Here: [`plan`], from wishes and the world to [`ChangePlan`], the answer of `POST /api/v1/plan`: which
 //! fields change ([`fields`]), what happens to replicas and where ([`replicas`]), and what a person
-//! should know first ([`warnings`]). Not here: reading text (`manifest`), doing it (`store`, `reconcile`).
+//! should know first ([`warnings`], [`notes`]). Not here: reading text (`manifest`), doing it (`store`, `reconcile`).
 //! Invariants: placement goes through the scheduler with the seed that the real one will use, so the
 //! plan names the node that is then chosen if nothing moves; a secret's value never enters a plan, only
 //! names of keys and the keyed digest that the caller brings.
@@ -20,7 +20,9 @@ use super::view::World;
 
 mod circles;
 pub mod fields;
+mod keys;
 mod networks;
+pub mod notes;
 pub mod replicas;
 pub mod servers;
 mod stays;
@@ -64,8 +66,11 @@ pub struct ChangePlan {
     pub preconditions: BTreeMap<String, Option<u64>>,
     /// What becomes of each object, in the order in which `apply` writes them.
     pub objects: Vec<ObjectChange>,
-    /// What a person should know before saying yes.
+    /// What will not work or may surprise: to be read before saying yes.
     pub warnings: Vec<String>,
+    /// What is good to know and needs no action, like what the data of a mount means.
+    #[serde(default)]
+    pub notes: Vec<String>,
 }
 
 /// What becomes of one object.
@@ -180,6 +185,7 @@ pub fn plan(wishes: &[Wish<'_>], world: &World) -> ChangePlan {
             .map(|w| (w.key().to_string(), world.objects.get(&w.key()).map(|o| o.meta.resource_version.0)))
             .collect(),
         warnings: warnings::all(wishes, &objects, world),
+        notes: notes::all(wishes, &objects, world),
         objects,
     }
 }

@@ -14,7 +14,7 @@ use crate::{
 /// How much of a plan is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Detail {
-    /// Fields, operations and warnings.
+    /// Fields, operations, warnings and notes.
     Whole,
     /// Fields only.
     Fields,
@@ -45,10 +45,12 @@ pub fn text(plan: &PlanAnswer, detail: Detail, set: Option<&str>) -> String {
     for object in plan.objects.iter().filter(|o| o.result != Outcome::Unchanged) {
         out.push_str(&self::object(object, detail, set));
     }
-    if detail == Detail::Whole && !plan.warnings.is_empty() {
-        out.push_str("Warnings\n");
-        for warning in &plan.warnings {
-            let _ = writeln!(out, "  {}", clean(warning));
+    for (title, said) in [("Warnings", &plan.warnings), ("Notes", &plan.notes)] {
+        if detail == Detail::Whole && !said.is_empty() {
+            let _ = writeln!(out, "{title}");
+            for line in said {
+                let _ = writeln!(out, "  {}", clean(line));
+            }
         }
     }
     out

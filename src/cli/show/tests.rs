@@ -224,6 +224,7 @@ fn change() -> PlanAnswer {
                 {"op": "-", "replica": "old.1", "node": "n1", "reason": "ServiceDeleted"}]},
         ],
         "warnings": ["svc/web: secret/none does not exist"],
+        "notes": ["svc/web: data at /data: dataPolicy state (chosen for you): moves with the replica"],
     }))
     .unwrap()
 }

@@ -201,12 +201,14 @@ fn every_warning_has_its_cause() {
         "svc/api: Secret db does not exist; replicas wait for it",
         "svc/api: Service cache does not exist; it waits for it",
         "svc/api: Service metrics does not exist and is not required",
-        "svc/api: /srv/x at /data: dataPolicy state (worked out): moves with the replica, never two containers at once",
-        "svc/api: 8080 is published on 0.0.0.0, every address of the host; set `hostIp` to narrow it",
         "svc/api: no healthcheck (unless the image has one); readiness falls back to TCP 8080",
         "svc/api: environment[DB_PASSWORD] looks like a secret and is stored in clear; use `secrets` with `env: DB_PASSWORD`",
+        "published on every address of the host (0.0.0.0), unless its agent has an advertise address: svc/api 8080; \
+         set `hostIp` to narrow it",
     ];
     assert_eq!(plan.warnings, expected);
+    let note = "svc/api: /srv/x at /data: dataPolicy state (chosen for you): moves with the replica, never two containers at once";
+    assert_eq!(plan.notes, [note]);
     assert_eq!(
         plan.objects[0].fields[0].to,
         Some(Value::from(format!("(2 lines, 3 bytes, {})", &blake3::hash(b"x\ny").to_hex()[..8])))
@@ -310,6 +312,56 @@ fn replicas_that_keep_the_old_content_are_counted() {
         told(&[put(&new)], &world),
         ["config/nginx: 1 running replica of svc/web keeps the old content until it is replaced"]
     );
+}
+
+#[test]
+fn ports_without_an_address_are_told_once_for_all_services_and_only_when_they_are_new() {
+    let world = running(1, json!({"image": "a", "ports": [{"target": 80, "published": 80}]}));
+    let told = |wishes: &[Wish<'_>]| -> Vec<String> {
+        plan(wishes, &world).warnings.into_iter().filter(|w| w.contains("0.0.0.0")).collect()
+    };
+    let ports =
+        json!([{"target": 80, "published": 80}, {"target": 81}, {"target": 82, "published": 82, "hostIp": "::1"}]);
+    let (web, api) =
+        (declared("web", service(json!({"image": "b", "ports": ports}))), json!({"target": 1, "published": 1}));
+    let api = declared("api", service(json!({"image": "b", "ports": [api]})));
+    let expected = "published on every address of the host (0.0.0.0), unless its agent has an advertise address: \
+                    svc/web a port that the engine chooses; svc/api 1; set `hostIp` to narrow it";
+    assert_eq!(told(&[put(&web), put(&api)]), [expected]);
+    let same = declared("web", service(json!({"image": "b", "ports": [{"target": 80, "published": 80}]})));
+    assert_eq!(told(&[put(&same)]), [""; 0]);
+}
+
+#[test]
+fn a_file_that_becomes_a_directory_is_told() {
+    let mut world =
+        running(1, json!({"image": "a", "configs": [{"source": "nginx"}, {"source": "nginx/a", "target": "/a"}]}));
+    let config = |keys: &[&str]| ConfigSpec { data: keys.iter().map(|k| ((*k).into(), "x".into())).collect() };
+    let told = |world: &World, keys: &[&str]| -> Vec<String> {
+        let new = declared("nginx", Spec::Config(config(keys)));
+        plan(&[put(&new)], world).warnings.into_iter().filter(|w| w.contains("instead of")).collect()
+    };
+    world.objects.extend([stored(Kind::Config, "nginx", &config(&["a"]), None)]);
+    let becomes = |had: &str, is: &str| {
+        format!(
+            "config/nginx: it has {had}: in new containers of svc/web /nginx is {is}; to choose, name nginx/KEY there"
+        )
+    };
+    assert_eq!(told(&world, &["a", "b"]), [becomes("2 keys instead of one key", "a directory, no longer a file")]);
+    assert_eq!(told(&world, &["b"]), [""; 0], "still one file");
+    world.objects.extend([stored(Kind::Config, "nginx", &config(&["a", "b"]), None)]);
+    assert_eq!(told(&world, &["a"]), [becomes("one key instead of 2 keys", "a file, no longer a directory")]);
+    assert_eq!(told(&world, &["a", "b", "c"]), [""; 0]);
+    // A variable takes one value.
+    let mut world = running(1, json!({"image": "a", "secrets": [{"source": "db", "env": "DB"}]}));
+    let sealed: SealedSecret =
+        serde_json::from_value(json!({"type": "opaque", "version": 1, "digest": "d", "sealed": {"a": "x"}})).unwrap();
+    world.objects.extend([stored(Kind::Secret, "db", &sealed, None)]);
+    let spec = serde_json::from_value(json!({"stringData": {"a": "x", "b": "x"}})).unwrap();
+    let new = declared("db", Spec::Secret(spec));
+    let told = plan(&[put(&new)], &world).warnings;
+    let expected = "secret/db: it has 2 keys instead of one key: svc/web cannot fill in the variable DB; name the key there: db/KEY";
+    assert!(told.iter().any(|w| w == expected), "{told:#?}");
 }
 
 #[test]

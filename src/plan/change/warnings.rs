@@ -1,6 +1,6 @@
 //! What a person should know before saying yes.
 //!
-//! Here: [`all`]. A warning never stops anything: what must not happen is refused at the door
+//! Here: [`all`]: what will not work or may surprise. Not here: what only informs ([`super::notes`]). A warning never stops anything: what must not happen is refused at the door
 //! (`manifest`) or is a reason afterwards (`plan::why`).
 
 use std::{
@@ -13,7 +13,7 @@ use crate::{
         Declared, Kind, Object, ObjectKey, ServiceSpec, Slot, Spec, Uid,
         config::ConfigSpec,
         secret::SealedSecret,
-        service::{DataPolicy, FileRef, Mount, MountKind, NetworkMode, ReadinessSource},
+        service::{FileRef, NetworkMode, Port, ReadinessSource},
     },
     plan::{
         rollout, scheduler,
@@ -22,7 +22,7 @@ use crate::{
     },
 };
 
-use super::{ObjectChange, Outcome, Wish, circles, networks, replicas, servers, stays};
+use super::{ObjectChange, Outcome, Wish, circles, keys, networks, replicas, servers, stays};
 
 /// Words in the name of a variable that is better a Secret.
 const SECRETIVE: [&str; 4] = ["PASSWORD", "SECRET", "TOKEN", "API_KEY"];
@@ -31,7 +31,7 @@ const SECRETIVE: [&str; 4] = ["PASSWORD", "SECRET", "TOKEN", "API_KEY"];
 #[must_use]
 pub fn all(wishes: &[Wish<'_>], objects: &[ObjectChange], world: &World) -> Vec<String> {
     let after = After::new(wishes, world);
-    let mut warnings = Vec::new();
+    let (mut warnings, mut open) = (Vec::new(), Vec::new());
     let last = last_servers(wishes, world);
     for (wish, change) in wishes.iter().zip(objects) {
         let key = wish.key();
@@ -46,6 +46,7 @@ pub fn all(wishes: &[Wish<'_>], objects: &[ObjectChange], world: &World) -> Vec<
                     say(format!("it belongs to the set {found:?}; apply will refuse it for the set {asked:?}"));
                 }
                 if let (Spec::Config(_) | Spec::Secret(_), Outcome::Configured) = (&declared.spec, change.result) {
+                    keys::turns(declared, &after.services, world).into_iter().for_each(&mut say);
                     stays::contents(wish, objects, &after.services, world).into_iter().for_each(&mut say);
                 }
                 if key.kind == Kind::Node && last.contains(&key.name) {
@@ -57,7 +58,9 @@ pub fn all(wishes: &[Wish<'_>], objects: &[ObjectChange], world: &World) -> Vec<
                         after.writers(&declared.name, spec).into_iter().for_each(&mut say);
                         stays::placement(spec, change, world).into_iter().for_each(&mut say);
                         let old = world.services.get(&declared.name).and_then(|v| v.declared.as_ref());
-                        service(declared, spec, old.map(|(_, spec)| &**spec), world, &mut say);
+                        let ports = open_ports(spec, old.map(|(_, spec)| &**spec));
+                        open.extend((!ports.is_empty()).then(|| format!("{key} {}", ports.join(", "))));
+                        service(declared, spec, world, &mut say);
                         networks::made(spec, &after.networks(&declared.name)).into_iter().for_each(&mut say);
                         if let Some(decision) = scheduler::fits_nowhere(spec, &after.nodes) {
                             say(format!("it fits on no node and runs nowhere: {}", why::unplaced(&decision).1));
@@ -71,6 +74,11 @@ pub fn all(wishes: &[Wish<'_>], objects: &[ObjectChange], world: &World) -> Vec<
         }
     }
     warnings.extend(after.circles());
+    if !open.is_empty() {
+        // One line for all of them: it is said of nearly every service.
+        let place = "every address of the host (0.0.0.0), unless its agent has an advertise address";
+        warnings.push(format!("published on {place}: {}; set `hostIp` to narrow it", open.join("; ")));
+    }
     warnings
 }
 
@@ -83,31 +91,8 @@ fn last_servers(wishes: &[Wish<'_>], world: &World) -> BTreeSet<Arc<str>> {
     servers::without(world.nodes.iter().map(|n| (n.name.clone(), &n.spec)), wanted)
 }
 
-fn service(
-    declared: &Declared,
-    spec: &ServiceSpec,
-    old: Option<&ServiceSpec>,
-    world: &World,
-    say: &mut impl FnMut(String),
-) {
+fn service(declared: &Declared, spec: &ServiceSpec, world: &World, say: &mut impl FnMut(String)) {
     let container = &spec.container;
-    let known = |mount: &Mount| {
-        old.is_some_and(|o| {
-            o.container.volumes.iter().any(|m| m.target == mount.target && m.policy() == mount.policy())
-        })
-    };
-    for mount in container.volumes.iter().filter(|m| m.kind != MountKind::Tmpfs && !known(m)) {
-        say(data_policy(mount));
-    }
-    let unset = |ip: Option<&str>| {
-        ip.is_none() && world.nodes.iter().all(|n| n.status.as_ref().is_none_or(|s| s.addresses.is_empty()))
-    };
-    for port in container.ports.iter().filter(|_| container.network_mode == NetworkMode::Bridge) {
-        if unset(port.host_ip.as_deref()) || port.host_ip.as_deref() == Some("0.0.0.0") {
-            let number = port.published.map_or("a port that the engine chooses".into(), |p| p.to_string());
-            say(format!("{number} is published on 0.0.0.0, every address of the host; set `hostIp` to narrow it"));
-        }
-    }
     let own = container.healthcheck.as_ref();
     if container.readiness.is_none() && own.is_none_or(|h| h.disable) {
         let unless = if own.is_none() { " (unless the image has one)" } else { "" };
@@ -138,19 +123,17 @@ fn service(
     }
 }
 
-fn data_policy(mount: &Mount) -> String {
-    use DataPolicy as P;
-    let source = mount.source.as_deref().unwrap_or_default();
-    let policy = mount.policy();
-    let means = match policy {
-        P::State => "moves with the replica, never two containers at once",
-        P::Shared => "must be present wherever it runs",
-        P::Config => "read in place, not copied: must be present wherever it runs",
-        P::Cache => "may be empty after a move",
-        P::Host => "belongs to the host, never moves",
+/// New ports of a Service without an address of their own.
+fn open_ports(spec: &ServiceSpec, old: Option<&ServiceSpec>) -> Vec<String> {
+    let known = |port: &Port| {
+        old.is_some_and(|o| {
+            o.container.network_mode == NetworkMode::Bridge
+                && o.container.ports.iter().any(|p| p.published == port.published && p.host_ip == port.host_ip)
+        })
     };
-    let how = if mount.data_policy.is_some() { "as written" } else { "worked out" };
-    format!("{source} at {}: dataPolicy {policy} ({how}): {means}", mount.target)
+    let ports = spec.container.ports.iter().filter(|_| spec.container.network_mode == NetworkMode::Bridge);
+    let open = ports.filter(|port| port.host_ip.is_none() && !known(port));
+    open.map(|port| port.published.map_or("a port that the engine chooses".into(), |p| p.to_string())).collect()
 }
 
 /// Services that would still name an object that goes.
