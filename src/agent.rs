@@ -179,6 +179,12 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
         tracing::warn!(node = %name, host = %config.node_name, "the host has another name now; the node keeps its own");
     }
     let key = Sealer::load(&home.data).map_err(unusable)?;
+    if let Some(other) = &config.passed_over {
+        tracing::warn!(
+            engine = %config.docker_host, DOCKER_HOST = %other,
+            "DOCKER_HOST is not read by an agent; --docker-host or CONSTELLATION_DOCKER_HOST chooses its engine"
+        );
+    }
     let docker = Docker::connect(&config.docker_host).map_err(|e| AgentError::Engine(config.docker_host.clone(), e))?;
     let runtime: Arc<dyn Runtime> = Arc::new(docker);
     // An engine that is there is judged before anything is opened.

@@ -120,6 +120,8 @@ pub struct AgentConfig {
     pub profile: Profile,
     /// Form of the log.
     pub log_format: LogFormat,
+    /// `DOCKER_HOST` where it names another engine: a client's variable, that an agent leaves alone.
+    pub passed_over: Option<String>,
     /// Where each value came from, by its key in the file (`dataDir`).
     pub origins: BTreeMap<&'static str, Origin>,
 }
@@ -213,6 +215,9 @@ impl std::error::Error for ConfigError {}
 /// Variables that clients read, and an agent leaves alone.
 const OF_CLIENTS: [&str; 4] =
     ["CONSTELLATION_API", "CONSTELLATION_TOKEN", "CONSTELLATION_TOKEN_FILE", "CONSTELLATION_CONTEXT"];
+/// Names the engine of Docker's own clients. An agent is bound to one engine for good: what a shell happens to
+/// say must not choose another.
+const OF_DOCKER: &str = "DOCKER_HOST";
 /// Names the configuration file itself.
 const CONFIG_FILE: &str = "CONSTELLATION_CONFIG";
 
@@ -236,8 +241,13 @@ pub fn load(
 ) -> Result<AgentConfig, ConfigError> {
     let mut faults = Vec::new();
     let mut ours: BTreeMap<String, String> = BTreeMap::new();
+    let mut of_docker = None;
     for (name, value) in environment {
         let name = name.into().to_string_lossy().into_owned();
+        if name == OF_DOCKER {
+            of_docker = Some(value.into().to_string_lossy().into_owned());
+            continue;
+        }
         if !name.starts_with("CONSTELLATION_") {
             continue;
         }
@@ -270,7 +280,10 @@ pub fn load(
     }
     let config = settings::check(&written, hostname, &mut faults);
     match config {
-        Some(config) if faults.is_empty() => Ok(config),
+        Some(config) if faults.is_empty() => {
+            let passed_over = of_docker.filter(|other| !other.is_empty() && *other != config.docker_host);
+            Ok(AgentConfig { passed_over, ..config })
+        }
         _ => Err(ConfigError { faults }),
     }
 }

@@ -147,6 +147,7 @@ pub(super) fn check(
         gossip_port: gossip_port?,
         profile: profile?,
         log_format: log_format?,
+        passed_over: None,
         origins: SETTINGS.iter().map(|s| (s.key(), origin(s))).collect(),
     };
     distinct_ports(&config, written, faults);

@@ -133,3 +133,20 @@ fn a_value_that_is_not_utf8_is_said_and_not_left_out() {
     let error = load(&AgentFlags::default(), environment, "n1").unwrap_err();
     assert_eq!(error.to_string(), "CONSTELLATION_DATA_DIR: the value is not UTF-8; write it in UTF-8, or unset it");
 }
+
+#[test]
+fn what_docker_clients_read_chooses_no_engine_and_is_not_passed_over_in_silence() {
+    let chosen = AgentFlags { docker_host: Some("unix:///run/mine.sock".into()), ..AgentFlags::default() };
+    let default = AgentFlags::default();
+    for (flags, said, told) in [
+        (&default, "unix:///run/user/1000/docker.sock", true),
+        (&default, "unix:///var/run/docker.sock", false),
+        (&default, "", false),
+        (&chosen, "unix:///run/mine.sock", false),
+        (&chosen, "tcp://192.0.2.1:2376", true),
+    ] {
+        let config = loaded(flags, &[("DOCKER_HOST", said)]).unwrap();
+        assert_eq!(config.docker_host, loaded(flags, &[]).unwrap().docker_host, "{said}");
+        assert_eq!(config.passed_over.as_deref(), told.then_some(said), "{said}");
+    }
+}
