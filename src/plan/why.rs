@@ -380,7 +380,7 @@ impl<'a> Look<'a> {
     /// What a person can do about a replica.
     fn hint(&self, reason: Reason, r: &ReplicaView) -> Option<String> {
         if reason != Reason::DataMissing {
-            return hint::of_replica(reason, &r.replica);
+            return hint::of_replica(reason, r, self.view);
         }
         let spec = rollout::spec_of(self.view, r.replica.revision)?;
         let lineage = &self.nodes.iter().find(|n| n.uid == r.replica.node_uid)?.lineage;

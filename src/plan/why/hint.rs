@@ -4,7 +4,10 @@
 
 use crate::{
     model::{Decision, Kind, Reason, Replica},
-    plan::view::Missing,
+    plan::{
+        rollout,
+        view::{Missing, ReplicaView, ServiceView},
+    },
 };
 
 /// About an image that cannot be resolved.
@@ -47,7 +50,11 @@ pub fn of_placement(reason: Reason, decision: &Decision) -> Option<String> {
         Reason::EngineTooOld => "take the field out, or upgrade the engine".into(),
         Reason::ArchitectureMismatch => "change `platform`, or add a node of that architecture".into(),
         Reason::DockerDown | Reason::DockerUnresponsive => "check the engine: systemctl status docker".into(),
-        Reason::Cordoned => "let a node take replicas again: apply its Node with `schedulable: true`".into(),
+        Reason::Cordoned => match &decision.considered[..] {
+            [] => return None,
+            [one] => format!("constellation node uncordon {}", one.node),
+            [first, more @ ..] => format!("constellation node uncordon {} (or one of {} more)", first.node, more.len()),
+        },
         Reason::DataMissing => "the data has to be on the node: bring its node back".into(),
         _ => "compare with `constellation get nodes -o wide`; change constraints or reservations, or add a node".into(),
     })
@@ -55,16 +62,34 @@ pub fn of_placement(reason: Reason, decision: &Decision) -> Option<String> {
 
 /// About a replica that does not work.
 #[must_use]
-pub fn of_replica(reason: Reason, replica: &Replica) -> Option<String> {
+pub fn of_replica(reason: Reason, of: &ReplicaView, view: &ServiceView) -> Option<String> {
+    let replica = &of.replica;
     let (service, slot, node) = (&replica.service, &replica.slot, &replica.node);
+    // The agent's words name what it waits for: `service redis is not ready yet`.
+    let told = of.status.as_ref().map_or("", |s| &s.message);
+    let names = |name: &str| told.split(' ').any(|word| word == name);
     Some(match reason {
         Reason::CrashLoopBackOff | Reason::Unhealthy | Reason::Failed | Reason::Completed | Reason::Exited => {
             format!("constellation logs {service} --replica {slot} --tail 50")
         }
         Reason::OOMKilled => "raise `resources.limits.memory`, or let it use less".into(),
         Reason::PortConflict => format!("free the port on {node}, or change `ports[].published`"),
-        Reason::SecretMissing => "apply the Secret that it names".into(),
-        Reason::ConfigMissing => "apply the Config that it names".into(),
+        Reason::SecretMissing | Reason::ConfigMissing | Reason::WaitingForDependency => {
+            // What does not exist is told beside the replica: the same words, so that they stand there once.
+            let lacks = view.missing.iter().find(|m| m.reason() == reason && names(&m.name));
+            let waits = |name: &String| format!("constellation why svc/{name}");
+            return lacks.and_then(of_missing).or_else(|| match reason {
+                Reason::SecretMissing => Some("correct the Secret that it names".into()),
+                Reason::ConfigMissing => Some("correct the Config that it names".into()),
+                _ => {
+                    let spec = rollout::spec_of(view, replica.revision)?;
+                    spec.container.depends_on.iter().map(|d| &d.name).find(|name| names(name)).map(waits)
+                }
+            });
+        }
+        Reason::DriftDetected if told.contains("`docker unpause ") => {
+            format!("docker unpause {}", replica.name)
+        }
         Reason::BindSourceMissing => {
             format!("make the directory on {node}, or set `bind.createHostPath: true` on the mount")
         }
@@ -78,7 +103,6 @@ pub fn of_replica(reason: Reason, replica: &Replica) -> Option<String> {
         Reason::EngineRefused => "correct the setting that the engine names".into(),
         Reason::NotGranted => format!("grant it in the agent's configuration on {node}"),
         Reason::ArchitectureMismatch => "change `platform`, or the image".into(),
-        Reason::WaitingForDependency => "constellation why on the service it waits for".into(),
         Reason::ImageNotFound | Reason::ImagePullRefused | Reason::RegistryUnreachable => {
             return of_image(reason, "IMAGE");
         }
@@ -130,5 +154,60 @@ pub fn of_node(reason: Reason, node: &str) -> Option<String> {
             Some(format!("check the agent on {node}: systemctl status constellation"))
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        model::{Decision, Kind, Reason, ReplicaPhase, ReplicaStatus, ServiceSpec, replica::Considered},
+        plan::{
+            rollout::cluster::{Cluster, spec},
+            view::Missing,
+            why::differences,
+        },
+    };
+
+    /// Hints of a Service whose one replica waits for this.
+    fn hints(declared: ServiceSpec, missing: Option<Missing>, reason: Reason, message: &str) -> Vec<String> {
+        let mut cluster = Cluster::new(1, declared);
+        cluster.settle();
+        cluster.view.missing = missing.into_iter().collect();
+        let (phase, reason, message) = (ReplicaPhase::Waiting, Some(reason), message.into());
+        cluster.find("web-1-00001").status = Some(ReplicaStatus { phase, reason, message, ..ReplicaStatus::default() });
+        differences(&cluster.view, &cluster.nodes, 1_000).into_iter().filter_map(|d| d.hint).collect()
+    }
+
+    #[test]
+    fn what_a_replica_waits_for_is_named() {
+        let mut waits = spec("a", 1);
+        let on = |name: &str| serde_json::from_value(serde_json::json!({"name": name})).unwrap();
+        waits.container.depends_on = vec![on("red"), on("redis")];
+        let told = "service redis has not started yet";
+        assert_eq!(hints(waits, None, Reason::WaitingForDependency, told), ["constellation why svc/redis"]);
+        let missing = |key: Option<&str>| {
+            Some(Missing { kind: Kind::Config, name: "app".into(), key: key.map(Into::into), required: true })
+        };
+        let (apply, add) = ("apply Config app", "add the key b to Config app and apply it");
+        let reason = Reason::ConfigMissing;
+        assert_eq!(hints(spec("a", 1), missing(None), reason, "config app does not exist"), [apply, apply]);
+        let told = "config app has no key b; it has a";
+        assert_eq!(hints(spec("a", 1), missing(Some("b")), reason, told), [add, add]);
+        let told = "config other is not text and cannot be a variable";
+        assert_eq!(hints(spec("a", 1), None, reason, told), ["correct the Config that it names"]);
+    }
+
+    #[test]
+    fn the_way_out_of_a_pause_and_of_a_cordon_is_a_command() {
+        let told = "somebody paused the container; `docker unpause web-1-00001` lets it go on";
+        assert_eq!(hints(spec("a", 1), None, Reason::DriftDetected, told), ["docker unpause web-1-00001"]);
+        assert_eq!(hints(spec("a", 1), None, Reason::DriftDetected, "is removed"), [""; 0]);
+        let node = |name: &str| Considered { node: name.into(), score: 0, rejections: Vec::new() };
+        let hint = |nodes: &[&str]| {
+            let considered = nodes.iter().map(|n| node(n)).collect();
+            super::of_placement(Reason::Cordoned, &Decision { considered, ..Decision::default() }).unwrap()
+        };
+        assert_eq!(hint(&["n1"]), "constellation node uncordon n1");
+        assert_eq!(hint(&["n1", "n2", "n3"]), "constellation node uncordon n1 (or one of 2 more)");
     }
 }
