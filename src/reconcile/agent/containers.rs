@@ -102,11 +102,17 @@ impl Containers {
     pub fn watch_engine(&self) -> watch::Receiver<Engine> {
         self.engine.subscribe()
     }
-    /// Says whether the engine answers; true when that is news.
+    /// Says whether the engine answers; true when that is news. Another call that it does not answer is none:
+    /// every replica would be reported again with other words.
     pub fn set_engine(&self, engine: Engine) -> bool {
         self.engine.send_if_modified(|known| {
-            let news = *known != engine;
-            *known = engine;
+            let news = match (&*known, &engine) {
+                (Engine::Unknown(old), Engine::Unknown(new)) => old.reason != new.reason,
+                _ => *known != engine,
+            };
+            if news {
+                *known = engine;
+            }
             news
         })
     }
@@ -321,6 +327,18 @@ mod tests {
             stop_timeout: None,
             pid: 0,
         }
+    }
+
+    #[test]
+    fn one_silence_keeps_its_words() {
+        let silent = |reason, message: &str| Engine::Unknown(Gate { reason, message: message.into() });
+        let containers = Containers::default();
+        assert!(containers.set_engine(silent(Reason::DockerUnresponsive, "no list")));
+        assert!(!containers.set_engine(silent(Reason::DockerUnresponsive, "no info")));
+        assert_eq!(containers.engine(), silent(Reason::DockerUnresponsive, "no list"));
+        assert!(containers.set_engine(silent(Reason::DockerDown, "refused")));
+        assert!(containers.set_engine(Engine::Known));
+        assert!(!containers.set_engine(Engine::Known));
     }
 
     #[test]
