@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{Bytes, Condition, Decision, Millicores, Reason};
 
@@ -101,9 +101,9 @@ pub struct ReplicaStatus {
     /// How the last container ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_exit: Option<LastExit>,
-    /// Host ports that Docker chose, `8080/tcp` → `0.0.0.0:49153`.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub published: BTreeMap<String, String>,
+    /// Where its ports are published, `8080/tcp` → `0.0.0.0:49153`, `127.0.0.1:8081`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "one_or_more")]
+    pub published: BTreeMap<String, Vec<String>>,
     /// Digests of the Configs and Secrets that its container was started with, by reference: `configs/nginx`,
     /// `secrets/db/url=PASSWORD` for a variable.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -116,6 +116,22 @@ impl ReplicaStatus {
     pub fn is_unknown(&self) -> bool {
         self.health == UNKNOWN
     }
+}
+
+/// Statuses were stored with a single place for each port.
+fn one_or_more<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, Vec<String>>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Places {
+        One(String),
+        More(Vec<String>),
+    }
+    let places = |places| match places {
+        Places::One(place) => vec![place],
+        Places::More(places) => places,
+    };
+    let read = BTreeMap::<String, Places>::deserialize(from)?;
+    Ok(read.into_iter().map(|(port, given)| (port, places(given))).collect())
 }
 
 /// Serde hands it over by reference.
@@ -255,4 +271,19 @@ pub struct EngineInfo {
     pub arch: String,
     /// Running as root or not.
     pub rootless: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_with_a_single_place_is_read_as_it_was_stored_once() {
+        let mut stored = serde_json::to_value(ReplicaStatus::default()).unwrap();
+        stored["published"] = serde_json::json!({"80/tcp": "0.0.0.0:80", "90/tcp": ["0.0.0.0:90", "127.0.0.1:91"]});
+        let packed = rmp_serde::to_vec_named(&stored).unwrap();
+        let read: ReplicaStatus = rmp_serde::from_slice(&packed).unwrap();
+        assert_eq!(read.published["80/tcp"], ["0.0.0.0:80"]);
+        assert_eq!(read.published["90/tcp"], ["0.0.0.0:90", "127.0.0.1:91"]);
+    }
 }

@@ -87,7 +87,8 @@ cases! {
         what_ran_leaves_its_anonymous_volumes
         a_bind_without_a_source_is_named
         a_port_is_held_by_one_container
-        a_port_that_nobody_chose_is_told;
+        a_port_that_nobody_chose_is_told
+        a_port_that_is_published_often_is_told_each_time;
     streams:
         events_tell_a_life_in_order
         events_resume_where_they_were_left

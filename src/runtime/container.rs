@@ -56,8 +56,8 @@ pub struct Container {
     pub networks: BTreeSet<String>,
     /// Docker network → address.
     pub addresses: BTreeMap<String, IpAddr>,
-    /// `8080/tcp` → `0.0.0.0:49153`.
-    pub published: BTreeMap<String, String>,
+    /// `8080/tcp` → `0.0.0.0:49153`, `127.0.0.1:8081`; sorted, however the engine lists them.
+    pub published: BTreeMap<String, Vec<String>>,
     /// The engine's own restart policy.
     pub restart: EngineRestart,
     /// Number of the signal that asks it to end; none: SIGTERM.

@@ -117,9 +117,9 @@ pub struct Actual {
     /// How the last container ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_exit: Option<LastExit>,
-    /// Host ports, `8080/tcp` → `0.0.0.0:49153`.
+    /// Where its ports are published, `8080/tcp` → `0.0.0.0:49153`, `127.0.0.1:8081`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub published: BTreeMap<String, String>,
+    pub published: BTreeMap<String, Vec<String>>,
 }
 
 /// `GET …/why`: each difference with its reason; empty when everything is as declared.

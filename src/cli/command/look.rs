@@ -131,6 +131,10 @@ pub async fn ps(api: &Api, screen: &Screen, args: &Ps) -> Result<(), CliError> {
     match args.output {
         Output::Json => screen.json(&items),
         Output::Yaml | Output::Name => get::documents(screen, args.output, &items),
+        Output::Table | Output::Wide if items.is_empty() => {
+            screen.aside("no replicas yet");
+            Ok(())
+        }
         Output::Table | Output::Wide => {
             let wide = args.output == Output::Wide;
             screen.print(&show::replicas::ps(&items, wide, Times::new(args.timestamps)))

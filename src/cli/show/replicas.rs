@@ -52,7 +52,10 @@ pub fn last_exit(exit: Option<&LastExit>, times: Times) -> String {
 
 /// `0.0.0.0:49153->8080/tcp`, as `docker ps` writes it.
 fn ports(status: &ReplicaStatus) -> String {
-    let each: Vec<String> = status.published.iter().map(|(inside, host)| format!("{host}->{inside}")).collect();
+    let places = |(inside, hosts): (&String, &Vec<String>)| -> Vec<String> {
+        hosts.iter().map(|host| format!("{host}->{inside}")).collect()
+    };
+    let each: Vec<String> = status.published.iter().flat_map(places).collect();
     text::or_dash(&each.join(", ")).into_owned()
 }
 
@@ -106,4 +109,18 @@ pub fn ps(items: &[Object], wide: bool, times: Times) -> String {
         header.extend(["NAME", "ADDRESS", "CONTAINER"]);
     }
     text::table(0, &header, &table)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_place_of_a_port_is_shown() {
+        let places = ["0.0.0.0:8080", "127.0.0.1:8081"].map(str::to_owned).to_vec();
+        let published = [("80/tcp".to_owned(), places), ("53/udp".to_owned(), vec!["0.0.0.0:53".to_owned()])].into();
+        let status = ReplicaStatus { published, ..ReplicaStatus::default() };
+        assert_eq!(ports(&status), "0.0.0.0:53->53/udp, 0.0.0.0:8080->80/tcp, 127.0.0.1:8081->80/tcp");
+        assert_eq!(ports(&ReplicaStatus::default()), "-");
+    }
 }

@@ -127,8 +127,8 @@ pub struct Facts {
     pub address: Option<String>,
     /// RFC 3339.
     pub started_at: Option<String>,
-    /// Ports that the engine chose.
-    pub published: BTreeMap<String, String>,
+    /// Ports with where they are published.
+    pub published: BTreeMap<String, Vec<String>>,
 }
 
 /// What the executor is doing while a step takes its time.

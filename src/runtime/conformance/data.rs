@@ -154,7 +154,7 @@ pub async fn a_port_is_held_by_one_container(world: &World) {
     let net = world.network("net").await;
     let port = 20_000 + rand::random::<u16>() % 10_000;
     let first = world.run(publishing(world, "first", &net, Some(port)).await).await;
-    assert_eq!(world.look(&first).await.published, [("8080/tcp".to_owned(), format!("127.0.0.1:{port}"))].into());
+    assert_eq!(world.look(&first).await.published, [("8080/tcp".to_owned(), vec![format!("127.0.0.1:{port}")])].into());
     let second = world.create(publishing(world, "second", &net, Some(port)).await).await;
     match world.runtime.start(second.clone()).await {
         Err(RuntimeError::PortTaken { port: taken, .. }) => assert_eq!(taken, port),
@@ -175,12 +175,29 @@ pub async fn a_port_that_nobody_chose_is_told(world: &World) {
     let mut ports = Vec::new();
     for suffix in ["a", "b"] {
         let id = world.run(publishing(world, suffix, &net, None).await).await;
-        let published = world.look(&id).await.published["8080/tcp"].clone();
+        let published = world.look(&id).await.published["8080/tcp"].concat();
         let port: u16 = published.strip_prefix("127.0.0.1:").unwrap().parse().unwrap();
         assert!(port > 1_024, "{published}");
         ports.push(port);
     }
     assert_ne!(ports[0], ports[1]);
+}
+
+pub async fn a_port_that_is_published_often_is_told_each_time(world: &World) {
+    let net = world.network("net").await;
+    let port = 20_000 + rand::random::<u16>() % 10_000;
+    let plan = publishing(world, "often", &net, Some(port)).await;
+    let (first, other) = (plan.ports[0].clone(), |ip: &str, published| PublishedPort {
+        host_ip: Some(ip.into()),
+        published,
+        ..plan.ports[0].clone()
+    });
+    let ports = vec![first, other("127.0.0.2", Some(port + 1)), other("127.0.0.3", None)];
+    let id = world.run(ContainerPlan { ports, ..plan.clone() }).await;
+    let published = world.look(&id).await.published;
+    let places = &published["8080/tcp"];
+    assert_eq!(places[..2], [format!("127.0.0.1:{port}"), format!("127.0.0.2:{}", port + 1)]);
+    assert!(places.len() == 3 && places[2].starts_with("127.0.0.3:"), "{published:?}");
 }
 
 pub async fn what_was_taken_off_a_network_is_put_back(world: &World) {

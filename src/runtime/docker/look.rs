@@ -3,11 +3,15 @@
 //! Here: containers, images, events. Not here: the calls.
 //! Invariant: total; what an engine leaves out becomes the empty value, never a panic.
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+};
 
 use bollard::models::{
     ContainerInspectResponse, ContainerStateStatusEnum, ContainerSummary, ContainerSummaryStateEnum, EventMessage,
-    HealthStatusEnum, ImageInspect, RestartPolicyNameEnum,
+    HealthStatusEnum, ImageInspect, PortBinding, RestartPolicyNameEnum,
 };
 
 use super::super::{Container, ContainerState, EngineRestart, Image, RuntimeEvent, Summary, names};
@@ -93,13 +97,7 @@ pub(super) fn container(from: ContainerInspectResponse) -> Container {
             .ports
             .unwrap_or_default()
             .into_iter()
-            .filter_map(|(port, bindings)| {
-                // With IPv6 the engine lists the same port twice; the first is IPv4's.
-                let binding = bindings?.into_iter().next()?;
-                let ip = binding.host_ip.unwrap_or_default();
-                let ip = if ip.contains(':') { format!("[{ip}]") } else { ip };
-                Some((port, format!("{ip}:{}", binding.host_port?)))
-            })
+            .filter_map(|(port, bindings)| Some((port, places(bindings?))).filter(|(_, places)| !places.is_empty()))
             .collect(),
         restart: match policy {
             Some(RestartPolicyNameEnum::ALWAYS | RestartPolicyNameEnum::UNLESS_STOPPED) => EngineRestart::UnlessStopped,
@@ -108,6 +106,26 @@ pub(super) fn container(from: ContainerInspectResponse) -> Container {
         },
         pid: state.pid.unwrap_or(0),
     }
+}
+
+/// Where one port is published: `0.0.0.0:8080`, `[fd00::1]:8080`.
+fn places(bindings: Vec<PortBinding>) -> Vec<String> {
+    let mut places: BTreeSet<String> = bindings
+        .into_iter()
+        .filter_map(|binding| {
+            let ip = binding.host_ip.unwrap_or_default();
+            let ip = if ip.contains(':') { format!("[{ip}]") } else { ip };
+            Some(format!("{ip}:{}", binding.host_port?))
+        })
+        .collect();
+    // With IPv6 the engine lists a port that is open on all addresses twice.
+    let doubles: Vec<String> = places
+        .iter()
+        .filter(|place| place.strip_prefix("[::]:").is_some_and(|port| places.contains(&format!("0.0.0.0:{port}"))))
+        .cloned()
+        .collect();
+    places.retain(|place| !doubles.contains(place));
+    places.into_iter().collect()
 }
 
 fn moment(text: Option<String>) -> String {
@@ -174,7 +192,10 @@ mod tests {
             "Config": { "Labels": { "a": "b" }, "StopSignal": "SIGRTMIN+3", "StopTimeout": 40 },
             "HostConfig": { "RestartPolicy": { "Name": "unless-stopped" } },
             "NetworkSettings": {
-                "Ports": { "80/tcp": [{ "HostIp": "0.0.0.0", "HostPort": "49153" }, { "HostIp": "::", "HostPort": "49153" }], "90/tcp": null },
+                "Ports": { 
+                    "80/tcp": [{ "HostIp": "127.0.0.1", "HostPort": "8081" }, { "HostIp": "0.0.0.0", "HostPort": "49153" },
+                               { "HostIp": "::", "HostPort": "49153" }, { "HostIp": "::", "HostPort": "8081" }],
+                    "90/tcp": null },
                 "Networks": { "front": { "IPAddress": "172.18.0.2" }, "back": { "IPAddress": "" } }
             }
         }))
@@ -184,7 +205,8 @@ mod tests {
         assert_eq!((got.started_at.as_str(), got.finished_at.as_str()), ("2026-01-01T00:00:00.5Z", ""));
         assert_eq!((got.health.as_deref(), got.health_log.as_deref()), (Some("unhealthy"), Some("connection refused")));
         assert_eq!(got.addresses, [("front".to_owned(), IpAddr::from([172, 18, 0, 2]))].into());
-        assert_eq!(got.published, [("80/tcp".to_owned(), "0.0.0.0:49153".to_owned())].into());
+        let places = ["0.0.0.0:49153", "127.0.0.1:8081", "[::]:8081"].map(str::to_owned);
+        assert_eq!(got.published, [("80/tcp".to_owned(), places.to_vec())].into());
         assert_eq!(got.networks, ["back".to_owned(), "front".to_owned()].into());
         assert_eq!(
             (got.restart, got.stop_signal, got.stop_timeout),

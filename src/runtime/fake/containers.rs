@@ -190,7 +190,7 @@ impl State {
     }
 
     /// What it publishes, when nothing stands against a start.
-    fn startable(&self, plan: &ContainerPlan, ends: &Ends) -> Result<BTreeMap<String, String>, RuntimeError> {
+    fn startable(&self, plan: &ContainerPlan, ends: &Ends) -> Result<BTreeMap<String, Vec<String>>, RuntimeError> {
         for network in joined(plan) {
             self.must_have_network(network)?;
         }
@@ -199,15 +199,17 @@ impl State {
             let message = format!("exec: {program:?}: no such file or directory");
             return Err(RuntimeError::Refused { message });
         }
-        let mut published = BTreeMap::new();
+        let mut published = BTreeMap::<String, Vec<String>>::new();
         if joined(plan).next().is_none() {
             return Ok(published);
         }
         let taken = |port: u16, protocol: &str| {
             let all = self.containers.values().flat_map(|e| &e.container.published);
             all.filter(|(inside, _)| inside.ends_with(protocol))
-                .any(|(_, outside)| outside.rsplit_once(':').is_some_and(|(_, p)| p == port.to_string()))
+                .flat_map(|(_, outside)| outside)
+                .any(|outside| outside.rsplit_once(':').is_some_and(|(_, p)| p == port.to_string()))
         };
+        let mut chosen = Vec::new();
         for port in &plan.ports {
             let protocol = format!("/{}", port.protocol);
             let mut free = (0u64..).map(|n| u16::try_from(FIRST_PORT + n % 28_000).unwrap_or(u16::MAX));
@@ -217,11 +219,13 @@ impl State {
                     return Err(RuntimeError::PortTaken { port, message });
                 }
                 Some(port) => port,
-                None => free.find(|&p| !taken(p, &protocol)).unwrap_or_default(),
+                None => free.find(|&p| !taken(p, &protocol) && !chosen.contains(&p)).unwrap_or_default(),
             };
+            chosen.push(host);
             let ip = port.host_ip.as_deref().unwrap_or("0.0.0.0");
-            published.insert(format!("{}{protocol}", port.target), format!("{ip}:{host}"));
+            published.entry(format!("{}{protocol}", port.target)).or_default().push(format!("{ip}:{host}"));
         }
+        published.values_mut().for_each(|places| places.sort());
         Ok(published)
     }
 
