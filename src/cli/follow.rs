@@ -100,7 +100,7 @@ fn took(time: Duration) -> String {
 /// What shows how it goes on with a service: one that was deleted has no `why` and no row among services.
 fn further(wait: &Wait, name: &str, command: &str) -> String {
     match wait.aim(name) {
-        Some(Aim::Gone) => format!("constellation ps {name}"),
+        Some(Aim::Gone) => format!("constellation ps svc/{name}"),
         Some(Aim::Ready { .. }) | None => format!("constellation {command}"),
     }
 }
@@ -336,7 +336,7 @@ mod tests {
         let (api, _) = crate::cli::testing::api(|_| None).await;
         let goals = |aim| Wait::new([("web".into(), aim)]);
         let (gone, ready) = (goals(Aim::Gone), goals(Aim::Ready { generation: 1 }));
-        for (wait, command) in [(&gone, "constellation ps web"), (&ready, "constellation why svc/web")] {
+        for (wait, command) in [(&gone, "constellation ps svc/web"), (&ready, "constellation why svc/web")] {
             let late = tell(&api, &Screen::default(), wait, Duration::from_secs(5), End::Late).await.unwrap_err();
             assert!(late.hint().unwrap().ends_with(command), "{late:?}");
             let left = tell(&api, &Screen::default(), wait, Duration::ZERO, End::Detached).await.unwrap_err();
