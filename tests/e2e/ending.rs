@@ -76,10 +76,12 @@ fn has_all(agent: &Agent<'_>, names: &[String]) {
     }
 }
 
-/// The last words of a failed agent: an `error:` with its cause, then what to do.
+/// The last words of a failed agent: an `error:` with its cause, then what to do. A thread that still runs may write
+/// a line of its log behind them.
 #[track_caller]
 fn tells(said: &str, words: &[&str]) {
-    let last: Vec<&str> = said.lines().rev().take(2).collect();
+    let words_of_its_own = |line: &&str| !line.starts_with(|c: char| c.is_ascii_digit());
+    let last: Vec<&str> = said.lines().rev().filter(words_of_its_own).take(2).collect();
     let error =
         last.iter().find(|l| l.starts_with("error: ")).unwrap_or_else(|| panic!("no error at the end of {said}"));
     assert!(words.iter().all(|w| error.contains(w)), "{words:?} in {error}\n{said}");

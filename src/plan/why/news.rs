@@ -26,7 +26,9 @@ pub fn news(old: Option<&ServiceStatus>, new: &ServiceStatus, subject: &Subject,
 
     if old.is_some_and(|o| o.revision != new.revision && o.revision != 0) {
         let from = old.map_or(0, |o| o.revision);
-        let message = format!("revision {from} -> {}: {} replicas to replace", new.revision, new.replicas.desired);
+        let count = new.replicas.desired;
+        let plural = if count == 1 { "" } else { "s" };
+        let message = format!("revision {from} -> {}: {count} replica{plural} to replace", new.revision);
         events.push(event(EventType::Normal, Reason::ReplicaSetUpdated, message));
     }
     let newly = new.unplaced.iter().filter(|(slot, _)| old.is_none_or(|o| !o.unplaced.contains_key(*slot)));
