@@ -91,7 +91,7 @@ pub struct Plan {
 /// How a replica stands, as far as anybody knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
-    /// Nobody has reported it, or its node is silent.
+    /// Nobody has reported it, or its node or its engine is silent.
     Unknown,
     /// Reported, not ready.
     NotReady,

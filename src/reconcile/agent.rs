@@ -15,6 +15,7 @@ pub mod gate;
 pub mod listen;
 mod look;
 pub mod prepare;
+mod processes;
 pub mod pulls;
 pub mod remembered;
 mod say;
@@ -23,7 +24,6 @@ mod tests;
 
 use std::{
     collections::BTreeMap,
-    path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -103,8 +103,8 @@ struct Memory {
     since: Option<Instant>,
     /// When its health was asked last.
     inspected: Option<Instant>,
-    /// Process of its container, when it could be seen while the engine answered.
-    process: Option<i64>,
+    /// Process of its container and when it began, as seen while the engine answered.
+    process: Option<(i64, u64)>,
 }
 
 /// Drives this node's replicas.
@@ -126,8 +126,8 @@ pub struct Agent {
     gates: Mutex<BTreeMap<Arc<str>, Vec<ObjectKey>>>,
     /// Cluster time, milliseconds.
     now: Box<dyn Fn() -> u64 + Send + Sync>,
-    /// Whether a process runs on this machine.
-    runs: Box<dyn Fn(i64) -> bool + Send + Sync>,
+    /// When a process of this machine began, if it runs.
+    processes: Box<dyn Fn(i64) -> Option<u64> + Send + Sync>,
 }
 
 /// A replica that shall run, with all that a pass needs to know of it.
@@ -161,7 +161,7 @@ impl Agent {
             memory: Mutex::default(),
             gates: Mutex::default(),
             now: Box::new(move || clock.now()),
-            runs: Box::new(|pid| Path::new("/proc").join(pid.to_string()).exists()),
+            processes: Box::new(processes::began),
             node,
             store,
             runtime,
@@ -179,8 +179,8 @@ impl Agent {
 
     /// With other processes, likewise.
     #[must_use]
-    pub fn with_processes(self, runs: impl Fn(i64) -> bool + Send + Sync + 'static) -> Self {
-        Self { runs: Box::new(runs), ..self }
+    pub fn with_processes(self, began: impl Fn(i64) -> Option<u64> + Send + Sync + 'static) -> Self {
+        Self { processes: Box::new(began), ..self }
     }
 
     /// What this node's engine has.

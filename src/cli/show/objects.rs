@@ -195,7 +195,11 @@ fn replica(object: &Object, name: String, age: String, times: Times) -> (Vec<Str
         spec.node.to_string(),
         replicas::desired(spec.desired).into(),
         replicas::current(status.as_ref(), times),
-        status.as_ref().map_or_else(|| "no".into(), |s| if s.ready { "yes".to_owned() } else { "no".into() }),
+        match &status {
+            Some(s) if s.ready && s.is_unknown() => "unknown".into(),
+            Some(s) if s.ready => "yes".into(),
+            Some(_) | None => "no".into(),
+        },
         spec.revision.to_string(),
         status.as_ref().map_or_else(|| "0".into(), |s| s.restarts.to_string()),
         age,

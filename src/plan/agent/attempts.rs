@@ -194,6 +194,8 @@ impl Attempts {
         self.health_message.clone_from(&verdict.message);
         self.told_unhealthy = !verdict.ready && (self.told_unhealthy || verdict.health == Health::Unhealthy);
         match verdict.health {
+            // Nobody asks now: what was known stands.
+            Health::Unknown => {}
             _ if verdict.ready => {
                 let since = *self.healthy_since.get_or_insert(now);
                 self.unhealthy_since = None;
@@ -205,8 +207,6 @@ impl Attempts {
                 self.healthy_since = None;
                 self.unhealthy_since.get_or_insert(now);
             }
-            // Nobody asks now: what was known stands.
-            Health::Unknown => {}
             Health::Unhealthy | Health::Starting | Health::Healthy | Health::Unprobed => {
                 (self.healthy_since, self.unhealthy_since) = (None, None);
             }

@@ -233,7 +233,8 @@ fn unchanged(want: &Want, step: &Step, facts: &Facts, previous: &ReplicaStatus, 
     }
     let reason = Some(Reason::DockerUnresponsive);
     let since = if previous.reason == reason { previous.since } else { now };
-    Some(ReplicaStatus { reason, message: message.clone(), since, next_attempt: *until, ..previous.clone() })
+    let health = if previous.ready { UNKNOWN.into() } else { previous.health.clone() };
+    Some(ReplicaStatus { reason, message: message.clone(), since, next_attempt: *until, health, ..previous.clone() })
 }
 
 /// Whether a ready container stays ready under a step. While the engine is silent the probes still say
@@ -293,8 +294,8 @@ mod tests {
         let run = Want::Run(crate::plan::agent::tests::wanted());
         let silent = say(Reason::DockerUnresponsive, &run, Some(&ready));
         assert_eq!(
-            (silent.ready, silent.phase, silent.reason),
-            (true, ReplicaPhase::Running, Some(Reason::DockerUnresponsive))
+            (silent.ready, silent.phase, silent.reason, silent.is_unknown()),
+            (true, ReplicaPhase::Running, Some(Reason::DockerUnresponsive), true)
         );
         assert_eq!(
             (silent.container.as_deref(), silent.started_at.as_deref(), silent.since),

@@ -137,13 +137,15 @@ fn made(look: &Look<'_>, tally: &Tally, generation: u64) -> Vec<Condition> {
     };
     let told = format!("{}, {} up to date", tally.counts.told(), tally.counts.updated);
     let cause = leading(&differences);
+    let unknown = differences.iter().find(|d| nobody_knows(d.reason));
+    let unknown = unknown.filter(|_| tally.unknown > 0 && tally.good + tally.unknown == desired);
     let ready = match cause {
         _ if done && suspended => (ConditionStatus::True, Reason::Suspended, "suspended: nothing runs".into()),
         _ if done => (ConditionStatus::True, Reason::UpToDate, told.clone()),
-        Some(d) if nobody_knows(d.reason) && tally.unknown > 0 && tally.good + tally.unknown == desired => {
-            (ConditionStatus::Unknown, d.reason, facts(d))
-        }
-        Some(d) => (ConditionStatus::False, d.reason, facts(d)),
+        Some(d) => match unknown {
+            Some(d) => (ConditionStatus::Unknown, d.reason, facts(d)),
+            None => (ConditionStatus::False, d.reason, facts(d)),
+        },
         None => (ConditionStatus::False, Reason::ReplicaSetUpdated, told.clone()),
     };
     let progressing = match cause {

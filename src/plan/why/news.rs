@@ -59,13 +59,21 @@ pub fn news(old: Option<&ServiceStatus>, new: &ServiceStatus, subject: &Subject,
     }) {
         events.push(event(EventType::Warning, c.reason, c.message.clone()));
     }
-    if was_true(before(ConditionType::Available))
-        && find(new, ConditionType::Available).is_some_and(|c| c.status == ConditionStatus::False)
-    {
+    // An engine that fell silent made nothing worse yet, and one that answers again makes nothing new.
+    let silent = before(ConditionType::Ready).is_some_and(|c| {
+        c.status == ConditionStatus::Unknown && matches!(c.reason, Reason::DockerDown | Reason::DockerUnresponsive)
+    });
+    let was_available = before(ConditionType::Available).is_some_and(|c| match c.status {
+        ConditionStatus::True => true,
+        ConditionStatus::Unknown => silent,
+        ConditionStatus::False => false,
+    });
+    if was_available && find(new, ConditionType::Available).is_some_and(|c| c.status == ConditionStatus::False) {
         let message = new.replicas.told();
         events.push(event(EventType::Warning, Reason::MinimumReplicasUnavailable, message));
     }
-    if was_true(ready) && !was_true(before(ConditionType::Ready)) && new.replicas.desired > 0 {
+    let same = silent && old.is_some_and(|o| o.revision == new.revision);
+    if was_true(ready) && !was_true(before(ConditionType::Ready)) && !same && new.replicas.desired > 0 {
         let message = format!("{}, revision {}", new.replicas.told(), new.revision);
         events.push(event(EventType::Normal, Reason::NewReplicaReady, message));
     }
@@ -113,6 +121,27 @@ mod tests {
         cluster.declare(spec("b", 3), resolved());
         assert_eq!(step(&mut cluster)[0], (EventType::Warning, Reason::FailedScheduling));
         assert_eq!(step(&mut cluster), []);
+    }
+
+    #[test]
+    fn an_engine_that_falls_silent_makes_no_news_of_its_services_until_they_are_known_to_have_ended() {
+        let mut cluster = Cluster::new(1, spec("a", 1));
+        cluster.settle();
+        step(&mut cluster);
+        let silent = |cluster: &mut Cluster| {
+            let status = cluster.find("web-1-00001").status.as_mut().unwrap();
+            (status.reason, status.health) = (Some(Reason::DockerUnresponsive), "unknown".into());
+        };
+        silent(&mut cluster);
+        assert_eq!(step(&mut cluster), []);
+        cluster.report("web-1-00001", ReplicaPhase::Running, true);
+        cluster.find("web-1-00001").status.as_mut().unwrap().health = "healthy".into();
+        assert_eq!(step(&mut cluster), [], "it is what it was");
+        silent(&mut cluster);
+        assert_eq!(step(&mut cluster), []);
+        cluster.report("web-1-00001", ReplicaPhase::Waiting, false);
+        cluster.find("web-1-00001").status.as_mut().unwrap().health = "-".into();
+        assert_eq!(step(&mut cluster), [(EventType::Warning, Reason::MinimumReplicasUnavailable)]);
     }
 
     #[test]

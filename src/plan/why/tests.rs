@@ -187,6 +187,10 @@ fn what_was_ready_when_its_engine_fell_silent_is_unknown_and_nothing_is_done_to_
         assert_eq!(condition(&cluster, ConditionType::Available).0, ConditionStatus::Unknown);
         assert!(cluster.plan().steps.is_empty());
     }
+    // What nothing waits for is not the cause.
+    let (kind, name) = (Kind::Secret, "db".into());
+    cluster.view.missing = vec![Missing { kind, name, key: None, required: true }];
+    assert_eq!(condition(&cluster, ConditionType::Ready), (ConditionStatus::Unknown, Reason::DockerUnresponsive));
 }
 
 #[test]

@@ -84,7 +84,7 @@ fn unmet(state: &State, dependency: &Dependency) -> Option<String> {
             "started",
         ),
         DependencyCondition::ServiceHealthy => {
-            (replicas.iter().any(|r| status(&r.name).is_some_and(|s| s.ready)), "ready")
+            (replicas.iter().any(|r| status(&r.name).is_some_and(|s| s.ready && !s.is_unknown())), "ready")
         }
         DependencyCondition::ServiceCompletedSuccessfully => (
             !replicas.is_empty() && replicas.iter().all(|r| phase(&r.name) == Some(ReplicaPhase::Completed)),

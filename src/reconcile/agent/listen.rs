@@ -1,6 +1,7 @@
 //! Keeps [`Containers`] fresh: the engine's events, resumed where they ended, and a full list.
 //!
-//! Here: [`listen`], which runs as long as the agent. Events may end in silence, hence the list every
+//! Here: [`listen`], which runs as long as the agent, with [`heed`] beside it, which tells of the engine's silence.
+//! Events may end in silence, hence the list every
 //! [`LIST`]; what neither brings was not there.
 //! Invariant: while the engine does not answer the cache is unknown, and every replica is looked at
 //! again when it does.
@@ -13,15 +14,18 @@ use tokio_util::sync::CancellationToken;
 
 use super::containers::{Containers, Engine};
 use crate::{
+    model::Reason,
     plan::agent::Gate,
     reconcile::{container::label, registry, wakes::Wakes},
-    runtime::{Runtime, RuntimeError, RuntimeEvent},
+    runtime::{Runtime, RuntimeError, RuntimeEvent, limits},
 };
 
 /// Between two full lists.
 pub const LIST: Duration = Duration::from_secs(20);
 /// Between two attempts while the engine does not answer.
 const RETRY: Duration = Duration::from_secs(1);
+/// From the first question that took too long until the engine counts as silent: the next list and its deadline.
+const DOUBT: Duration = limits::LIST.limit.saturating_add(Duration::from_secs(2));
 /// Events of so long before the start are asked for: they say who stopped what meanwhile.
 const REPLAY: Duration = Duration::from_secs(600);
 /// A replay is over when nothing came for so long.
@@ -67,7 +71,7 @@ pub async fn listen(
                     early.push(event);
                 }
             }
-            if list(&*runtime, &lineage, &containers, &wakes, &early).await {
+            if list(&*runtime, &lineage, &containers, &wakes, &everything, &early).await {
                 replayed = true;
                 since = early.iter().map(|e| e.at + 1).fold(since, i64::max);
                 let mut due = Instant::now() + LIST;
@@ -94,7 +98,7 @@ pub async fn listen(
                             None => break,
                         },
                         () = tokio::time::sleep_until(due) => {
-                            if !list(&*runtime, &lineage, &containers, &wakes, &[]).await {
+                            if !list(&*runtime, &lineage, &containers, &wakes, &everything, &[]).await {
                                 break;
                             }
                             due = Instant::now() + LIST;
@@ -112,22 +116,29 @@ pub async fn listen(
     let _: Option<((), ())> = stop.run_until_cancelled(futures::future::join(listening, heeding)).await;
 }
 
-/// Tells that the engine fell silent or answers again, and has every replica looked at: whoever found out, a
-/// list, a pass or the look at the node.
+/// Tells that the engine fell silent or answers again, and has every replica looked at when it is silent: whoever
+/// found out, a list, a pass or the look at the node. One question that took too long proves nothing of an engine
+/// with much to do: the next list decides.
 async fn heed(containers: &Containers, wakes: &Wakes, everything: &(impl Fn() -> Vec<Arc<str>> + Send + Sync)) {
+    let slow = |engine: &Engine| engine.gate().is_some_and(|g| g.reason == Reason::DockerUnresponsive);
     let mut engine = containers.watch_engine();
     let mut told = None;
     loop {
         let now = engine.borrow_and_update().clone();
         let reason = now.gate().map(|g| g.reason);
         if now != Engine::NotAsked && told != Some(reason) {
-            match &now {
-                Engine::Unknown(gate) => tracing::warn!(reason = %gate.reason, "{}", gate.message),
-                Engine::Known | Engine::NotAsked => tracing::info!("the engine answers"),
+            if slow(&now) && timeout(DOUBT, engine.wait_for(|e| !slow(e))).await.is_ok() {
+                continue;
             }
             told = Some(reason);
-            wakes.wake_all(containers.replicas());
-            wakes.wake_all(everything());
+            match &now {
+                Engine::Unknown(gate) => {
+                    tracing::warn!(reason = %gate.reason, "{}", gate.message);
+                    wakes.wake_all(containers.replicas());
+                    wakes.wake_all(everything());
+                }
+                Engine::Known | Engine::NotAsked => tracing::info!("the engine answers"),
+            }
         }
         if engine.changed().await.is_err() {
             return;
@@ -141,16 +152,20 @@ async fn list(
     lineage: &str,
     containers: &Containers,
     wakes: &Wakes,
+    everything: &(impl Fn() -> Vec<Arc<str>> + Send + Sync),
     early: &[RuntimeEvent],
 ) -> bool {
     let begun = containers.clock();
     match runtime.list(label::LINEAGE.into(), lineage.into()).await {
         Ok(list) => {
-            let news = containers.listed(begun, list);
+            let mut news = containers.listed(begun, list);
             for event in early.iter().filter(|e| e.action == "kill" || e.action == "stop") {
                 containers.happened(event);
             }
-            containers.set_engine(Engine::Known);
+            if containers.set_engine(Engine::Known) {
+                news.extend(containers.replicas());
+                news.extend(everything());
+            }
             wakes.wake_all(news);
             true
         }
@@ -158,5 +173,46 @@ async fn list(
             containers.set_engine(unknown(&error));
             false
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::FutureExt as _;
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_has_every_replica_looked_at_once_and_one_slow_answer_has_none() {
+        let (containers, wakes) = (Containers::default(), Wakes::default());
+        let everything = || vec![Arc::from("web-1")];
+        let heeding = heed(&containers, &wakes, &everything);
+        tokio::pin!(heeding);
+        let mut woken = wakes.stream().boxed();
+        let mut after = async |seconds| {
+            let pause = tokio::time::sleep(Duration::from_secs(seconds));
+            futures::future::select(&mut heeding, Box::pin(pause)).await;
+            let mut keys = Vec::new();
+            while let Some(Some(key)) = woken.next().now_or_never() {
+                keys.push(key);
+            }
+            keys.len()
+        };
+        let slow = || unknown(&RuntimeError::Unresponsive { op: "info", limit: RETRY });
+        containers.set_engine(Engine::Known);
+        assert_eq!(after(1).await, 0);
+        // A loaded engine: one question is too slow for it, the list is answered.
+        for _ in 0..3 {
+            containers.set_engine(slow());
+            assert_eq!(after(5).await, 0);
+            containers.set_engine(Engine::Known);
+            assert_eq!(after(1).await, 0);
+        }
+        containers.set_engine(slow());
+        assert_eq!((after(5).await, after(10).await, after(60).await), (0, 1, 0));
+        containers.set_engine(Engine::Known);
+        assert_eq!(after(1).await, 0, "the list wakes them");
+        // A socket that refuses is certain.
+        containers.set_engine(unknown(&RuntimeError::Down { address: "x".into(), message: "refused".into() }));
+        assert_eq!(after(1).await, 1);
     }
 }

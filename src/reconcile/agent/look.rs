@@ -130,7 +130,6 @@ impl Agent {
         let since = self.with(key, |m| m.attempts.running_since).unwrap_or(now);
         let engine = own.health.as_deref().map(|h| (h, own.health_log.as_deref()));
         let mut verdict = verdict(&source, engine, self.prober.verdict(key).as_ref(), since, now);
-        self.judge(key, subject, &own.id, &verdict, now);
         let unknown = match source {
             ReadinessSource::Healthcheck => silent,
             ReadinessSource::RunningFor(_) => silent && process != Process::Runs,
@@ -139,7 +138,10 @@ impl Agent {
             ReadinessSource::Tcp(_) => false,
         };
         if unknown {
-            verdict.health = Health::Unknown;
+            // Time alone makes nothing ready of which nobody can say that it runs.
+            (verdict.ready, verdict.health) = (self.was_ready(key, own), Health::Unknown);
+        } else {
+            self.judge(key, subject, &own.id, &verdict, now);
         }
         look.look_again = match source {
             _ if silent => Some(now + millis(SILENT)),
@@ -184,7 +186,8 @@ impl Agent {
         match self.runtime.info().await {
             Err(error) if silent(&error) => {
                 self.containers.set_engine(listen::unknown(&error));
-                Silence::Engine(listen::gate(&error))
+                // Its words, if it was known to be silent.
+                Silence::Engine(self.containers.engine().gate().unwrap_or_else(|| listen::gate(&error)))
             }
             Ok(_) | Err(_) => Silence::Container(error),
         }
@@ -275,9 +278,8 @@ impl Agent {
         match self.runtime.began().await {
             Ok(began) => Ok(began.zip(nanos(&container.finished_at)).is_some_and(|(began, ended)| ended <= began)),
             Err(error @ (RuntimeError::Down { .. } | RuntimeError::Unresponsive { .. })) => {
-                let engine = listen::unknown(&error);
-                self.containers.set_engine(engine.clone());
-                engine.gate().map_or(Ok(false), Err)
+                self.containers.set_engine(listen::unknown(&error));
+                Err(self.containers.engine().gate().unwrap_or_else(|| listen::gate(&error)))
             }
             Err(error) => {
                 tracing::debug!(%error, "the engine does not say since when it runs");
@@ -318,14 +320,7 @@ impl Agent {
             ReadinessSource::Tcp(port) => Readiness::tcp(*port),
             ReadinessSource::Healthcheck | ReadinessSource::RunningFor(_) => return self.prober.forget(key),
         };
-        let was_ready = self.with(key, |m| {
-            m.reported.as_ref().is_some_and(|r| {
-                r.ready
-                    && r.phase == ReplicaPhase::Running
-                    && r.container.as_deref() == Some(&*own.id)
-                    && r.started_at.as_deref() == Some(own.started_at.as_str())
-            })
-        });
+        let was_ready = self.was_ready(key, own);
         let target = Target {
             container: own.id.clone(),
             started_at: own.started_at.clone(),
@@ -333,6 +328,18 @@ impl Agent {
             address: facts.address.as_deref().and_then(|a| a.parse().ok()),
         };
         self.prober.watch(key, target, was_ready);
+    }
+
+    /// Whether this run of the container was reported ready last.
+    fn was_ready(&self, key: &Arc<str>, own: &Container) -> bool {
+        self.with(key, |m| {
+            m.reported.as_ref().is_some_and(|r| {
+                r.ready
+                    && r.phase == ReplicaPhase::Running
+                    && r.container.as_deref() == Some(&*own.id)
+                    && r.started_at.as_deref() == Some(own.started_at.as_str())
+            })
+        })
     }
 
     /// Takes a verdict into the memory and tells of its turns.
@@ -382,16 +389,17 @@ impl Agent {
         if own.state != ContainerState::Running || own.pid <= 0 {
             return Process::Unseen;
         }
-        let runs = (self.runs)(own.pid);
-        self.with(key, |m| {
-            if !silent {
-                m.process = runs.then_some(own.pid);
+        let began = (self.processes)(own.pid);
+        self.with(key, |m| match (m.process, began) {
+            (Some(seen), now) if seen.0 == own.pid => {
+                // The number may be another process's by now.
+                if now == Some(seen.1) { Process::Runs } else { Process::Gone }
             }
-            match m.process == Some(own.pid) {
-                true if runs => Process::Runs,
-                true => Process::Gone,
-                false => Process::Unseen,
+            (_, Some(began)) if !silent => {
+                m.process = Some((own.pid, began));
+                Process::Runs
             }
+            _ => Process::Unseen,
         })
     }
 

@@ -11,10 +11,7 @@ mod images;
 mod silence;
 mod stops;
 
-use std::{
-    collections::BTreeSet,
-    sync::atomic::{AtomicU64, Ordering},
-};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::json;
 
@@ -52,7 +49,7 @@ struct World {
     processes: Processes,
 }
 
-type Processes = Arc<Mutex<BTreeSet<i64>>>;
+type Processes = Arc<Mutex<BTreeMap<i64, u64>>>;
 
 impl World {
     async fn new() -> Self {
@@ -190,7 +187,7 @@ fn make(
 
 fn seeing(processes: &Processes, agent: Agent) -> Arc<Agent> {
     let seen = processes.clone();
-    Arc::new(agent.with_processes(move |pid| seen.lock().unwrap().contains(&pid)))
+    Arc::new(agent.with_processes(move |pid| seen.lock().unwrap().get(&pid).copied()))
 }
 
 #[tokio::test]

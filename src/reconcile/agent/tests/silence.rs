@@ -9,7 +9,7 @@ async fn silent(spec: serde_json::Value, visible: bool, reason: fn(String) -> Ru
     let key = world.service("web", spec).await;
     world.pass(&key).await;
     if visible {
-        world.processes.lock().unwrap().insert(world.engine.container(&key).unwrap().pid);
+        world.processes.lock().unwrap().insert(world.engine.container(&key).unwrap().pid, 7);
     }
     world.later(10);
     if is_checked {
@@ -41,7 +41,8 @@ async fn what_ended_with_its_engine_is_not_ready() {
     for spec in [json!({}), checked()] {
         let (world, key) = silent(spec, true, down).await;
         assert_eq!(world.says(&key), (ReplicaPhase::Running, Some(Reason::DockerDown), true), "it outlived the engine");
-        world.processes.lock().unwrap().clear();
+        // Another process has its number by now.
+        world.processes.lock().unwrap().values_mut().for_each(|began| *began = 8);
         world.pass(&key).await;
         assert_eq!(world.says(&key), (ReplicaPhase::Waiting, Some(Reason::DockerDown), false));
         assert_eq!(world.engine.container(&key).unwrap().state, ContainerState::Running, "nothing was done to it");
@@ -62,4 +63,18 @@ async fn what_nobody_can_ask_is_unknown_and_keeps_its_routes() {
         let action = world.pass(&key).await;
         assert!(matches!(action, Action::RequeueAfter(t) if t < Duration::from_secs(3)), "looked after: {action:?}");
     }
+}
+
+#[tokio::test]
+async fn time_makes_nothing_ready_of_which_nobody_can_say_that_it_runs() {
+    let world = World::new().await;
+    let key = world.service("web", json!({})).await;
+    world.pass(&key).await;
+    world.later(5);
+    world.engine.down(true);
+    world.agent.containers.set_engine(listen::unknown(&frozen(String::new())));
+    world.later(30);
+    world.pass(&key).await;
+    assert_eq!(world.says(&key), (ReplicaPhase::Running, Some(Reason::DockerUnresponsive), false));
+    assert!(!world.told().await.iter().any(|(reason, _)| *reason == Reason::Healthy));
 }
