@@ -115,7 +115,7 @@ pub fn one(body: &[u8], format: Format, key: &ObjectKey) -> Result<(Item, Option
 /// # Errors
 /// 422 when it is not valid (any more), naming the object and the field.
 pub fn edited(object: &Object, edit: impl FnOnce(&mut serde_json::Value)) -> Result<Item, Failure> {
-    let broken = |e| Failure::internal(format!("the stored spec of {} cannot be read: {e}", object.key()));
+    let broken = |e| Failure::unreadable(&object.key(), e);
     let mut spec: serde_json::Value = object.parse().map_err(broken)?;
     edit(&mut spec);
     let document = serde_json::json!({

@@ -36,9 +36,7 @@ async fn schedulable(mut request: Request, schedulable: bool) -> Result<Response
         .if_at(write::if_match(&request, &key)?)
         .run(move |state| {
             let object = state.object(&key).ok_or_else(|| Failure::absent(&key))?;
-            let spec: NodeSpec = object
-                .parse()
-                .map_err(|e| Failure::internal(format!("the stored spec of {key} cannot be read: {e}")))?;
+            let spec: NodeSpec = object.parse().map_err(|e| Failure::unreadable(&key, e))?;
             let declared = Declared {
                 name: key.name.clone(),
                 labels: object.meta.labels.clone(),

@@ -72,7 +72,7 @@ impl<'s> Reader<'s> {
     /// When its stored bytes are no JSON: a fault of ours.
     pub fn declared(&self, object: &'s Object) -> Result<Shown<'s>, Failure> {
         let key = object.key();
-        let broken = |e: serde_json::Error| Failure::internal(format!("the stored spec of {key} cannot be read: {e}"));
+        let broken = |e: serde_json::Error| Failure::unreadable(&key, e);
         let spec = match object.kind {
             Kind::Secret => Spec::Secret(SecretView::from(&object.parse::<SealedSecret>().map_err(broken)?)),
             Kind::Service | Kind::Config | Kind::Node | Kind::Replica => {

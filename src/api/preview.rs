@@ -2,18 +2,21 @@
 //!
 //! Here: documents and a pruned set as wishes. Not here: what they would do (`plan::change`).
 
-use super::write::Asked;
+use super::{
+    problem::Failure,
+    write::{self, Asked},
+};
 use crate::{
     model::Spec,
     plan::change::{self, ChangePlan, Wish},
     reconcile::view,
-    store::{State, put::whole, seal::Sealer},
+    store::{State, seal::Sealer},
 };
 
 /// The plan of a request against one state.
-pub(super) fn plan(asked: &Asked, state: &State, sealer: &Sealer) -> ChangePlan {
+pub(super) fn plan(asked: &Asked, state: &State, sealer: &Sealer) -> Result<ChangePlan, Failure> {
     let items = &asked.documents.items;
-    let declared: Vec<_> = items.iter().map(|item| whole(&item.declared, state)).collect();
+    let declared = items.iter().map(|item| write::as_written(item, state)).collect::<Result<Vec<_>, _>>()?;
     let put = items.iter().zip(&declared).map(|(item, declared)| Wish::Put {
         declared,
         managed_by: item.managed_by.as_deref().or(asked.set.as_deref()),
@@ -26,5 +29,5 @@ pub(super) fn plan(asked: &Asked, state: &State, sealer: &Sealer) -> ChangePlan 
     let wishes: Vec<Wish<'_>> = put.chain(pruned).collect();
     let mut plan = change::plan(&wishes, &view::world(state));
     plan.warnings.splice(0..0, asked.warnings());
-    plan
+    Ok(plan)
 }

@@ -170,6 +170,11 @@ impl Failure {
         failure.0.problem.errors = errors;
         failure
     }
+    /// A stored spec that this version cannot read: a newer one may have written it.
+    #[must_use]
+    pub fn unreadable(key: &ObjectKey, error: impl std::fmt::Display) -> Self {
+        Self::internal(format!("the stored spec of {key} cannot be read: {error}"))
+    }
     /// A value that cannot be carried out.
     #[must_use]
     pub fn unprocessable(detail: impl Into<String>) -> Self {

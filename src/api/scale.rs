@@ -21,7 +21,7 @@ pub async fn get(request: Request) -> Result<Response, Failure> {
     let state = request.server.shared.store.state();
     let key = request.key()?;
     let object = state.object(&key).ok_or_else(|| Failure::absent(&key))?;
-    let spec: ServiceSpec = object.parse().map_err(|e| broken(&key, e))?;
+    let spec: ServiceSpec = object.parse().map_err(|e| Failure::unreadable(&key, e))?;
     if spec.mode == Mode::Global {
         return Err(global(&key));
     }
@@ -41,7 +41,7 @@ pub async fn put(mut request: Request) -> Result<Response, Failure> {
         .if_at(write::if_match(&request, &key)?)
         .run(move |state| {
             let object = state.object(&key).ok_or_else(|| Failure::absent(&key))?;
-            let spec: ServiceSpec = object.parse().map_err(|e| broken(&key, e))?;
+            let spec: ServiceSpec = object.parse().map_err(|e| Failure::unreadable(&key, e))?;
             if spec.mode == Mode::Global {
                 return Err(global(&key));
             }
@@ -65,10 +65,6 @@ pub async fn put(mut request: Request) -> Result<Response, Failure> {
 /// One, when nothing is said.
 fn counted(spec: &ServiceSpec) -> u32 {
     spec.replicas.unwrap_or(1)
-}
-
-fn broken(key: &ObjectKey, error: impl std::fmt::Display) -> Failure {
-    Failure::internal(format!("the stored spec of {key} cannot be read: {error}"))
 }
 
 fn global(key: &ObjectKey) -> Failure {

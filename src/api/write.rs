@@ -1,6 +1,6 @@
 //! Writes of declared objects: apply, plan, PUT, DELETE.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{borrow::Cow, collections::BTreeSet, sync::Arc};
 
 use bytes::Bytes;
 use http::header::{HeaderName, IF_MATCH, IF_NONE_MATCH};
@@ -16,12 +16,12 @@ use super::{
     request::Request,
 };
 use crate::{
-    model::{Index, Kind, ObjectKey, Spec, Uid},
+    model::{Declared, Index, Kind, ObjectKey, Spec, Uid, node::NodeSpec},
     plan::change::servers,
     store::{
         State,
         command::{Command, Refusal},
-        put::{PutError, put, whole},
+        put::{PutError, put, with_kept_roles},
         seal::Sealer,
     },
 };
@@ -61,7 +61,7 @@ pub async fn put_one(mut request: Request) -> Result<Response, Failure> {
     let warnings = item.warnings.clone();
     let mut answer = commit
         .run(move |state| {
-            let read = nodes(std::slice::from_ref(&item), state)?;
+            let read = servers_stay(std::slice::from_ref(&item), state)?;
             Ok(Change { commands: vec![command(&item, None, state, &sealer)?], read })
         })
         .await?;
@@ -86,7 +86,10 @@ pub async fn delete_one(mut request: Request) -> Result<Response, Failure> {
         return Err(Failure::write(&Refusal::InUse { key, by }.into(), &request.server.shared.store.state()));
     }
     let answer = commit
-        .run(move |_| Ok(Change { commands: vec![Command::Delete { key: key.clone() }], ..Change::default() }))
+        .run(move |state| {
+            let read = if key.kind == Kind::Node { server_stays_without(&key, state)? } else { Vec::new() };
+            Ok(Change { commands: vec![Command::Delete { key: key.clone() }], read })
+        })
         .await?;
     reply::json(&answer)
 }
@@ -172,7 +175,7 @@ impl Asked {
     }
 
     fn change(&self, state: &State, sealer: &Sealer) -> Result<Change, Failure> {
-        let mut change = Change { read: nodes(&self.documents.items, state)?, ..Change::default() };
+        let mut change = Change { read: servers_stay(&self.documents.items, state)?, ..Change::default() };
         for item in &self.documents.items {
             change.commands.push(command(item, self.set.clone(), state, sealer)?);
         }
@@ -190,23 +193,52 @@ impl Asked {
     }
 }
 
+/// A document with what it leaves to the object that is there.
+pub(super) fn as_written<'i>(item: &'i Item, state: &State) -> Result<Cow<'i, Declared>, Failure> {
+    with_kept_roles(&item.declared, state).map_err(|error| unstored(&item.declared.key(), &error))
+}
+
 /// What a write of Nodes rests on: a manifest leaves their roles as they are, and one of them stays a server.
-fn nodes(items: &[Item], state: &State) -> Result<Vec<(ObjectKey, Option<Index>)>, Failure> {
+fn servers_stay(items: &[Item], state: &State) -> Result<Vec<(ObjectKey, Option<Index>)>, Failure> {
     if items.iter().all(|item| item.declared.kind() != Kind::Node) {
         return Ok(Vec::new());
     }
-    let before: Vec<_> =
-        state.objects(Kind::Node).filter_map(|o| Some((o.meta.name.clone(), o.parse().ok()?))).collect();
-    let wanted: Vec<_> = items.iter().map(|item| whole(&item.declared, state)).collect();
+    let (before, read) = nodes(state)?;
+    let wanted = items.iter().map(|item| as_written(item, state)).collect::<Result<Vec<_>, _>>()?;
     let wanted = wanted.iter().filter_map(|declared| match &declared.spec {
-        Spec::Node(spec) => Some((declared.name.clone(), spec)),
+        Spec::Node(spec) => Some((declared.name.clone(), Some(spec))),
         Spec::Service(_) | Spec::Config(_) | Spec::Secret(_) => None,
     });
     match servers::without(before.iter().map(|(name, spec)| (name.clone(), spec)), wanted).first() {
-        Some(name) => Err(Failure::unprocessable(format!("{}: {}", ObjectKey::node(name.clone()), servers::LAST))
+        Some(name) => Err(Failure::unprocessable(format!("{}: {}", ObjectKey::node(name.clone()), servers::NONE_LEFT))
             .hint("leave `roles` out to keep what the node has, or make another node a server first")),
-        None => Ok(state.objects(Kind::Node).map(|o| (o.key(), Some(o.meta.resource_version))).collect()),
+        None => Ok(read),
     }
+}
+
+/// The same of a deletion. The store keeps a node that lives; a silent one may still be the only server.
+fn server_stays_without(key: &ObjectKey, state: &State) -> Result<Vec<(ObjectKey, Option<Index>)>, Failure> {
+    let (before, read) = nodes(state)?;
+    let gone = std::iter::once((key.name.clone(), None));
+    if servers::without(before.iter().map(|(name, spec)| (name.clone(), spec)), gone).is_empty() {
+        return Ok(read);
+    }
+    let refusal = Refusal::InUse { key: key.clone(), by: servers::NONE_LEFT.to_owned() };
+    Err(Failure::write(&refusal.into(), state).hint("make another node a server first"))
+}
+
+type Nodes = (Vec<(Arc<str>, NodeSpec)>, Vec<(ObjectKey, Option<Index>)>);
+
+/// Every node, and the versions that were read.
+fn nodes(state: &State) -> Result<Nodes, Failure> {
+    let mut nodes = Nodes::default();
+    for object in state.objects(Kind::Node) {
+        let key = object.key();
+        let spec = object.parse().map_err(|e| Failure::unreadable(&key, e))?;
+        nodes.0.push((key.name.clone(), spec));
+        nodes.1.push((key, Some(object.meta.resource_version)));
+    }
+    Ok(nodes)
 }
 
 /// The command that writes a document.
@@ -218,10 +250,15 @@ pub(super) fn command(item: &Item, set: Option<String>, state: &State, sealer: &
     }
     let uid = Uid::from_bytes(rand::random());
     let managed_by = item.managed_by.clone().or(set);
-    match put(&item.declared, managed_by, sealer, state, uid) {
-        Ok(put) => Ok(Command::Put(put)),
-        Err(PutError::Seal(error)) => Err(Failure::unprocessable(format!("{key}: {error}")).hint(error.hint())),
-        Err(PutError::Canonical(error)) => Err(Failure::internal(format!("{key} has no canonical form: {error}"))),
+    put(&item.declared, managed_by, sealer, state, uid).map(Command::Put).map_err(|error| unstored(&key, &error))
+}
+
+/// Why an object cannot be stored.
+fn unstored(key: &ObjectKey, error: &PutError) -> Failure {
+    match error {
+        PutError::Seal(error) => Failure::unprocessable(format!("{key}: {error}")).hint(error.hint()),
+        PutError::Canonical(error) => Failure::internal(format!("{key} has no canonical form: {error}")),
+        PutError::Unreadable { key, error } => Failure::unreadable(key, error),
     }
 }
 
@@ -235,5 +272,5 @@ pub async fn plan(mut request: Request) -> Result<Response, Failure> {
     let shared = &request.server.shared;
     let (state, sealer) = (shared.store.state(), shared.sealer.clone());
     let size = body.len() + heavy::stored(&state, Kind::Service);
-    heavy::run(&request.server, size, move || reply::json(&super::preview::plan(&asked, &state, &sealer))).await?
+    heavy::run(&request.server, size, move || reply::json(&super::preview::plan(&asked, &state, &sealer)?)).await?
 }

@@ -2,8 +2,8 @@
 //!
 //! Here: [`follow`], the thin shell around [`super::wait::Wait`]. Not here: the decision (`wait`), the looks
 //! (`progress`).
-//! Invariants: Ctrl-C leaves the change alone, and the process ends as one that was interrupted; a broken stream is opened again from a fresh list, so that
-//! nothing is missed; the whole wait ends at its deadline.
+//! Invariants: Ctrl-C leaves the change alone, and the process ends as one that was interrupted; a broken stream
+//! is opened again from a fresh list, so that nothing is missed; the whole wait ends at its deadline.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 

@@ -27,6 +27,9 @@ pub struct Changed {
     pub objects: Vec<ChangedObject>,
     /// What concerns none of the objects alone.
     pub warnings: Vec<String>,
+    /// The same of what needs no action.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// One object of a change.
@@ -47,6 +50,9 @@ pub struct ChangedObject {
     pub resource_version: Option<u64>,
     /// What works but a person should know.
     pub warnings: Vec<String>,
+    /// What is good to know and needs no action.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// How the wait for it ended; absent when there was nothing to wait for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wait: Option<Waited>,
@@ -156,8 +162,17 @@ impl ChangedObject {
     /// One with nothing more to say.
     #[must_use]
     pub fn new(kind: Kind, name: &str, action: Action) -> Self {
-        let name = name.to_owned();
-        Self { kind, name, action, generation: None, resource_version: None, warnings: vec![], wait: None, error: None }
+        Self {
+            kind,
+            name: name.to_owned(),
+            action,
+            generation: None,
+            resource_version: None,
+            warnings: Vec::new(),
+            notes: Vec::new(),
+            wait: None,
+            error: None,
+        }
     }
 }
 
@@ -189,16 +204,30 @@ impl Changed {
     /// Gives each warning, `svc/web: …`, to its object; the others stay beside them. Each is kept once.
     pub fn warn(&mut self, warnings: &[String]) {
         for warning in warnings {
-            let own = self.objects.iter_mut().find_map(|object| {
-                let key = ObjectKey::new(object.kind, object.name.as_str()).to_string();
-                let said = warning.strip_prefix(&key)?.strip_prefix(": ")?;
-                Some((&mut object.warnings, said))
-            });
-            let (list, said) = own.unwrap_or((&mut self.warnings, warning));
-            if !list.iter().any(|known| known == said) {
-                list.push(said.to_owned());
+            match self.own(warning) {
+                Some((object, said)) => keep(&mut object.warnings, said),
+                None => keep(&mut self.warnings, warning),
             }
         }
+    }
+
+    /// The same of notes.
+    pub fn note(&mut self, notes: &[String]) {
+        for note in notes {
+            match self.own(note) {
+                Some((object, said)) => keep(&mut object.notes, said),
+                None => keep(&mut self.notes, note),
+            }
+        }
+    }
+
+    /// Whom a line is about, and what it says.
+    fn own<'l>(&mut self, line: &'l str) -> Option<(&mut ChangedObject, &'l str)> {
+        self.objects.iter_mut().find_map(|object| {
+            let key = ObjectKey::new(object.kind, object.name.as_str()).to_string();
+            let said = line.strip_prefix(&key)?.strip_prefix(": ")?;
+            Some((object, said))
+        })
     }
 
     /// How the wait for each service ended.
@@ -209,6 +238,12 @@ impl Changed {
                 object.wait = Some(waited.clone());
             }
         }
+    }
+}
+
+fn keep(list: &mut Vec<String>, said: &str) {
+    if !list.iter().any(|known| known == said) {
+        list.push(said.to_owned());
     }
 }
 
@@ -371,6 +406,7 @@ mod tests {
         let mut changed = Changed::default();
         changed.answer(&answer());
         changed.warn(&["svc/web: no healthcheck".into(), "svc/web2: alone".into()]);
+        changed.note(&["svc/web2: data at /d: dataPolicy state".into()]);
         changed.waited(&[("web", Waited { state: WaitState::Timeout, message: "0/1 ready".into() })]);
         let refused = Problem { status: 404, title: "No such object".into(), ..Problem::default() };
         let error = Failed::from(&CliError::Refused(Box::new(refused)));
@@ -385,6 +421,7 @@ mod tests {
         );
         assert_eq!(said["objects"][0]["wait"], Value::Null, "a Config of the same name was not awaited");
         assert_eq!(said["objects"][2]["warnings"], json!(["alone"]));
+        assert_eq!(said["objects"][2]["notes"], json!(["data at /d: dataPolicy state"]));
         assert_eq!(said["objects"][3]["error"]["exitCode"], 5);
         assert_eq!((&said["warnings"], &said["index"]), (&json!(["svc/other: not ours"]), &json!(9)));
         assert_eq!(serde_json::from_value::<Changed>(said).unwrap(), changed, "it can be read back");

@@ -36,9 +36,9 @@ impl NodeSpec {
             capacity_override: None,
         }
     }
-    /// This spec over the one that the node has: what a manifest leaves out of `roles` stays.
+    /// This spec for a node that has another: a manifest without `roles` leaves them as they are.
     #[must_use]
-    pub fn over(self, had: &Self) -> Self {
+    pub fn keeping_roles_of(self, had: &Self) -> Self {
         let roles = if self.roles.is_empty() { had.roles.clone() } else { self.roles };
         Self { roles, ..self }
     }

@@ -21,6 +21,7 @@ use super::view::World;
 mod circles;
 pub mod fields;
 mod keys;
+mod mounts;
 mod networks;
 pub mod notes;
 pub mod replicas;

@@ -1,13 +1,15 @@
 //! From what people declare to the command that stores it.
 //!
-//! Here: canonical bytes, a Service's hash, a Secret's seal, what a Node keeps ([`whole`]). Not here:
+//! Here: canonical bytes, a Service's hash, a Secret's seal, what a Node keeps ([`with_kept_roles`]). Not here:
 //! reading text (`manifest`), the effect of the command ([`super::apply`]).
 //! Why a Secret's put names the object it was sealed over: uid and version are part of the seal; if
 //! another write came between, apply refuses it as a conflict and the caller converts again.
 
 use std::borrow::Cow;
 
-use crate::model::{Declared, Spec, Uid, declared::canonical, node::NodeSpec, secret::SealedSecret};
+use serde::de::DeserializeOwned;
+
+use crate::model::{Declared, Object, ObjectKey, Spec, Uid, declared::canonical, node::NodeSpec, secret::SealedSecret};
 
 use super::{
     command::PutObject,
@@ -24,19 +26,33 @@ pub enum PutError {
     /// A value has no JSON form.
     #[error("the spec has no canonical form")]
     Canonical(#[from] serde_json::Error),
+    /// What is stored was written by a version that knows more: it is not written over.
+    #[error("the stored spec of {key} cannot be read")]
+    Unreadable {
+        /// The object.
+        key: ObjectKey,
+        /// What is the matter with it.
+        #[source]
+        error: serde_json::Error,
+    },
+}
+
+fn stored<T: DeserializeOwned>(object: &Object) -> Result<T, PutError> {
+    object.parse().map_err(|error| PutError::Unreadable { key: object.key(), error })
 }
 
 /// A declaration with what it leaves to the object that is there: the roles of a Node.
 ///
-/// A plan compares this, so that it and the write are of one mind. A node whose spec this version cannot
-/// read keeps nothing.
-#[must_use]
-pub fn whole<'d>(declared: &'d Declared, state: &State) -> Cow<'d, Declared> {
-    let Spec::Node(spec) = &declared.spec else { return Cow::Borrowed(declared) };
-    match state.object(&declared.key()).and_then(|old| old.parse::<NodeSpec>().ok()) {
-        Some(had) => Cow::Owned(Declared { spec: Spec::Node(spec.clone().over(&had)), ..declared.clone() }),
-        None => Cow::Borrowed(declared),
-    }
+/// A plan compares this, so that it and the write are of one mind.
+///
+/// # Errors
+/// [`PutError::Unreadable`].
+pub fn with_kept_roles<'d>(declared: &'d Declared, state: &State) -> Result<Cow<'d, Declared>, PutError> {
+    let (Spec::Node(spec), Some(old)) = (&declared.spec, state.object(&declared.key())) else {
+        return Ok(Cow::Borrowed(declared));
+    };
+    let had: NodeSpec = stored(old)?;
+    Ok(Cow::Owned(Declared { spec: Spec::Node(spec.clone().keeping_roles_of(&had)), ..declared.clone() }))
 }
 
 /// Converts a declared object. `new_uid` is used when the object does not exist yet.
@@ -52,12 +68,12 @@ pub fn put(
 ) -> Result<PutObject, PutError> {
     let old = state.object(&declared.key());
     let uid = old.map_or(new_uid, |o| o.meta.uid.clone());
-    let (spec, spec_hash) = match &whole(declared, state).spec {
+    let (spec, spec_hash) = match &with_kept_roles(declared, state)?.spec {
         Spec::Service(spec) => (canonical(spec)?, Some(spec.container_hash()?)),
         Spec::Config(spec) => (canonical(spec)?, None),
         Spec::Node(spec) => (canonical(spec)?, None),
         Spec::Secret(spec) => {
-            let before = old.map(|o| o.parse::<SealedSecret>()).transpose()?;
+            let before = old.map(|o| stored::<SealedSecret>(o)).transpose()?;
             let version = before.map_or(1, |b| b.version + u64::from(b.digest != sealer.digest(spec)));
             let sealed = sealer.seal(spec, &uid, version)?;
             (canonical(&sealed)?, Some(sealed.digest))

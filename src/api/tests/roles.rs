@@ -7,14 +7,18 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::rig::{Rig, config};
-use crate::api::{
-    Server,
-    accept::{Call, CallFacts, Peer, Stage},
-    auth::{Caller, Role},
-    guard::Over,
-    problem::Failure,
-    request::{Query, Request},
-    routes::{self, Found, TABLE},
+use crate::{
+    api::{
+        Server,
+        accept::{Call, CallFacts, Peer, Stage},
+        auth::{Caller, Role},
+        guard::Over,
+        problem::Failure,
+        request::{Query, Request},
+        routes::{self, Found, TABLE},
+    },
+    model::{Kind, Uid},
+    store::command::{Command, PutObject},
 };
 
 #[tokio::test]
@@ -151,14 +155,14 @@ async fn a_node_keeps_the_roles_that_a_manifest_leaves_out_and_the_last_server_s
     let plan = rig.post("/api/v1/plan", &without).await.json();
     let warning = plan["warnings"][0].as_str().unwrap_or_default();
     assert!(
-        warning.contains("the last node with the role server") && warning.ends_with("apply will refuse it"),
+        warning.contains("no node with the role server would be left") && warning.ends_with("apply will refuse it"),
         "{plan}"
     );
     for query in ["", "?dryRun=true"] {
         let refused = rig.post(&format!("/api/v1/apply{query}"), &without).await;
         assert_eq!(refused.status, 422, "{refused:?}");
         assert!(
-            refused.json()["detail"].as_str().unwrap().contains("the last node with the role server"),
+            refused.json()["detail"].as_str().unwrap().contains("no node with the role server would be left"),
             "{refused:?}"
         );
     }
@@ -167,4 +171,74 @@ async fn a_node_keeps_the_roles_that_a_manifest_leaves_out_and_the_last_server_s
     assert_eq!(roles().await, json!(["server", "agent"]), "the others are the owner's");
     rig.apply(&node(json!({"schedulable": false}))).await;
     assert_eq!(roles().await, json!(["server", "agent"]), "what the node has, not what it had first");
+}
+
+/// A node whose agent is silent, with what is stored of it.
+async fn silent(rig: &Rig, name: &str, spec: &Value) {
+    let put = PutObject {
+        kind: Kind::Node,
+        name: name.into(),
+        labels: [].into(),
+        annotations: [].into(),
+        managed_by: None,
+        spec: spec.to_string().into_bytes(),
+        uid: Uid(format!("uid of {name}").into()),
+        spec_hash: None,
+        based_on: None,
+    };
+    rig.propose(vec![Command::Put(put)]).await;
+}
+
+fn node(name: &str, spec: &Value) -> Value {
+    json!({"apiVersion": "constellation.dev/v1", "kind": "Node", "metadata": {"name": name}, "spec": spec})
+}
+
+#[tokio::test]
+async fn a_node_that_a_newer_version_wrote_is_not_written_over() {
+    let rig = Rig::new().await;
+    rig.node().await;
+    let newer = json!({"roles": ["server", "agent"], "schedulable": true, "sinceTomorrow": 1});
+    silent(&rig, "n2", &newer).await;
+    let (body, before) = (json!([node("n2", &json!({}))]).to_string(), rig.index());
+    let one = node("n2", &json!({})).to_string();
+    for answer in [
+        rig.post("/api/v1/plan", &body).await,
+        rig.post("/api/v1/apply", &body).await,
+        rig.post("/api/v1/apply", &json!([node("n2", &json!({"roles": ["agent"]}))]).to_string()).await,
+        // Whether another is a server cannot be told either.
+        rig.post("/api/v1/apply", &json!([node("n1", &json!({"roles": ["agent"]}))]).to_string()).await,
+        rig.ask("PUT", "/api/v1/nodes/n2").body(&one).send().await,
+        rig.ask("DELETE", "/api/v1/nodes/n2").send().await,
+    ] {
+        assert_eq!(answer.status, 500, "{answer:?}");
+        assert!(answer.text().contains("the stored spec of node/n2 cannot be read"), "{answer:?}");
+    }
+    assert_eq!(rig.index(), before);
+    assert_eq!(rig.read("/api/v1/nodes/n2").await["spec"], newer);
+    rig.apply(&config("c", "1").to_string()).await;
+}
+
+#[tokio::test]
+async fn the_last_servers_stay_whether_they_are_demoted_together_or_deleted() {
+    let rig = Rig::new().await;
+    rig.node().await;
+    let agent = json!({"roles": ["agent"], "schedulable": true});
+    for (name, roles) in [("n2", json!(["server"])), ("n3", json!(["agent"]))] {
+        silent(&rig, name, &json!({"roles": roles, "schedulable": true})).await;
+    }
+    let both = json!([node("n1", &agent), node("n2", &agent)]).to_string();
+    let refused = rig.post("/api/v1/apply", &both).await;
+    assert_eq!(refused.problem(), (422, "invalid".into()));
+    assert!(refused.text().contains("no node with the role server would be left"), "{refused:?}");
+    rig.apply(&json!([node("n1", &agent)]).to_string()).await;
+
+    let delete = async |name: &str| rig.ask("DELETE", &format!("/api/v1/nodes/{name}")).send().await;
+    let kept = delete("n2").await;
+    assert_eq!(kept.problem(), (409, "in-use".into()));
+    assert!(kept.text().contains("no node with the role server would be left"), "{kept:?}");
+    assert_eq!(kept.json()["hint"], "make another node a server first");
+    assert_eq!(delete("n3").await.status, 200, "it was none");
+    assert_eq!(delete("n4").await.status, 404);
+    silent(&rig, "n3", &json!({"roles": ["server"], "schedulable": true})).await;
+    assert_eq!(delete("n2").await.status, 200, "another is there");
 }

@@ -61,6 +61,7 @@ pub async fn apply(api: &Api, screen: &Screen, args: &Apply) -> Result<(), CliEr
     let followed = wait(api, screen, &answer, &args.waiting).await;
     changed.answer(&answer);
     changed.warn(&plan.warnings);
+    changed.note(&plan.notes);
     changed.warn(&warnings);
     changed.waited(&followed.services);
     if followed.result.is_ok() && !args.waiting.detach {

@@ -20,7 +20,9 @@ pub(super) fn turns(declared: &Declared, services: &BTreeMap<Arc<str>, &ServiceS
         return Vec::new();
     }
     let mut told = Vec::new();
-    for (name, spec) in services {
+    // Where nothing runs yet, nothing becomes anything else.
+    let known = |name: &Arc<str>| world.services.get(name).is_some_and(|view| view.declared.is_some());
+    for (name, spec) in services.iter().filter(|(name, _)| known(name)) {
         let references = match key.kind {
             Kind::Config => &spec.container.configs,
             Kind::Secret => &spec.container.secrets,

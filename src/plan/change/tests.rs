@@ -218,6 +218,30 @@ fn every_warning_has_its_cause() {
 }
 
 #[test]
+fn another_policy_of_data_that_is_there_is_a_warning_and_a_new_mount_a_note() {
+    let volume = |target: &str, policy: Option<&str>| {
+        let mut mount = json!({"type": "volume", "source": "db", "target": target});
+        policy.into_iter().for_each(|p| mount["dataPolicy"] = p.into());
+        mount
+    };
+    let world = running(1, json!({"image": "a", "volumes": [volume("/db", None)]}));
+    let told = |volumes: Value| {
+        let new = declared("web", service(json!({"image": "b", "volumes": volumes})));
+        let plan = plan(&[put(&new)], &world);
+        let warnings: Vec<_> = plan.warnings.into_iter().filter(|w| w.contains("dataPolicy")).collect();
+        (warnings, plan.notes)
+    };
+    let (warnings, notes) = told(json!([volume("/db", Some("cache"))]));
+    let expected = "svc/web: db at /db: dataPolicy cache (as written) instead of state: may be empty after a move; \
+                    it was: moves with the replica, never two containers at once";
+    assert_eq!((warnings, notes), (vec![expected.to_owned()], Vec::new()));
+    assert_eq!(told(json!([volume("/db", Some("state"))])), Default::default(), "the same, in writing");
+    let (warnings, notes) = told(json!([volume("/db", None), volume("/new", Some("shared"))]));
+    let expected = "svc/web: db at /new: dataPolicy shared (as written): must be present wherever it runs";
+    assert_eq!((warnings, notes), (Vec::new(), vec![expected.to_owned()]));
+}
+
+#[test]
 fn services_that_wait_for_each_other_are_named_once() {
     let of = |name: &str, on: &[&str]| {
         let on: Vec<Value> = on.iter().map(|n| json!({"name": n})).collect();
@@ -352,6 +376,12 @@ fn a_file_that_becomes_a_directory_is_told() {
     world.objects.extend([stored(Kind::Config, "nginx", &config(&["a", "b"]), None)]);
     assert_eq!(told(&world, &["a"]), [becomes("one key instead of 2 keys", "a file, no longer a directory")]);
     assert_eq!(told(&world, &["a", "b", "c"]), [""; 0]);
+    let (new, api) = (
+        declared("nginx", Spec::Config(config(&["a"]))),
+        declared("api", service(json!({"image": "b", "configs": [{"source": "nginx"}]}))),
+    );
+    let told = plan(&[put(&new), put(&api)], &world).warnings;
+    assert!(told.iter().all(|w| !w.contains("svc/api /nginx")), "it was nothing before: {told:#?}");
     // A variable takes one value.
     let mut world = running(1, json!({"image": "a", "secrets": [{"source": "db", "env": "DB"}]}));
     let sealed: SealedSecret =

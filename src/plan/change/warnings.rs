@@ -1,7 +1,8 @@
 //! What a person should know before saying yes.
 //!
-//! Here: [`all`]: what will not work or may surprise. Not here: what only informs ([`super::notes`]). A warning never stops anything: what must not happen is refused at the door
-//! (`manifest`) or is a reason afterwards (`plan::why`).
+//! Here: [`all`]: what will not work or may surprise. Not here: what only informs ([`super::notes`]).
+//! A warning never stops anything: what must not happen is refused at the door (`manifest`) or is a reason
+//! afterwards (`plan::why`).
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,7 +23,7 @@ use crate::{
     },
 };
 
-use super::{ObjectChange, Outcome, Wish, circles, keys, networks, replicas, servers, stays};
+use super::{ObjectChange, Outcome, Wish, circles, keys, mounts, networks, replicas, servers, stays};
 
 /// Words in the name of a variable that is better a Secret.
 const SECRETIVE: [&str; 4] = ["PASSWORD", "SECRET", "TOKEN", "API_KEY"];
@@ -36,6 +37,9 @@ pub fn all(wishes: &[Wish<'_>], objects: &[ObjectChange], world: &World) -> Vec<
     for (wish, change) in wishes.iter().zip(objects) {
         let key = wish.key();
         let mut say = |text: String| warnings.push(format!("{key}: {text}"));
+        if key.kind == Kind::Node && last.contains(&key.name) {
+            say(format!("{}; apply will refuse it", servers::NONE_LEFT));
+        }
         match wish {
             Wish::Delete(_) => users(&key, &after).into_iter().for_each(&mut say),
             Wish::Put { declared, managed_by, .. } => {
@@ -49,16 +53,15 @@ pub fn all(wishes: &[Wish<'_>], objects: &[ObjectChange], world: &World) -> Vec<
                     keys::turns(declared, &after.services, world).into_iter().for_each(&mut say);
                     stays::contents(wish, objects, &after.services, world).into_iter().for_each(&mut say);
                 }
-                if key.kind == Kind::Node && last.contains(&key.name) {
-                    say(format!("{}; apply will refuse it", servers::LAST));
-                }
                 if let Spec::Service(spec) = &declared.spec {
                     after.missing(spec).into_iter().for_each(&mut say);
                     if change.result != Outcome::Unchanged {
                         after.writers(&declared.name, spec).into_iter().for_each(&mut say);
                         stays::placement(spec, change, world).into_iter().for_each(&mut say);
                         let old = world.services.get(&declared.name).and_then(|v| v.declared.as_ref());
-                        let ports = open_ports(spec, old.map(|(_, spec)| &**spec));
+                        let old = old.map(|(_, spec)| &**spec);
+                        old.map(|old| mounts::other_policies(spec, old)).into_iter().flatten().for_each(&mut say);
+                        let ports = open_ports(spec, old);
                         open.extend((!ports.is_empty()).then(|| format!("{key} {}", ports.join(", "))));
                         service(declared, spec, world, &mut say);
                         networks::made(spec, &after.networks(&declared.name)).into_iter().for_each(&mut say);
@@ -85,7 +88,8 @@ pub fn all(wishes: &[Wish<'_>], objects: &[ObjectChange], world: &World) -> Vec<
 /// Nodes that would take the role server out of the cluster.
 fn last_servers(wishes: &[Wish<'_>], world: &World) -> BTreeSet<Arc<str>> {
     let wanted = wishes.iter().filter_map(|wish| match wish {
-        Wish::Put { declared: Declared { name, spec: Spec::Node(spec), .. }, .. } => Some((name.clone(), spec)),
+        Wish::Put { declared: Declared { name, spec: Spec::Node(spec), .. }, .. } => Some((name.clone(), Some(spec))),
+        Wish::Delete(key) if key.kind == Kind::Node => Some((key.name.clone(), None)),
         Wish::Put { .. } | Wish::Delete(_) => None,
     });
     servers::without(world.nodes.iter().map(|n| (n.name.clone(), &n.spec)), wanted)
