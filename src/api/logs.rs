@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     model::{Desired, Kind, Replica, Uid},
-    runtime::{LogChunk, LogQuery, Runtime, RuntimeError},
+    runtime::{self, LogChunk, LogQuery, Runtime, RuntimeError},
     store::{Client, State},
 };
 
@@ -93,12 +93,14 @@ async fn read(request: &Request, state: &State, which: Which) -> Result<Response
         return Err(Failure::new(404, "not-found", "No such object", format!("there is no replica {slot} to read"))
             .hint("constellation ps lists the replicas; --all-replicas reads ended ones too"));
     }
+    let permit = reply::permit(&request.server)?;
     // What reads a log may be silent for long. This look is not: an engine that hangs is told before it begins.
-    if reader.replicas(state).iter().any(|r| reader.container(state, r).is_some()) {
-        shared.runtime.info().await.map_err(|error| Failure::engine(&error))?;
+    if reader.replicas(state).iter().any(|r| reader.has_container(state, r)) {
+        runtime::answers(&*shared.runtime).await.map_err(|error| Failure::engine(&error))?;
     }
     let store = shared.store.clone();
-    reply::stream(&request.server, if text { TEXT } else { NDJSON }, |sink| reader.run(store, sink))
+    let media = if text { TEXT } else { NDJSON };
+    Ok(reply::stream_with(permit, &request.server, media, |sink| reader.run(store, sink)))
 }
 
 /// Seconds since 1970, or an age.
@@ -146,8 +148,6 @@ enum Piece {
 struct Source {
     replica: Arc<str>,
     display: String,
-    /// Whether it shall run: what ended may be gone from the engine.
-    wanted: bool,
     container: String,
     out: BytesMut,
     err: BytesMut,
@@ -196,7 +196,7 @@ impl Reader {
                 match sink.wait(step).await? {
                     Some(Some(piece)) => {
                         let ended = matches!(piece, Piece::End(_));
-                        self.piece(piece, &mut sources, &sink).await?;
+                        self.piece(piece, &mut sources, &store, &sink).await?;
                         if ended {
                             break;
                         }
@@ -229,9 +229,9 @@ impl Reader {
         self.unread(&replica.name, &replica.display(), &line, Some(&failure), sink).await
     }
 
-    /// The container of a replica of this node that was made already.
-    fn container<'s>(&self, state: &'s State, replica: &Replica) -> Option<&'s str> {
-        state.replica_status(&replica.name)?.container.as_deref().filter(|_| replica.node == self.node)
+    /// Whether a replica is of this node, and its container was made already.
+    fn has_container(&self, state: &State, replica: &Replica) -> bool {
+        replica.node == self.node && state.replica_status(&replica.name).is_some_and(|s| s.container.is_some())
     }
 
     /// Begins to read a start of a container that was not read yet.
@@ -262,7 +262,6 @@ impl Reader {
         let source = Source {
             replica: replica.name.clone(),
             display: replica.display(),
-            wanted: replica.desired == Desired::Run,
             container,
             out: BytesMut::new(),
             err: BytesMut::new(),
@@ -270,7 +269,7 @@ impl Reader {
         Some((source, pieces))
     }
 
-    async fn piece(&mut self, piece: Piece, sources: &mut [Source], sink: &Sink) -> Result<(), Closed> {
+    async fn piece(&mut self, piece: Piece, sources: &mut [Source], store: &Client, sink: &Sink) -> Result<(), Closed> {
         match piece {
             Piece::Chunk(number, Ok(chunk)) => {
                 let Some(source) = sources.get_mut(number) else { return Ok(()) };
@@ -288,7 +287,8 @@ impl Reader {
             }
             Piece::Chunk(number, Err(error)) => {
                 let Some(source) = sources.get(number) else { return Ok(()) };
-                let expected = !source.wanted && matches!(error, RuntimeError::NotFound { .. });
+                let gone = matches!(error, RuntimeError::NotFound { .. });
+                let expected = gone && !runs(&store.state(), &source.replica);
                 let failure = (!expected).then(|| Failure::engine(&error));
                 self.unread(&source.replica, &source.display, &error.to_string(), failure.as_ref(), sink).await
             }
@@ -334,6 +334,12 @@ impl Reader {
         sink.line(&LogLine { replica: replica.into(), stream: "error".into(), line: line.into(), time: None, error })
             .await
     }
+}
+
+/// Whether a replica shall run and has not ended: only then its container must be there.
+fn runs(state: &State, replica: &str) -> bool {
+    state.replica(replica).is_some_and(|r| r.desired == Desired::Run)
+        && state.replica_status(replica).is_none_or(|s| !s.phase.ended())
 }
 
 /// The next whole line, without its end; a part of one that is too long.

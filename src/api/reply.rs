@@ -155,7 +155,15 @@ where
     P: FnOnce(Sink) -> F,
     F: Future<Output = Result<(), Closed>> + Send + 'static,
 {
-    let permit = permit(server)?;
+    Ok(stream_with(permit(server)?, server, media, produce))
+}
+
+/// The same with a permit that was taken before something that may take its time.
+pub fn stream_with<P, F>(permit: StreamPermit, server: &Arc<Server>, media: &'static str, produce: P) -> Response
+where
+    P: FnOnce(Sink) -> F,
+    F: Future<Output = Result<(), Closed>> + Send + 'static,
+{
     let (lines, mut waiting) = mpsc::channel::<Bytes>(WAITING);
     let heartbeat = (media == NDJSON).then_some(server.shared.limits.heartbeat);
     let sink = Sink { lines, heartbeat, server: server.clone(), _permit: permit };
@@ -169,5 +177,5 @@ where
     let mut response = warp::Reply::into_response(warp::reply::stream(lines));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media));
     response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
-    Ok(response)
+    response
 }

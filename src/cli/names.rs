@@ -51,12 +51,16 @@ pub fn key(text: &str) -> Result<ObjectKey, String> {
     Ok(ObjectKey::new(kind(first)?, self::name(name)?))
 }
 
-/// `node/n1`, or `web` for `svc/web`.
+/// `node/n1`, or `web` for `svc/web` and `web.1`, as tables print it, for `replica/web.1`: services have no dots.
 ///
 /// # Errors
 /// When it is neither.
 pub fn key_or_service(text: &str) -> Result<ObjectKey, String> {
-    if text.contains('/') { key(text) } else { name(text).map(|name| ObjectKey::service(name.as_str())) }
+    if text.contains('/') {
+        return key(text);
+    }
+    let kind = if text.contains('.') { Kind::Replica } else { Kind::Service };
+    name(text).map(|name| ObjectKey::new(kind, name.as_str()))
 }
 
 /// `svc` or `svc/web`.
@@ -145,6 +149,8 @@ mod tests {
         assert_eq!(service("svc/web").unwrap(), "web");
         assert_eq!(key_or_service("web"), key("svc/web"));
         assert_eq!(key_or_service("node/n1"), key("node/n1"));
+        assert_eq!(key_or_service("web.1"), key("replica/web.1"));
+        assert_eq!(key_or_service("svc/web.1").unwrap().kind, Kind::Service, "as it is written");
         assert_eq!(set("home-2").unwrap(), "home-2");
         assert!(["", "a b", "-a", "a-", "A"].into_iter().all(|text| set(text).is_err()));
         assert_eq!(scale("svc/web=0").unwrap(), ScaleTo { service: "web".into(), replicas: 0 });

@@ -17,6 +17,7 @@ pub mod event;
 pub mod meta;
 pub mod node;
 pub mod profile;
+pub mod published;
 pub mod quantity;
 pub mod reason;
 pub mod reference;

@@ -1,6 +1,6 @@
 //! The container runtime: what the agent asks of an engine, and who answers.
 //!
-//! Here: the trait [`Runtime`]. Its values: `plan` is what a container is made from, `container` and
+//! Here: the trait [`Runtime`], and [`answers`], which asks as little as can be. Its values: `plan` is what a container is made from, `container` and
 //! `image` what an engine answers about them, `error` what it answers instead. [`docker`] talks to a real
 //! engine through bollard; `fake` is an engine in memory for fast tests; `conformance` is the one suite
 //! that both keep. [`limits`] says how long each call may take, `names` what counts as a name.
@@ -117,4 +117,17 @@ pub trait Runtime: Send + Sync + 'static {
         request: BuildRequest,
         context: BoxStream<'static, std::io::Result<Chunk>>,
     ) -> BoxStream<'static, Result<BuildProgress, RuntimeError>>;
+}
+
+/// A container that there never is: asking for it shows that the engine answers, and costs it nothing.
+const NOBODY: &str = "constellation-is-the-engine-there";
+
+/// Whether the engine answers, within seconds. Other than [`Runtime::info`] it has nothing to gather, and no
+/// container's lock to wait for: a busy engine answers too.
+///
+/// # Errors
+/// What it does instead.
+pub async fn answers(runtime: &dyn Runtime) -> Result<(), RuntimeError> {
+    let answer = tokio::time::timeout(limits::ANSWERS.limit, runtime.inspect(NOBODY.into())).await;
+    answer.unwrap_or_else(|_| Err(limits::ANSWERS.missed())).map(|_| ())
 }

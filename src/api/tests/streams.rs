@@ -15,8 +15,12 @@ fn chunk(stderr: bool, text: &str) -> Result<LogChunk, RuntimeError> {
 }
 
 async fn running(rig: &Rig, slot: u32, container: &str, started: &str) {
+    seen(rig, slot, ReplicaPhase::Running, container, started).await;
+}
+
+async fn seen(rig: &Rig, slot: u32, phase: ReplicaPhase, container: &str, started: &str) {
     let status = ReplicaStatus {
-        phase: ReplicaPhase::Running,
+        phase,
         container: Some(container.into()),
         started_at: Some(started.into()),
         ..ReplicaStatus::default()
@@ -168,6 +172,41 @@ async fn an_engine_that_does_not_answer_is_told_before_anything_is_read() {
     // Where no container was made yet the engine has nothing to say.
     rig.apply(&service("idle", "nginx:1", 1).to_string()).await;
     assert_eq!(rig.get("/api/v1/services/idle/logs").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_container_that_is_gone_is_no_failure_once_its_replica_has_ended() {
+    let rig = Rig::new().await;
+    web(&rig).await;
+    for phase in [ReplicaPhase::Completed, ReplicaPhase::Failed] {
+        seen(&rig, 2, phase, "c2", "1").await;
+        let mut stream = rig.ask("GET", "/api/v1/services/web/logs?replica=2").stream().await;
+        let said = stream.line().await.unwrap();
+        assert_eq!((line(&said).2, &said["error"]), ("container c2 does not exist", &Value::Null), "{phase:?}");
+    }
+    // It ends while it is read.
+    let tape = rig.engine.tape("c1");
+    tape.try_send(chunk(false, "working\n")).unwrap();
+    let mut stream = rig.ask("GET", "/api/v1/services/web/logs?replica=1&follow=true").stream().await;
+    assert_eq!(line(&stream.line().await.unwrap()).2, "working");
+    seen(&rig, 1, ReplicaPhase::Completed, "c1", "1").await;
+    tape.try_send(Err(RuntimeError::NotFound { what: "container c1".into() })).unwrap();
+    let said = stream.line().await.unwrap();
+    assert_eq!((line(&said).1, &said["error"]), ("error", &Value::Null), "{said}");
+}
+
+#[tokio::test]
+async fn a_busy_engine_is_asked_for_logs_and_only_under_a_permit() {
+    let rig = Rig::new().await;
+    web(&rig).await;
+    rig.engine.overload(true);
+    rig.engine.tape("c1").try_send(chunk(false, "hello\n")).unwrap();
+    let mut stream = rig.ask("GET", "/api/v1/services/web/logs?replica=1").stream().await;
+    assert_eq!(line(&stream.line().await.unwrap()).2, "hello");
+    let full = Rig::with(|limits| limits.streams = 0).await;
+    web(&full).await;
+    full.engine.down(true);
+    assert_eq!(full.get("/api/v1/services/web/logs").await.status, 429, "nothing is asked without one");
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     model::{
-        Condition, Decision, Desired, Reason, Slot,
+        Condition, Decision, Desired, Reason, Slot, published,
         status::{LastExit, ReplicaCounts, ReplicaPhase},
     },
     plan::why::Difference,
@@ -118,7 +118,7 @@ pub struct Actual {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_exit: Option<LastExit>,
     /// Where its ports are published, `8080/tcp` → `0.0.0.0:49153`, `127.0.0.1:8081`.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "published::one_or_more")]
     pub published: BTreeMap<String, Vec<String>>,
 }
 
@@ -246,4 +246,21 @@ pub struct Sample {
     pub labels: BTreeMap<String, String>,
     /// The value.
     pub value: f64,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_single_place_of_an_older_agent_is_read() {
+        for (sent, read) in [(json!("0.0.0.0:80"), vec!["0.0.0.0:80"]), (json!(["a:1", "b:2"]), vec!["a:1", "b:2"])] {
+            let actual = json!({"state": "Running", "ready": true, "since": 1, "health": "-", "restarts": 0,
+                                "published": {"80/tcp": sent}});
+            let actual: Actual = serde_json::from_value(actual).unwrap();
+            assert_eq!(actual.published["80/tcp"], read);
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! What a deletion leaves: data stays where it is, and whoever deletes with `-y` is told so too.
+//! What a deletion leaves: nobody deletes volumes, and whoever deletes with `-y` is told so too.
 //!
 //! Here: which data of the deleted services that is, in one line. Not here: the deletions (`delete`, `apply`).
 
@@ -23,7 +23,7 @@ pub async fn before(api: &Api, deletes: bool) -> Vec<Object> {
     api.list(Kind::Service).await.map(|list| list.items).unwrap_or_default()
 }
 
-/// Data of deleted services, which nobody deletes: `volume db of svc/db, /srv/media of svc/tv`.
+/// Volumes of deleted services: `db of svc/db; /srv/media of svc/tv`. They were made unless it never started.
 fn left<'a>(services: &[Object], deleted: impl Iterator<Item = &'a str>) -> Option<String> {
     let mut said = Vec::new();
     for name in deleted {
@@ -36,14 +36,14 @@ fn left<'a>(services: &[Object], deleted: impl Iterator<Item = &'a str>) -> Opti
             said.push(format!("{} of svc/{name}", places.join(", ")));
         }
     }
-    (!said.is_empty()).then(|| format!("data stays: {}", said.join("; ")))
+    (!said.is_empty()).then(|| format!("volumes are not deleted: {}", said.join("; ")))
 }
 
 /// Where a mount's data lies, in the words of the manifest; none when it has none of its own.
 fn place(mount: &Mount) -> Option<String> {
     let source = mount.source.as_deref()?;
     match (mount.kind, mount.policy()) {
-        (MountKind::Volume, policy) if policy.remembered() => Some(format!("volume {source}")),
+        (MountKind::Volume, policy) if policy.remembered() => Some(source.to_owned()),
         (MountKind::Bind, DataPolicy::State) => Some(source.to_owned()),
         (MountKind::Volume | MountKind::Bind | MountKind::Tmpfs, _) => None,
     }
@@ -90,7 +90,7 @@ mod tests {
             service("kept", json!([{"type": "volume", "source": "kept", "target": "/kept"}])),
         ];
         let said = left(&services, ["tv", "web", "unknown"].into_iter());
-        assert_eq!(said.as_deref(), Some("data stays: /srv/tv, volume tv-data of svc/tv"));
+        assert_eq!(said.as_deref(), Some("volumes are not deleted: /srv/tv, tv-data of svc/tv"));
         assert_eq!(left(&services, ["web"].into_iter()), None);
     }
 }

@@ -9,8 +9,8 @@ use std::{
 use bollard::{
     models::{ContainerUpdateBody, NetworkConnectRequest},
     query_parameters::{
-        CreateContainerOptions, InspectContainerOptions, ListContainersOptionsBuilder, RemoveContainerOptions,
-        RemoveContainerOptionsBuilder, StartContainerOptions, StopContainerOptions,
+        CreateContainerOptions, InspectContainerOptions, ListContainersOptionsBuilder, RemoveContainerOptionsBuilder,
+        StartContainerOptions, StopContainerOptions,
     },
 };
 
@@ -147,8 +147,7 @@ impl Engine {
         // `v` takes the anonymous volumes along. What a container that ran has written there may be the only
         // copy (an image that declares its data directory): unknown is taken for "it ran".
         let never_ran = matches!(self.inspect(id).await, Ok(Some(c)) if c.state == ContainerState::Created && c.started_at.is_empty());
-        let options = RemoveContainerOptionsBuilder::default().force(true).v(never_ran).build();
-        tokio::time::timeout(limits::REMOVE.limit, self.until_removed(id, options))
+        tokio::time::timeout(limits::REMOVE.limit, self.until_removed(id, never_ran))
             .await
             .unwrap_or_else(|_| Err(limits::REMOVE.missed()))
     }
@@ -156,15 +155,19 @@ impl Engine {
     /// Where somebody else is removing it: a success only once it is gone. The engine's own wait for a removal
     /// is of no use here: where the removal ends between the engine's look at the container and its wait, that
     /// wait never ends (<https://github.com/moby/moby/pull/34999> makes the awaited channel anew).
-    async fn until_removed(&self, id: &str, options: RemoveContainerOptions) -> Result<(), RuntimeError> {
+    /// What was seen of the container before that removal began holds for the first round alone.
+    async fn until_removed(&self, id: &str, mut never_ran: bool) -> Result<(), RuntimeError> {
         loop {
-            let options = options.clone();
+            let options = RemoveContainerOptionsBuilder::default().force(true).v(never_ran).build();
             let removed =
                 self.raw(limits::REMOVE, |d| async move { d.remove_container(id, Some(options)).await }).await?;
             match removed {
                 Ok(()) => return Ok(()),
                 Err(error) if status(&error) == Some(404) => return Ok(()),
-                Err(error) if said(&error, "is already in progress") => tokio::time::sleep(REMOVAL_PAUSE).await,
+                Err(error) if said(&error, "is already in progress") => {
+                    never_ran = false;
+                    tokio::time::sleep(REMOVAL_PAUSE).await;
+                }
                 Err(error) => return Err(self.translated(&error, Subject::Container(id))),
             }
         }
@@ -176,5 +179,63 @@ impl Engine {
             ContainerUpdateBody { restart_policy: Some(create::restart(restart)), ..ContainerUpdateBody::default() };
         self.call(limits::SET_RESTART, Subject::Container(id), |d| async move { d.update_container(id, body).await })
             .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use tokio::{
+        io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+        net::{TcpListener, TcpStream},
+    };
+
+    use super::*;
+    use crate::runtime::{Runtime as _, docker::Docker};
+
+    /// One answer to one request, whose first line is given back.
+    async fn answer(stream: TcpStream, give: impl FnOnce(&str) -> (&'static str, &'static str)) {
+        let mut stream = BufReader::new(stream);
+        let mut first = String::new();
+        stream.read_line(&mut first).await.unwrap();
+        let mut line = String::new();
+        while stream.read_line(&mut line).await.unwrap() > 2 {
+            line.clear();
+        }
+        let (status, body) = give(first.trim());
+        let head = format!("HTTP/1.1 {status}\r\nContent-Type: application/json\r\nConnection: close\r\n");
+        let length = if body.is_empty() { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
+        stream.write_all(format!("{head}{length}\r\n{body}").as_bytes()).await.unwrap();
+        stream.shutdown().await.unwrap();
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+    }
+
+    #[tokio::test]
+    async fn anonymous_volumes_go_only_while_it_is_known_that_the_container_never_ran() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let docker = Docker::connect(&format!("tcp://{}", listener.local_addr().unwrap())).unwrap();
+        let removals: Arc<Mutex<Vec<bool>>> = Arc::default();
+        let seen = removals.clone();
+        let engine = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let seen = seen.clone();
+                tokio::spawn(answer(stream, move |request| match request.split(' ').next() {
+                    Some("DELETE") => {
+                        let mut seen = seen.lock().unwrap();
+                        seen.push(request.contains("v=true"));
+                        match seen.len() {
+                            1 | 2 => ("409 Conflict", r#"{"message":"removal of container c is already in progress"}"#),
+                            _ => ("204 No Content", ""),
+                        }
+                    }
+                    _ if request.contains("/version") => ("200 OK", r#"{"ApiVersion":"1.41"}"#),
+                    _ => ("200 OK", r#"{"Id":"c","State":{"Status":"created","StartedAt":"0001-01-01T00:00:00Z"}}"#),
+                }));
+            }
+        });
+        tokio::time::timeout(Duration::from_secs(20), docker.remove("c".into())).await.unwrap().unwrap();
+        engine.abort();
+        assert_eq!(*removals.lock().unwrap(), [true, false, false], "somebody else had begun to remove it");
     }
 }

@@ -54,6 +54,14 @@ impl Fake {
     pub fn down(&self, down: bool) {
         self.change(|state| state.down = down);
     }
+    /// Looks at containers get no answer from now on, as of a process that is stopped, or get one again.
+    pub fn freeze(&self, frozen: bool) {
+        self.change(|state| state.frozen = frozen);
+    }
+    /// What has to be gathered, like `info`, comes too late from now on, or in time again.
+    pub fn overload(&self, busy: bool) {
+        self.change(|state| state.busy = busy);
+    }
     /// Takes commands and begins none from now on, as under too much load, or begins them again.
     pub fn silence_execs(&self, silent: bool) {
         self.change(|state| state.execs.silent = silent);

@@ -103,6 +103,10 @@ struct State {
     /// Second of its clock in which it began.
     began: i64,
     down: bool,
+    /// It takes calls and says nothing.
+    frozen: bool,
+    /// Too much to do for what it has to gather.
+    busy: bool,
     execs: hand::Execs,
     /// It takes no new connections.
     closed: bool,
@@ -130,6 +134,8 @@ impl Default for Fake {
             clock: 0,
             began: 0,
             down: false,
+            frozen: false,
+            busy: false,
             execs: hand::Execs::default(),
             closed: false,
             lose_volumes: false,
@@ -234,7 +240,8 @@ impl Runtime for Fake {
             arch: images::arch().into(),
             rootless: false,
         };
-        ready(self.answer(None, |_| Ok(info))).boxed()
+        let answer = self.answer(None, |state| if state.busy { Err(limits::INFO.missed()) } else { Ok(info) });
+        ready(answer).boxed()
     }
     fn began(&self) -> BoxFuture<'_, Result<Option<i64>, RuntimeError>> {
         let began = self
@@ -259,6 +266,9 @@ impl Runtime for Fake {
         ready(found).boxed()
     }
     fn inspect(&self, id: String) -> BoxFuture<'_, Result<Option<Container>, RuntimeError>> {
+        if self.look().frozen {
+            return std::future::pending().boxed();
+        }
         let found = self.answer(None, |state| {
             identifier(&id, "container")?;
             let found = state.find(&id).map(|e| e.container.clone());

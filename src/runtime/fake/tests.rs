@@ -119,3 +119,15 @@ async fn what_a_registry_says_can_change() {
     fake.forget_image(IMAGE);
     assert_eq!(fake.image(IMAGE.into()).await, Ok(None));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_frozen_engine_is_known_within_seconds_and_a_busy_one_answers() {
+    let fake = running(EngineRestart::No).await;
+    fake.overload(true);
+    assert!(matches!(fake.info().await, Err(RuntimeError::Unresponsive { op: "info", .. })));
+    assert_eq!(crate::runtime::answers(&fake).await, Ok(()));
+    fake.freeze(true);
+    let began = tokio::time::Instant::now();
+    assert_eq!(crate::runtime::answers(&fake).await, Err(limits::ANSWERS.missed()));
+    assert_eq!(began.elapsed(), limits::ANSWERS.limit);
+}
