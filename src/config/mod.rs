@@ -16,7 +16,7 @@ use std::{
     ffi::OsString,
     fmt,
     net::{IpAddr, SocketAddr},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 pub use crate::model::Profile;
@@ -121,6 +121,7 @@ pub struct AgentConfig {
     /// Form of the log.
     pub log_format: LogFormat,
     /// `DOCKER_HOST` where it names another engine: a client's variable, that an agent leaves alone.
+    /// Other words for the same socket ([`same_engine`]) are still here after [`load`].
     pub passed_over: Option<String>,
     /// Where each value came from, by its key in the file (`dataDir`).
     pub origins: BTreeMap<&'static str, Origin>,
@@ -286,6 +287,19 @@ pub fn load(
         }
         _ => Err(ConfigError { faults }),
     }
+}
+
+/// Whether two addresses lead to the same socket, as `/run/docker.sock` and `/var/run/docker.sock` do where one is a
+/// link: looks at the disk. Addresses of another form are the same when they are written alike.
+#[must_use]
+pub fn same_engine(one: &str, other: &str) -> bool {
+    let place = |address: &str| {
+        let path = Path::new(address.strip_prefix("unix://")?);
+        // Before the engine runs there is only the directory.
+        let beside = || Some(std::fs::canonicalize(path.parent()?).ok()?.join(path.file_name()?));
+        std::fs::canonicalize(path).ok().or_else(beside)
+    };
+    one == other || place(one).is_some_and(|found| place(other) == Some(found))
 }
 
 fn not_utf8(name: String) -> Fault {

@@ -150,3 +150,27 @@ fn what_docker_clients_read_chooses_no_engine_and_is_not_passed_over_in_silence(
         assert_eq!(config.passed_over.as_deref(), told.then_some(said), "{said}");
     }
 }
+
+#[test]
+fn a_socket_is_the_same_engine_by_every_path_that_leads_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let (real, link) = (dir.path().join("run"), dir.path().join("var-run"));
+    std::fs::create_dir(&real).unwrap();
+    std::os::unix::fs::symlink(&real, &link).unwrap();
+    let address = |dir: &std::path::Path, name: &str| format!("unix://{}", dir.join(name).display());
+    for name in ["docker.sock", "other.sock"] {
+        std::fs::write(real.join(name), "").unwrap();
+    }
+    let docker = address(&real, "docker.sock");
+    for (other, same) in [
+        (docker.clone(), true),
+        (address(&link, "docker.sock"), true),
+        (address(&link, "other.sock"), false),
+        (address(&real, "nowhere.sock"), false),
+        ("tcp://127.0.0.1:2375".into(), false),
+    ] {
+        assert_eq!((same_engine(&docker, &other), same_engine(&other, &docker)), (same, same), "{other}");
+    }
+    assert!(same_engine(&address(&real, "later.sock"), &address(&link, "later.sock")), "before the engine runs");
+    assert!(!same_engine("unix:///nowhere/a", "unix:///nowhere/b"), "two that are not there are not one");
+}

@@ -2,12 +2,13 @@
 //!
 //! Here: what planners read ([`view`]); where a replica goes ([`scheduler`]) and when ([`rollout`]); what
 //! a node does for its replicas ([`agent`]); what a change would do ([`change`]); why something is not
-//! as declared ([`why`]). The same functions serve the real loops, `plan`, `why` and the tests.
+//! as declared ([`why`]), with the sentences that are written and known again ([`told`]). The same functions serve the real loops, `plan`, `why` and the tests.
 //! Not here: carrying anything out (`reconcile`).
 
 pub mod agent;
 pub mod change;
 pub mod rollout;
 pub mod scheduler;
+pub mod told;
 pub mod view;
 pub mod why;

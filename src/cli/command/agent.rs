@@ -24,8 +24,9 @@ const FILTER: &str = "warn,constellation=info";
 pub fn agent(flags: &AgentFlags) -> Result<Exit, CliError> {
     let host = rustix::system::uname();
     let host = host.nodename().to_string_lossy();
-    let config = config::load(flags, std::env::vars_os(), &host)
+    let mut config = config::load(flags, std::env::vars_os(), &host)
         .map_err(|error| CliError::Configuration(error.faults.iter().map(ToString::to_string).collect()))?;
+    config.passed_over = config.passed_over.filter(|other| !config::same_engine(other, &config.docker_host));
     log(&config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

@@ -5,7 +5,7 @@
 use crate::{
     model::{Decision, Kind, Reason, Replica},
     plan::{
-        rollout,
+        rollout, told,
         view::{Missing, ReplicaView, ServiceView},
     },
 };
@@ -65,9 +65,8 @@ pub fn of_placement(reason: Reason, decision: &Decision) -> Option<String> {
 pub fn of_replica(reason: Reason, of: &ReplicaView, view: &ServiceView) -> Option<String> {
     let replica = &of.replica;
     let (service, slot, node) = (&replica.service, &replica.slot, &replica.node);
-    // The agent's words name what it waits for: `service redis is not ready yet`.
+    // The agent's words name what it waits for.
     let told = of.status.as_ref().map_or("", |s| &s.message);
-    let names = |name: &str| told.split(' ').any(|word| word == name);
     Some(match reason {
         Reason::CrashLoopBackOff | Reason::Unhealthy | Reason::Failed | Reason::Completed | Reason::Exited => {
             format!("constellation logs {service} --replica {slot} --tail 50")
@@ -76,20 +75,18 @@ pub fn of_replica(reason: Reason, of: &ReplicaView, view: &ServiceView) -> Optio
         Reason::PortConflict => format!("free the port on {node}, or change `ports[].published`"),
         Reason::SecretMissing | Reason::ConfigMissing | Reason::WaitingForDependency => {
             // What does not exist is told beside the replica: the same words, so that they stand there once.
-            let lacks = view.missing.iter().find(|m| m.reason() == reason && names(&m.name));
-            let waits = |name: &String| format!("constellation why svc/{name}");
+            let lacks = view.missing.iter().find(|m| m.reason() == reason && is_told(m, told));
             return lacks.and_then(of_missing).or_else(|| match reason {
                 Reason::SecretMissing => Some("correct the Secret that it names".into()),
                 Reason::ConfigMissing => Some("correct the Config that it names".into()),
                 _ => {
                     let spec = rollout::spec_of(view, replica.revision)?;
-                    spec.container.depends_on.iter().map(|d| &d.name).find(|name| names(name)).map(waits)
+                    let waits_for = spec.container.depends_on.iter().find(|d| told::not_yet(d) == told)?;
+                    Some(format!("constellation why svc/{}", waits_for.name))
                 }
             });
         }
-        Reason::DriftDetected if told.contains("`docker unpause ") => {
-            format!("docker unpause {}", replica.name)
-        }
+        Reason::DriftDetected if told == told::paused(&replica.name) => format!("docker unpause {}", replica.name),
         Reason::BindSourceMissing => {
             format!("make the directory on {node}, or set `bind.createHostPath: true` on the mount")
         }
@@ -108,6 +105,16 @@ pub fn of_replica(reason: Reason, of: &ReplicaView, view: &ServiceView) -> Optio
         }
         _ => return None,
     })
+}
+
+/// Whether the agent's words are about this.
+fn is_told(missing: &Missing, told: &str) -> bool {
+    match &missing.key {
+        None => told == told::absent(missing.kind, &missing.name),
+        Some(key) => told
+            .strip_prefix(&told::lacks(missing.kind, &missing.name, key))
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with("; it has ")),
+    }
 }
 
 /// About data that a replica had and that is gone: `places` are the volumes and paths.
@@ -169,7 +176,12 @@ mod tests {
     };
 
     /// Hints of a Service whose one replica waits for this.
-    fn hints(declared: ServiceSpec, missing: Option<Missing>, reason: Reason, message: &str) -> Vec<String> {
+    fn hints(
+        declared: ServiceSpec,
+        missing: impl IntoIterator<Item = Missing>,
+        reason: Reason,
+        message: &str,
+    ) -> Vec<String> {
         let mut cluster = Cluster::new(1, declared);
         cluster.settle();
         cluster.view.missing = missing.into_iter().collect();
@@ -184,6 +196,8 @@ mod tests {
         let on = |name: &str| serde_json::from_value(serde_json::json!({"name": name})).unwrap();
         waits.container.depends_on = vec![on("red"), on("redis")];
         let told = "service redis has not started yet";
+        assert_eq!(hints(waits.clone(), None, Reason::WaitingForDependency, told), ["constellation why svc/redis"]);
+        waits.container.depends_on = vec![on("service"), on("started"), on("redis")];
         assert_eq!(hints(waits, None, Reason::WaitingForDependency, told), ["constellation why svc/redis"]);
         let missing = |key: Option<&str>| {
             Some(Missing { kind: Kind::Config, name: "app".into(), key: key.map(Into::into), required: true })
@@ -193,6 +207,10 @@ mod tests {
         assert_eq!(hints(spec("a", 1), missing(None), reason, "config app does not exist"), [apply, apply]);
         let told = "config app has no key b; it has a";
         assert_eq!(hints(spec("a", 1), missing(Some("b")), reason, told), [add, add]);
+        // What the sentence names beside is not what it is about.
+        let both = [Missing { name: "a".into(), ..missing(None).unwrap() }, missing(Some("b")).unwrap()];
+        let found = hints(spec("a", 1), both, reason, told);
+        assert_eq!(found, ["apply Config a", add, add], "{found:?}");
         let told = "config other is not text and cannot be a variable";
         assert_eq!(hints(spec("a", 1), None, reason, told), ["correct the Config that it names"]);
     }
@@ -201,7 +219,9 @@ mod tests {
     fn the_way_out_of_a_pause_and_of_a_cordon_is_a_command() {
         let told = "somebody paused the container; `docker unpause web-1-00001` lets it go on";
         assert_eq!(hints(spec("a", 1), None, Reason::DriftDetected, told), ["docker unpause web-1-00001"]);
-        assert_eq!(hints(spec("a", 1), None, Reason::DriftDetected, "is removed"), [""; 0]);
+        for told in ["is removed", "somebody paused the container; `docker unpause web-2-00002` lets it go on"] {
+            assert_eq!(hints(spec("a", 1), None, Reason::DriftDetected, told), [""; 0]);
+        }
         let node = |name: &str| Considered { node: name.into(), score: 0, rejections: Vec::new() };
         let hint = |nodes: &[&str]| {
             let considered = nodes.iter().map(|n| node(n)).collect();

@@ -15,7 +15,7 @@ use crate::{
         secret::SealedSecret,
         service::{ContainerSpec, Dependency, DependencyCondition},
     },
-    plan::agent::Gate,
+    plan::{agent::Gate, told},
     reconcile::files::{self, FileMount, Missing, Origin, Values, Wanted},
     store::{State, seal::Sealer},
 };
@@ -71,27 +71,23 @@ pub fn gate(
 fn unmet(state: &State, dependency: &Dependency) -> Option<String> {
     let name = dependency.name.as_str();
     let Some(service) = state.object(&ObjectKey::service(name)) else {
-        return dependency.required.then(|| format!("service {name} does not exist"));
+        return dependency.required.then(|| told::absent(Kind::Service, name));
     };
     let replicas: Vec<_> = state.replicas_of(&service.meta.uid).filter(|r| r.desired == Desired::Run).collect();
     let status = |name: &Arc<str>| state.replica_status(name);
     let phase = |name: &Arc<str>| status(name).map(|s| s.phase);
-    let (met, what) = match dependency.condition {
-        DependencyCondition::ServiceStarted => (
-            replicas.iter().any(|r| {
-                matches!(phase(&r.name), Some(ReplicaPhase::Running | ReplicaPhase::Completed | ReplicaPhase::Failed))
-            }),
-            "started",
-        ),
+    let met = match dependency.condition {
+        DependencyCondition::ServiceStarted => replicas.iter().any(|r| {
+            matches!(phase(&r.name), Some(ReplicaPhase::Running | ReplicaPhase::Completed | ReplicaPhase::Failed))
+        }),
         DependencyCondition::ServiceHealthy => {
-            (replicas.iter().any(|r| status(&r.name).is_some_and(|s| s.ready && !s.is_unknown())), "ready")
+            replicas.iter().any(|r| status(&r.name).is_some_and(|s| s.ready && !s.is_unknown()))
         }
-        DependencyCondition::ServiceCompletedSuccessfully => (
-            !replicas.is_empty() && replicas.iter().all(|r| phase(&r.name) == Some(ReplicaPhase::Completed)),
-            "completed",
-        ),
+        DependencyCondition::ServiceCompletedSuccessfully => {
+            !replicas.is_empty() && replicas.iter().all(|r| phase(&r.name) == Some(ReplicaPhase::Completed))
+        }
     };
-    (!met).then(|| format!("service {name} has not {what} yet").replace("has not ready", "is not ready"))
+    (!met).then(|| told::not_yet(dependency))
 }
 
 /// Files and variables of a replica, in clear.
