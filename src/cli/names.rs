@@ -55,7 +55,7 @@ pub fn key(text: &str) -> Result<ObjectKey, String> {
 ///
 /// # Errors
 /// When it is neither.
-pub fn key_or_service(text: &str) -> Result<ObjectKey, String> {
+pub fn key_or_name(text: &str) -> Result<ObjectKey, String> {
     if text.contains('/') {
         return key(text);
     }
@@ -147,10 +147,10 @@ mod tests {
     fn names_are_read_or_refused_with_help() {
         assert_eq!(key("services/web").unwrap().to_string(), "svc/web");
         assert_eq!(service("svc/web").unwrap(), "web");
-        assert_eq!(key_or_service("web"), key("svc/web"));
-        assert_eq!(key_or_service("node/n1"), key("node/n1"));
-        assert_eq!(key_or_service("web.1"), key("replica/web.1"));
-        assert_eq!(key_or_service("svc/web.1").unwrap().kind, Kind::Service, "as it is written");
+        assert_eq!(key_or_name("web"), key("svc/web"));
+        assert_eq!(key_or_name("node/n1"), key("node/n1"));
+        assert_eq!(key_or_name("web.1"), key("replica/web.1"));
+        assert_eq!(key_or_name("svc/web.1").unwrap().kind, Kind::Service, "as it is written");
         assert_eq!(set("home-2").unwrap(), "home-2");
         assert!(["", "a b", "-a", "a-", "A"].into_iter().all(|text| set(text).is_err()));
         assert_eq!(scale("svc/web=0").unwrap(), ScaleTo { service: "web".into(), replicas: 0 });

@@ -52,8 +52,8 @@ pub enum Output {
 /// `describe`.
 #[derive(Debug, Args)]
 pub struct Describe {
-    /// Which object; a name alone is a service
-    #[arg(value_name = "KIND/NAME", value_parser = names::key_or_service)]
+    /// Which object; a name alone is a service, and one like web.1 a replica
+    #[arg(value_name = "KIND/NAME", value_parser = names::key_or_name)]
     pub object: ObjectKey,
     /// Form of the output; json: object, replicas, differences and events as the API gives them
     #[arg(short, long, value_enum, default_value = "text")]
@@ -66,8 +66,8 @@ pub struct Describe {
 /// `why`.
 #[derive(Debug, Args)]
 pub struct Why {
-    /// Which object; a name alone is a service
-    #[arg(value_name = "KIND/NAME", value_parser = names::key_or_service)]
+    /// Which object; a name alone is a service, and one like web.1 a replica
+    #[arg(value_name = "KIND/NAME", value_parser = names::key_or_name)]
     pub object: ObjectKey,
     /// Only this slot of a service: a number, or a node's name for a global one
     #[arg(long, value_name = "SLOT")]
