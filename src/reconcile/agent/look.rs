@@ -14,6 +14,7 @@ use super::{
     Agent, Subject,
     containers::{Entry, nanos},
     listen,
+    processes::{self, Process},
 };
 use crate::{
     model::{
@@ -45,17 +46,6 @@ const ENGINE_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Between two looks at processes while the engine is silent.
 const SILENT: Duration = Duration::from_secs(2);
-
-/// The main process of a container, without the engine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Process {
-    /// It runs.
-    Runs,
-    /// It ran while the engine answered, and does not any more.
-    Gone,
-    /// It never was seen: the engine is another machine's, or this agent has its own processes.
-    Unseen,
-}
 
 /// What a look found.
 pub(super) struct Look {
@@ -118,7 +108,8 @@ impl Agent {
         look.facts = self.facts(own, spec);
         let silent = matches!(look.seen, Seen::Unknown(_));
         let process = self.process(key, own, silent);
-        look.facts.running &= process != Process::Gone;
+        // While the engine answers, it is the truth.
+        look.facts.running &= !(silent && process == Process::Gone);
         if !look.facts.running || self.has_ended(key) {
             self.prober.forget(key);
             return look;
@@ -390,17 +381,7 @@ impl Agent {
             return Process::Unseen;
         }
         let began = (self.processes)(own.pid);
-        self.with(key, |m| match (m.process, began) {
-            (Some(seen), now) if seen.0 == own.pid => {
-                // The number may be another process's by now.
-                if now == Some(seen.1) { Process::Runs } else { Process::Gone }
-            }
-            (_, Some(began)) if !silent => {
-                m.process = Some((own.pid, began));
-                Process::Runs
-            }
-            _ => Process::Unseen,
-        })
+        self.with(key, |m| processes::look(&mut m.process, own.pid, began, silent))
     }
 
     /// The last lines of a container's last run.

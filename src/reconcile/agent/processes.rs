@@ -1,5 +1,32 @@
 //! What the kernel says of a process, without the engine.
 
+/// The main process of a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Process {
+    /// It runs.
+    Runs,
+    /// It ran while the engine answered, and does not any more.
+    Gone,
+    /// It never was seen: the engine is another machine's, or this agent has its own processes.
+    Unseen,
+}
+
+/// What became of a process. `seen`: its number and beginning as they were while the engine answered; `began`: what
+/// runs under its number now.
+pub fn look(seen: &mut Option<(i64, u64)>, pid: i64, began: Option<u64>, silent: bool) -> Process {
+    match (*seen, began) {
+        (Some((known, at)), now) if known == pid => {
+            // The number may be another process's by now.
+            if now == Some(at) { Process::Runs } else { Process::Gone }
+        }
+        (_, Some(began)) if !silent => {
+            *seen = Some((pid, began));
+            Process::Runs
+        }
+        _ => Process::Unseen,
+    }
+}
+
 /// When a process began, in clock ticks since the machine did; none: it does not run. The number of a process that
 /// ended is given to another one sooner or later, together with this moment it is one process's own.
 ///
@@ -22,6 +49,20 @@ fn parse(stat: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_that_was_seen_once_is_not_mistaken_for_another() {
+        let mut seen = None;
+        assert_eq!(look(&mut seen, 7, Some(1), true), Process::Unseen, "it may be anybody's");
+        assert_eq!(look(&mut seen, 7, None, false), Process::Unseen);
+        assert_eq!(look(&mut seen, 7, Some(1), false), Process::Runs);
+        for silent in [false, true] {
+            assert_eq!(look(&mut seen, 7, None, silent), Process::Gone);
+            assert_eq!(look(&mut seen, 7, Some(2), silent), Process::Gone, "its number was given away");
+            assert_eq!(look(&mut seen, 7, Some(1), silent), Process::Runs);
+        }
+        assert_eq!(look(&mut seen, 8, Some(3), false), Process::Runs, "it was started again");
+    }
 
     #[test]
     fn a_process_has_a_beginning_as_long_as_it_runs() {
