@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
 use super::{Bytes, Condition, Decision, Millicores, Reason};
 
@@ -102,7 +102,7 @@ pub struct ReplicaStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_exit: Option<LastExit>,
     /// Where its ports are published, `8080/tcp` → `0.0.0.0:49153`, `127.0.0.1:8081`.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "one_or_more")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "super::published::one_or_more")]
     pub published: BTreeMap<String, Vec<String>>,
     /// Digests of the Configs and Secrets that its container was started with, by reference: `configs/nginx`,
     /// `secrets/db/url=PASSWORD` for a variable.
@@ -116,22 +116,6 @@ impl ReplicaStatus {
     pub fn is_unknown(&self) -> bool {
         self.health == UNKNOWN
     }
-}
-
-/// Statuses were stored with a single place for each port.
-fn one_or_more<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, Vec<String>>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Places {
-        One(String),
-        More(Vec<String>),
-    }
-    let places = |places| match places {
-        Places::One(place) => vec![place],
-        Places::More(places) => places,
-    };
-    let read = BTreeMap::<String, Places>::deserialize(from)?;
-    Ok(read.into_iter().map(|(port, given)| (port, places(given))).collect())
 }
 
 /// Serde hands it over by reference.

@@ -232,10 +232,7 @@ fn run(wanted: &Wanted, found: &[&Found], attempts: &Attempts, now: u64) -> Step
         ContainerState::Created => held_up(wanted, attempts, now).unwrap_or_else(|| start(own, attempts)),
         ContainerState::Running => running(wanted, own, attempts, now),
         // Its processes hold their memory and data: whoever froze it knows why.
-        ContainerState::Paused => {
-            let message = format!("somebody paused the container; `docker unpause {}` lets it go on", own.name);
-            wait(Reason::DriftDetected, message, None)
-        }
+        ContainerState::Paused => wait(Reason::DriftDetected, super::told::paused(&own.name), None),
         // The engine restarts by its own policy: take the counting over.
         ContainerState::Restarting if own.restart != EngineRestart::No => {
             Step::Protect { id: own.id.clone(), restart: EngineRestart::No }

@@ -36,25 +36,3 @@ pub fn not_yet(dependency: &Dependency) -> String {
 pub fn paused(container: &str) -> String {
     format!("somebody paused the container; `docker unpause {container}` lets it go on")
 }
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use super::*;
-    use crate::{
-        model::service::FileRef,
-        reconcile::files::{Origin, Values, wanted},
-    };
-
-    #[test]
-    fn a_missing_object_or_key_is_told_in_these_words() {
-        let reference: FileRef = serde_json::from_str(r#"{"source": "app/b"}"#).unwrap();
-        let has_a: Values = BTreeMap::from([("a".to_owned(), b"x".to_vec().into())]);
-        for (origin, kind) in [(Origin::Config, Kind::Config), (Origin::Secret, Kind::Secret)] {
-            assert_eq!(wanted(&reference, origin, None).unwrap_err().message, absent(kind, "app"));
-            let told = wanted(&reference, origin, Some(&has_a)).unwrap_err().message;
-            assert_eq!(told, format!("{}; it has a", lacks(kind, "app", "b")));
-        }
-    }
-}

@@ -17,7 +17,10 @@ use std::{
 
 use zeroize::Zeroizing;
 
-use crate::model::{Reason, service::FileRef};
+use crate::{
+    model::{Kind, Reason, service::FileRef},
+    plan::told,
+};
 
 /// Values of a Config or Secret, by key.
 pub type Values = BTreeMap<String, Zeroizing<Vec<u8>>>;
@@ -69,10 +72,10 @@ impl Origin {
             Self::Secret => Reason::SecretMissing,
         }
     }
-    const fn word(self) -> &'static str {
+    const fn kind(self) -> Kind {
         match self {
-            Self::Config => "config",
-            Self::Secret => "secret",
+            Self::Config => Kind::Config,
+            Self::Secret => Kind::Secret,
         }
     }
 }
@@ -82,15 +85,15 @@ impl Origin {
 /// # Errors
 /// [`Missing`] when the object or its key does not exist.
 pub fn wanted(reference: &FileRef, origin: Origin, values: Option<&Values>) -> Result<Wanted, Missing> {
-    let word = origin.word();
+    let (kind, word) = (origin.kind(), origin.kind().name().to_lowercase());
     let missing = |message: String| Missing { reason: origin.reason(), message };
     let name = reference.object();
-    let values = values.ok_or_else(|| missing(format!("{word} {name} does not exist")))?;
+    let values = values.ok_or_else(|| missing(told::absent(kind, name)))?;
     let chosen: BTreeMap<String, Zeroizing<Vec<u8>>> = match reference.key() {
         Some(key) => {
             let value = values.get(key).ok_or_else(|| {
                 let keys: Vec<_> = values.keys().map(String::as_str).collect();
-                missing(format!("{word} {name} has no key {key}; it has {}", keys.join(", ")))
+                missing(format!("{}; it has {}", told::lacks(kind, name, key), keys.join(", ")))
             })?;
             BTreeMap::from([(String::new(), value.clone())])
         }

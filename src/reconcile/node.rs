@@ -19,7 +19,7 @@ use crate::{
         Bytes, Condition, ConditionStatus, ConditionType, EventType, Kind, Millicores, NewEvent, NodeStatus, ObjectKey,
         Reason, Status, Uid, declared::canonical, event::Subject, node::NodeSpec, status::EngineInfo,
     },
-    runtime::{Runtime, RuntimeError},
+    runtime::{Runtime, RuntimeError, answers},
     store::{
         Client, ProposeError,
         command::{Command, Group, PutObject},
@@ -34,8 +34,6 @@ const WHOLE: u32 = 12;
 const DEADLINE: Duration = Duration::from_secs(10);
 /// Wait after a proposal that failed.
 const RETRY: Duration = Duration::from_millis(200);
-/// A container that there never is: asking for it shows that the engine answers, and costs it nothing.
-const NOBODY: &str = "constellation-is-the-engine-there";
 
 /// Why a node cannot be registered.
 #[derive(Debug, thiserror::Error)]
@@ -181,7 +179,7 @@ pub async fn watch(
     let mut engine = containers.watch_engine();
     loop {
         let asked = match facts {
-            Some(_) if !looks.is_multiple_of(WHOLE) => runtime.inspect(NOBODY.into()).await.map(|_| None),
+            Some(_) if !looks.is_multiple_of(WHOLE) => answers(&*runtime).await.map(|()| None),
             Some(_) | None => whole(&*runtime, advertise).await.map(Some),
         };
         looks = looks.wrapping_add(1);

@@ -25,7 +25,7 @@ const fn op(name: &'static str, seconds: u64) -> Op {
 /// Version and platform of the engine.
 pub const INFO: Op = op("info", 5);
 /// Anything at all: whether the engine is there.
-pub const ANSWERS: Op = op("answers", 5);
+pub const ANSWERS: Op = op("a look", 5);
 /// Since when the engine runs.
 pub const BEGAN: Op = op("began", 5);
 /// CPU and memory.
