@@ -16,7 +16,7 @@ use super::{
     request::{Body, Query, Request},
     wire::BuildLine,
 };
-use crate::runtime::{BuildProgress, BuildRequest, RuntimeError};
+use crate::runtime::{self, BuildProgress, BuildRequest, RuntimeError};
 
 /// The next piece of a context comes within this time, or the build ends.
 const PIECE: Duration = Duration::from_secs(60);
@@ -35,13 +35,13 @@ pub async fn build(mut request: Request) -> Result<Response, Failure> {
     let asked = read(&request.query)?;
     let body = request.body.take().ok_or_else(|| Failure::bad_request("the request carries no context"))?;
     let facts = request.call.0.clone();
-    let runtime = request.server.shared.runtime.clone();
+    let engine = request.server.shared.runtime.clone();
     reply::stream(&request.server, NDJSON, move |sink| async move {
         // A step may be silent for long. This look is not: an engine that hangs is told before it begins.
-        if let Err(error) = sink.wait(runtime.info()).await? {
+        if let Err(error) = sink.wait(runtime::answers(&*engine)).await? {
             return sink.line(&failed(&Failure::engine(&error))).await;
         }
-        lines(runtime.build(asked, context(body)), facts.over.clone(), facts.limit, sink).await
+        lines(engine.build(asked, context(body)), facts.over.clone(), facts.limit, sink).await
     })
 }
 

@@ -200,7 +200,12 @@ fn made(look: &Look<'_>, tally: &Tally, generation: u64) -> Vec<Condition> {
 
 /// Whether a reason is one not to know, where a replica was ready before.
 const fn nobody_knows(reason: Reason) -> bool {
-    matches!(reason, Reason::HealthUnknown | Reason::DockerDown | Reason::DockerUnresponsive)
+    matches!(reason, Reason::HealthUnknown) || engine_is_silent(reason)
+}
+
+/// Whether a reason is an engine that gives no answer.
+pub(super) const fn engine_is_silent(reason: Reason) -> bool {
+    matches!(reason, Reason::DockerDown | Reason::DockerUnresponsive)
 }
 
 fn is_placed(look: &Look<'_>, slot: &Slot) -> bool {

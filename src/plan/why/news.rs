@@ -3,6 +3,7 @@
 //! Not here: events that `apply` derives from commands (`Scheduled`, `Killing`, `ImageResolved`, …) and
 //! those that agents observe.
 
+use super::conditions::engine_is_silent;
 use crate::model::{
     Condition, ConditionStatus, ConditionType, EventType, NewEvent, Reason, ServiceStatus, event::Subject,
 };
@@ -60,9 +61,8 @@ pub fn news(old: Option<&ServiceStatus>, new: &ServiceStatus, subject: &Subject,
         events.push(event(EventType::Warning, c.reason, c.message.clone()));
     }
     // An engine that fell silent made nothing worse yet, and one that answers again makes nothing new.
-    let silent = before(ConditionType::Ready).is_some_and(|c| {
-        c.status == ConditionStatus::Unknown && matches!(c.reason, Reason::DockerDown | Reason::DockerUnresponsive)
-    });
+    let silent = before(ConditionType::Ready)
+        .is_some_and(|c| c.status == ConditionStatus::Unknown && engine_is_silent(c.reason));
     let was_available = before(ConditionType::Available).is_some_and(|c| match c.status {
         ConditionStatus::True => true,
         ConditionStatus::Unknown => silent,

@@ -93,6 +93,14 @@ impl World {
         let group = Group { actor: "test".into(), commands, ..Group::default() };
         self.store.propose(group, WAIT).await.unwrap();
     }
+    async fn told_to_stop(&self, replicas: &[Arc<str>]) {
+        let stop = |replica: &Arc<str>| Command::SetDesired {
+            replica: replica.clone(),
+            desired: Desired::Stop,
+            reason: Reason::ScaledDown,
+        };
+        self.propose(replicas.iter().map(stop).collect()).await;
+    }
     async fn declare(&self, name: &str, spec: Spec) {
         let declared =
             Declared { name: name.into(), labels: Default::default(), annotations: Default::default(), spec };

@@ -57,8 +57,7 @@ async fn a_copy_of_a_container_is_left_alone_and_told_once() {
         world.hear(&key, &["health_status"]);
         world.pass(&key).await;
     }
-    let stop = Command::SetDesired { replica: key.clone(), desired: Desired::Stop, reason: Reason::ScaledDown };
-    world.propose(vec![stop]).await;
+    world.told_to_stop(std::slice::from_ref(&key)).await;
     world.pass(&key).await;
     assert_eq!(world.engine.calls(), ["stop web-1-abcde", "remove web-1-abcde"]);
     assert_eq!(world.says(&key).0, ReplicaPhase::Stopped);
@@ -122,8 +121,7 @@ async fn what_somebody_removes_while_it_is_to_stop_is_not_said_to_be_made_again(
     let world = World::new().await;
     let key = world.service("web", json!({})).await;
     world.pass(&key).await;
-    let stop = Command::SetDesired { replica: key.clone(), desired: Desired::Stop, reason: Reason::ScaledDown };
-    world.propose(vec![stop]).await;
+    world.told_to_stop(std::slice::from_ref(&key)).await;
     world.engine.hand_remove(&key);
     world.hear(&key, &["destroy"]);
     world.pass(&key).await;

@@ -13,12 +13,7 @@ async fn long_stops_keep_nobody_from_being_repaired() {
         keys.push(key);
     }
     let other = keys.pop().unwrap();
-    let stop = |replica: &Arc<str>| Command::SetDesired {
-        replica: replica.clone(),
-        desired: Desired::Stop,
-        reason: Reason::ScaledDown,
-    };
-    world.propose(keys.iter().map(stop).collect()).await;
+    world.told_to_stop(&keys).await;
     let mut stops = tokio::task::JoinSet::new();
     for key in keys {
         let agent = world.agent.clone();
@@ -41,8 +36,7 @@ async fn a_stop_without_room_comes_later_and_holds_no_place() {
     let world = World::new().await;
     let key = world.service("web", json!({})).await;
     world.pass(&key).await;
-    let stop = Command::SetDesired { replica: key.clone(), desired: Desired::Stop, reason: Reason::ScaledDown };
-    world.propose(vec![stop]).await;
+    world.told_to_stop(std::slice::from_ref(&key)).await;
     world.engine.calls();
     let all = world.agent.stops.try_acquire_many(u32::try_from(STOPS).unwrap()).unwrap();
     assert_eq!(world.pass(&key).await, Action::RequeueAfter(CROWDED));
