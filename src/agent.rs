@@ -1,19 +1,23 @@
 //! A node: everything that runs in one agent process, put together.
 //!
 //! Here: [`run`], from a configuration to a process that serves and reconciles until it is told to end.
-//! Not here: what any part does; directories and locks ([`home`]); which node this is ([`identity`]).
+//! Not here: what any part does; directories and locks ([`home`]); which node this is ([`identity`]); what a
+//! service manager hears ([`notify`]); a new configuration ([`reload`]).
 //! Order: directories and locks, keys, store, API, the node's own object, loops. The engine may come
 //! later: until it answers, everything else works and says so.
 //! Invariants: ending stops no container; every part ends within a bound; an engine is driven only
 //! while its lock is held.
 
+mod error;
 pub mod home;
 pub mod identity;
+pub mod notify;
+pub mod reload;
 
 use std::{
     io,
     net::{IpAddr, SocketAddr},
-    path::{Path, PathBuf},
+    path::Path,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -21,16 +25,19 @@ use std::{
 use prometheus_client::registry::Registry;
 use tokio::{
     net::{TcpListener, UnixListener, UnixStream},
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::mpsc,
     task::JoinSet,
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
 
+pub use self::error::AgentError;
 use self::{
     home::{EngineLock, Home},
     identity::Identity,
+    notify::Notify,
+    reload::Reload,
 };
 use crate::{
     api,
@@ -46,8 +53,8 @@ use crate::{
         leader, node,
         reporter::Reporter,
     },
-    runtime::{Runtime, RuntimeError, docker::Docker},
-    store::{self, Client, OpenError, State, durable, seal::Sealer},
+    runtime::{Runtime, docker::Docker},
+    store::{self, Client, State, seal::Sealer},
 };
 
 /// Longest pass: stopping a container may take its whole grace period, and all else some minutes.
@@ -61,116 +68,14 @@ const END: Duration = Duration::from_secs(7);
 /// How long the last reports may take.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
-/// Why an agent ended.
-#[derive(Debug, thiserror::Error)]
-pub enum AgentError {
-    /// A directory cannot be used.
-    #[error("{}: cannot be used", path.display())]
-    Directory {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// Another agent has the data directory.
-    #[error("the data directory {} is in use by {owner}", path.display())]
-    DataInUse {
-        /// Which.
-        path: PathBuf,
-        /// By whom.
-        owner: String,
-    },
-    /// Another agent drives the engine.
-    #[error("the engine {engine} is driven by another agent: {owner}")]
-    EngineInUse {
-        /// The engine's id.
-        engine: String,
-        /// By whom.
-        owner: String,
-    },
-    /// The data directory is that of a node with another name.
-    #[error("the data directory is that of the node {is}, and the name {asked} is asked for")]
-    Renamed {
-        /// Whose it is.
-        is: Arc<str>,
-        /// What it shall be called.
-        asked: Arc<str>,
-    },
-    /// The store knows another node by this name.
-    #[error("the node {0} of the store has another identity than node.json of the data directory says")]
-    Impostor(Arc<str>),
-    /// The engine runs without root.
-    #[error("the engine at {0} is rootless: its containers' addresses cannot be reached from this host")]
-    Rootless(String),
-    /// The engine's address is none.
-    #[error("{0} is no address of an engine")]
-    Engine(String, #[source] RuntimeError),
-    /// The API cannot listen.
-    #[error("the API cannot listen at {at}")]
-    Listen {
-        /// Where.
-        at: String,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// The store cannot be opened.
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    /// The store failed while it ran.
-    #[error("the store failed: {0}")]
-    Store(String),
-    /// A part ended that must not end.
-    #[error("{0} ended unexpectedly")]
-    Ended(&'static str),
-}
-
-impl AgentError {
-    /// What the process ends with: 74 a disk failed (start again), 78 damage, a wrong directory or a wrong
-    /// setting (a person decides), 1 what may pass by itself.
-    #[must_use]
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            Self::Open(error) => error.exit_code(),
-            Self::Directory { source, .. } if durable::waits_for_a_person(source) => 78,
-            Self::Store(_) | Self::Directory { .. } => 74,
-            Self::Renamed { .. } | Self::Impostor(_) | Self::Rootless(_) | Self::Engine(..) => 78,
-            Self::DataInUse { .. } | Self::EngineInUse { .. } | Self::Listen { .. } | Self::Ended(_) => 1,
-        }
-    }
-    /// What the user can do.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Open(error) => Some(error.hint()),
-            Self::Directory { path, source } => Some(match source.kind() {
-                io::ErrorKind::InvalidData => "bring it back from a copy of the data directory".into(),
-                _ if durable::waits_for_a_person(source) => {
-                    "run as root, or choose --data-dir and --run-dir of your own".into()
-                }
-                _ => format!("look at the disk of {} (room, mount), then start the agent again", path.display()),
-            }),
-            Self::DataInUse { .. } => Some("stop that agent, or choose another --data-dir".into()),
-            Self::EngineInUse { .. } => Some("stop that agent, or choose another --docker-host".into()),
-            Self::Renamed { is, .. } => {
-                Some(format!("start it with --node-name {is}: a node keeps its name, or all it runs would be removed"))
-            }
-            Self::Impostor(_) => Some("bring back the node.json that belongs to the store beside it".into()),
-            Self::Rootless(_) => Some("choose an engine that runs as root with --docker-host".into()),
-            Self::Engine(..) => Some("write --docker-host like unix:///var/run/docker.sock".into()),
-            Self::Listen { .. } => Some("choose --api-address and --api-socket that are free".into()),
-            Self::Store(_) => Some("look at the disk of the data directory, then start the agent again".into()),
-            Self::Ended(_) => None,
-        }
-    }
-}
-
-/// Runs an agent until `stop`, SIGTERM or SIGINT.
+/// Runs an agent until `stop`, SIGTERM or SIGINT. On SIGHUP it reads its configuration again.
 ///
 /// # Errors
 /// Why it could not start or go on.
-pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), AgentError> {
+pub async fn run(config: AgentConfig, reload: Reload, stop: CancellationToken) -> Result<(), AgentError> {
+    // Before anything that takes time: without a listener the signal ends the process.
+    let hangup = signal(SignalKind::hangup()).map_err(AgentError::Signals)?;
+    let notify = Arc::new(Notify::of_environment(|name| std::env::var_os(name)));
     let home = Home::take(&config.data_dir, &config.run_dir, &config.api_socket)?;
     let unusable = |source| AgentError::Directory { path: home.data.clone(), source };
     let stored = Identity::read(&home.data).map_err(unusable)?;
@@ -211,9 +116,9 @@ pub async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), Age
     };
     tracing::info!(node = %name, data = %home.data.display(), run = %home.run.display(), "the agent runs");
     let mut fatal = store.fatal.clone();
-    let parts = Parts { config, home: Arc::new(home), sealer, runtime, identity, store: store.client.clone() };
+    let parts = Parts { config, home: Arc::new(home), sealer, runtime, identity, store: store.client.clone(), notify };
     let outcome = tokio::select! {
-        outcome = parts.run(listeners, engine, stop) => outcome,
+        outcome = parts.run(listeners, engine, (hangup, reload), stop) => outcome,
         why = failure(&mut fatal) => Err(AgentError::Store(why)),
     };
     // A store that failed has nothing to close.
@@ -287,6 +192,7 @@ struct Parts {
     runtime: Arc<dyn Runtime>,
     identity: Identity,
     store: Client,
+    notify: Arc<Notify>,
 }
 
 impl Parts {
@@ -294,6 +200,7 @@ impl Parts {
         self,
         listeners: api::Listeners,
         engine: Option<EngineLock>,
+        (hangup, reload): (Signal, Reload),
         asked: CancellationToken,
     ) -> Result<(), AgentError> {
         let stop = asked.child_token();
@@ -307,10 +214,25 @@ impl Parts {
         let reporting = tokio::spawn(reporter.clone().run(self.store.clone(), self.actor(), reports.clone()));
         tasks.spawn(signals(stop.clone()));
         tasks.spawn(api::serve(self.shared(registry, http), listeners, stop.clone()));
+        let notify = self.notify.clone();
+        tasks.spawn(reload::listen(hangup, self.config.clone(), reload, notify.clone(), stop.clone()));
+        let (ask, questions) = mpsc::channel(1);
+        tasks.spawn(self.beat(ask, stop.clone()));
+        // The store leads or follows since it is open, and the API answers.
+        notify.say("READY=1");
         let parts = Arc::new(self);
         let loops = parts.clone().loops(engine, reporter, metrics, stop.clone());
         tasks.spawn(async move {
-            if let Err(error) = loops.await {
+            // In the task of the loops: what blocks them blocks it.
+            let answering = async {
+                notify::answer(questions).await;
+                std::future::pending().await
+            };
+            let ended = tokio::select! {
+                ended = loops => ended,
+                ended = answering => ended,
+            };
+            if let Err(error) = ended {
                 // Nobody listens any more when the agent is ending anyway.
                 let _ = tell.send(error).await;
             }
@@ -325,6 +247,7 @@ impl Parts {
             },
         };
         stop.cancel();
+        notify.say("STOPPING=1");
         if timeout(END, async { while tasks.join_next().await.is_some() {} }).await.is_err() {
             tracing::warn!(left = tasks.len(), "parts did not end in time");
             tasks.shutdown().await;
@@ -337,6 +260,13 @@ impl Parts {
             abort.abort();
         }
         outcome
+    }
+
+    /// Tells the service manager that this agent lives, and what it does.
+    fn beat(&self, loops: notify::Questions, stop: CancellationToken) -> impl Future<Output = ()> + use<> {
+        let (asked, store, node) = (self.store.clone(), self.store.clone(), self.identity.name.clone());
+        let alive = async move || notify::lives(&loops, &asked).await;
+        notify::beat(self.notify.clone(), alive, move || notify::status(&node, &store), stop)
     }
 
     fn actor(&self) -> Arc<str> {

@@ -9,9 +9,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub mod change;
 pub mod look;
+pub mod own;
 
-pub use self::{change::*, look::*};
-use crate::{config::AgentFlags, model::Period};
+pub use self::{change::*, look::*, own::*};
+use crate::model::Period;
 
 /// Runs and watches containers on one to fifty Docker machines.
 #[derive(Debug, Parser)]
@@ -42,12 +43,14 @@ pub enum Command {
     /// Run this machine's agent: it keeps the cluster's state and drives the engine
     #[command(
         after_help = "Examples:\n  constellation agent\n  constellation agent --config /etc/constellation/agent.yaml\n  \
-        constellation agent --data-dir ./data --run-dir ./run --api-address 127.0.0.1:0\n\n\
+        constellation agent --data-dir ./data --run-dir ./run --api-address 127.0.0.1:0\n  \
+        constellation agent config show     what it would run with, and where that comes from\n\n\
         More exit codes: 74 a disk failed or is full (start it again), 78 a wrong setting, a wrong\n\
         data directory or damaged data (a person decides).\n\
-        RUST_LOG chooses what is logged: warn,constellation=debug"
+        RUST_LOG chooses what is logged: warn,constellation=debug\n\
+        SIGHUP reads the configuration again: what needs no restart is taken over, the rest is named in the log."
     )]
-    Agent(AgentFlags),
+    Agent(Box<AgentArgs>),
     /// Everything else asks an agent.
     #[command(flatten)]
     Client(Client),
@@ -301,6 +304,11 @@ mod tests {
             ("schema", true),
             ("--api http://127.0.0.1:1 status", true),
             ("status --api http://127.0.0.1:1", true),
+            ("agent --peer-port 1 --log-filter debug", true),
+            ("agent config show --peer-port 1 -o json", true),
+            ("agent config check a.yaml", true),
+            ("agent --peer-port 1 config show", false),
+            ("agent config", false),
             ("aply -f x", false),
         ] {
             let arguments = std::iter::once("constellation").chain(line.split(' '));

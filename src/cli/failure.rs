@@ -91,9 +91,14 @@ pub enum CliError {
     /// Manifests with errors, each with its place and its fix.
     #[error("{}", manifests(.0.len()))]
     Manifests(Vec<ManifestFault>),
-    /// Flags, environment or file of an agent are wrong; one per line.
-    #[error("{}", configuration(.0.len()))]
-    Configuration(Vec<String>),
+    /// Flags, environment or file of an agent are wrong.
+    #[error("{}", configuration(.faults.len()))]
+    Configuration {
+        /// One per line.
+        faults: Vec<String>,
+        /// What ended: an agent, or a command that looks at its configuration.
+        exit: Exit,
+    },
     /// A file of the user cannot be read or written.
     #[error("cannot {doing} {}", .path.display())]
     File {
@@ -236,8 +241,7 @@ impl CliError {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Usage { .. } | Self::Manifests(_) | Self::File { .. } => Exit::Usage,
-            // Not 2: whatever starts an agent again and again has to tell this from a failure that passes.
-            Self::Configuration(_) => Exit::Agent(78),
+            Self::Partly { exit, .. } | Self::Configuration { exit, .. } => *exit,
             Self::NoConnection { denied: true, .. } => Exit::NotAllowed,
             Self::NoConnection { .. } | Self::Deadline { .. } | Self::Broken { .. } | Self::Unknown { .. } => {
                 Exit::NoConnection
@@ -251,7 +255,6 @@ impl CliError {
                 _ => Exit::No,
             },
             Self::No { .. } | Self::Answer { .. } => Exit::No,
-            Self::Partly { exit, .. } => *exit,
             Self::Interrupted => Exit::Interrupted,
             // `constellation get svc | head` is not a failure.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
@@ -270,7 +273,7 @@ impl CliError {
             Self::Refused(problem) => matches!(problem.status, 502 | 504),
             Self::Usage { .. }
             | Self::Manifests(_)
-            | Self::Configuration(_)
+            | Self::Configuration { .. }
             | Self::File { .. }
             | Self::NoConnection { .. }
             | Self::No { .. }
@@ -313,7 +316,7 @@ impl CliError {
                 Some("compare `constellation version`: client and server may be of different releases".into())
             }
             Self::Manifests(_)
-            | Self::Configuration(_)
+            | Self::Configuration { .. }
             | Self::File { .. }
             | Self::Broken { .. }
             | Self::Partly { .. }
@@ -354,7 +357,7 @@ impl CliError {
         let mut text = String::new();
         let lines: Vec<String> = match self {
             Self::Manifests(errors) => errors.iter().map(fault).collect(),
-            Self::Configuration(errors) => errors.clone(),
+            Self::Configuration { faults, .. } => faults.clone(),
             Self::Refused(refusal) => refusal.errors.iter().map(fault).collect(),
             _ => Vec::new(),
         };

@@ -30,9 +30,11 @@ pub mod transport;
 pub mod wait;
 
 use self::{
-    args::{Cli, Client, Command, NodeCommand},
+    args::{AgentCommand, Cli, Client, Command, NodeCommand},
     client::Api,
-    command::{agent, apply, build, delete, diff, env, events, get, logs, look, node, plan, scale, validate, version},
+    command::{
+        agent, apply, build, delete, diff, env, events, get, logs, look, node, plan, scale, settings, validate, version,
+    },
     endpoint::Endpoint,
     failure::{CliError, Exit},
     screen::Screen,
@@ -46,7 +48,10 @@ use self::{
 pub fn run(cli: Cli) -> Result<Exit, CliError> {
     match cli.command {
         // It has threads and a runtime of its own.
-        Command::Agent(flags) => agent::agent(&flags),
+        Command::Agent(agent) => match agent.command {
+            Some(AgentCommand::Config(command)) => settings::config(command).map(|()| Exit::Done),
+            None => agent::agent(agent.flags),
+        },
         Command::Client(command) => {
             // One request at a time needs no more than this thread; files are read on others.
             let runtime = tokio::runtime::Builder::new_current_thread()

@@ -1,117 +1,123 @@
-//! The configuration file: one flat mapping of keys to scalars, YAML or JSON.
+//! The configuration file: a mapping of keys to values, YAML or JSON.
 //!
-//! Its values are texts until they are checked, so that `peerPort: 7444` and `--peer-port 7444` mean one thing.
+//! Here: which keys there are, and that each has the form of value that it needs. Not here: reading text
+//! (`tree`), what a value must be (`settings`).
 
-use std::{collections::BTreeMap, fs::File, io::Read as _, path::Path};
-
-use saphyr_parser::{Event, Parser};
-
-use super::{
-    Fault, Origin, Written,
-    settings::{SETTINGS, Setting},
-    suggest,
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{self, Read as _},
+    path::{Path, PathBuf},
 };
 
-/// Largest file, bytes: thirteen keys need far less.
+use super::{
+    Fault, Origin,
+    load::suggest,
+    origin::Written,
+    settings::{SETTINGS, Setting},
+    tree::{self, At, Entry, Value},
+};
+
+/// Largest file, bytes: all that can be said needs far less.
 const MOST_BYTES: u64 = 64 << 10;
 
-/// Line and column, both from 1.
-type Place = (usize, usize);
+/// Which file, and whether somebody named it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Source {
+    /// A flag or a variable says so: it has to be there.
+    Named(PathBuf),
+    /// The usual place: it need not be there.
+    Usual(PathBuf),
+}
+
+/// What a file says.
+#[derive(Debug, Default)]
+pub(super) struct Content {
+    /// Where it was read; none when there is none.
+    pub(super) path: Option<PathBuf>,
+    pub(super) settings: BTreeMap<Setting, Written>,
+}
 
 /// Every setting of the file.
-pub(super) fn read(path: &Path, faults: &mut Vec<Fault>) -> BTreeMap<Setting, Written> {
-    let mut text = String::new();
-    let opened = File::open(path).and_then(|f| f.take(MOST_BYTES + 1).read_to_string(&mut text));
-    let problem = match opened {
-        Err(error) => {
-            Some((format!("cannot be read: {error}"), "check the path given with --config or CONSTELLATION_CONFIG"))
-        }
-        Ok(_) if text.len() as u64 > MOST_BYTES => {
-            Some(("larger than 64 KiB".into(), "this is no configuration of an agent"))
-        }
-        Ok(_) => None,
+pub(super) fn read(source: &Source, faults: &mut Vec<Fault>) -> Content {
+    let (path, fix) = match source {
+        Source::Named(path) => (path, "check the path given with --config or CONSTELLATION_CONFIG"),
+        Source::Usual(path) => (path, "let this user read it, or name another file with --config (/dev/null: none)"),
     };
-    let mut reader = Reader { path, settings: BTreeMap::new(), faults };
-    match problem {
-        Some((message, fix)) => {
-            reader.faults.push(Fault { place: path.display().to_string(), message, fix: fix.into() });
+    let mut bytes = Vec::new();
+    let opened = File::open(path).and_then(|f| f.take(MOST_BYTES + 1).read_to_end(&mut bytes));
+    let mut wrong = |message: String, fix: &str| faults.push(Fault::of(path.display().to_string(), message, fix));
+    match opened {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && matches!(source, Source::Usual(_)) => {
+            return Content::default();
         }
-        None => reader.read(&text),
+        Err(error) => wrong(format!("cannot be read: {error}"), fix),
+        Ok(_) if bytes.len() as u64 > MOST_BYTES => {
+            wrong("larger than 64 KiB".into(), "this is no configuration of an agent");
+        }
+        Ok(_) => match String::from_utf8(bytes) {
+            Err(_) => wrong("not UTF-8".into(), "write it as text in UTF-8"),
+            Ok(text) => return Reader { path, faults }.read(&text),
+        },
     }
-    reader.settings
+    Content { path: Some(path.clone()), ..Content::default() }
 }
 
 struct Reader<'r> {
     path: &'r Path,
-    settings: BTreeMap<Setting, Written>,
     faults: &'r mut Vec<Fault>,
 }
 
 impl Reader<'_> {
-    fn read(&mut self, text: &str) {
-        let flat = "a configuration is a flat mapping, like `dataDir: /srv/constellation`";
-        let (mut key, mut inside, mut documents): (Option<(String, Place)>, bool, usize) = (None, false, 0);
-        for event in Parser::new_from_str(text) {
-            let (event, span) = match event {
-                Ok(event) => event,
-                Err(error) => {
-                    let at = (error.marker().line(), error.marker().col() + 1);
-                    self.wrong(at, "", format!("not readable: {}", error.info()), flat);
-                    return;
-                }
-            };
-            let at = (span.start.line(), span.start.col() + 1);
-            match event {
-                Event::DocumentStart(_) => documents += 1,
-                Event::MappingStart(..) if !inside && documents == 1 => inside = true,
-                Event::MappingEnd if inside => inside = false,
-                // An empty file, or one of comments only.
-                Event::Scalar(text, ..) if !inside && documents == 1 && matches!(text.as_ref(), "" | "~") => {}
-                Event::Scalar(text, ..) if inside => match key.take() {
-                    None => key = Some((text.into_owned(), at)),
-                    Some((name, key_at)) => self.field(&name, key_at, &text, at),
-                },
-                Event::StreamStart | Event::StreamEnd | Event::DocumentEnd | Event::Nothing => {}
-                Event::MappingStart(..)
-                | Event::SequenceStart(..)
-                | Event::Alias(_)
-                | Event::Scalar(..)
-                | Event::MappingEnd
-                | Event::SequenceEnd => {
-                    match key {
-                        Some((name, _)) => self.wrong(at, &name, "expected one value".into(), flat),
-                        None => self.wrong(at, "", "expected KEY: VALUE".into(), flat),
-                    }
-                    return;
-                }
+    fn read(mut self, text: &str) -> Content {
+        let mut content = Content { path: Some(self.path.to_owned()), ..Content::default() };
+        let mut twice = Vec::new();
+        let root = tree::read(text, &mut twice).unwrap_or_else(|fault| {
+            twice.push(fault);
+            None
+        });
+        for fault in twice {
+            self.wrong(fault.at, "", fault.message, fault.fix);
+        }
+        match root.map(|tree| (tree.at, tree.value)) {
+            None => {}
+            Some((_, Value::Map(entries))) => entries.into_iter().for_each(|e| self.field(e, &mut content.settings)),
+            Some((at, Value::Scalar(_) | Value::List(_))) => {
+                let fix = "a configuration is a mapping, like `dataDir: /srv/constellation`";
+                self.wrong(at, "", "expected KEY: VALUE".into(), fix);
             }
         }
+        content
     }
 
-    fn place(&self, (line, column): Place, key: &str) -> String {
-        let place = format!("{}:{line}:{column}", self.path.display());
-        if key.is_empty() { place } else { format!("{place}: {key}") }
+    fn origin(&self, at: At) -> Origin {
+        Origin::File { path: self.path.to_owned(), line: at.line, column: at.column }
     }
 
-    fn wrong(&mut self, at: Place, key: &str, message: String, fix: &str) {
-        let place = self.place(at, key);
-        self.faults.push(Fault { place, message, fix: fix.into() });
+    fn wrong(&mut self, at: At, key: &str, message: String, fix: &str) {
+        let place = self.origin(at).to_string();
+        let place = if key.is_empty() { place } else { format!("{place}: {key}") };
+        let (line, column) = (Some(at.line), Some(at.column));
+        self.faults.push(Fault { place, line, column, message, fix: fix.into() });
     }
 
-    fn field(&mut self, name: &str, key_at: Place, text: &str, at: Place) {
-        let Some(setting) = Setting::of_key(name) else {
+    fn field(&mut self, entry: Entry, settings: &mut BTreeMap<Setting, Written>) {
+        let Some(setting) = Setting::of_key(&entry.key) else {
             let known = || SETTINGS.iter().map(|s| s.key());
             let all = || format!("known: {}", known().collect::<Vec<_>>().join(", "));
-            self.wrong(key_at, name, "unknown key".into(), &suggest(name, known()).unwrap_or_else(all));
+            let fix = suggest(&entry.key, known()).unwrap_or_else(all);
+            self.wrong(entry.at, &entry.key, "unknown key".into(), &fix);
             return;
         };
-        if let Some(first) = self.settings.get(&setting) {
-            let message = format!("stands twice: at {} too", first.origin);
-            self.wrong(key_at, name, message, "remove one of the two");
-            return;
+        match entry.value.value {
+            Value::Scalar(text) => {
+                let origin = self.origin(entry.value.at);
+                settings.insert(setting, Written { text, origin, key: setting.key() });
+            }
+            Value::List(_) | Value::Map(_) => {
+                let fix = format!("write one value, like `{}: {}`", setting.key(), setting.sample());
+                self.wrong(entry.value.at, setting.key(), "expected one value".into(), &fix);
+            }
         }
-        let origin = Origin::File { path: self.path.to_owned(), line: at.0, column: at.1 };
-        let place = self.place(at, name);
-        self.settings.insert(setting, Written { text: text.to_owned(), origin, place });
     }
 }

@@ -1,33 +1,48 @@
 //! How an agent is set up: flags, environment, file, defaults.
 //!
-//! Here: [`AgentFlags`] (what the command line takes), [`load`], [`AgentConfig`] (what an agent is given), and
-//! where each value came from. Not here: what is done with it (`agent`).
-//! Flags win over `CONSTELLATION_*` variables, those over the file, that over the defaults.
+//! Here: [`AgentFlags`] (what the command line takes), [`load`], [`AgentConfig`] (what an agent is given), where
+//! each value came from ([`Origin`], [`Shown`]), what a reload takes over ([`change`]), and the documented example
+//! ([`example`]). Not here: what is done with it (`agent`).
+//! Flags win over `CONSTELLATION_*` variables, those over the file, that over the defaults; only of what is
+//! logged `RUST_LOG` has the last word.
 //! Invariant: a key or variable that is not known is an error, never ignored; every value is checked, with
 //! the name under which the person wrote it; an error lists all that is wrong.
 
+pub mod change;
+mod check;
+pub mod example;
 mod file;
+mod load;
+mod origin;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod tree;
 
 use std::{
     collections::BTreeMap,
-    ffi::OsString,
-    fmt,
     net::{IpAddr, SocketAddr},
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
+use serde::Serialize;
+
+use self::settings::{SETTINGS, Setting};
+pub use self::{
+    load::{load, same_engine},
+    origin::{ConfigError, Fault, Origin},
+};
 pub use crate::model::Profile;
-use settings::{SETTINGS, Setting};
+
+/// The configuration file that is read when it is there and no other is named.
+pub const USUAL_FILE: &str = "/etc/constellation/agent.yaml";
 
 /// Flags of `constellation agent`.
 ///
 /// Texts, so that a wrong value is reported in the same words wherever it was written.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct AgentFlags {
-    /// Configuration file, YAML or JSON [env: CONSTELLATION_CONFIG]
+    /// Configuration file, YAML or JSON [env: CONSTELLATION_CONFIG] [default: /etc/constellation/agent.yaml, if it is there]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Where the store, the keys and admin.token are kept [env: CONSTELLATION_DATA_DIR] [default: /var/lib/constellation]
@@ -69,6 +84,9 @@ pub struct AgentFlags {
     /// text or json [env: CONSTELLATION_LOG_FORMAT] [default: text]
     #[arg(long, value_name = "FORMAT")]
     pub log_format: Option<String>,
+    /// What is logged, in the words of RUST_LOG, which wins [env: CONSTELLATION_LOG_FILTER] [default: warn,constellation=info]
+    #[arg(long, value_name = "FILTER")]
+    pub log_filter: Option<String>,
 }
 
 impl AgentFlags {
@@ -87,6 +105,7 @@ impl AgentFlags {
             Setting::GossipPort => self.gossip_port.as_ref(),
             Setting::Profile => self.profile.as_ref(),
             Setting::LogFormat => self.log_format.as_ref(),
+            Setting::LogFilter => self.log_filter.as_ref(),
         }
     }
 }
@@ -120,6 +139,10 @@ pub struct AgentConfig {
     pub profile: Profile,
     /// Form of the log.
     pub log_format: LogFormat,
+    /// What is logged, in the words of `RUST_LOG`.
+    pub log_filter: String,
+    /// The file that was read.
+    pub file: Option<PathBuf>,
     /// `DOCKER_HOST` where it names another engine: a client's variable, that an agent leaves alone.
     /// Other words for the same socket ([`same_engine`]) are still here after [`load`].
     pub passed_over: Option<String>,
@@ -133,6 +156,63 @@ impl AgentConfig {
     pub fn is_chosen(&self, key: &str) -> bool {
         self.origins.get(key).is_some_and(|o| *o != Origin::Default)
     }
+
+    /// Every value with where it came from, in the order of the file. Secrets are masked.
+    #[must_use]
+    pub fn shown(&self) -> Vec<Shown> {
+        let shown = |setting: Setting| {
+            let origin = self.origins.get(setting.key()).cloned().unwrap_or(Origin::Default);
+            let value = self.value(setting).map(|text| if setting.is_secret() { MASK.to_owned() } else { text });
+            let place = origin.place();
+            Shown { key: setting.key(), value, from: origin.word(), place, live: setting.is_live() }
+        };
+        SETTINGS.into_iter().map(shown).collect()
+    }
+
+    /// A value as one would write it; none where there is none.
+    fn value(&self, setting: Setting) -> Option<String> {
+        Some(match setting {
+            Setting::DataDir => self.data_dir.display().to_string(),
+            Setting::NodeName => self.node_name.clone(),
+            Setting::DockerHost => self.docker_host.clone(),
+            Setting::ApiAddress => self.api_address.to_string(),
+            Setting::ApiSocket => self.api_socket.display().to_string(),
+            Setting::RunDir => self.run_dir.display().to_string(),
+            Setting::AdvertiseAddress => return self.advertise_address.map(|ip| ip.to_string()),
+            Setting::Join => return self.join.clone(),
+            Setting::PeerPort => self.peer_port.to_string(),
+            Setting::JoinPort => self.join_port.to_string(),
+            Setting::GossipPort => self.gossip_port.to_string(),
+            Setting::Profile => match self.profile {
+                Profile::Lan => "lan".into(),
+                Profile::Wan => "wan".into(),
+            },
+            Setting::LogFormat => match self.log_format {
+                LogFormat::Text => "text".into(),
+                LogFormat::Json => "json".into(),
+            },
+            Setting::LogFilter => self.log_filter.clone(),
+        })
+    }
+}
+
+/// What stands in the place of a secret.
+const MASK: &str = "(hidden)";
+
+/// One setting as people see it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Shown {
+    /// Its key in the file.
+    pub key: &'static str,
+    /// Its value; none: nobody gave one, and there is no default.
+    pub value: Option<String>,
+    /// `default`, `file`, `environment` or `flag`.
+    pub from: &'static str,
+    /// The line, the variable or the flag.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
+    /// Whether a reload takes a change of it over.
+    pub live: bool,
 }
 
 /// Form of the log.
@@ -143,185 +223,4 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
-}
-
-/// Where a value came from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Origin {
-    /// A flag of the command.
-    Flag,
-    /// A variable of the environment.
-    Environment,
-    /// The configuration file.
-    File {
-        /// Which.
-        path: PathBuf,
-        /// Line, from 1.
-        line: usize,
-        /// Column, from 1.
-        column: usize,
-    },
-    /// Nobody said otherwise.
-    Default,
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Flag => f.write_str("flag"),
-            Self::Environment => f.write_str("environment"),
-            Self::File { path, line, column } => write!(f, "{}:{line}:{column}", path.display()),
-            Self::Default => f.write_str("default"),
-        }
-    }
-}
-
-/// One thing that is wrong.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
-    /// Under which name it was written: `--peer-port`, `CONSTELLATION_PEER_PORT`, `agent.yaml:3:1: peerPort`.
-    pub place: String,
-    /// What is wrong.
-    pub message: String,
-    /// What to do.
-    pub fix: String,
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}; {}", self.place, self.message, self.fix)
-    }
-}
-
-/// Everything that is wrong with a configuration.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConfigError {
-    /// At least one.
-    pub faults: Vec<Fault>,
-}
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, fault) in self.faults.iter().enumerate() {
-            if i > 0 {
-                f.write_str("\n")?;
-            }
-            fault.fmt(f)?;
-        }
-        Ok(())
-    }
-}
-impl std::error::Error for ConfigError {}
-
-/// Variables that clients read, and an agent leaves alone.
-const OF_CLIENTS: [&str; 4] =
-    ["CONSTELLATION_API", "CONSTELLATION_TOKEN", "CONSTELLATION_TOKEN_FILE", "CONSTELLATION_CONTEXT"];
-/// Names the engine of Docker's own clients. An agent is bound to one engine for good: what a shell happens to
-/// say must not choose another.
-const OF_DOCKER: &str = "DOCKER_HOST";
-/// Names the configuration file itself.
-const CONFIG_FILE: &str = "CONSTELLATION_CONFIG";
-
-/// One value as it was written.
-struct Written {
-    text: String,
-    origin: Origin,
-    place: String,
-}
-
-/// Puts the configuration of an agent together. `environment`: the whole environment, as the process has it;
-/// `hostname`: the machine's, for the default name of the node.
-///
-/// # Errors
-/// [`ConfigError`] with everything that is wrong: unknown keys and variables, values that are not what they
-/// should be, a file that cannot be read, an address that is not loopback.
-pub fn load(
-    flags: &AgentFlags,
-    environment: impl IntoIterator<Item = (impl Into<OsString>, impl Into<OsString>)>,
-    hostname: &str,
-) -> Result<AgentConfig, ConfigError> {
-    let mut faults = Vec::new();
-    let mut ours: BTreeMap<String, String> = BTreeMap::new();
-    let mut of_docker = None;
-    for (name, value) in environment {
-        let name = name.into().to_string_lossy().into_owned();
-        if name == OF_DOCKER {
-            of_docker = Some(value.into().to_string_lossy().into_owned());
-            continue;
-        }
-        if !name.starts_with("CONSTELLATION_") {
-            continue;
-        }
-        match value.into().into_string() {
-            Ok(value) => drop(ours.insert(name, value)),
-            // A name that is not UTF-8 is none of ours either: it is refused as unknown.
-            Err(_) if !OF_CLIENTS.contains(&name.as_str()) => faults.push(not_utf8(name)),
-            Err(_) => {}
-        }
-    }
-    let known = |n: &str| Setting::of_variable(n).is_some() || n == CONFIG_FILE || OF_CLIENTS.contains(&n);
-    faults.extend(ours.keys().filter(|n| !known(n)).map(|n| unknown_variable(n)));
-    let path = flags.config.clone().or_else(|| ours.get(CONFIG_FILE).map(PathBuf::from));
-    let mut from_file = match path {
-        Some(path) => file::read(&path, &mut faults),
-        None => BTreeMap::new(),
-    };
-    let mut written: BTreeMap<Setting, Written> = BTreeMap::new();
-    for setting in SETTINGS {
-        let value = if let Some(text) = flags.value(setting) {
-            Written { text: text.clone(), origin: Origin::Flag, place: setting.flag() }
-        } else if let Some(text) = ours.get(&setting.variable()) {
-            Written { text: text.clone(), origin: Origin::Environment, place: setting.variable() }
-        } else if let Some(value) = from_file.remove(&setting) {
-            value
-        } else {
-            continue;
-        };
-        written.insert(setting, value);
-    }
-    let config = settings::check(&written, hostname, &mut faults);
-    match config {
-        Some(config) if faults.is_empty() => {
-            let passed_over = of_docker.filter(|other| !other.is_empty() && *other != config.docker_host);
-            Ok(AgentConfig { passed_over, ..config })
-        }
-        _ => Err(ConfigError { faults }),
-    }
-}
-
-/// Whether two addresses lead to the same socket, as `/run/docker.sock` and `/var/run/docker.sock` do where one is a
-/// link: looks at the disk. Addresses of another form are the same when they are written alike.
-#[must_use]
-pub fn same_engine(one: &str, other: &str) -> bool {
-    let place = |address: &str| {
-        let path = Path::new(address.strip_prefix("unix://")?);
-        // Before the engine runs there is only the directory.
-        let beside = || Some(std::fs::canonicalize(path.parent()?).ok()?.join(path.file_name()?));
-        std::fs::canonicalize(path).ok().or_else(beside)
-    };
-    one == other || place(one).is_some_and(|found| place(other) == Some(found))
-}
-
-fn not_utf8(name: String) -> Fault {
-    Fault { place: name, message: "the value is not UTF-8".into(), fix: "write it in UTF-8, or unset it".into() }
-}
-
-fn unknown_variable(name: &str) -> Fault {
-    let known: Vec<String> = SETTINGS.iter().map(|s| s.variable()).chain([CONFIG_FILE.into()]).collect();
-    Fault {
-        place: name.to_owned(),
-        message: "no such variable".into(),
-        fix: suggest(name, known.iter().map(String::as_str))
-            .unwrap_or_else(|| "unset it; `constellation agent --help` lists all".into()),
-    }
-}
-
-/// "did you mean …?", when something is near.
-fn suggest<'k>(wrong: &str, known: impl IntoIterator<Item = &'k str>) -> Option<String> {
-    known
-        .into_iter()
-        .map(|name| (strsim::damerau_levenshtein(&wrong.to_lowercase(), &name.to_lowercase()), name))
-        .min_by_key(|(distance, _)| *distance)
-        .filter(|(distance, name)| *distance <= 2.max(name.len() / 5))
-        .map(|(_, name)| format!("did you mean {name}?"))
 }

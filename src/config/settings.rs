@@ -1,12 +1,6 @@
-//! Every setting: its names, its default, what it must be.
-
-use std::{
-    collections::BTreeMap,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
-    path::PathBuf,
-};
-
-use super::{AgentConfig, Fault, LogFormat, Origin, Profile, Written};
+//! Every setting: its names, its default, what is said of it, whether it is secret, when it takes effect.
+//!
+//! Not here: what a value must be (`check`), where it was written (`file`, `load`).
 
 /// One setting. Its key in the file, its flag and its variable follow from one name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,10 +18,11 @@ pub(super) enum Setting {
     GossipPort,
     Profile,
     LogFormat,
+    LogFilter,
 }
 
 /// All of them.
-pub(super) const SETTINGS: [Setting; 13] = [
+pub(super) const SETTINGS: [Setting; 14] = [
     Setting::DataDir,
     Setting::NodeName,
     Setting::DockerHost,
@@ -41,6 +36,7 @@ pub(super) const SETTINGS: [Setting; 13] = [
     Setting::GossipPort,
     Setting::Profile,
     Setting::LogFormat,
+    Setting::LogFilter,
 ];
 
 impl Setting {
@@ -60,6 +56,7 @@ impl Setting {
             Self::GossipPort => "gossipPort",
             Self::Profile => "profile",
             Self::LogFormat => "logFormat",
+            Self::LogFilter => "logFilter",
         }
     }
     fn words(self, separator: char) -> String {
@@ -86,184 +83,101 @@ impl Setting {
     pub(super) fn of_variable(name: &str) -> Option<Self> {
         SETTINGS.into_iter().find(|s| s.variable() == name)
     }
-}
-
-struct Check<'c> {
-    written: &'c BTreeMap<Setting, Written>,
-    faults: &'c mut Vec<Fault>,
-}
-
-impl Check<'_> {
-    /// The checked value of a setting, its default when nobody wrote it; none when it is wrong.
-    fn value<T>(&mut self, setting: Setting, default: T, read: impl FnOnce(&str) -> Result<T, Wrong>) -> Option<T> {
-        let Some(written) = self.written.get(&setting) else { return Some(default) };
-        match read(written.text.trim()) {
-            Ok(value) => Some(value),
-            Err((message, fix)) => {
-                self.faults.push(Fault { place: written.place.clone(), message, fix: fix.into() });
-                None
+    /// Its default as one would write it; empty where there is none, or where the machine says it.
+    pub(super) const fn default(self) -> &'static str {
+        match self {
+            Self::DataDir => "/var/lib/constellation",
+            Self::DockerHost => "unix:///var/run/docker.sock",
+            Self::ApiAddress => "127.0.0.1:7443",
+            Self::RunDir => "/run/constellation",
+            Self::PeerPort => "7444",
+            Self::JoinPort => "7445",
+            Self::GossipPort => "7446",
+            Self::Profile => "lan",
+            Self::LogFormat => "text",
+            Self::LogFilter => "warn,constellation=info",
+            Self::NodeName | Self::ApiSocket | Self::AdvertiseAddress | Self::Join => "",
+        }
+    }
+    /// A good value, for examples: the default where there is one.
+    pub(super) const fn sample(self) -> &'static str {
+        match self {
+            Self::NodeName => "n1",
+            Self::ApiSocket => "/run/constellation/api.sock",
+            Self::AdvertiseAddress => "192.0.2.1",
+            Self::Join => "TOKEN@192.0.2.1",
+            Self::DataDir
+            | Self::DockerHost
+            | Self::ApiAddress
+            | Self::RunDir
+            | Self::PeerPort
+            | Self::JoinPort
+            | Self::GossipPort
+            | Self::Profile
+            | Self::LogFormat
+            | Self::LogFilter => self.default(),
+        }
+    }
+    /// What it is, in one sentence.
+    pub(super) const fn about(self) -> &'static str {
+        match self {
+            Self::DataDir => "Where the store, the keys and admin.token are kept.",
+            Self::NodeName => {
+                "Name of this machine in the cluster; without one its host name. A node keeps its first name."
             }
+            Self::DockerHost => "The Docker engine: the socket of one that runs on this machine.",
+            Self::ApiAddress => "Loopback address of the API over plain HTTP; port 0: a free one.",
+            Self::ApiSocket => "Unix socket of the API; without one api.sock in the run directory.",
+            Self::RunDir => {
+                "Sockets, locks and clear secrets that last until the machine restarts: in memory, like /run."
+            }
+            Self::AdvertiseAddress => "Address under which others reach this machine; published ports listen on it.",
+            Self::Join => "Join a cluster; not built yet.",
+            Self::PeerPort => "Port between members, once there are several.",
+            Self::JoinPort => "Port for joining members.",
+            Self::GossipPort => "UDP port of the gossip between members.",
+            Self::Profile => "lan: members on one site; wan: on several.",
+            Self::LogFormat => "text, or json: one object a line.",
+            Self::LogFilter => "What is logged, as RUST_LOG says it; RUST_LOG wins over every other place.",
         }
     }
-}
-
-/// What is wrong and what to do.
-type Wrong = (String, &'static str);
-
-/// Checks every value. None when one is wrong; what is wrong stands in `faults`.
-pub(super) fn check(
-    written: &BTreeMap<Setting, Written>,
-    hostname: &str,
-    faults: &mut Vec<Fault>,
-) -> Option<AgentConfig> {
-    let mut check = Check { written, faults };
-    let data_dir = check.value(Setting::DataDir, "/var/lib/constellation".into(), path);
-    let run_dir = check.value(Setting::RunDir, "/run/constellation".into(), path);
-    let socket = run_dir.clone().unwrap_or_default().join("api.sock");
-    let api_socket = check.value(Setting::ApiSocket, socket, socket_path);
-    let node_name = check.value(Setting::NodeName, from_hostname(hostname), node_name);
-    let docker_host = check.value(Setting::DockerHost, "unix:///var/run/docker.sock".into(), docker_host);
-    let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 7443));
-    let api_address = check.value(Setting::ApiAddress, loopback, api_address);
-    let advertise_address = check.value(Setting::AdvertiseAddress, None, advertise_address);
-    let join = check.value(Setting::Join, None, join);
-    let peer_port = check.value(Setting::PeerPort, 7444, port);
-    let join_port = check.value(Setting::JoinPort, 7445, port);
-    let gossip_port = check.value(Setting::GossipPort, 7446, port);
-    let profile = check.value(Setting::Profile, Profile::Lan, profile);
-    let log_format = check.value(Setting::LogFormat, LogFormat::Text, log_format);
-    let origin = |s: &Setting| written.get(s).map_or(Origin::Default, |w| w.origin.clone());
-    let config = AgentConfig {
-        data_dir: data_dir?,
-        node_name: node_name?,
-        docker_host: docker_host?,
-        api_address: api_address?,
-        api_socket: api_socket?,
-        run_dir: run_dir?,
-        advertise_address: advertise_address?,
-        join: join?,
-        peer_port: peer_port?,
-        join_port: join_port?,
-        gossip_port: gossip_port?,
-        profile: profile?,
-        log_format: log_format?,
-        passed_over: None,
-        origins: SETTINGS.iter().map(|s| (s.key(), origin(s))).collect(),
-    };
-    distinct_ports(&config, written, faults);
-    Some(config)
-}
-
-/// Peers and joining are both TCP on the advertised address, and so will HTTPS be on the port of the API.
-fn distinct_ports(config: &AgentConfig, written: &BTreeMap<Setting, Written>, faults: &mut Vec<Fault>) {
-    let api = config.api_address.port();
-    let ports = [
-        (Setting::PeerPort, config.peer_port, "the API", api),
-        (Setting::JoinPort, config.join_port, "the API", api),
-        (Setting::JoinPort, config.join_port, "peers", config.peer_port),
-    ];
-    for (setting, port, other, taken) in ports {
-        if port == taken && port != 0 {
-            let place = written.get(&setting).map_or_else(|| setting.flag(), |w| w.place.clone());
-            let message = format!("port {port} is that of {other} already");
-            faults.push(Fault { place, message, fix: "choose another port".into() });
+    /// Whether its value is shown to nobody.
+    pub(super) const fn is_secret(self) -> bool {
+        match self {
+            Self::Join => true,
+            Self::DataDir
+            | Self::NodeName
+            | Self::DockerHost
+            | Self::ApiAddress
+            | Self::ApiSocket
+            | Self::RunDir
+            | Self::AdvertiseAddress
+            | Self::PeerPort
+            | Self::JoinPort
+            | Self::GossipPort
+            | Self::Profile
+            | Self::LogFormat
+            | Self::LogFilter => false,
         }
     }
-}
-
-fn path(text: &str) -> Result<PathBuf, Wrong> {
-    if text.is_empty() {
-        return Err(("the path is empty".into(), "write a path, like /var/lib/constellation"));
-    }
-    // Absolute at once: messages should name the place, wherever the agent was started.
-    std::path::absolute(text).map_err(|e| (format!("{text:?} is not a path: {e}"), "write an absolute path"))
-}
-
-/// The kernel keeps the path of a socket in 108 bytes, the last one zero.
-fn socket_path(text: &str) -> Result<PathBuf, Wrong> {
-    let path = path(text)?;
-    if path.as_os_str().len() > 107 {
-        let fix = "choose a shorter path: the kernel takes no longer one for a socket";
-        return Err((format!("{text:?} is longer than 107 bytes"), fix));
-    }
-    Ok(path)
-}
-
-fn node_name(text: &str) -> Result<String, Wrong> {
-    let word = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-    let edges = !text.starts_with('-') && !text.ends_with('-');
-    if (1..=63).contains(&text.len()) && text.bytes().all(word) && edges {
-        return Ok(text.to_owned());
-    }
-    Err((format!("{text:?} is not a name"), "write 1 to 63 of a-z, 0-9 and -, like n1"))
-}
-
-/// The machine's name as a node's: its first part in lowercase, `node` when nothing is left.
-fn from_hostname(hostname: &str) -> String {
-    let first = hostname.split('.').next().unwrap_or_default().to_ascii_lowercase();
-    let words: String = first.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(63).collect();
-    Some(words.trim_matches('-')).filter(|w| !w.is_empty()).unwrap_or("node").to_owned()
-}
-
-fn docker_host(text: &str) -> Result<String, Wrong> {
-    let fix = "write unix:///var/run/docker.sock";
-    match text.split_once("://") {
-        Some(("unix", path)) if path.starts_with('/') => Ok(text.to_owned()),
-        Some(("unix", _)) => Err((format!("{text:?} has no absolute path"), fix)),
-        // An agent manages the engine of its own machine: its mounts, ports and addresses are local.
-        Some(("tcp" | "http" | "https" | "ssh", _)) => {
-            Err((format!("{text:?} is not a local socket, and an agent manages its own machine"), fix))
+    /// Whether a reload takes it over; all others need a restart. What is bound, locked, stored or already told to
+    /// containers cannot change under them.
+    pub(super) const fn is_live(self) -> bool {
+        match self {
+            Self::LogFilter => true,
+            Self::DataDir
+            | Self::NodeName
+            | Self::DockerHost
+            | Self::ApiAddress
+            | Self::ApiSocket
+            | Self::RunDir
+            | Self::AdvertiseAddress
+            | Self::Join
+            | Self::PeerPort
+            | Self::JoinPort
+            | Self::GossipPort
+            | Self::Profile
+            | Self::LogFormat => false,
         }
-        _ => Err((format!("{text:?} is not the address of an engine"), fix)),
-    }
-}
-
-fn api_address(text: &str) -> Result<SocketAddr, Wrong> {
-    let fix = "write 127.0.0.1:7443, [::1]:7443, or port 0 for a free one";
-    let local = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
-    let written = local.as_deref().unwrap_or(text);
-    let address: SocketAddr = written.parse().map_err(|_| (format!("{text:?} is not ADDRESS:PORT"), fix))?;
-    if address.ip().is_loopback() {
-        return Ok(address);
-    }
-    Err((format!("{address} is not loopback, and plain HTTP carries tokens in clear"), fix))
-}
-
-fn advertise_address(text: &str) -> Result<Option<IpAddr>, Wrong> {
-    let fix = "write the IP address under which other machines reach this one";
-    let ip: IpAddr = text.parse().map_err(|_| (format!("{text:?} is not an IP address"), fix))?;
-    if ip.is_unspecified() || ip.is_multicast() {
-        return Err((format!("{ip} is not the address of one machine"), fix));
-    }
-    Ok(Some(ip))
-}
-
-fn join(text: &str) -> Result<Option<String>, Wrong> {
-    match text.split_once('@') {
-        // The token is a secret: it stands in no message.
-        Some((token, address)) if !token.is_empty() && !address.is_empty() => {
-            Err(("joining a cluster is not built yet".into(), "start the agent without it: it forms a cluster of one"))
-        }
-        _ => Err(("not TOKEN@ADDRESS".into(), "joining is not built yet: start the agent without it")),
-    }
-}
-
-fn port(text: &str) -> Result<u16, Wrong> {
-    text.parse().map_err(|_| (format!("{text:?} is not a port"), "write a number from 1 to 65535, or 0 for a free one"))
-}
-
-fn profile(text: &str) -> Result<Profile, Wrong> {
-    match text {
-        "lan" => Ok(Profile::Lan),
-        "wan" => Ok(Profile::Wan),
-        _ => Err((format!("{text:?} is not a profile"), "write lan or wan")),
-    }
-}
-
-fn log_format(text: &str) -> Result<LogFormat, Wrong> {
-    match text {
-        "text" => Ok(LogFormat::Text),
-        "json" => Ok(LogFormat::Json),
-        _ => Err((format!("{text:?} is not a form of the log"), "write text or json")),
     }
 }

@@ -9,7 +9,7 @@ fn env(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
 }
 
 fn loaded(flags: &AgentFlags, pairs: &[(&str, &str)]) -> Result<AgentConfig, Vec<String>> {
-    load(flags, env(pairs), "N1.example.com").map_err(|e| e.faults.iter().map(ToString::to_string).collect())
+    load(flags, env(pairs), "N1.example.com", None).map_err(|e| e.faults.iter().map(ToString::to_string).collect())
 }
 
 #[test]
@@ -35,8 +35,8 @@ fn a_flag_wins_over_a_variable_and_that_over_the_file() {
     let flags = AgentFlags { config: Some(file.clone()), peer_port: Some("11".into()), ..AgentFlags::default() };
     let config = loaded(&flags, &[("CONSTELLATION_PEER_PORT", "21"), ("CONSTELLATION_JOIN_PORT", "22")]).unwrap();
     assert_eq!((config.peer_port, config.join_port, config.gossip_port), (11, 22, 3));
-    assert_eq!(config.origins["peerPort"], Origin::Flag);
-    assert_eq!(config.origins["joinPort"], Origin::Environment);
+    assert_eq!(config.origins["peerPort"], Origin::Flag("--peer-port".into()));
+    assert_eq!(config.origins["joinPort"], Origin::Environment("CONSTELLATION_JOIN_PORT".into()));
     assert_eq!(config.origins["gossipPort"], Origin::File { path: file.clone(), line: 4, column: 13 });
     assert_eq!(config.origins["profile"], Origin::Default);
     assert_eq!(config.log_format, LogFormat::Json);
@@ -90,6 +90,8 @@ fn wrong_values_are_refused_and_odd_ones_are_not() {
         ("CONSTELLATION_ADVERTISE_ADDRESS", "100.64.0.1"),
         ("CONSTELLATION_DOCKER_HOST", "unix:///run/user/1000/docker.sock"),
         ("CONSTELLATION_DATA_DIR", "relative"),
+        ("CONSTELLATION_LOG_FILTER", "debug"),
+        ("RUST_LOG", ""),
     ] {
         assert!(with(variable, value).is_ok(), "{variable}={value}: {:?}", with(variable, value));
     }
@@ -107,11 +109,14 @@ fn wrong_values_are_refused_and_odd_ones_are_not() {
         ("CONSTELLATION_PEER_PORT", "7443"),
         ("CONSTELLATION_JOIN", "token"),
         ("CONSTELLATION_LOG_FORMAT", "xml"),
+        ("CONSTELLATION_LOG_FILTER", "a=b=c"),
+        ("CONSTELLATION_LOG_FILTER", ""),
+        ("RUST_LOG", "constellation=loud"),
     ] {
         let faults = with(variable, value).unwrap_err();
         assert_eq!(faults.len(), 1, "{variable}={value}: {faults:?}");
     }
-    assert_eq!(load(&AgentFlags::default(), env(&[]), "..").unwrap().node_name, "node");
+    assert_eq!(load(&AgentFlags::default(), env(&[]), "..", None).unwrap().node_name, "node");
 }
 
 #[test]
@@ -121,7 +126,11 @@ fn flags_and_keys_come_from_one_name() {
     let command = <AgentFlags as clap::Args>::augment_args(clap::Command::new("agent"));
     for setting in SETTINGS {
         let flag = setting.flag();
-        assert!(command.get_arguments().any(|a| a.get_long().is_some_and(|l| format!("--{l}") == flag)), "{flag}");
+        let argument = command.get_arguments().find(|a| a.get_long().is_some_and(|l| format!("--{l}") == flag));
+        let help = argument.unwrap_or_else(|| panic!("{flag}")).get_help().unwrap().to_string();
+        assert!(help.contains(&format!("[env: {}]", setting.variable())), "{help}");
+        let default = setting.default();
+        assert!(default.is_empty() || help.contains(&format!("[default: {default}]")), "{help}");
     }
 }
 
@@ -130,7 +139,7 @@ fn a_value_that_is_not_utf8_is_said_and_not_left_out() {
     use std::{ffi::OsString, os::unix::ffi::OsStringExt as _};
     let broken = OsString::from_vec(b"/var/lib/gr\xf6\xdfe".to_vec());
     let environment = ["CONSTELLATION_DATA_DIR", "CONSTELLATION_TOKEN", "HOME"].map(|n| (n, broken.clone()));
-    let error = load(&AgentFlags::default(), environment, "n1").unwrap_err();
+    let error = load(&AgentFlags::default(), environment, "n1", None).unwrap_err();
     assert_eq!(error.to_string(), "CONSTELLATION_DATA_DIR: the value is not UTF-8; write it in UTF-8, or unset it");
 }
 
@@ -173,4 +182,96 @@ fn a_socket_is_the_same_engine_by_every_path_that_leads_there() {
     }
     assert!(same_engine(&address(&real, "later.sock"), &address(&link, "later.sock")), "before the engine runs");
     assert!(!same_engine("unix:///nowhere/a", "unix:///nowhere/b"), "two that are not there are not one");
+}
+
+#[test]
+fn the_usual_file_is_read_when_it_is_there_and_no_other_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let (usual, other) = (dir.path().join("agent.yaml"), dir.path().join("other.yaml"));
+    let with = |flags: &AgentFlags, pairs: &[(&str, &str)]| load(flags, env(pairs), "n1", Some(&usual));
+    let config = with(&AgentFlags::default(), &[]).unwrap();
+    assert_eq!((config.peer_port, config.file), (7444, None), "it need not be there");
+    fs::write(&usual, "peerPort: 1\n").unwrap();
+    fs::write(&other, "joinPort: 2\n").unwrap();
+    let config = with(&AgentFlags::default(), &[]).unwrap();
+    assert_eq!((config.peer_port, config.file.as_ref()), (1, Some(&usual)));
+    assert_eq!(config.origins["peerPort"].to_string(), format!("{}:1:11", usual.display()));
+    let named = AgentFlags { config: Some(other.clone()), ..AgentFlags::default() };
+    let config = with(&named, &[]).unwrap();
+    assert_eq!((config.peer_port, config.join_port, config.file), (7444, 2, Some(other)));
+    let config = with(&AgentFlags::default(), &[("CONSTELLATION_CONFIG", "")]).unwrap();
+    assert_eq!((config.peer_port, config.file), (7444, None), "an empty name is no file");
+    // One that is there and cannot be read is no missing one.
+    fs::remove_file(&usual).unwrap();
+    fs::create_dir(&usual).unwrap();
+    let fault = with(&AgentFlags::default(), &[]).unwrap_err().to_string();
+    assert!(fault.contains("agent.yaml: cannot be read") && fault.contains("/dev/null"), "{fault}");
+}
+
+#[test]
+fn rust_log_has_the_last_word_on_what_is_logged() {
+    let flags = AgentFlags { log_filter: Some("debug".into()), ..AgentFlags::default() };
+    let pairs = [("RUST_LOG", "trace"), ("CONSTELLATION_LOG_FILTER", "info")];
+    for (pairs, filter, place) in [
+        (&pairs[..], "trace", "RUST_LOG"),
+        (&[("RUST_LOG", " "), ("CONSTELLATION_LOG_FILTER", "info")], "debug", "--log-filter"),
+    ] {
+        let config = loaded(&flags, pairs).unwrap();
+        assert_eq!((config.log_filter.as_str(), config.origins["logFilter"].to_string().as_str()), (filter, place));
+    }
+}
+
+#[test]
+fn the_example_says_every_key_with_its_default() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("agent.yaml");
+    let read = |text: &str| {
+        fs::write(&file, text).unwrap();
+        load(&AgentFlags { config: Some(file.clone()), ..AgentFlags::default() }, env(&[]), "n1", None)
+    };
+    let defaults = loaded(&AgentFlags::default(), &[]).unwrap();
+    let example = example::example();
+    assert_eq!(read(&example).unwrap().shown(), defaults.shown(), "as it is it changes nothing");
+    // With every comment taken away before a key, all of them are chosen, and none is another than the default.
+    let is_key = |line: &&str| line.starts_with('#') && !line.starts_with("# ") && line.len() > 1;
+    let keys: String = example.lines().filter(is_key).map(|line| format!("{}\n", &line[1..])).collect();
+    assert_eq!(keys.lines().count(), SETTINGS.len());
+    let join = keys.lines().find(|line| line.starts_with("join:")).unwrap();
+    let config = read(&keys.replace(join, "")).unwrap();
+    for setting in SETTINGS.into_iter().filter(|s| *s != Setting::Join) {
+        assert!(config.is_chosen(setting.key()), "{}", setting.key());
+        if !setting.default().is_empty() {
+            assert_eq!(config.value(setting), defaults.value(setting), "{}", setting.key());
+        }
+    }
+    let schema = example::schema();
+    let known: Vec<&str> = SETTINGS.iter().map(|s| s.key()).collect();
+    let said: Vec<&String> = schema["properties"].as_object().unwrap().keys().collect();
+    assert!(said.len() == known.len() && said.iter().all(|key| known.contains(&key.as_str())), "{said:?}");
+    assert_eq!(schema["properties"]["peerPort"]["default"], 7444);
+}
+
+#[test]
+fn what_is_shown_says_where_it_comes_from_and_hides_what_is_secret() {
+    let flags = AgentFlags { profile: Some("wan".into()), ..AgentFlags::default() };
+    let mut config = loaded(&flags, &[("CONSTELLATION_RUN_DIR", "/tmp/r")]).unwrap();
+    config.join = Some("s3cret@n1".into());
+    let shown = config.shown();
+    let of = |key: &str| shown.iter().find(|s| s.key == key).unwrap().clone();
+    let said = |key: &str| (of(key).value.unwrap_or_default(), of(key).from, of(key).place.unwrap_or_default());
+    assert_eq!(said("profile"), ("wan".into(), "flag", "--profile".into()));
+    assert_eq!(said("runDir"), ("/tmp/r".into(), "environment", "CONSTELLATION_RUN_DIR".into()));
+    assert_eq!(said("apiSocket"), ("/tmp/r/api.sock".into(), "default", String::new()));
+    assert_eq!(of("advertiseAddress").value, None);
+    assert!(!format!("{shown:?}").contains("s3cret") && of("join").value.is_some(), "{:?}", of("join"));
+}
+
+#[test]
+fn a_reload_takes_over_what_is_safe_and_names_the_rest() {
+    let running = loaded(&AgentFlags::default(), &[]).unwrap();
+    assert_eq!(change::change(&running, &running), change::Change::default());
+    let read =
+        loaded(&AgentFlags::default(), &[("CONSTELLATION_LOG_FILTER", "debug"), ("CONSTELLATION_PROFILE", "wan")]);
+    let change = change::change(&running, &read.unwrap());
+    assert_eq!((change.taken, change.waiting), (vec!["logFilter"], vec!["profile"]));
 }

@@ -168,6 +168,11 @@ impl Client {
             queue: self.queue.downgrade(),
         }));
     }
+    /// Whether Raft and its thread still run. Waits for that thread, without a limit: a stuck one never answers.
+    pub async fn answers(&self) -> bool {
+        let metrics = self.metrics.clone();
+        self.runtime.spawn(async move { metrics.has_changed().is_ok() }).await.unwrap_or(false)
+    }
     /// Raft's view.
     #[must_use]
     pub fn raft_status(&self) -> RaftStatus {

@@ -1,55 +1,69 @@
 //! `agent`: runs a node in this process.
 //!
-//! Here: configuration, the log, the runtime with its threads. Not here: the node itself (`agent`).
+//! Here: configuration, the log, the runtime with its threads. Not here: the node itself (`agent`), looking at
+//! the configuration (`settings`).
 
-use std::io::IsTerminal as _;
+use std::{io::IsTerminal as _, sync::Arc};
 
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt as _, reload, util::SubscriberInitExt as _};
 
 use crate::{
-    agent::{self, AgentError},
+    agent::{self, AgentError, reload::Reload},
     cli::failure::{CliError, Exit},
-    config::{self, AgentConfig, AgentFlags, LogFormat},
+    config::{self, AgentConfig, AgentFlags, ConfigError, LogFormat},
 };
-
-/// What is logged when `RUST_LOG` does not say otherwise: of the libraries only what goes wrong.
-const FILTER: &str = "warn,constellation=info";
 
 /// Runs `agent` until SIGTERM or SIGINT.
 ///
 /// # Errors
 /// A wrong configuration (78), or why the agent ended: 74 a disk failed, 78 a person has to decide, 1 anything
 /// else.
-pub fn agent(flags: &AgentFlags) -> Result<Exit, CliError> {
-    let host = rustix::system::uname();
-    let host = host.nodename().to_string_lossy();
-    let mut config = config::load(flags, std::env::vars_os(), &host)
-        .map_err(|error| CliError::Configuration(error.faults.iter().map(ToString::to_string).collect()))?;
-    config.passed_over = config.passed_over.filter(|other| !config::same_engine(other, &config.docker_host));
-    log(&config)?;
+pub fn agent(flags: AgentFlags) -> Result<Exit, CliError> {
+    // Not 2: whatever starts an agent again and again has to tell this from a failure that passes.
+    let config = read(&flags).map_err(|error| faulty(&error, Exit::Agent(78)))?;
+    let filter = log(&config)?;
+    let reload = Reload { read: Arc::new(move || read(&flags)), filter: Box::new(filter) };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|source| CliError::Usage { message: format!("no threads: {source}"), hint: None })?;
-    let ended = runtime.block_on(agent::run(config, CancellationToken::new()));
+    let ended = runtime.block_on(agent::run(config, reload, CancellationToken::new()));
     // What still blocks a thread must not hold up the end.
     runtime.shutdown_background();
     ended.map(|()| Exit::Done).map_err(failed)
+}
+
+/// The configuration that these flags, the environment and the file make.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn read(flags: &AgentFlags) -> Result<AgentConfig, ConfigError> {
+    let host = rustix::system::uname();
+    let host = host.nodename().to_string_lossy();
+    let mut config = config::load(flags, std::env::vars_os(), &host, Some(config::USUAL_FILE.as_ref()))?;
+    config.passed_over = config.passed_over.filter(|other| !config::same_engine(other, &config.docker_host));
+    Ok(config)
+}
+
+/// Wrong settings, as a command ends with them.
+#[must_use]
+pub fn faulty(error: &ConfigError, exit: Exit) -> CliError {
+    CliError::Configuration { faults: error.faults.iter().map(ToString::to_string).collect(), exit }
 }
 
 fn failed(error: AgentError) -> CliError {
     CliError::Agent { code: error.exit_code(), hint: error.hint(), source: Box::new(error) }
 }
 
-/// Begins the log on standard error.
-fn log(config: &AgentConfig) -> Result<(), CliError> {
-    let wrong =
-        |why: String| CliError::Configuration(vec![format!("RUST_LOG: {why}; write it like RUST_LOG={FILTER}")]);
-    let filter = match std::env::var("RUST_LOG") {
-        Ok(text) if !text.trim().is_empty() => EnvFilter::try_new(text).map_err(|e| wrong(e.to_string()))?,
-        Ok(_) | Err(_) => EnvFilter::new(FILTER),
+/// Begins the log on standard error; what it gives changes later what is logged.
+fn log(config: &AgentConfig) -> Result<impl Fn(&str) -> Result<(), String> + Send + Sync + use<>, CliError> {
+    let wrong = |why: String| CliError::Configuration {
+        faults: vec![format!("logFilter: {why}; write it like warn,constellation=info")],
+        exit: Exit::Agent(78),
     };
+    let filter = EnvFilter::try_new(&config.log_filter).map_err(|e| wrong(e.to_string()))?;
+    let (filter, handle) = reload::Layer::new(filter);
     let registry = tracing_subscriber::registry().with(filter);
     let begun = match config.log_format {
         LogFormat::Text => {
@@ -58,5 +72,9 @@ fn log(config: &AgentConfig) -> Result<(), CliError> {
         }
         LogFormat::Json => registry.with(fmt::layer().json().with_writer(std::io::stderr)).try_init(),
     };
-    begun.map_err(|e| wrong(e.to_string()))
+    begun.map_err(|e| wrong(e.to_string()))?;
+    Ok(move |filter: &str| {
+        let filter = EnvFilter::try_new(filter).map_err(|e| e.to_string())?;
+        handle.reload(filter).map_err(|e| e.to_string())
+    })
 }

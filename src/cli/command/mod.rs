@@ -16,6 +16,7 @@ pub mod look;
 pub mod node;
 pub mod plan;
 pub mod scale;
+pub mod settings;
 pub mod validate;
 pub mod version;
 
