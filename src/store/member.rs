@@ -27,7 +27,31 @@ pub struct Member {
     pub formed: bool,
 }
 
+/// The file. The first version of it had no checksum.
+#[derive(Serialize, Deserialize)]
+struct Checked {
+    #[serde(flatten)]
+    member: Member,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    checksum: Option<u32>,
+}
+
 impl Member {
+    /// Of these three and not of the text: a later version may write more.
+    fn checksum(&self) -> u32 {
+        crc32c::crc32c(format!("{} {} {}", self.id, self.incarnation, self.formed).as_bytes())
+    }
+
+    fn read(bytes: &[u8]) -> Result<Self, String> {
+        let Checked { member, checksum } = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
+        // A digit that flipped makes another member, who waits for ever for the voters of this one.
+        if checksum.is_none_or(|sum| sum == member.checksum()) {
+            Ok(member)
+        } else {
+            Err("its checksum does not match".into())
+        }
+    }
+
     /// Reads this member, or draws a new one, and counts the start. Durable when it returns.
     ///
     /// # Errors
@@ -37,7 +61,7 @@ impl Member {
         let path = folder.join(FILE);
         let damaged = |what: String| io::Error::new(io::ErrorKind::InvalidData, format!("{} {what}", path.display()));
         let mut member = match fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice::<Self>(&bytes).map_err(|e| damaged(format!("is damaged: {e}")))?,
+            Ok(bytes) => Self::read(&bytes).map_err(|what| damaged(format!("is damaged: {what}")))?,
             // Raft's 0 means nobody in some of its messages.
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 for name in [LOG, SNAPSHOTS] {
@@ -59,7 +83,8 @@ impl Member {
     /// # Errors
     /// When the disk fails.
     pub fn save(&self, folder: &Path) -> io::Result<()> {
-        write_durably(folder, FILE, &serde_json::to_vec(self).map_err(io::Error::other)?)
+        let checked = Checked { member: self.clone(), checksum: Some(self.checksum()) };
+        write_durably(folder, FILE, &serde_json::to_vec(&checked).map_err(io::Error::other)?)
     }
 }
 
@@ -88,6 +113,20 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join(FILE), b"{\"id\":").unwrap();
         assert_eq!(Member::start(folder.path()).unwrap_err().kind(), io::ErrorKind::InvalidData);
+    }
+
+    #[test]
+    fn a_flipped_bit_is_seen_and_a_file_without_a_checksum_is_read() {
+        let member = Member { id: 1_234, incarnation: 7, formed: true };
+        let folder = tempfile::tempdir().unwrap();
+        member.save(folder.path()).unwrap();
+        let bytes = fs::read(folder.path().join(FILE)).unwrap();
+        for at in 0..bytes.len() * 8 {
+            let mut flipped = bytes.clone();
+            flipped[at / 8] ^= 1 << (at % 8);
+            assert!(Member::read(&flipped).is_ok_and(|found| found == member) || Member::read(&flipped).is_err());
+        }
+        assert_eq!(Member::read(&serde_json::to_vec(&member).unwrap()), Ok(member));
     }
 
     #[test]

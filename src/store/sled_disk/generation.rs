@@ -76,10 +76,11 @@ struct Run {
 fn failed(error: sled::Error) -> io::Error {
     match error {
         sled::Error::Io(error) => error,
-        error @ sled::Error::Corruption { .. } => io::Error::new(io::ErrorKind::InvalidData, error),
-        error @ (sled::Error::CollectionNotFound(_) | sled::Error::Unsupported(_) | sled::Error::ReportableBug(_)) => {
-            io::Error::other(error)
-        }
+        // Unsupported: its settings are not those that we gave it. A bug: what it holds contradicts itself.
+        error @ (sled::Error::Corruption { .. }
+        | sled::Error::CollectionNotFound(_)
+        | sled::Error::Unsupported(_)
+        | sled::Error::ReportableBug(_)) => io::Error::new(io::ErrorKind::InvalidData, error),
     }
 }
 fn key(index: u64, piece: u16) -> [u8; 10] {

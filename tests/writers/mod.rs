@@ -1,0 +1,164 @@
+//! Writers whose every answer can be looked for later: each writes its own few objects in turn, with a number
+//! in them, and says on standard output what was answered.
+//!
+//! For tests that start themselves again as a child. Here: [`child`], [`run`], [`say`], [`write_on`],
+//! [`Answered`].
+
+// Each test uses a part of it.
+#![allow(dead_code)]
+
+use std::{
+    env, fmt,
+    fs::File,
+    io::{Read as _, Seek as _, Write as _},
+    path::Path,
+    process::{Command, ExitStatus, Stdio},
+    str::FromStr,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use constellation::{
+    model::{Declared, Kind, ObjectKey, Spec, Uid, config::ConfigSpec},
+    store::{Client, Options, Pace, command, put::put, seal::Sealer},
+};
+use tokio::task::JoinSet;
+
+const WRITERS: usize = 16;
+/// Objects of each writer: the newest so many answers can be checked.
+const KEYS: u64 = 50;
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// This very test binary again, to run one of its tests.
+pub fn child(test: &str) -> Command {
+    let mut command = Command::new(env::current_exe().unwrap());
+    command.args(["--exact", test, "--nocapture"]).stdin(Stdio::null());
+    command
+}
+
+/// A folder for what is read once: a sync there costs nothing.
+pub fn scratch() -> tempfile::TempDir {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap()
+}
+
+/// Runs a child to its end, within a bound. Answers how it ended and what it wrote to standard output and to
+/// standard error; none when it had to be killed.
+pub fn run(command: &mut Command, limit: Duration) -> (Option<ExitStatus>, String, String) {
+    // Files: no child waits until somebody reads.
+    let (mut out, mut err) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
+    command.stdout(out.try_clone().unwrap()).stderr(err.try_clone().unwrap());
+    let (mut child, begun) = (command.spawn().unwrap(), Instant::now());
+    let status = loop {
+        match child.try_wait().unwrap() {
+            None if begun.elapsed() < limit => thread::sleep(Duration::from_millis(2)),
+            None => {
+                child.kill().unwrap();
+                child.wait().unwrap();
+                break None;
+            }
+            ended => break ended,
+        }
+    };
+    let text = |file: &mut File| {
+        let mut bytes = Vec::new();
+        file.rewind().and_then(|()| file.read_to_end(&mut bytes)).unwrap();
+        String::from_utf8_lossy(&bytes).into_owned()
+    };
+    (status, text(&mut out), text(&mut err))
+}
+
+/// On standard output, in one write, so that a kill cuts lines and does not mix them.
+pub fn say(line: &str) {
+    let mut out = std::io::stdout().lock();
+    out.write_all(format!("{line}\n").as_bytes()).and_then(|()| out.flush()).unwrap();
+}
+
+/// A store that makes snapshots, purges and fresh databases all the time.
+pub fn busy(dir: impl AsRef<Path>) -> Options {
+    let pace = Pace {
+        between: Duration::from_millis(50),
+        bytes: 200_000,
+        entries: 200,
+        at_once: 1 << 20,
+        generation: 300_000,
+    };
+    Options { pace, ..Options::new(dir.as_ref(), "n1") }
+}
+
+/// How many writes of each writer were answered. As text: the numbers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Answered([u64; WRITERS]);
+
+impl fmt::Display for Answered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0.map(|n| n.to_string()).join(" "))
+    }
+}
+impl FromStr for Answered {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let numbers: Vec<u64> = text.split_whitespace().map(|n| n.parse().unwrap()).collect();
+        numbers.try_into().map(Self).map_err(|n| format!("{n:?} are not the numbers of {WRITERS} writers"))
+    }
+}
+
+impl Answered {
+    /// Takes a line that a child said.
+    pub fn hear(&mut self, line: &str) {
+        if let ["A", writer, n] = line.split_whitespace().collect::<Vec<_>>()[..] {
+            self.0[writer.parse::<usize>().unwrap()] = n.parse::<u64>().unwrap() + 1;
+        }
+    }
+    /// All of them.
+    pub fn total(&self) -> u64 {
+        self.0.iter().sum()
+    }
+    /// Those that [`Answered::missing`] can look for.
+    pub fn checked(&self) -> u64 {
+        self.0.iter().map(|n| KEYS.min(*n)).sum()
+    }
+    /// How many of the newest are not in a store, or are older than answered.
+    pub fn missing(&self, client: &Client) -> u64 {
+        let state = client.state();
+        let missing = |writer: usize, n: u64| {
+            let found = state.object(&ObjectKey::new(Kind::Config, name(writer, n)));
+            let value = found.and_then(|o| o.parse::<ConfigSpec>().ok()?.data.get("n")?.trim().parse::<u64>().ok());
+            value.is_none_or(|value| value < n)
+        };
+        let all = self.0.iter().enumerate().map(|(writer, answered)| {
+            (answered.saturating_sub(KEYS)..*answered).filter(|n| missing(writer, *n)).count() as u64
+        });
+        all.sum()
+    }
+}
+
+fn name(writer: usize, n: u64) -> Arc<str> {
+    format!("w{writer}-{}", n % KEYS).into()
+}
+
+/// Writes on from there, and says `A WRITER NUMBER` after each answer. Ends when one fails.
+pub async fn write_on(client: &Client, from: Answered) {
+    let sealer = Arc::new(Sealer::ephemeral());
+    let mut writers = JoinSet::new();
+    for (writer, from) in from.0.into_iter().enumerate() {
+        let (client, sealer) = (client.clone(), sealer.clone());
+        writers.spawn(async move {
+            for n in from.. {
+                let spec = Spec::Config(ConfigSpec { data: [("n".into(), format!("{n:>300}"))].into() });
+                declare(&client, &sealer, name(writer, n), spec).await;
+                say(&format!("A {writer} {n}"));
+            }
+        });
+    }
+    writers.join_next().await.unwrap().unwrap();
+}
+
+/// Writes one object; it is answered when this returns.
+pub async fn declare(client: &Client, sealer: &Sealer, name: Arc<str>, spec: Spec) {
+    let declared = Declared { name, labels: [].into(), annotations: [].into(), spec };
+    let command = put(&declared, None, sealer, &client.state(), Uid::from_bytes(rand::random())).unwrap();
+    let group = command::Group { commands: vec![command::Command::Put(command)], ..command::Group::default() };
+    client.propose(group, DEADLINE).await.unwrap();
+}
