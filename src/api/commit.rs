@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{
+    auth::Caller,
     heavy,
     problem::Failure,
     request::Request,
@@ -150,8 +151,13 @@ impl<'r> Commit<'r> {
         let Some(key) = self.request.idempotency_key()? else { return Ok(None) };
         let target = self.request.call.0.uri.to_string();
         let request = fingerprint(&self.request.server.shared.sealer, self.request.route.method, &target, &self.body);
-        Ok(Some(Idempotency { key: key.into(), request }))
+        Ok(Some(Idempotency { key: own(&self.request.caller, key), request }))
     }
+}
+
+/// A key is its caller's: whoever else sends the same one asks for something else. Clients cannot send such a key.
+fn own(caller: &Caller, key: &str) -> Arc<str> {
+    format!("{}\u{2}{key}", caller.identity()).into()
 }
 
 /// What tells a request from others under the same key. It is stored on every node for an hour and the

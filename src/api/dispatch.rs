@@ -74,7 +74,8 @@ async fn dispatch(server: Arc<Server>, incoming: Incoming) -> Response {
 
 async fn run(server: Arc<Server>, route: &'static Route, name: &str, incoming: Incoming) -> Result<Response, Failure> {
     let Incoming { call, headers, body, upgrade, .. } = incoming;
-    let caller = server.gate.admit(&headers, call.0.peer.uid, route.role)?;
+    let store = &server.shared.store;
+    let caller = server.gate.admit(&headers, call.0.peer.uid, route.role, &store.state(), store.now())?;
     let name = request::decode(name, false)
         .ok_or_else(|| Failure::bad_request(format!("{name:?} in the path is not valid percent-encoding")))?;
     let query = Query::read(call.0.uri.query().unwrap_or_default(), route.query)?;

@@ -18,7 +18,7 @@ use super::{
     accept::named,
     guard,
     problem::Failure,
-    reply::{self, Closed, NDJSON, Sink},
+    reply::{self, Closed, NDJSON, Sink, StreamPermit},
     request::{Query, Request},
     watch::{position, resync},
 };
@@ -55,7 +55,7 @@ pub async fn events(mut request: Request) -> Result<Response, Failure> {
         return socket(request, upgrade, filter, from);
     }
     let follow = request.query.get("follow").is_none() || request.query.flag("follow")?;
-    let stream = reply::stream(&request.server, NDJSON, |sink| lines(store, filter, from, follow, sink))?;
+    let stream = reply::stream(&request, NDJSON, |sink| lines(store, filter, from, follow, sink))?;
     Ok(reply::from(stream, from))
 }
 
@@ -94,14 +94,14 @@ async fn lines(store: Client, filter: Filter, mut at: Index, follow: bool, sink:
 }
 
 fn socket(request: Request, upgrade: warp::ws::Ws, filter: Filter, from: Index) -> Result<Response, Failure> {
-    let permit = reply::permit(&request.server)?;
+    let permit = reply::permit(&request)?;
     // After the upgrade nobody waits for this task but the server's own list.
     let alive = request.server.tasks.token();
     let upgrade = upgrade.max_message_size(INCOMING).max_frame_size(INCOMING);
     let reply = upgrade.on_upgrade(move |socket| async move {
         let client = named(request.call.0.peer.address);
         let subscriber = Subscriber { socket, server: request.server.clone(), client, unanswered: 0 };
-        request.server.cut.run_until_cancelled(subscriber.run(filter, from)).await;
+        request.server.cut.run_until_cancelled(subscriber.run(filter, from, &permit)).await;
         // The request holds the permit of its connection.
         drop((request, permit, alive));
     });
@@ -121,11 +121,12 @@ struct Subscriber {
 }
 
 impl Subscriber {
-    async fn run(mut self, filter: Filter, from: Index) {
-        let close = match self.serve(&filter, from).await {
-            Ok(close) => close,
-            Err(Lost) => return,
+    async fn run(mut self, filter: Filter, from: Index, permit: &StreamPermit) {
+        let served = tokio::select! {
+            served = self.serve(&filter, from) => served,
+            () = permit.ends() => Ok(Message::close_with(1008_u16, "the token is not valid any more")),
         };
+        let Ok(close) = served else { return };
         if self.send(close).await.is_ok() {
             // The other side's close, so that the last frame arrives; not for ever.
             let closed = async { while self.socket.next().await.is_some_and(|m| m.is_ok()) {} };

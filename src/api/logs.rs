@@ -93,7 +93,7 @@ async fn read(request: &Request, state: &State, which: Which) -> Result<Response
         return Err(Failure::new(404, "not-found", "No such object", format!("there is no replica {slot} to read"))
             .hint("constellation ps lists the replicas; --all-replicas reads ended ones too"));
     }
-    let permit = reply::permit(&request.server)?;
+    let permit = reply::permit(request)?;
     // What reads a log may be silent for long. This look is not: an engine that hangs is told before it begins.
     if reader.replicas(state).iter().any(|r| reader.has_container(state, r)) {
         runtime::answers(&*shared.runtime).await.map_err(|error| Failure::engine(&error))?;

@@ -3,7 +3,7 @@
 //! Here: [`serve`] and what it needs ([`Shared`], [`Listeners`], [`Limits`]). A request goes through
 //! [`accept`] (connections, deadlines), [`dispatch`] (its route in the table of [`routes`], its caller by
 //! [`auth`], counted by [`metrics`]) to one of [`read`], [`watch`], [`events`], [`write`], [`scale`],
-//! [`nodes`], [`logs`], [`builds`], [`cluster`], [`openapi`]. [`wire`] has every request and answer,
+//! [`nodes`], [`tokens`], [`logs`], [`builds`], [`cluster`], [`openapi`]. [`wire`] has every request and answer,
 //! [`problem`] every error.
 //! Not here: deciding (`plan`), storing (`store`), what a manifest may say (`manifest`), the command line (`cli`).
 //! Invariants: every route names its role; nothing waits without a deadline; a slow client holds up
@@ -52,6 +52,7 @@ pub mod request;
 pub mod routes;
 pub mod scale;
 pub mod select;
+pub mod tokens;
 pub mod watch;
 pub mod wire;
 pub mod write;

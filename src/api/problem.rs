@@ -103,8 +103,21 @@ impl Failure {
     #[must_use]
     pub fn wrong_token() -> Self {
         Self::new(401, "wrong-token", "The token is not known", "the token is not one of this cluster")
-            .hint("compare it with admin.token in the agent's data directory; it may belong to another cluster")
+            .hint("it may be revoked, or of another cluster; the first token stands in admin.token in the agent's data directory")
             .authenticate()
+    }
+    /// A token of ours whose time is over. Only whoever has the secret hears it.
+    #[must_use]
+    pub fn expired_token(name: &str) -> Self {
+        Self::new(401, "expired-token", "The token has expired", format!("the token {name} has expired"))
+            .hint("make another: constellation token create NAME --role read|write|admin")
+            .authenticate()
+    }
+    /// No such token.
+    #[must_use]
+    pub fn no_such_token(name: &str) -> Self {
+        Self::new(404, "not-found", "No such token", format!("there is no token {name}"))
+            .hint("constellation token ls lists those there are")
     }
     /// A user at the socket that is neither root nor the agent's.
     #[must_use]
@@ -324,6 +337,11 @@ impl Failure {
             Refusal::NotFound { key } => Self::absent(key),
             Refusal::InUse { .. } => Self::new(409, "in-use", "It is in use", detail)
                 .hint("cordon the node, move or delete what it has, and end its agent first"),
+            Refusal::NoToken { name } => Self::no_such_token(name),
+            Refusal::TokenExists { .. } => Self::new(409, "token-exists", "There is a token of this name", detail)
+                .hint("choose another name, or revoke it first: constellation token revoke NAME"),
+            Refusal::TooManyTokens { .. } => Self::new(409, "too-many-tokens", "Too many tokens", detail)
+                .hint("revoke those that nobody uses: constellation token ls"),
             Refusal::KeyReused { .. } => Self::new(409, "key-reused", "The idempotency key was used before", detail)
                 .hint("use a new key for another request"),
             Refusal::TooManyKeys => Self::new(429, "too-many-keys", "Too many idempotency keys", detail)

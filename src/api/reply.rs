@@ -2,7 +2,7 @@
 //!
 //! Here: [`json`], and [`stream`], which runs a producer in a task of its own and gives its
 //! lines to one client at that client's pace. Not here: errors (`problem`), WebSockets (`socket`).
-//! Invariant: a stream holds a permit, ends with its client, with the server, or by itself, and an idle
+//! Invariant: a stream holds a permit, ends with its client, with its token, with the server, or by itself, and an idle
 //! one of JSON shows an empty line now and then, so that a dead client is found.
 
 use std::{convert::Infallible, future::Future, sync::Arc, time::Duration};
@@ -13,7 +13,7 @@ use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use warp::reply::Response;
 
-use super::{Server, accept::Open, problem::Failure};
+use super::{Server, accept::Open, auth::Right, problem::Failure, request::Request};
 use crate::model::Index;
 
 /// Lines that wait for one client: it takes them at its own pace.
@@ -74,7 +74,6 @@ pub struct Sink {
     /// None: what it sends is for people, and an empty line would stand among theirs.
     heartbeat: Option<Duration>,
     server: Arc<Server>,
-    _permit: StreamPermit,
 }
 
 impl Sink {
@@ -129,33 +128,43 @@ async fn beat(pace: Option<Duration>) {
 /// The right to one long-lived stream.
 #[derive(Debug)]
 pub struct StreamPermit {
+    right: Right,
     _permit: OwnedSemaphorePermit,
     _open: Open,
+}
+
+impl StreamPermit {
+    /// Ends when the stream must: its token is not valid any more.
+    pub async fn ends(&self) {
+        self.right.ends().await;
+    }
 }
 
 /// Takes one of the permits for streams.
 ///
 /// # Errors
 /// 429 when all are taken.
-pub fn permit(server: &Server) -> Result<StreamPermit, Failure> {
+pub fn permit(request: &Request) -> Result<StreamPermit, Failure> {
+    let server = &request.server;
     let permit = server
         .streams
         .clone()
         .try_acquire_owned()
         .map_err(|_| Failure::too_many_streams(server.shared.limits.streams))?;
-    Ok(StreamPermit { _permit: permit, _open: Open::new(&server.shared.http.streams) })
+    let right = request.caller.right(&server.shared.store);
+    Ok(StreamPermit { right, _permit: permit, _open: Open::new(&server.shared.http.streams) })
 }
 
 /// 200 with what `produce` sends. It runs in a task of its own, which the server waits for at its end.
 ///
 /// # Errors
 /// 429 when too many streams are open.
-pub fn stream<P, F>(server: &Arc<Server>, media: &'static str, produce: P) -> Result<Response, Failure>
+pub fn stream<P, F>(request: &Request, media: &'static str, produce: P) -> Result<Response, Failure>
 where
     P: FnOnce(Sink) -> F,
     F: Future<Output = Result<(), Closed>> + Send + 'static,
 {
-    Ok(stream_with(permit(server)?, server, media, produce))
+    Ok(stream_with(permit(request)?, &request.server, media, produce))
 }
 
 /// The same with a permit that was taken before something that may take its time.
@@ -166,12 +175,16 @@ where
 {
     let (lines, mut waiting) = mpsc::channel::<Bytes>(WAITING);
     let heartbeat = (media == NDJSON).then_some(server.shared.limits.heartbeat);
-    let sink = Sink { lines, heartbeat, server: server.clone(), _permit: permit };
+    let sink = Sink { lines, heartbeat, server: server.clone() };
     let producing = produce(sink);
     let cut = server.cut.clone();
     server.tasks.spawn(async move {
-        // Closed: the client went away, which is how most streams end.
-        let _ = cut.run_until_cancelled(producing).await;
+        tokio::select! {
+            // Closed: the client went away, which is how most streams end.
+            _ = producing => {}
+            () = cut.cancelled() => {}
+            () = permit.ends() => {}
+        }
     });
     let lines = futures::stream::poll_fn(move |cx| waiting.poll_recv(cx).map(|piece| piece.map(Ok::<_, Infallible>)));
     let mut response = warp::Reply::into_response(warp::reply::stream(lines));

@@ -19,7 +19,7 @@ use super::{
     read,
     reply::{JSON, NDJSON, TEXT},
     request::Request,
-    scale, watch, wire,
+    scale, tokens, watch, wire,
     wire::{Object, Written},
     write,
 };
@@ -72,7 +72,7 @@ pub struct Route {
     pub gives: Vec<Content>,
     /// Whether it takes a build's context rather than a document.
     pub context: bool,
-    /// Whether it is a write: it takes an idempotency key and a reason, and its answer is [`wire::ApplyAnswer`].
+    /// Whether it is a write: it takes an idempotency key and a reason.
     pub write: bool,
     /// Who carries it out.
     pub run: Run,
@@ -173,9 +173,13 @@ impl Route {
         self
     }
     /// A write of declared objects.
-    fn writes(mut self) -> Self {
+    fn writes(self) -> Self {
+        self.keyed().gives::<wire::ApplyAnswer>(JSON)
+    }
+    /// A write with an answer of its own.
+    fn keyed(mut self) -> Self {
         self.write = true;
-        self.gives::<wire::ApplyAnswer>(JSON)
+        self
     }
     fn takes_context(mut self) -> Self {
         self.takes.push(Content { media: "application/x-tar", shape: None });
@@ -358,6 +362,19 @@ fn table() -> Vec<Route> {
         .kind(Kind::Node)
         .query(PUT)
         .writes(),
+        Route::new("GET", "/api/v1/tokens", Admin, "The tokens; never a secret.", |r| Box::pin(tokens::list(r)))
+            .gives::<wire::List<wire::TokenView>>(JSON),
+        Route::new("POST", "/api/v1/tokens", Admin, "Makes a token; its secret is told once.", |r| {
+            Box::pin(tokens::create(r))
+        })
+        .takes::<wire::TokenRequest>(JSON)
+        .keyed()
+        .gives::<wire::TokenMade>(JSON),
+        Route::new("DELETE", "/api/v1/tokens/{name}", Admin, "Revokes a token: what was opened with it ends.", |r| {
+            Box::pin(tokens::revoke(r))
+        })
+        .keyed()
+        .gives::<wire::TokenRevoked>(JSON),
         Route::new("POST", "/api/v1/apply", Write, "Writes objects, all or none.", |r| Box::pin(write::apply(r)))
             .query(APPLY)
             .takes::<wire::ApplyRequest>(JSON)
@@ -444,6 +461,8 @@ mod tests {
             assert!(seen.insert((route.method, route.path)), "{} {}", route.method, route.path);
             assert_eq!(route.role == Nobody, matches!(route.path, "/health" | "/ready"), "{}", route.path);
             assert!(route.method == "GET" || route.role > Read || route.path == "/api/v1/plan", "{}", route.path);
+            let of_admins = ["/api/v1/tokens"].iter().any(|p| route.path.starts_with(p));
+            assert!(!of_admins || route.role == Admin, "{}", route.path);
         }
     }
 }

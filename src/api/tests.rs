@@ -20,5 +20,6 @@ mod slow;
 mod sockets;
 mod stopping;
 mod streams;
+mod tokens;
 mod watches;
 mod writes;

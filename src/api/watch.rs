@@ -49,7 +49,7 @@ pub async fn list_or_watch(request: Request) -> Result<Response, Failure> {
     let store = request.server.shared.store.clone();
     // A position that is gone is said with a status, before the stream begins.
     store.state().changes_after(from).map(|_| ()).map_err(Failure::gone)?;
-    let stream = reply::stream(&request.server, NDJSON, |sink| watch(store, filter, from, sink))?;
+    let stream = reply::stream(&request, NDJSON, |sink| watch(store, filter, from, sink))?;
     Ok(reply::from(stream, from))
 }
 

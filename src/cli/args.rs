@@ -7,11 +7,12 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub mod access;
 pub mod change;
 pub mod look;
 pub mod own;
 
-pub use self::{change::*, look::*, own::*};
+pub use self::{access::*, change::*, look::*, own::*};
 use crate::model::Period;
 
 /// Runs and watches containers on one to fifty Docker machines.
@@ -149,6 +150,13 @@ pub enum Client {
         constellation node uncordon n1"
     )]
     Node(NodeCommand),
+    /// Make, list and revoke tokens of the API
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  constellation token ls\n  constellation token create ci --role write --ttl 30d\n  \
+        constellation token revoke ci"
+    )]
+    Token(TokenCommand),
     /// Print the JSON Schema of a manifest document
     #[command(after_help = "Examples:\n  constellation schema > constellation.schema.json\n  \
         constellation schema | jq '.definitions | keys'")]
@@ -285,6 +293,12 @@ mod tests {
             ("build .", false),
             ("node cordon n1 -m disk", true),
             ("node", false),
+            ("token create ci --role write --ttl 30d -o json", true),
+            ("token create ci", false),
+            ("token create ci --role edge", false),
+            ("token create CI --role read", false),
+            ("token ls -o wide", false),
+            ("token revoke ci -m lost", true),
             ("version --client -o json", true),
             ("describe svc/web -o yaml", true),
             ("apply -f a -y -o json", true),

@@ -15,7 +15,8 @@ use super::{
 };
 use crate::{
     api::wire::{
-        ApplyAnswer, ApplyRequest, ClusterStatus, List, Object, PlanAnswer, Scale, ServiceReport, WatchLine, WhyReport,
+        ApplyAnswer, ApplyRequest, ClusterStatus, List, Object, PlanAnswer, Scale, ServiceReport, TokenMade,
+        TokenRequest, TokenRevoked, TokenView, WatchLine, WhyReport,
     },
     model::{Kind, ObjectKey},
 };
@@ -154,7 +155,32 @@ impl Api {
         self.change(post(&target, None::<&()>, change)?).await
     }
 
-    async fn change(&self, request: Request) -> Result<ApplyAnswer, CliError> {
+    /// The tokens of the API.
+    ///
+    /// # Errors
+    /// As [`Api::status`].
+    pub async fn tokens(&self) -> Result<List<TokenView>, CliError> {
+        self.read("/api/v1/tokens".into()).await
+    }
+
+    /// Makes a token.
+    ///
+    /// # Errors
+    /// As [`Transport::change`].
+    pub async fn create_token(&self, wanted: &TokenRequest, change: Change<'_>) -> Result<TokenMade, CliError> {
+        self.change(post("/api/v1/tokens", Some(wanted), change)?).await
+    }
+
+    /// Revokes a token.
+    ///
+    /// # Errors
+    /// As [`Transport::change`].
+    pub async fn revoke_token(&self, name: &str, change: Change<'_>) -> Result<TokenRevoked, CliError> {
+        let request = post(&format!("/api/v1/tokens/{}", escape(name)), None::<&()>, change)?;
+        self.change(Request { method: Method::DELETE, ..request }).await
+    }
+
+    async fn change<T: DeserializeOwned>(&self, request: Request) -> Result<T, CliError> {
         let key = format!("{:032x}", rand::random::<u128>());
         self.transport.change(request, &key).await?.json(LIMIT).await
     }

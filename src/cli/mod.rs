@@ -30,10 +30,11 @@ pub mod transport;
 pub mod wait;
 
 use self::{
-    args::{AgentCommand, Cli, Client, Command, NodeCommand},
+    args::{AgentCommand, Cli, Client, Command, NodeCommand, TokenCommand},
     client::Api,
     command::{
-        agent, apply, build, delete, diff, env, events, get, logs, look, node, plan, scale, settings, validate, version,
+        agent, apply, build, delete, diff, env, events, get, logs, look, node, plan, scale, settings, token, validate,
+        version,
     },
     endpoint::Endpoint,
     failure::{CliError, Exit},
@@ -81,6 +82,9 @@ fn screen(command: &Client) -> Screen {
         Client::Scale(args) => Screen::of_change(args.output),
         Client::Build(args) => Screen::of_change(args.output),
         Client::Node(NodeCommand::Cordon(args) | NodeCommand::Uncordon(args)) => Screen::of_change(args.output),
+        Client::Token(TokenCommand::Create(args)) => Screen::of_change(args.output),
+        Client::Token(TokenCommand::Revoke(args)) => Screen::of_change(args.output),
+        Client::Token(TokenCommand::Ls { output }) => Screen::of(*output),
         Client::Plan(args) => Screen::of(args.output),
         Client::Diff(args) => Screen::of(args.output),
         Client::Validate(args) => Screen::of(args.output),
@@ -125,6 +129,7 @@ async fn answer(command: Client, given: Option<&str>, screen: &Screen) -> Result
         Client::Build(args) => build::build(&api()?, screen, &args).await?,
         Client::Status(args) => look::status(&api()?, screen, &args).await?,
         Client::Node(command) => node::node(&api()?, screen, &command).await?,
+        Client::Token(command) => token::token(&api()?, screen, &command).await?,
         Client::Schema => look::schema(screen)?,
         Client::Version(args) => version::version(api, screen, &args).await?,
     }

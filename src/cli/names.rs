@@ -2,7 +2,7 @@
 //!
 //! Here: parsers for clap, with a suggestion for a kind that is nearly right. Not here: what is done with them.
 
-use crate::model::{Kind, ObjectKey};
+use crate::model::{Kind, ObjectKey, meta::is_label};
 
 /// A kind, or one object of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,21 +110,23 @@ pub fn name(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
+/// The name of a token.
+///
+/// # Errors
+/// When it is no DNS-1123 label.
+pub fn label(text: &str) -> Result<String, String> {
+    if !is_label(text, 63) {
+        return Err(format!("{text:?} is no name; it has 1 to 63 of a-z, 0-9 and -, and - neither first nor last"));
+    }
+    Ok(text.to_owned())
+}
+
 /// The name of a set: what `metadata.managedBy` may be.
 ///
 /// # Errors
 /// When a manifest could not say it.
 pub fn set(text: &str) -> Result<String, String> {
-    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-    let fits = text.bytes().all(|b| plain(b) || b == b'-')
-        && text.bytes().next().is_some_and(plain)
-        && text.bytes().last().is_some_and(plain);
-    if !fits || text.len() > 63 {
-        return Err(format!(
-            "{text:?} is no name of a set; it has 1 to 63 of a-z, 0-9 and -, and - neither first nor last"
-        ));
-    }
-    Ok(text.to_owned())
+    label(text).map_err(|error| error.replace("no name;", "no name of a set;"))
 }
 
 /// `web=5` or `svc/web=5`.

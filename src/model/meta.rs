@@ -258,3 +258,12 @@ impl Object {
         serde_json::from_slice(&self.spec)
     }
 }
+/// Whether a text is a DNS-1123 label of at most so many characters.
+#[must_use]
+pub fn is_label(text: &str, most: usize) -> bool {
+    !text.is_empty()
+        && text.len() <= most
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+}

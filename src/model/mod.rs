@@ -2,7 +2,7 @@
 //!
 //! Here: kinds and their specs ([`service`], [`config`], [`secret`], [`node`]), what the
 //! cluster makes from them ([`revision`], [`replica`], [`volume`]), what it says of them
-//! ([`condition`], [`reason`], [`event`], [`status`]), what an engine says ([`engine`]), and the words both use
+//! ([`condition`], [`reason`], [`event`], [`status`]), what an engine says ([`engine`]), who may ask ([`token`]), and the words both use
 //! ([`meta`], [`quantity`], [`constraint`]).
 //! Not here: reading YAML (`manifest`), deciding anything (`plan`), storing (`store`).
 //! Invariant: every type here is a plain value; nothing reads a clock, a file or a socket.
@@ -28,6 +28,7 @@ pub mod service;
 pub mod status;
 #[cfg(test)]
 pub mod testing;
+pub mod token;
 pub mod volume;
 
 pub use condition::{Condition, ConditionStatus, ConditionType};
@@ -41,4 +42,5 @@ pub use replica::{Decision, Desired, Replica, Slot};
 pub use revision::{Resolution, ResolvedImage, Revision};
 pub use service::ServiceSpec;
 pub use status::{NodeStatus, ReplicaPhase, ReplicaStatus, ServiceStatus, Status};
+pub use token::{Token, TokenRole};
 pub use volume::Volume;

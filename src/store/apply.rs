@@ -1,8 +1,8 @@
 //! The effect of a group on the state: pure and total.
 //!
 //! Here: `apply`, which command goes where, the forming of the cluster, reports and events. Not here: commands
-//! about declared objects (`objects`) and about Replicas and volumes (`replicas`), the state's shape and
-//! readers ([`super::state`]).
+//! about declared objects (`objects`), about Replicas and volumes (`replicas`) and about API tokens (`tokens`), the
+//! state's shape and readers ([`super::state`]).
 //! Invariant: checks stand above the first write, so a refusal leaves no trace; indexes of a group are
 //! contiguous; nothing here reads a clock, draws a random number or fails.
 //! How a group is all or nothing: it is carried out on a clone (O(1), persistent maps), which becomes
@@ -11,6 +11,7 @@
 mod needs;
 mod objects;
 mod replicas;
+mod tokens;
 
 use std::sync::Arc;
 
@@ -121,6 +122,8 @@ impl State {
             Command::ResolveImage { service, revision, image } => {
                 self.resolve(at, service, *revision, image).map(|()| None)
             }
+            Command::CreateToken { token } => self.create_token(token).map(|()| None),
+            Command::RevokeToken { name } => self.revoke_token(name).map(|()| None),
             Command::InitialiseVolume { volume } => {
                 self.initialise(at, volume);
                 Ok(None)

@@ -9,7 +9,9 @@ use std::{collections::BTreeMap, sync::Arc};
 use serde::{Deserialize, Serialize};
 
 pub use crate::model::declared::Outcome;
-use crate::model::{Desired, Index, Kind, NewEvent, ObjectKey, Reason, Replica, Resolution, Status, Uid, Volume};
+use crate::model::{
+    Desired, Index, Kind, NewEvent, ObjectKey, Reason, Replica, Resolution, Status, Token, Uid, Volume,
+};
 
 /// All or nothing: every precondition holds and every command is carried out, or none is.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -61,6 +63,10 @@ pub enum Command {
     Forget { replica: Arc<str> },
     /// What became of a revision's image reference.
     ResolveImage { service: Uid, revision: u64, image: Resolution },
+    /// Adds an API token. Another of its name must have expired; that one goes.
+    CreateToken { token: Token },
+    /// Removes the API token of that name.
+    RevokeToken { name: Arc<str> },
     /// Commits the first mount of a volume, or adds a service to it.
     InitialiseVolume { volume: Volume },
     /// Statuses and events that were observed, folded: last state wins, a status equal to the stored one changes nothing.
@@ -138,8 +144,17 @@ pub enum Refusal {
     /// The object is needed: 409.
     #[error("{key} is in use: {by}")]
     InUse { key: ObjectKey, by: String },
+    /// A token of that name is valid: 409.
+    #[error("there is a token {name} already")]
+    TokenExists { name: Arc<str> },
+    /// There is no such token: 404.
+    #[error("there is no token {name}")]
+    NoToken { name: Arc<str> },
+    /// No room for more tokens: 409.
+    #[error("there are {limit} tokens already")]
+    TooManyTokens { limit: usize },
     /// The same idempotency key came with another request: 409.
-    #[error("the idempotency key {key:?} was used for another request")]
+    #[error("the idempotency key {:?} was used for another request", sent(.key))]
     KeyReused { key: Arc<str> },
     /// No room for more idempotency keys: 429.
     #[error("too many idempotency keys are remembered; try again later")]
@@ -150,6 +165,12 @@ pub enum Refusal {
     /// The command does not fit the state (a replica without its service, a slot that still runs an exclusive one, …).
     #[error("{0}")]
     Invalid(String),
+}
+
+/// A key as its client sent it: the API puts whose it is before it, and which attempt after it.
+fn sent(key: &str) -> &str {
+    let key = key.rsplit_once('\u{2}').map_or(key, |(_, key)| key);
+    key.split('\u{1}').next().unwrap_or_default()
 }
 
 fn show(index: &Option<Index>) -> String {

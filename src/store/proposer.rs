@@ -86,6 +86,8 @@ pub fn size(group: &Group) -> usize {
         | Command::SetDesired { .. }
         | Command::Forget { .. }
         | Command::ResolveImage { .. }
+        | Command::CreateToken { .. }
+        | Command::RevokeToken { .. }
         | Command::InitialiseVolume { .. } => 512,
     });
     commands.sum::<usize>() + group.preconditions.len() * 64 + 128

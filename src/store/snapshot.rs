@@ -21,7 +21,7 @@ use super::{
     ring::{Changes, Events, PackedEvents},
     state::{ClusterInfo, LeaderInfo, State},
 };
-use crate::model::{Index, Object, ObjectKey, Replica, Revision, Status, Uid, Volume};
+use crate::model::{Index, Object, ObjectKey, Replica, Revision, Status, Token, Uid, Volume};
 
 const MAGIC: &[u8; 8] = b"CSTSNAP\0";
 const FORMAT: u32 = 1;
@@ -44,6 +44,8 @@ struct Packed {
     replicas: Vec<Arc<Replica>>,
     statuses: Vec<(ObjectKey, Arc<(Uid, Status)>)>,
     volumes: Vec<Arc<Volume>>,
+    #[serde(default)]
+    tokens: Vec<Arc<Token>>,
     events: PackedEvents,
     keys: Vec<(Arc<str>, Remembered)>,
 }
@@ -124,6 +126,7 @@ impl Content {
             replicas: s.replicas.values().cloned().collect(),
             statuses: s.statuses.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
             volumes: s.volumes.values().cloned().collect(),
+            tokens: s.tokens.values().cloned().collect(),
             events: s.events.pack(),
             keys: s.keys.pack(),
         };
@@ -171,6 +174,7 @@ impl Content {
             revisions: p.revisions.into_iter().map(|r| ((r.service.clone(), r.number), r)).collect(),
             statuses: p.statuses.into_iter().collect(),
             volumes: p.volumes.into_iter().map(|v| (v.key.clone(), v)).collect(),
+            tokens: p.tokens.into_iter().map(|t| (t.id.clone(), t)).collect(),
             events: Events::unpack(p.events),
             changes: Changes::since(p.index),
             epochs: p.epochs,

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{keys::Keys, ring};
 use crate::model::{
-    Event, Index, Kind, NodeStatus, Object, ObjectKey, Replica, ReplicaStatus, Revision, ServiceStatus, Status, Uid,
-    Volume,
+    Event, Index, Kind, NodeStatus, Object, ObjectKey, Replica, ReplicaStatus, Revision, ServiceStatus, Status, Token,
+    Uid, Volume,
 };
 
 /// Who and what this cluster is.
@@ -102,6 +102,8 @@ pub struct State {
     pub(super) by_node: OrdMap<(Arc<str>, Arc<str>), Arc<Replica>>,
     pub(super) statuses: OrdMap<ObjectKey, Arc<(Uid, Status)>>,
     pub(super) volumes: OrdMap<Arc<str>, Arc<Volume>>,
+    /// API tokens by their ids, expired ones too.
+    pub(super) tokens: OrdMap<Arc<str>, Arc<Token>>,
     pub(super) events: ring::Events,
     pub(super) changes: ring::Changes,
     /// Counts grants.
@@ -222,6 +224,15 @@ impl State {
     /// All volumes.
     pub fn volumes(&self) -> impl Iterator<Item = &Arc<Volume>> {
         self.volumes.values()
+    }
+    /// An API token by its id.
+    #[must_use]
+    pub fn token(&self, id: &str) -> Option<&Arc<Token>> {
+        self.tokens.get(id)
+    }
+    /// All API tokens, expired ones too.
+    pub fn tokens(&self) -> impl Iterator<Item = &Arc<Token>> {
+        self.tokens.values()
     }
     /// Kept events, oldest first.
     pub fn events(&self) -> impl DoubleEndedIterator<Item = &Arc<Event>> {

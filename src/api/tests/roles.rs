@@ -98,7 +98,7 @@ async fn as_role(rig: &Rig, role: Role, path: &'static str, body: &str) -> Resul
         server: Arc::new(Server::new(rig.shared.clone(), CancellationToken::new())),
         call: Call(Arc::new(facts)),
         route,
-        caller: Caller { role, name: "somebody".into() },
+        caller: Caller { role, name: "somebody".into(), token: None },
         name: String::new(),
         query: Query::default(),
         headers: HeaderMap::new(),

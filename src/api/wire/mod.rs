@@ -1,7 +1,7 @@
 //! What goes over the wire: every request and answer of the API as a type.
 //!
 //! Here: objects and lists, and the submodules [`apply`] (writes and plans), [`report`] (status, why,
-//! health, cluster), [`problem`] (errors) and [`stream`] (watches, events, logs, builds).
+//! health, cluster), [`problem`] (errors), [`stream`] (watches, events, logs, builds) and [`token`].
 //! Not here: routes (`api::routes`), behaviour (`api::read`, `api::write`, …).
 //! The command line reads answers through these types, and the OpenAPI document is made from them.
 //! Invariant: names are part of the API: fields are added, never renamed; a reader ignores unknown ones.
@@ -10,6 +10,7 @@ pub mod apply;
 pub mod problem;
 pub mod report;
 pub mod stream;
+pub mod token;
 
 use std::sync::Arc;
 
@@ -24,6 +25,7 @@ pub use report::{
     ServiceReport, Wanted, WhyReport,
 };
 pub use stream::{BuildLine, LogLine, Resync, WatchLine, WatchOp};
+pub use token::{TokenMade, TokenRequest, TokenRevoked, TokenView};
 
 use crate::model::{Decision, Desired, Reason, Slot};
 pub use crate::{

@@ -17,6 +17,7 @@ pub mod node;
 pub mod plan;
 pub mod scale;
 pub mod settings;
+pub mod token;
 pub mod validate;
 pub mod version;
 

@@ -17,7 +17,7 @@ use super::{
     shape::{Walk, join},
     tree::{Entry, Node},
 };
-use crate::model::{Kind, config::CONFIG_LIMIT, secret::SECRET_LIMIT};
+use crate::model::{Kind, config::CONFIG_LIMIT, meta::is_label, secret::SECRET_LIMIT};
 
 /// Checks metadata and spec of one document.
 pub(super) fn document(walk: &mut Walk<'_, '_>, kind: Kind, metadata: &Node, spec: &Node) {
@@ -39,15 +39,6 @@ pub(super) fn document(walk: &mut Walk<'_, '_>, kind: Kind, metadata: &Node, spe
         Kind::Node => node(walk, spec),
         Kind::Replica => {}
     }
-}
-
-/// Whether a text is a DNS-1123 label.
-pub(super) fn is_label(text: &str, most: usize) -> bool {
-    !text.is_empty()
-        && text.len() <= most
-        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-        && !text.starts_with('-')
-        && !text.ends_with('-')
 }
 
 /// The nearest text that is one.
