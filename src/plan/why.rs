@@ -93,7 +93,8 @@ pub fn replica(view: &ServiceView, name: &str, nodes: &[NodeView], now: u64) -> 
     let look = Look::new(view, nodes, now);
     let Some(found) = view.replicas.iter().find(|r| *r.replica.name == *name) else { return Vec::new() };
     let stays = aside::misplaced(&look, found);
-    look.one(found).into_iter().chain(stays).collect()
+    let unready = nodes.iter().filter_map(|n| aside::unready(&look, n, std::slice::from_ref(found)));
+    look.one(found).into_iter().chain(stays).chain(unready).collect()
 }
 
 /// What differs of a Node.

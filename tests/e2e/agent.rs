@@ -57,6 +57,8 @@ pub struct Agent<'l> {
     pub lab: &'l Lab,
     /// The name it is given; none: it goes by the host's.
     pub name: Option<&'static str>,
+    /// Another way to the engine than its own socket.
+    pub docker_host: Option<String>,
     root: TempDir,
     child: Option<Child>,
 }
@@ -72,7 +74,7 @@ impl<'l> Agent<'l> {
     /// One that was never started.
     pub fn prepared(lab: &'l Lab) -> Self {
         let root = tempfile::Builder::new().prefix("cst-").tempdir_in("/var/tmp").unwrap();
-        Self { lab, name: Some("n1"), root, child: None }
+        Self { lab, name: Some("n1"), docker_host: None, root, child: None }
     }
     /// A path in its own directory.
     pub fn path(&self, name: &str) -> PathBuf {
@@ -88,7 +90,8 @@ impl<'l> Agent<'l> {
         command
             .arg("agent")
             .args(self.name.into_iter().flat_map(|name| ["--node-name", name]))
-            .args(["--docker-host", self.lab.docker.host(), "--api-address", "127.0.0.1:0"])
+            .args(["--docker-host", self.docker_host.as_deref().unwrap_or(self.lab.docker.host())])
+            .args(["--api-address", "127.0.0.1:0"])
             .arg("--data-dir")
             .arg(self.path("data"))
             .arg("--run-dir")
@@ -224,16 +227,18 @@ impl<'l> Agent<'l> {
     }
     /// Waits until all replicas wanted are ready and of the newest revision, and nothing differs.
     pub fn wait_until_settled(&self, service: &str, limit: Duration) {
-        eventually(limit, &format!("{service} is settled"), || {
-            let object = self.get(&format!("/api/v1/services/{service}"));
-            let (counts, spec) = (&object["status"]["replicas"], &object["metadata"]["generation"]);
-            let number = |v: &Value| v.as_u64().unwrap_or(u64::MAX);
-            let settled = number(&object["status"]["observedGeneration"]) == number(spec)
-                && number(&counts["ready"]) == number(&counts["desired"])
-                && number(&counts["running"]) == number(&counts["desired"])
-                && number(&counts["updated"]) == number(&counts["desired"]);
-            if settled { Ok(()) } else { Err(format!("{} why {:?}", object["status"], self.why(service))) }
-        });
+        eventually(limit, &format!("{service} is settled"), || self.is_settled(service));
+    }
+    /// Whether they are.
+    pub fn is_settled(&self, service: &str) -> Result<(), String> {
+        let object = self.get(&format!("/api/v1/services/{service}"));
+        let (counts, spec) = (&object["status"]["replicas"], &object["metadata"]["generation"]);
+        let number = |v: &Value| v.as_u64().unwrap_or(u64::MAX);
+        let settled = number(&object["status"]["observedGeneration"]) == number(spec)
+            && number(&counts["ready"]) == number(&counts["desired"])
+            && number(&counts["running"]) == number(&counts["desired"])
+            && number(&counts["updated"]) == number(&counts["desired"]);
+        if settled { Ok(()) } else { Err(format!("{} why {:?}", object["status"], self.why(service))) }
     }
 }
 

@@ -47,10 +47,25 @@ impl Lab {
     }
     /// Ends the engine, and with it what runs there, and starts it again.
     pub fn restart_engine(&self) {
+        self.engine("restart");
+    }
+    /// `lab.sh COMMAND`: `stop`, `start`, `restart`, …
+    pub fn engine(&self, command: &str) {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/setup/lab.sh");
-        let out = Command::new("timeout").args(["150", "bash", script, "restart"]).stdin(Stdio::null()).output();
+        let words = command.split(' ');
+        let out = Command::new("timeout").args(["150", "bash", script]).args(words).stdin(Stdio::null()).output();
         let out = out.unwrap();
-        assert!(out.status.success(), "the engine restarts: {}", String::from_utf8_lossy(&out.stderr));
+        assert!(out.status.success(), "{command} of the engine: {}", String::from_utf8_lossy(&out.stderr));
+    }
+    /// The engine takes every call and answers none, as long as the value is kept.
+    pub fn freeze_engine(&self) -> impl Drop + '_ {
+        self.engine("freeze");
+        Undo(self, "thaw")
+    }
+    /// Whether containers outlive the engine, as long as the value is kept.
+    pub fn live_engine(&self, live: bool) -> impl Drop + '_ {
+        self.engine(if live { "live true" } else { "live false" });
+        Undo(self, "live false")
     }
     /// A command in the namespace of the engine, without variables of ours.
     pub fn inside(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
@@ -70,6 +85,15 @@ impl Lab {
     }
 }
 
+/// What is to be done to the engine in the end.
+struct Undo<'l>(&'l Lab, &'static str);
+
+impl Drop for Undo<'_> {
+    fn drop(&mut self) {
+        self.0.engine(self.1);
+    }
+}
+
 impl Drop for Lab {
     fn drop(&mut self) {
         self.docker.clear();
@@ -85,7 +109,12 @@ pub fn without_ours(command: &mut Command) {
     }
 }
 
+/// Whether everything is to be tried, as `make test-long` does.
+pub fn long() -> bool {
+    std::env::var_os("CONSTELLATION_TEST_LONG").is_some()
+}
+
 /// Full counts in `make test-long`, a tenth otherwise.
 pub fn count(full: usize) -> usize {
-    if std::env::var_os("CONSTELLATION_TEST_LONG").is_some() { full } else { full / 10 }
+    if long() { full } else { full / 10 }
 }

@@ -12,6 +12,7 @@ mod agent;
 mod docker;
 mod http;
 mod lab;
+mod proxy;
 mod wait;
 mod watcher;
 
@@ -22,7 +23,9 @@ mod container;
 mod crash;
 mod data;
 mod ending;
+mod engine;
 mod examples;
+mod faults;
 mod images;
 mod life;
 mod programs;

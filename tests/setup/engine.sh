@@ -1,7 +1,8 @@
 # A Docker engine of its own in a network namespace of its own. Sourced by the tests' lab and by the demo.
 #
-# Here: `engine_up`, `engine_restart` and `engine_down`, `background` (a process in the namespace), `inside`, `dk` (the
-# distribution's docker against this engine), `wait_for`. Set before: LAB (directory of all state, short:
+# Here: `engine_up` and `engine_down`, what can happen to it meanwhile (`engine_stop`, `engine_restart`, `engine_live`,
+# `engine_freeze`, `engine_thaw`), `background` (a process in the namespace), `inside`, `dk` (the distribution's docker
+# against this engine), `wait_for`. Set before: LAB (directory of all state, short:
 # it holds a socket), NS (name of the namespace).
 # Nothing touches the host's network, engine or containers: no link leads out of the namespace. Only
 # recorded processes and those inside the namespace are ended. `engine_down` also clears what a crashed
@@ -53,6 +54,7 @@ background() { # background NAME CMD...: in the namespace, outlives this shell, 
 # ---- up and down --------------------------------------------------------------------------------
 engine_up() {
   mkdir -p "$LAB/cli"
+  echo '{}' >"$LAB/daemon.json"
   ip netns add "$NS"
   ip -n "$NS" link set lo up
   engine_start
@@ -61,18 +63,37 @@ engine_start() {
   local pid
   # nsenter, not `ip netns exec`: that remounts /sys and loses cgroup v1.
   background dockerd /usr/sbin/dockerd --data-root "$LAB/data" --exec-root "$LAB/exec" --pidfile "$LAB/docker.pid" \
-    -H "unix://$SOCK" --shutdown-timeout 2
+    -H "unix://$SOCK" --shutdown-timeout 2 --config-file "$LAB/daemon.json"
   wait_for 60 "the engine" engine_ready || { tail -n 20 "$LAB/dockerd.log" >&2; return 1; }
   record "$(cat "$LAB/docker.pid")" dockerd
   for pid in $(ours); do record "$pid" below; done
 }
-engine_restart() { # as a service manager does it: the containers end with the engine
+engine_pid() { # of the engine, which is one of the recorded processes
   local pid
   pid=$(cat "$LAB/docker.pid")
+  case " $(recorded_alive | tr '\n' ' ') " in
+    *" $pid "*) echo "$pid" ;;
+    *) echo "the engine does not run" >&2; return 1 ;;
+  esac
+}
+engine_stop() { # as a service manager does it: the containers end with the engine, unless it lets them live
+  local pid
+  pid=$(engine_pid)
   kill "$pid"
   wait_for 60 "end of the engine" engine_ended "$pid"
+}
+engine_restart() {
+  engine_stop
   engine_start
 }
+engine_live() { # engine_live true|false: whether containers outlive the engine
+  echo "{\"live-restore\": $1}" >"$LAB/daemon.json"
+  kill -HUP "$(engine_pid)"
+  wait_for 10 "the engine's new settings" engine_is_live "$1"
+}
+engine_is_live() { [ "$(dk info --format '{{.LiveRestoreEnabled}}')" = "$1" ]; }
+engine_freeze() { kill -STOP "$(engine_pid)"; } # takes every call, answers none
+engine_thaw() { kill -CONT "$(engine_pid)"; }
 engine_ended() { [ ! -e "/proc/$1" ]; }
 unmount_below() {
   { grep -F " $LAB/" /proc/self/mounts || true; } | cut -d' ' -f2 | sort -r | while read -r m; do
@@ -83,6 +104,7 @@ engine_down() { (
   set +e # every step is tried
   [ -d "$LAB" ] || [ -e "/var/run/netns/$NS" ] || return 0
   local left pid
+  engine_thaw 2>/dev/null
   if engine_ready; then
     left=$(dk ps -aq 2>/dev/null)
     # shellcheck disable=SC2086

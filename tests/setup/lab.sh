@@ -4,7 +4,9 @@
 #   lab.sh test [ARGS]  set up, `cargo test ARGS` in the namespace, take everything down again
 #   lab.sh run CMD...   the same around any command
 #   lab.sh up | down    the same by hand, for work on one test
-#   lab.sh restart      ends the engine of a lab that is up, and starts it again
+#   lab.sh restart      ends the engine of a lab that is up, and starts it again; stop | start do one of both
+#   lab.sh live BOOL    whether containers outlive that engine
+#   lab.sh freeze       lets it take every call and answer none, until `lab.sh thaw`
 #   lab.sh env          prints the variables that a hand-started test needs (after `up`)
 #   lab.sh exec CMD...  a command in the namespace of a lab that is up
 #
@@ -115,7 +117,12 @@ case $command in
   up) install_packages python3-venv && venv && up && environment ;;
   down) engine_down ;;
   restart) engine_restart ;;
+  stop) engine_stop ;;
+  start) engine_start ;;
+  live) engine_live "$1" ;;
+  freeze) engine_freeze ;;
+  thaw) engine_thaw ;;
   env) environment ;;
   exec) inside "$@" ;;
-  *) sed -n '2,16p' "${BASH_SOURCE[0]}" | sed 's/^# \{0,1\}//'; exit 2 ;;
+  *) sed -n '2,18p' "${BASH_SOURCE[0]}" | sed 's/^# \{0,1\}//'; exit 2 ;;
 esac

@@ -1,16 +1,16 @@
 //! What is not as it would be made now, and stays so until a replica is replaced: content that changed since the
-//! start, and a node that would not be chosen any more.
+//! start, and a node that would not be chosen any more. And what is wrong where a replica works all the same: its node.
 //!
 //! Nothing waits for these and nothing is done about them, so that they stand beside the differences that
 //! conditions are made from. Not here: what holds a slot up ([`super::Look::all`]).
 
-use crate::model::{Kind, Reason, ReplicaPhase};
+use crate::model::{Condition, Kind, Reason, ReplicaPhase};
 
 use super::{ConditionStatus, ConditionType, Difference, Look, hint, lower, said};
 use crate::plan::{
     rollout::{Standing, standing},
     scheduler,
-    view::{ReplicaView, ServiceView},
+    view::{NodeView, ReplicaView, ServiceView},
 };
 
 impl Look<'_> {
@@ -18,6 +18,7 @@ impl Look<'_> {
     pub(super) fn asides(&self) -> Vec<Difference> {
         let mut found = self.contents();
         found.extend(self.view.replicas.iter().filter_map(|r| misplaced(self, r)));
+        found.extend(self.nodes.iter().filter_map(|n| unready(self, n, &self.view.replicas)));
         found
     }
 
@@ -78,6 +79,23 @@ pub(super) fn of_shared(kind: Kind, name: &str, view: &ServiceView) -> Option<Di
         Difference::new("data", "as it is now", format!("older in {}", old.join(", ")), Reason::DriftDetected)
             .because(message, said(view, ConditionType::ConfigSynced, ConditionStatus::False))
             .hinted(Some(hint::of_old(&format!("svc/{}", view.name))))
+    })
+}
+
+/// A node that is not ready and on which replicas work nevertheless: nothing of them would be mended now. Of one
+/// that does not work its own difference tells.
+pub(super) fn unready(look: &Look<'_>, node: &NodeView, replicas: &[ReplicaView]) -> Option<Difference> {
+    let ready = |c: &&Condition| c.kind == ConditionType::Ready && c.status != ConditionStatus::True;
+    let condition = node.status.as_ref()?.conditions.iter().find(ready)?;
+    let there = replicas.iter().filter(|r| r.replica.node_uid == node.uid && !look.leaves(r));
+    let work: Vec<String> =
+        there.filter(|r| standing(r, look.nodes) == Standing::Ready).map(|r| r.replica.display()).collect();
+    (!work.is_empty()).then(|| {
+        let (names, run) = (work.join(", "), if work.len() == 1 { "works" } else { "work" });
+        let message = format!("{}; {names} {run} there, and would not be mended now", condition.message);
+        Difference::new(format!("nodes/{}", node.name), "ready", "not ready", condition.reason)
+            .because(message, condition.last_transition_time)
+            .hinted(hint::of_node(condition.reason, &node.name))
     })
 }
 

@@ -412,3 +412,31 @@ fn a_fix_of_a_job_that_failed_is_about_to_take_its_place() {
     cluster.settle();
     assert_eq!(reasons(&cluster), []);
 }
+
+#[test]
+fn what_works_on_a_node_that_is_not_ready_is_told_beside_the_conditions() {
+    let mut cluster = Cluster::new(2, spec("a", 2));
+    cluster.settle();
+    let sick = cluster.nodes[0].name.clone();
+    let condition_of = |reason| Condition {
+        kind: ConditionType::Ready,
+        status: ConditionStatus::False,
+        reason,
+        message: "no answer to list within 10s".into(),
+        last_transition_time: 7,
+        observed_generation: 1,
+    };
+    cluster.nodes[0].status.get_or_insert_default().conditions = vec![condition_of(Reason::DockerUnresponsive)];
+    let found = differences(&cluster.view, &cluster.nodes, 1_000);
+    let told: Vec<_> = found.iter().map(|d| (d.path.clone(), d.reason, d.since)).collect();
+    assert_eq!(told, [(format!("nodes/{sick}"), Reason::DockerUnresponsive, Some(7))]);
+    assert!(found[0].message.contains("works there"), "{}", found[0].message);
+    assert!(found[0].hint.is_some());
+    assert_eq!(condition(&cluster, ConditionType::Ready).0, ConditionStatus::True);
+    let there =
+        |name: &str| cluster.view.replicas.iter().find(|r| *r.replica.name == *name).unwrap().replica.node == sick;
+    for r in &cluster.view.replicas {
+        let own = replica(&cluster.view, &r.replica.name, &cluster.nodes, 1_000);
+        assert_eq!(own.len(), usize::from(there(&r.replica.name)), "{}", r.replica.name);
+    }
+}

@@ -19,7 +19,7 @@ use crate::{
     model::{Reason, ReplicaPhase, service::ContainerSpec},
     plan::agent::{Step, Want, report::Doing},
     reconcile::{container::label, registry, view},
-    runtime::{Container, ContainerPlan, ContainerState, NetworkPlan, RuntimeError, Summary},
+    runtime::{Container, ContainerPlan, ContainerState, NetworkPlan, RuntimeError, Summary, answers},
     store::State,
 };
 
@@ -87,7 +87,7 @@ impl Agent {
             }
             Step::Remove { id, message, .. } => {
                 self.with(key, |m| m.removed = true);
-                self.engine("removing a container", self.runtime.remove(id.to_string()).await)?;
+                self.engine("removing a container", self.runtime.remove(id.to_string()).await).await?;
                 self.containers.gone(&id);
                 self.say_removed(subject, want, key, &message);
                 Ok(None)
@@ -97,7 +97,8 @@ impl Agent {
                 None => Ok(Some(Action::Done)),
             },
             Step::Protect { id, restart } => {
-                self.engine("setting a restart policy", self.runtime.set_restart(id.to_string(), restart).await)?;
+                let set = self.runtime.set_restart(id.to_string(), restart).await;
+                self.engine("setting a restart policy", set).await?;
                 self.containers.changed(&id);
                 Ok(None)
             }
@@ -122,7 +123,7 @@ impl Agent {
                 let message = format!("somebody took the container off {names}; it is connected again");
                 self.say(Some(subject), Reason::DriftDetected, message);
             }
-            Err(PrepareError::Engine(error @ RuntimeError::Down { .. })) => self.refused(key, subject, &error),
+            Err(PrepareError::Engine(error @ RuntimeError::Down { .. })) => self.refused(key, subject, &error).await,
             Err(error) => {
                 let message = format!("somebody took the container off {names}: {error}");
                 self.failed(key, subject, Reason::DriftDetected, message);
@@ -155,7 +156,7 @@ impl Agent {
                 return Ok(None);
             }
             Err(error) => {
-                self.refused(key, subject, &error);
+                self.refused(key, subject, &error).await;
                 return Ok(None);
             }
         };
@@ -183,7 +184,8 @@ impl Agent {
                 });
                 if !self.data_is_there(key, subject, spec).await {
                     self.with(key, |m| m.removed = true);
-                    self.engine("removing a container without its data", self.runtime.remove(id.to_string()).await)?;
+                    let removed = self.runtime.remove(id.to_string()).await;
+                    self.engine("removing a container without its data", removed).await?;
                     self.containers.gone(&id);
                     return Ok(None);
                 }
@@ -193,7 +195,7 @@ impl Agent {
             Err(error @ RuntimeError::Conflict { .. }) => self.adopt_or_refuse(key, subject, &error).await,
             Err(error) => {
                 self.preparer.forget(image.reference());
-                self.refused(key, subject, &error);
+                self.refused(key, subject, &error).await;
                 Ok(None)
             }
         }
@@ -204,7 +206,7 @@ impl Agent {
         match self.preparer.still_there(&self.store.state(), &subject.replica, spec).await {
             Ok(()) => return true,
             Err(PrepareError::Missing(reason, message)) => self.failed(key, subject, reason, message),
-            Err(PrepareError::Engine(error)) => self.refused(key, subject, &error),
+            Err(PrepareError::Engine(error)) => self.refused(key, subject, &error).await,
             Err(error @ PrepareError::Pulling(_)) => self.failed(key, subject, Reason::Pulling, error.to_string()),
         }
         false
@@ -222,7 +224,7 @@ impl Agent {
         error: &RuntimeError,
     ) -> Result<Option<Action>, PassError> {
         let lineage = self.store.state().cluster().map(|c| c.lineage.to_string());
-        let found = self.engine("looking at a container", self.runtime.inspect(key.to_string()).await)?;
+        let found = self.engine("looking at a container", self.runtime.inspect(key.to_string()).await).await?;
         let own = |c: &Container| {
             c.labels.get(label::LINEAGE) == lineage.as_ref() && *replica_of(&c.labels, &c.name) == **key
         };
@@ -238,7 +240,7 @@ impl Agent {
                 Ok(None)
             }
             None => {
-                self.refused(key, subject, error);
+                self.refused(key, subject, error).await;
                 Ok(None)
             }
         }
@@ -266,7 +268,7 @@ impl Agent {
                 return Ok(None);
             }
             Err(PrepareError::Engine(error)) => {
-                self.refused(key, subject, &error);
+                self.refused(key, subject, &error).await;
                 return Ok(None);
             }
             Err(PrepareError::Pulling(_)) => return Ok(Some(Action::RequeueAfter(RECHECK))),
@@ -282,15 +284,16 @@ impl Agent {
         self.containers.changed(id);
         let Err(error) = started else { return Ok(()) };
         if matches!(error, RuntimeError::Down { .. }) {
-            return self.engine("starting a container", Err(error));
+            return self.engine("starting a container", Err(error)).await;
         }
         let state = self.store.state();
         if let Some(subject) = self.subject(&state, key) {
-            self.refused(key, &subject, &error);
+            self.refused(key, &subject, &error).await;
         }
         if fresh {
             self.with(key, |m| m.removed = true);
-            self.engine("removing a container that cannot start", self.runtime.remove(id.to_string()).await)?;
+            let removed = self.runtime.remove(id.to_string()).await;
+            self.engine("removing a container that cannot start", removed).await?;
             self.containers.gone(id);
         }
         Ok(())
@@ -303,16 +306,35 @@ impl Agent {
         let grace = subject.and_then(|s| s.spec.as_ref()).map(ContainerSpec::grace);
         let stopped = self.runtime.stop(id.to_string(), grace).await;
         self.containers.changed(id);
-        self.engine("stopping a container", stopped)
+        self.engine("stopping a container", stopped).await
     }
 
     /// An attempt failed for a reason of the engine's; silence of it is no trouble of the replica, and
     /// the next look says it.
-    fn refused(&self, key: &Arc<str>, subject: &Subject, error: &RuntimeError) {
-        if matches!(error, RuntimeError::Down { .. }) {
-            self.containers.set_engine(listen::unknown(error));
-        } else {
-            self.failed(key, subject, registry::reason(error), error.to_string());
+    async fn refused(&self, key: &Arc<str>, subject: &Subject, error: &RuntimeError) {
+        match error {
+            // What was under way has ended with it: the next attempt begins anew.
+            _ if self.is_silent(error).await => self.with(key, |m| m.since = None),
+            RuntimeError::Down { message, .. } => {
+                let message = format!("the connection to the engine broke: {message}");
+                self.failed(key, subject, Reason::EngineRefused, message);
+            }
+            _ => self.failed(key, subject, registry::reason(error), error.to_string()),
+        }
+    }
+
+    /// Whether an error is the silence of the engine, which is noted. A connection may also break under one call
+    /// while the engine is there: to believe that it is gone would be told of every replica.
+    async fn is_silent(&self, error: &RuntimeError) -> bool {
+        if !matches!(error, RuntimeError::Down { .. }) {
+            return false;
+        }
+        match answers(&*self.runtime).await {
+            Err(error @ (RuntimeError::Down { .. } | RuntimeError::Unresponsive { .. })) => {
+                self.containers.set_engine(listen::unknown(&error));
+                true
+            }
+            Ok(()) | Err(_) => false,
         }
     }
 
@@ -330,13 +352,14 @@ impl Agent {
     }
 
     /// The answer of the engine; its silence is noted.
-    fn engine<T>(&self, step: &'static str, answer: Result<T, RuntimeError>) -> Result<T, PassError> {
-        answer.map_err(|source| {
-            if matches!(source, RuntimeError::Down { .. }) {
-                self.containers.set_engine(listen::unknown(&source));
+    async fn engine<T>(&self, step: &'static str, answer: Result<T, RuntimeError>) -> Result<T, PassError> {
+        match answer {
+            Ok(answer) => Ok(answer),
+            Err(source) => {
+                self.is_silent(&source).await;
+                Err(PassError::Engine { step, source })
             }
-            PassError::Engine { step, source }
-        })
+        }
     }
 }
 

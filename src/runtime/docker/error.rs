@@ -82,8 +82,8 @@ pub(super) fn explain(status: u16, message: &str, subject: Subject<'_>) -> Runti
     if let (Subject::Making(image), true) = (subject, has(&["No such image", "no such image"])) {
         return RuntimeError::ImageNotFound { image: image.to_owned(), message };
     }
-    // Settings that this host cannot keep, said with 500.
-    if has(&["is not a shared mount", "is not a shared or slave mount"]) {
+    // Settings that this host cannot keep, said with 500; a network for which no addresses are left, with 404.
+    if has(&["is not a shared mount", "is not a shared or slave mount", "non-overlapping IPv4 address pool"]) {
         return RuntimeError::Refused { message };
     }
     match status {
@@ -240,6 +240,12 @@ mod tests {
             ),
             (500, "write /var/lib/docker/x: no space left on device", WEB, "DiskFull"),
             (500, "path /srv is mounted on / but it is not a shared or slave mount", ID, "Refused"),
+            (
+                404,
+                "could not find an available, non-overlapping IPv4 address pool among the defaults to assign to the network",
+                Subject::Network("front_0123"),
+                "Refused",
+            ),
             (500, "something broke", ID, "Failed"),
             (500, "COPY failed: file not found in build context", Subject::Build, "Refused"),
             (

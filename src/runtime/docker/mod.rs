@@ -5,7 +5,7 @@
 //! (`streams`); `connection` (found again after a loss), `create` (a plan in the engine's words), `look`
 //! (its answers in ours), `error` (what its words mean). Not here: what to ask and when to ask again.
 //! Invariant: each call ends within its deadline in `super::limits`; a lost engine is found again by the
-//! next call. No call looks first where the engine's own answer tells the same (304, 404, 409): thirty
+//! next call, and by a question that the connection broke under itself ([`twice`]). No call looks first where the engine's own answer tells the same (304, 404, 409): thirty
 //! containers at once run at the engine's pace.
 
 mod connection;
@@ -149,6 +149,22 @@ impl Engine {
     }
 }
 
+/// The answer to a question, which is asked a second time when the connection breaks under the first: an engine
+/// that ended, or that closed a connection at the moment it was used again, says so with the same error, and only
+/// the former says it twice. Not for what changes something: nobody knows whether the first call did.
+async fn twice<T, F>(op: Op, ask: impl Fn() -> F) -> Result<T, RuntimeError>
+where
+    F: Future<Output = Result<T, RuntimeError>>,
+{
+    let asking = async {
+        match ask().await {
+            Err(RuntimeError::Down { .. }) => ask().await,
+            answer => answer,
+        }
+    };
+    tokio::time::timeout(op.limit, asking).await.unwrap_or_else(|_| Err(op.missed()))
+}
+
 fn status(error: &Error) -> Option<u16> {
     match error {
         Error::DockerResponseServerError { status_code, .. } => Some(*status_code),
@@ -162,19 +178,19 @@ fn said(error: &Error, words: &str) -> bool {
 
 impl Runtime for Docker {
     fn info(&self) -> BoxFuture<'_, Result<EngineInfo, RuntimeError>> {
-        self.0.info().boxed()
+        twice(limits::INFO, || self.0.info()).boxed()
     }
     fn began(&self) -> BoxFuture<'_, Result<Option<i64>, RuntimeError>> {
-        self.0.began().boxed()
+        twice(limits::BEGAN, || self.0.began()).boxed()
     }
     fn capacity(&self) -> BoxFuture<'_, Result<(Millicores, Bytes), RuntimeError>> {
-        self.0.capacity().boxed()
+        twice(limits::CAPACITY, || self.0.capacity()).boxed()
     }
     fn list(&self, key: String, value: String) -> BoxFuture<'_, Result<Vec<Summary>, RuntimeError>> {
-        async move { self.0.list(&key, &value).await }.boxed()
+        async move { twice(limits::LIST, || self.0.list(&key, &value)).await }.boxed()
     }
     fn inspect(&self, id: String) -> BoxFuture<'_, Result<Option<Container>, RuntimeError>> {
-        async move { self.0.inspect(&id).await }.boxed()
+        async move { twice(limits::INSPECT, || self.0.inspect(&id)).await }.boxed()
     }
     fn create(&self, plan: ContainerPlan) -> BoxFuture<'_, Result<Arc<str>, RuntimeError>> {
         self.0.create(plan).boxed()
@@ -206,7 +222,7 @@ impl Runtime for Docker {
         async move { self.0.ensure_network(&name, labels).await }.boxed()
     }
     fn volume(&self, name: String) -> BoxFuture<'_, Result<Option<NamedVolume>, RuntimeError>> {
-        async move { self.0.volume(&name).await }.boxed()
+        async move { twice(limits::VOLUME, || self.0.volume(&name)).await }.boxed()
     }
     fn ensure_volume(
         &self,
@@ -216,7 +232,7 @@ impl Runtime for Docker {
         async move { self.0.ensure_volume(&name, labels).await }.boxed()
     }
     fn image(&self, reference: String) -> BoxFuture<'_, Result<Option<Image>, RuntimeError>> {
-        async move { self.0.image(&reference).await }.boxed()
+        async move { twice(limits::IMAGE, || self.0.image(&reference)).await }.boxed()
     }
     fn resolve(
         &self,
