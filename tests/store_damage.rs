@@ -11,6 +11,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod children;
 mod writers;
 
 use std::{
@@ -30,7 +31,8 @@ use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use writers::{busy, child, declare, run, say, scratch};
+use children::{child, run, say, scratch};
+use writers::{busy, declare};
 
 const CHILD: &str = "STORE_DAMAGE_DIR";
 const TASK: &str = "STORE_DAMAGE_TASK";

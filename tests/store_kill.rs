@@ -8,6 +8,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod children;
 mod writers;
 
 use std::{
@@ -21,7 +22,8 @@ use std::{
 use constellation::store::open;
 use rand::{Rng as _, SeedableRng as _};
 
-use writers::{Answered, busy, child, say, write_on};
+use children::{child, say};
+use writers::{Answered, busy, write_on};
 
 const SIGKILL: i32 = 9;
 const CHILD: &str = "STORE_KILL_DIR";

@@ -13,6 +13,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod children;
 mod power;
 mod writers;
 
@@ -22,8 +23,9 @@ use constellation::store::open;
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use tokio::time::timeout;
 
+use children::{child, run, say, scratch};
 use power::{Disk, Event, Ignores, Unsynced};
-use writers::{Answered, busy, child, run, say, scratch, write_on};
+use writers::{Answered, busy, write_on};
 
 const CHILD: &str = "STORE_POWER_DIR";
 const ANSWERED: &str = "STORE_POWER_ANSWERED";
@@ -171,11 +173,7 @@ fn an_acknowledged_write_survives_a_loss_of_power_at_any_moment() {
         let (next, mut after) = (tempfile::tempdir().unwrap(), Expected::default());
         let (mut done, from) = (0, random.random_range(0..losses));
         run.at(&moments, |_, disk, there| {
-            let unsynced = match (lost_power + done) % 4 {
-                0 => Unsynced::None,
-                1 => Unsynced::All,
-                _ => Unsynced::Some,
-            };
+            let unsynced = Unsynced::ALL[(lost_power + done) % 4];
             if done == from {
                 disk.image(Unsynced::Some, &mut random, next.path());
                 after = there;

@@ -1,7 +1,8 @@
 //! What every disk and every log must do: the disk's contract, openraft's own storage suite, and what
 //! happens to a log whose bytes are not what was written.
 //!
-//! openraft's suite tests the contract, not durability: `tests/store_kill.rs` does that for a kill.
+//! openraft's suite tests the contract, not durability: `tests/store_kill.rs` does that for a kill,
+//! `tests/store_power.rs` and `super::cutting` for a loss of power, `tests/store_damage.rs` for damage.
 
 use std::{
     fs,

@@ -44,4 +44,6 @@ pub use state::State;
 #[cfg(test)]
 mod conformance;
 #[cfg(test)]
+mod cutting;
+#[cfg(test)]
 mod tests;

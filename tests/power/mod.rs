@@ -26,7 +26,7 @@ pub fn layer() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/power/layer.c");
-        let built = Path::new(env!("CARGO_TARGET_TMPDIR")).join("power-layer.so");
+        let built = env::current_exe().unwrap().with_file_name("power-layer.so");
         // Under another name first: two runs may build it at once.
         let fresh = built.with_extension(process::id().to_string());
         let cc = env::var("CC").unwrap_or_else(|_| "cc".into());
@@ -123,6 +123,7 @@ pub fn read(trace: &Path) -> Vec<Event> {
 
 /// What of the syncs a disk ignores: a test has to notice each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(dead_code)] // Each test asks for what it can notice.
 pub enum Ignores {
     Nothing,
     Fdatasync,
@@ -136,6 +137,11 @@ pub enum Unsynced {
     None,
     All,
     Some,
+}
+
+impl Unsynced {
+    /// In turn, for a test: the extremes, and as many in between.
+    pub const ALL: [Self; 4] = [Self::None, Self::All, Self::Some, Self::Some];
 }
 
 #[derive(Debug, Clone)]

@@ -1,23 +1,12 @@
 //! Writers whose every answer can be looked for later: each writes its own few objects in turn, with a number
 //! in them, and says on standard output what was answered.
 //!
-//! For tests that start themselves again as a child. Here: [`child`], [`run`], [`say`], [`write_on`],
-//! [`Answered`].
+//! Here: [`write_on`] and [`Answered`]. Not here: the child that does it (`children`).
 
 // Each test uses a part of it.
 #![allow(dead_code)]
 
-use std::{
-    env, fmt,
-    fs::File,
-    io::{Read as _, Seek as _, Write as _},
-    path::Path,
-    process::{Command, ExitStatus, Stdio},
-    str::FromStr,
-    sync::Arc,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{fmt, path::Path, str::FromStr, sync::Arc, time::Duration};
 
 use constellation::{
     model::{Declared, Kind, ObjectKey, Spec, Uid, config::ConfigSpec},
@@ -25,55 +14,12 @@ use constellation::{
 };
 use tokio::task::JoinSet;
 
+use crate::children::say;
+
 const WRITERS: usize = 16;
 /// Objects of each writer: the newest so many answers can be checked.
 const KEYS: u64 = 50;
 const DEADLINE: Duration = Duration::from_secs(20);
-
-/// This very test binary again, to run one of its tests.
-pub fn child(test: &str) -> Command {
-    let mut command = Command::new(env::current_exe().unwrap());
-    command.args(["--exact", test, "--nocapture"]).stdin(Stdio::null());
-    command
-}
-
-/// A folder for what is read once: a sync there costs nothing.
-pub fn scratch() -> tempfile::TempDir {
-    let memory = Path::new("/dev/shm");
-    if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap()
-}
-
-/// Runs a child to its end, within a bound. Answers how it ended and what it wrote to standard output and to
-/// standard error; none when it had to be killed.
-pub fn run(command: &mut Command, limit: Duration) -> (Option<ExitStatus>, String, String) {
-    // Files: no child waits until somebody reads.
-    let (mut out, mut err) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
-    command.stdout(out.try_clone().unwrap()).stderr(err.try_clone().unwrap());
-    let (mut child, begun) = (command.spawn().unwrap(), Instant::now());
-    let status = loop {
-        match child.try_wait().unwrap() {
-            None if begun.elapsed() < limit => thread::sleep(Duration::from_millis(2)),
-            None => {
-                child.kill().unwrap();
-                child.wait().unwrap();
-                break None;
-            }
-            ended => break ended,
-        }
-    };
-    let text = |file: &mut File| {
-        let mut bytes = Vec::new();
-        file.rewind().and_then(|()| file.read_to_end(&mut bytes)).unwrap();
-        String::from_utf8_lossy(&bytes).into_owned()
-    };
-    (status, text(&mut out), text(&mut err))
-}
-
-/// On standard output, in one write, so that a kill cuts lines and does not mix them.
-pub fn say(line: &str) {
-    let mut out = std::io::stdout().lock();
-    out.write_all(format!("{line}\n").as_bytes()).and_then(|()| out.flush()).unwrap();
-}
 
 /// A store that makes snapshots, purges and fresh databases all the time.
 pub fn busy(dir: impl AsRef<Path>) -> Options {
