@@ -2,12 +2,13 @@
 //!
 //! Here: [`run`], from a configuration to a process that serves and reconciles until it is told to end.
 //! Not here: what any part does; directories and locks ([`home`]); which node this is ([`identity`]); what a
-//! service manager hears ([`notify`]); a new configuration ([`reload`]).
+//! service manager hears ([`notify`]); a new configuration ([`reload`]); how many files may be open ([`descriptors`]).
 //! Order: directories and locks, keys, store, API, the node's own object, loops. The engine may come
 //! later: until it answers, everything else works and says so.
 //! Invariants: ending stops no container; every part ends within a bound; an engine is driven only
 //! while its lock is held.
 
+pub mod descriptors;
 mod error;
 pub mod home;
 pub mod identity;
@@ -76,6 +77,7 @@ pub async fn run(config: AgentConfig, reload: Reload, stop: CancellationToken) -
     // Before anything that takes time: without a listener the signal ends the process.
     let hangup = signal(SignalKind::hangup()).map_err(AgentError::Signals)?;
     let notify = Arc::new(Notify::of_environment(|name| std::env::var_os(name)));
+    let files = descriptors::raise();
     let home = Home::take(&config.data_dir, &config.run_dir, &config.api_socket)?;
     let unusable = |source| AgentError::Directory { path: home.data.clone(), source };
     let stored = Identity::read(&home.data).map_err(unusable)?;
@@ -116,7 +118,8 @@ pub async fn run(config: AgentConfig, reload: Reload, stop: CancellationToken) -
     };
     tracing::info!(node = %name, data = %home.data.display(), run = %home.run.display(), "the agent runs");
     let mut fatal = store.fatal.clone();
-    let parts = Parts { config, home: Arc::new(home), sealer, runtime, identity, store: store.client.clone(), notify };
+    let (home, store_client) = (Arc::new(home), store.client.clone());
+    let parts = Parts { config, files, home, sealer, runtime, identity, store: store_client, notify };
     let outcome = tokio::select! {
         outcome = parts.run(listeners, engine, (hangup, reload), stop) => outcome,
         why = failure(&mut fatal) => Err(AgentError::Store(why)),
@@ -187,6 +190,8 @@ async fn bind_socket(path: &Path) -> io::Result<UnixListener> {
 /// What the parts of a node share.
 struct Parts {
     config: AgentConfig,
+    /// How many may be open.
+    files: usize,
     home: Arc<Home>,
     sealer: Arc<Sealer>,
     runtime: Arc<dyn Runtime>,
@@ -274,6 +279,14 @@ impl Parts {
     }
 
     fn shared(&self, registry: Registry, http: api::HttpMetrics) -> Arc<api::Shared> {
+        let limits = api::Limits::within(self.files);
+        if limits.connections < api::Limits::FEW {
+            tracing::warn!(
+                files = self.files,
+                connections = limits.connections,
+                "this process may have few files open, and the API few connections: raise LimitNOFILE of its service"
+            );
+        }
         Arc::new(api::Shared {
             store: self.store.clone(),
             runtime: self.runtime.clone(),
@@ -283,7 +296,7 @@ impl Parts {
             http,
             admin_token: self.home.token.clone(),
             uid: rustix::process::getuid().as_raw(),
-            limits: api::Limits::default(),
+            limits,
         })
     }
 

@@ -5,12 +5,12 @@
 //! warp is the router only, because its own server has no deadline for heads and bodies, no cap on
 //! connections, and a graceful stop without an end. hyper-util's automatic builder is not used: it waits
 //! for the first bytes without a timer. After an upgrade the connection's future ends: what holds a
-//! WebSocket keeps its [`Call`], and with it the permit of the connection.
+//! WebSocket keeps its [`Call`], and with it the seat of the connection.
 
 use std::{
     convert::Infallible,
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
@@ -19,12 +19,12 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Uri};
+use http::{Request, StatusCode, Uri};
 use http_body::Body;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
     sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
@@ -35,9 +35,12 @@ use warp::{Filter, Rejection, Reply, reply::Response};
 
 use super::{
     Limits, Server,
+    class::Class,
+    crowd::{Crowd, NoSeat, Seat},
     guard::{self, Answering, Metered, Over, Patient, Turn},
+    metrics::Cut,
     problem::Failure,
-    routes,
+    rates, routes,
 };
 
 /// Who is at the other end.
@@ -47,16 +50,30 @@ pub struct Peer {
     pub address: Option<SocketAddr>,
     /// Its user id, as the kernel says; only at the socket.
     pub uid: Option<u32>,
-    _permit: OwnedSemaphorePermit,
+    seat: Seat,
     _open: Open,
+}
+
+impl Peer {
+    /// What is under way on its connection.
+    #[must_use]
+    pub fn turn(&self) -> &Turn {
+        &self.seat.turn
+    }
+    /// What counts as one place that it comes from; none at the socket.
+    #[must_use]
+    pub fn source(&self) -> Option<IpAddr> {
+        self.address.map(|a| rates::source(a.ip()))
+    }
 }
 
 #[cfg(test)]
 impl Peer {
     /// Whoever a test says.
     pub(super) fn of_a_test() -> Self {
-        let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-        Self { address: None, uid: None, _permit: permit, _open: Open::new(&Gauge::default()) }
+        let metrics = super::HttpMetrics::register(&mut prometheus_client::registry::Registry::default());
+        let seat = Crowd::new(1, 1, metrics).enter(None, std::time::Instant::now()).unwrap();
+        Self { address: None, uid: None, seat, _open: Open::new(&Gauge::default()) }
     }
 }
 
@@ -93,6 +110,8 @@ pub struct CallFacts {
     pub over: Over,
     /// That limit.
     pub limit: u64,
+    /// What the request is to the server.
+    pub class: Class,
     /// How far it is.
     pub stage: Stage,
 }
@@ -129,6 +148,15 @@ enum Accepted {
     Unix(UnixStream),
 }
 
+impl Accepted {
+    fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(_, address) => Some(*address),
+            Self::Unix(_) => None,
+        }
+    }
+}
+
 impl Listener {
     async fn accept(&self) -> io::Result<Accepted> {
         match self {
@@ -140,6 +168,14 @@ impl Listener {
 
 /// After a failed accept (no file descriptor left, for example).
 const PAUSE: Duration = Duration::from_millis(50);
+/// How long a newcomer waits for somebody to leave while all places are in use.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Between two looks for somebody who may go meanwhile.
+const LOOK: Duration = Duration::from_millis(25);
+/// How long one that is not taken may read why.
+const FAREWELL: Duration = Duration::from_millis(500);
+/// How many at one time are told.
+const FAREWELLS: usize = 64;
 
 /// Accepts until the server stops, then waits for what is in flight, and cuts the rest.
 pub async fn accept<F>(listener: Listener, server: Arc<Server>, filter: F)
@@ -149,36 +185,58 @@ where
     F::Future: Send,
 {
     let mut connections = JoinSet::new();
+    let (limits, http) = (&server.shared.limits, &server.shared.http);
     // Of this listener alone: whoever fills the port leaves the socket, where root has its way in.
-    let places = Arc::new(Semaphore::new(server.shared.limits.connections));
+    let crowd = match &listener {
+        Listener::Tcp(_) => Crowd::new(limits.connections, limits.per_source, http.clone()),
+        Listener::Unix(_) => Crowd::new(limits.socket, limits.socket, http.clone()),
+    };
+    let farewells = Arc::new(Semaphore::new(FAREWELLS));
+    let mut full = None;
     loop {
         while connections.try_join_next().is_some() {}
-        // A permit first: past the cap, peers wait in the kernel's queue.
-        let permit = tokio::select! {
-            () = server.stop.cancelled() => break,
-            permit = places.clone().acquire_owned() => match permit { Ok(p) => p, Err(_) => break },
-        };
         let accepted = tokio::select! {
             () = server.stop.cancelled() => break,
             accepted = listener.accept() => accepted,
         };
-        let open = Open::new(&server.shared.http.connections);
-        let (server, filter) = (server.clone(), filter.clone());
-        match accepted {
-            Ok(Accepted::Tcp(stream, address)) => {
-                // Answers are small and whole: waiting for more helps nobody. A failure only costs time.
-                let _ = stream.set_nodelay(true);
-                let peer = Peer { address: Some(address), uid: None, _permit: permit, _open: open };
-                connections.spawn(connection(stream, peer, server, filter));
-            }
-            Ok(Accepted::Unix(stream)) => {
-                let uid = stream.peer_cred().ok().map(|c| c.uid());
-                let peer = Peer { address: None, uid, _permit: permit, _open: open };
-                connections.spawn(connection(stream, peer, server, filter));
-            }
+        let accepted = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
+                crowd.relieve(Instant::now().into_std());
                 tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+        };
+        let address = accepted.address();
+        let source = address.map(|a| rates::source(a.ip()));
+        let seat = tokio::select! {
+            () = server.stop.cancelled() => break,
+            seat = seat(&crowd, source, &mut full) => seat,
+        };
+        let seat = match seat {
+            Ok(seat) => seat,
+            Err(why) => {
+                http.cut(if why == NoSeat::Source { Cut::Source } else { Cut::Full });
+                if let Ok(permit) = farewells.clone().try_acquire_owned() {
+                    connections.spawn(farewell(accepted, why, permit));
+                }
+                continue;
+            }
+        };
+        let open = Open::new(&http.connections);
+        let (server, filter) = (server.clone(), filter.clone());
+        match accepted {
+            Accepted::Tcp(stream, _) => {
+                // Answers are small and whole: waiting for more helps nobody. A failure only costs time.
+                let _ = stream.set_nodelay(true);
+                let peer = Peer { address, uid: None, seat, _open: open };
+                connections.spawn(connection(stream, peer, server, filter));
+            }
+            Accepted::Unix(stream) => {
+                let uid = stream.peer_cred().ok().map(|c| c.uid());
+                let peer = Peer { address, uid, seat, _open: open };
+                connections.spawn(connection(stream, peer, server, filter));
             }
         }
     }
@@ -188,6 +246,51 @@ where
         connections.shutdown().await;
     }
 }
+
+/// A seat for a newcomer. While all are in use, `full` says since when: the first ones wait a moment for somebody
+/// to leave, the next are refused at once, or they would wait for each other.
+async fn seat(crowd: &Arc<Crowd>, source: Option<IpAddr>, full: &mut Option<Instant>) -> Result<Seat, NoSeat> {
+    loop {
+        match crowd.enter(source, Instant::now().into_std()) {
+            Err(NoSeat::Full) => {}
+            Ok(seat) => {
+                *full = None;
+                return Ok(seat);
+            }
+            Err(NoSeat::Source) => return Err(NoSeat::Source),
+        }
+        if full.get_or_insert_with(Instant::now).elapsed() >= PATIENCE {
+            return Err(NoSeat::Full);
+        }
+        // Over the time is as good as woken: both look again.
+        let _ = tokio::time::timeout(LOOK, crowd.left()).await;
+    }
+}
+
+/// Says why a connection is not taken. What it sent is read, or the answer would be lost with it.
+async fn farewell(accepted: Accepted, why: NoSeat, _permit: OwnedSemaphorePermit) {
+    async fn say(mut io: impl AsyncRead + AsyncWrite + Unpin, answer: Vec<u8>) -> io::Result<()> {
+        io.write_all(&answer).await?;
+        io.shutdown().await?;
+        let mut rest = [0; 1_024];
+        while io.read(&mut rest).await? > 0 {}
+        Ok(())
+    }
+    let answer = Failure::no_seat(why).raw();
+    let said = async {
+        match accepted {
+            Accepted::Tcp(stream, _) => say(stream, answer).await,
+            Accepted::Unix(stream) => say(stream, answer).await,
+        }
+    };
+    // It may be gone, or listen to nothing.
+    let _ = tokio::time::timeout(FAREWELL, said).await;
+}
+
+/// Headers of a request.
+const HEADERS: usize = 64;
+/// Bytes of a head: half a head of every connection that may be open fits into memory.
+const BUFFER: usize = 16 << 10;
 
 async fn connection<IO, F>(io: IO, peer: Peer, server: Arc<Server>, filter: F)
 where
@@ -201,22 +304,26 @@ where
     let address = peer.address;
     let warp = warp::service(filter);
     let stop = server.stop.clone();
-    let turn = Turn::default();
+    let (turn, cut) = (peer.seat.turn.clone(), peer.seat.cut.clone());
     let io = TokioIo::new(Patient::new(io, limits.write, turn.clone()));
+    let served = server.clone();
     let service = hyper::service::service_fn(move |request: Request<hyper::body::Incoming>| {
-        let (warp, peer, server) = (warp.clone(), peer.clone(), server.clone());
+        let (warp, peer, server) = (warp.clone(), peer.clone(), served.clone());
         // Here, not below: hyper looks for the client's end before it polls the answer.
         let turn = turn.begin();
         async move {
             let answer = answer(warp, request, peer, &server.shared.limits).await;
+            if answer.status() == StatusCode::REQUEST_TIMEOUT {
+                server.shared.http.cut(Cut::Deadline);
+            }
             Ok::<_, Infallible>(answer.map(|inner| Answering { inner, turn }))
         }
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head)
-        .max_headers(64)
-        .max_buf_size(64 << 10)
+        .max_headers(HEADERS)
+        .max_buf_size(BUFFER)
         .serve_connection(io, service)
         .with_upgrades();
     tokio::pin!(connection);
@@ -224,21 +331,29 @@ where
     loop {
         tokio::select! {
             ended = connection.as_mut() => {
-                match ended {
-                    Err(error) if guard::is_stall(&error) => {
-                        tracing::warn!(client = %named(address), "a client took nothing for {:?} and was cut", limits.write);
-                    }
-                    Err(error) => tracing::debug!(%error, "a connection ended early"),
-                    Ok(()) => {}
+                if let Err(error) = ended {
+                    ended_early(&error, address, &server);
                 }
                 break;
             }
+            () = cut.cancelled() => break,
             () = stop.cancelled(), if !closing => {
                 closing = true;
                 connection.as_mut().graceful_shutdown();
             }
         }
     }
+}
+
+fn ended_early(error: &hyper::Error, address: Option<SocketAddr>, server: &Server) {
+    let (limits, http) = (&server.shared.limits, &server.shared.http);
+    if error.is_timeout() {
+        http.cut(Cut::Head);
+    } else if guard::is_stall(error) {
+        http.cut(Cut::Stalled);
+        tracing::warn!(client = %named(address), "a client took nothing for {:?} and was cut", limits.write);
+    }
+    tracing::debug!(%error, "a connection ended early");
 }
 
 /// For the log.
@@ -253,17 +368,18 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let (mut parts, body) = request.into_parts();
-    let limit = routes::body_limit(&parts.method, parts.uri.path(), limits);
+    let (class, limit) = routes::bounds(&parts.method, &parts.uri, limits);
+    let deadline = limits.classes.of(class).deadline;
     if body.size_hint().lower() > limit {
         return Failure::body_too_large(limit).into_response();
     }
     let over = Over::default();
-    let facts =
-        Arc::new(CallFacts { peer, uri: parts.uri.clone(), over: over.clone(), limit, stage: Stage::default() });
+    let (uri, stage) = (parts.uri.clone(), Stage::default());
+    let facts = Arc::new(CallFacts { peer, uri, over: over.clone(), limit, class, stage });
     parts.extensions.insert(Call(facts.clone()));
-    let call = warp.call(Request::from_parts(parts, Metered::new(body, limit, over)));
+    let call = warp.call(Request::from_parts(parts, Metered::new(body, limit, over, limits.upload)));
     tokio::pin!(call);
-    let mut end = Instant::now() + limits.request;
+    let mut end = Instant::now() + deadline;
     loop {
         match timeout_at(end, call.as_mut()).await {
             Ok(Ok(response)) => return response,
@@ -271,12 +387,12 @@ where
             Err(_) => {}
         }
         // A slow upload took its own time only: what follows has as much again.
-        match facts.stage.whole.get().map(|at| *at + limits.request) {
+        match facts.stage.whole.get().map(|at| *at + deadline) {
             Some(later) if later > end => end = later,
             _ if facts.stage.proposed.load(Ordering::Relaxed) => {
-                return Failure::unanswered(limits.request).into_response();
+                return Failure::unanswered(deadline).into_response();
             }
-            _ => return Failure::late(limits.request).into_response(),
+            _ => return Failure::late(deadline).into_response(),
         }
     }
 }
@@ -328,7 +444,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_deadline_counts_from_the_body_and_says_whether_the_change_may_happen() {
-        let limits = Limits { request: LIMIT, ..Limits::default() };
+        let mut limits = Limits::default();
+        limits.classes.read.deadline = LIMIT;
         let upload = Duration::from_secs(20);
         let table = [
             ("a read", Stuck { body: None, proposal: false }, 408, LIMIT),

@@ -36,7 +36,7 @@ pub async fn build(mut request: Request) -> Result<Response, Failure> {
     let body = request.body.take().ok_or_else(|| Failure::bad_request("the request carries no context"))?;
     let facts = request.call.0.clone();
     let engine = request.server.shared.runtime.clone();
-    reply::stream(&request, NDJSON, move |sink| async move {
+    reply::stream(&mut request, NDJSON, move |sink| async move {
         // A step may be silent for long. This look is not: an engine that hangs is told before it begins.
         if let Err(error) = sink.wait(runtime::answers(&*engine)).await? {
             return sink.line(&failed(&Failure::engine(&error))).await;

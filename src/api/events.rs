@@ -55,7 +55,7 @@ pub async fn events(mut request: Request) -> Result<Response, Failure> {
         return socket(request, upgrade, filter, from);
     }
     let follow = request.query.get("follow").is_none() || request.query.flag("follow")?;
-    let stream = reply::stream(&request, NDJSON, |sink| lines(store, filter, from, follow, sink))?;
+    let stream = reply::stream(&mut request, NDJSON, |sink| lines(store, filter, from, follow, sink))?;
     Ok(reply::from(stream, from))
 }
 
@@ -93,8 +93,8 @@ async fn lines(store: Client, filter: Filter, mut at: Index, follow: bool, sink:
     }
 }
 
-fn socket(request: Request, upgrade: warp::ws::Ws, filter: Filter, from: Index) -> Result<Response, Failure> {
-    let permit = reply::permit(&request)?;
+fn socket(mut request: Request, upgrade: warp::ws::Ws, filter: Filter, from: Index) -> Result<Response, Failure> {
+    let permit = reply::permit(&mut request)?;
     // After the upgrade nobody waits for this task but the server's own list.
     let alive = request.server.tasks.token();
     let upgrade = upgrade.max_message_size(INCOMING).max_frame_size(INCOMING);

@@ -39,23 +39,23 @@ const LINE: usize = 64 << 10;
 ///
 /// # Errors
 /// 400, 404, 429; 503, 504 when the engine does not answer.
-pub async fn of_service(request: Request) -> Result<Response, Failure> {
+pub async fn of_service(mut request: Request) -> Result<Response, Failure> {
     let state = request.server.shared.store.state();
     let key = request.key()?;
     let object = state.object(&key).ok_or_else(|| Failure::absent(&key))?;
     let which = Which::Service(object.meta.uid.clone());
-    read(&request, &state, which).await
+    read(&mut request, &state, which).await
 }
 
 /// `GET /api/v1/replicas/{name}/logs`.
 ///
 /// # Errors
 /// 400, 404, 429; 503, 504 when the engine does not answer.
-pub async fn of_replica(request: Request) -> Result<Response, Failure> {
+pub async fn of_replica(mut request: Request) -> Result<Response, Failure> {
     let state = request.server.shared.store.state();
     let key = request.key()?;
     let replica = state.replica(&key.name).ok_or_else(|| Failure::absent(&key))?;
-    read(&request, &state, Which::Replica(replica.name.clone())).await
+    read(&mut request, &state, Which::Replica(replica.name.clone())).await
 }
 
 enum Which {
@@ -63,9 +63,9 @@ enum Which {
     Replica(Arc<str>),
 }
 
-async fn read(request: &Request, state: &State, which: Which) -> Result<Response, Failure> {
-    let shared = &request.server.shared;
-    let query = &request.query;
+async fn read(request: &mut Request, state: &State, which: Which) -> Result<Response, Failure> {
+    let server = request.server.clone();
+    let (shared, query) = (&server.shared, &request.query);
     let text = match query.get("format") {
         None | Some("json" | "ndjson") => false,
         Some("text") => true,
@@ -100,7 +100,7 @@ async fn read(request: &Request, state: &State, which: Which) -> Result<Response
     }
     let store = shared.store.clone();
     let media = if text { TEXT } else { NDJSON };
-    Ok(reply::stream_with(permit, &request.server, media, |sink| reader.run(store, sink)))
+    Ok(reply::stream_with(permit, &server, media, |sink| reader.run(store, sink)))
 }
 
 /// Seconds since 1970, or an age.

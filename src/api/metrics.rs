@@ -1,9 +1,9 @@
-//! Requests counted: how many and how long, by route and code.
+//! Requests and connections counted: how many and how long, what was refused and what was cut, and why.
 //!
 //! Invariant: a label's values come from the route table, never from a request.
 
 use prometheus_client::{
-    encoding::EncodeLabelSet,
+    encoding::{EncodeLabelSet, EncodeLabelValue},
     metrics::{
         counter::Counter,
         family::Family,
@@ -12,6 +12,8 @@ use prometheus_client::{
     },
     registry::Registry,
 };
+
+use super::class::Class;
 
 /// Labels of one count.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -33,6 +35,61 @@ pub struct TimeLabels {
     pub method: &'static str,
 }
 
+/// Label of what is counted by class.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ClassLabels {
+    /// Class of requests.
+    pub class: Class,
+}
+
+/// Labels of refused requests.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RefusedLabels {
+    /// Class of the request.
+    pub class: Class,
+    /// Why.
+    pub cause: Refusal,
+}
+
+/// Why a request is refused with 429.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum Refusal {
+    /// Every place of its class is taken.
+    Places,
+    /// Its caller changes too often.
+    Rate,
+    /// Its source sent too many wrong tokens.
+    WrongTokens,
+}
+
+/// Label of what the server ended or did not begin.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct CutLabels {
+    /// Why.
+    pub cause: Cut,
+}
+
+/// Why a connection was cut, or not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum Cut {
+    /// It sent no whole head in time, or was idle.
+    Head,
+    /// Its request, most often a slow body, was not done in time.
+    Deadline,
+    /// It took nothing of its answer.
+    Stalled,
+    /// It answered no ping.
+    Silent,
+    /// It sent a message that is too large.
+    Loud,
+    /// It asked for nothing while others wanted its place.
+    Room,
+    /// It was not taken: its source has too many.
+    Source,
+    /// It was not taken: all places are in use.
+    Full,
+}
+
 /// Where requests are counted.
 #[derive(Debug, Clone)]
 pub struct HttpMetrics {
@@ -44,6 +101,12 @@ pub struct HttpMetrics {
     pub connections: Gauge,
     /// Open streams.
     pub streams: Gauge,
+    /// Places taken, by class.
+    pub in_flight: Family<ClassLabels, Gauge>,
+    /// Requests refused.
+    pub refused: Family<RefusedLabels, Counter>,
+    /// Connections cut or not taken.
+    pub cut: Family<CutLabels, Counter>,
 }
 
 impl HttpMetrics {
@@ -55,6 +118,9 @@ impl HttpMetrics {
             seconds: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.0005, 4.0, 8))),
             connections: Gauge::default(),
             streams: Gauge::default(),
+            in_flight: Family::default(),
+            refused: Family::default(),
+            cut: Family::default(),
         };
         registry.register("constellation_api_requests", "Answers by route and code", made.requests.clone());
         registry.register(
@@ -68,6 +134,22 @@ impl HttpMetrics {
             "Open watches, event streams, logs and builds",
             made.streams.clone(),
         );
+        registry.register("constellation_api_in_flight", "Requests in flight by class", made.in_flight.clone());
+        registry.register(
+            "constellation_api_refused",
+            "Requests refused with 429 by class and cause",
+            made.refused.clone(),
+        );
+        registry.register("constellation_api_cut", "Connections cut or not taken, by cause", made.cut.clone());
         made
+    }
+
+    /// Counts a refused request.
+    pub fn refuse(&self, class: Class, cause: Refusal) {
+        self.refused.get_or_create(&RefusedLabels { class, cause }).inc();
+    }
+    /// Counts a connection that was cut or not taken.
+    pub fn cut(&self, cause: Cut) {
+        self.cut.get_or_create(&CutLabels { cause }).inc();
     }
 }

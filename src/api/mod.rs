@@ -6,10 +6,27 @@
 //! [`nodes`], [`tokens`], [`logs`], [`builds`], [`cluster`], [`openapi`]. [`wire`] has every request and answer,
 //! [`problem`] every error.
 //! Not here: deciding (`plan`), storing (`store`), what a manifest may say (`manifest`), the command line (`cli`).
-//! Invariants: every route names its role; nothing waits without a deadline; a slow client holds up
-//! nobody; of a Secret no value ever leaves.
+//! Invariants: every route names its role and its class; nothing waits without a deadline; a slow client holds
+//! up nobody; of a Secret no value ever leaves.
+//!
+//! # Limits
+//!
+//! | What | Bound | Beyond it |
+//! |---|---|---|
+//! | connections ([`crowd`]) | by the limit of open files, a quarter of them from one source; the socket has its own | whoever asks for nothing is cut, the oldest first; else 503 |
+//! | a head | 64 headers, 16 KiB, 10 s; as long for an idle connection | 431; cut |
+//! | a body | 8 MiB (a build's context 4 GiB); 1 KiB in each 10 s, and the deadline of its class ([`class`]) | 413; 408 |
+//! | requests in flight ([`class`]) | control 256, change 1,024, read 1,024, watch 12,000, logs 256 | 429 with `Retry-After` |
+//! | an answer's head | control 5 s, watch 10 s, others 30 s | 408, or 504 when it is not known whether it happened |
+//! | what a client takes ([`guard`]) | 1 KiB in each 10 s of what waits for it | cut |
+//! | a WebSocket's client | answers one of 4 pings, 15 s apart; messages of 4 KiB | cut; closed with 1009 |
+//! | wrong tokens of a source ([`rates`]) | 50 at once, 10 a second | 429 |
+//! | changes of a caller who is no administrator | 400 at once, 200 a second | 429 |
+//!
+//! `/metrics` counts what is in flight, refused and cut, by class and cause.
 
 use std::{
+    net::IpAddr,
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -24,6 +41,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use self::rates::{Buckets, Rate};
 use crate::{
     runtime::Runtime,
     store::{Client, seal::Sealer},
@@ -32,8 +50,10 @@ use crate::{
 pub mod accept;
 pub mod auth;
 pub mod builds;
+pub mod class;
 pub mod cluster;
 pub mod commit;
+pub mod crowd;
 pub mod dispatch;
 pub mod documents;
 pub mod events;
@@ -46,6 +66,7 @@ pub mod objects;
 pub mod openapi;
 pub mod preview;
 pub mod problem;
+pub mod rates;
 pub mod read;
 pub mod reply;
 pub mod request;
@@ -98,12 +119,14 @@ pub struct Listeners {
 pub struct Limits {
     /// From one request's end, or the accept, to the next request's whole head.
     pub head: Duration,
-    /// From a request's head to its answer's head; streams go on after it.
-    pub request: Duration,
+    /// Of each class of requests: how many at one time, and how long each.
+    pub classes: class::Bounds,
     /// For the store's answer to one write.
     pub propose: Duration,
-    /// A client that takes nothing for so long is cut.
+    /// A client that takes less than [`guard::LEAST`] bytes of what waits for it in such a time is cut.
     pub write: Duration,
+    /// A client that sends less than [`guard::LEAST`] bytes of its body in such a time is cut.
+    pub upload: Duration,
     /// An idle stream shows that it lives this often.
     pub heartbeat: Duration,
     /// For what is in flight at the end.
@@ -112,26 +135,57 @@ pub struct Limits {
     pub body: u64,
     /// Bytes of a build's context.
     pub context: u64,
-    /// Connections at one time, of each listener; more wait in the kernel's queue.
+    /// Connections of each TCP listener at one time; see [`crowd`].
     pub connections: usize,
-    /// Long-lived streams at one time; more are refused.
-    pub streams: usize,
+    /// Those of one source.
+    pub per_source: usize,
+    /// Connections at the socket: of their own, so that root always has its way in.
+    pub socket: usize,
+    /// Requests of one source with a token that is not known; more are refused.
+    pub wrong_tokens: Rate,
+    /// Changes of one caller from one source; more are refused. Administrators change as often as they like.
+    pub changes: Rate,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            head: Duration::from_secs(30),
-            request: Duration::from_secs(30),
+            // Good clients send a head at once; the longer half a one may stay, the more of them fit in. It is
+            // the patience with an idle connection too: other servers have 5 to 75 s, clients ask anew.
+            head: Duration::from_secs(10),
+            classes: class::Bounds::default(),
             propose: Duration::from_secs(10),
             write: Duration::from_secs(10),
+            upload: Duration::from_secs(10),
             heartbeat: Duration::from_secs(15),
             stop: Duration::from_secs(5),
             body: 8 << 20,
             context: 4 << 30,
             connections: 1_024,
-            streams: 512,
+            per_source: 256,
+            socket: 256,
+            wrong_tokens: Rate { per_second: 10, burst: 50 },
+            changes: Rate { per_second: 200, burst: 400 },
         }
+    }
+}
+
+impl Limits {
+    /// Fewer connections than this are too few for a cluster: the agent says so.
+    pub const FEW: usize = 1_024;
+
+    /// For a process that may have so many files open: a sixteenth and no less than 128 stay for the store and
+    /// the engine, as many for the socket.
+    #[must_use]
+    pub fn within(files: usize) -> Self {
+        let share = (files / 16).clamp(128, 1_024);
+        let connections = files.saturating_sub(2 * share).clamp(64, 32_768);
+        let mut classes = class::Bounds::default();
+        // The rest is for whoever asks and goes.
+        classes.watch.at_once = classes.watch.at_once.min(connections / 4 * 3);
+        // Each has a connection to the engine too.
+        classes.logs.at_once = classes.logs.at_once.min(share / 2);
+        Self { classes, connections, per_source: connections / 4, socket: share, ..Self::default() }
     }
 }
 
@@ -145,7 +199,9 @@ pub struct Server {
     cut: CancellationToken,
     /// See [`heavy`].
     heavy: Arc<Semaphore>,
-    streams: Arc<Semaphore>,
+    places: class::Places,
+    wrong_tokens: Buckets<Option<IpAddr>>,
+    changes: Buckets<(Arc<str>, Option<IpAddr>)>,
     /// Streams and WebSockets: they outlive the request that began them.
     tasks: TaskTracker,
     openapi: OnceLock<Bytes>,
@@ -158,7 +214,9 @@ impl Server {
             stop,
             cut: CancellationToken::new(),
             heavy: Arc::new(Semaphore::new(heavy::at_once())),
-            streams: Arc::new(Semaphore::new(shared.limits.streams)),
+            places: class::Places::new(shared.limits.classes.clone(), shared.http.clone()),
+            wrong_tokens: Buckets::new(shared.limits.wrong_tokens, rates::REMEMBERED),
+            changes: Buckets::new(shared.limits.changes, rates::REMEMBERED),
             tasks: TaskTracker::new(),
             openapi: OnceLock::new(),
             shared,

@@ -13,6 +13,9 @@ use warp::reply::Response;
 
 use super::{
     auth::Role,
+    class::Class,
+    crowd::NoSeat,
+    rates::Rate,
     wire::{ManifestFault, Problem, problem::TYPES},
 };
 use crate::{
@@ -215,6 +218,14 @@ impl Failure {
         failure.0.close = true;
         failure
     }
+    /// A body that comes too slowly.
+    #[must_use]
+    pub fn slow_body(error: &dyn std::error::Error) -> Self {
+        let cause = std::iter::successors(Some(error), |e| e.source()).last().unwrap_or(error);
+        let mut failure = Self::new(408, "timeout", "The request took too long", format!("its body is slow: {cause}"));
+        failure.0.close = true;
+        failure
+    }
     /// The deadline came while the store had the change.
     #[must_use]
     pub fn unanswered(limit: Duration) -> Self {
@@ -247,11 +258,48 @@ impl Failure {
         failure.0.problem.index = Some(here.0);
         failure
     }
-    /// Too many open streams.
+    /// Every place of a class is taken.
     #[must_use]
-    pub fn too_many_streams(limit: usize) -> Self {
-        Self::new(429, "too-many-streams", "Too many streams", format!("{limit} streams are open already"))
-            .retry_after(5)
+    pub fn no_place(class: Class, limit: usize) -> Self {
+        match class {
+            Class::Watch | Class::Logs => {
+                Self::new(429, "too-many-streams", "Too many streams", format!("{limit} streams are open already"))
+                    .retry_after(5)
+            }
+            Class::Control | Class::Change | Class::Read => {
+                let detail = format!("{limit} requests of the class {} are in flight already", class.name());
+                Self::new(429, "too-many-requests", "Too many requests", detail).retry_after(1)
+            }
+        }
+    }
+    /// A caller changes more often than it may.
+    #[must_use]
+    pub fn too_often(rate: Rate, wait: Duration) -> Self {
+        let detail = format!("more than {} changes a second, {} at once", rate.per_second, rate.burst);
+        Self::new(429, "too-many-requests", "Too many requests", detail)
+            .hint("nothing was written; send many objects in one apply")
+            .retry_after(wait.as_secs() + 1)
+    }
+    /// A source has sent too many wrong tokens.
+    #[must_use]
+    pub fn too_many_wrong_tokens(wait: Duration) -> Self {
+        let detail = "this address sent too many tokens that are not known";
+        let mut failure = Self::new(429, "too-many-requests", "Too many requests", detail)
+            .hint("a request with a token of this cluster is still answered")
+            .retry_after(wait.as_secs() + 1);
+        failure.0.close = true;
+        failure
+    }
+    /// A connection that is not taken.
+    #[must_use]
+    pub fn no_seat(why: NoSeat) -> Self {
+        let detail = match why {
+            NoSeat::Source => "this address has too many connections already",
+            NoSeat::Full => "every connection that this node takes is in use",
+        };
+        let mut failure = Self::new(503, "too-many-connections", "Too many connections", detail).retry_after(1);
+        failure.0.close = true;
+        failure
     }
     /// A broken invariant of ours.
     #[must_use]
@@ -350,6 +398,21 @@ impl Failure {
             Refusal::AlreadyFormed => Self::new(409, "already-formed", "The cluster exists already", detail),
             Refusal::Invalid(_) => Self::unprocessable(detail),
         }
+    }
+
+    /// The answer to a connection that no server speaks on, as bytes.
+    #[must_use]
+    pub fn raw(self) -> Vec<u8> {
+        let Inner { problem, retry_after, .. } = *self.0;
+        let reason = http::StatusCode::from_u16(problem.status).ok().and_then(|s| s.canonical_reason()).unwrap_or("");
+        let body = serde_json::to_string(&problem).unwrap_or_default();
+        let wait = retry_after.map_or_else(String::new, |seconds| format!("retry-after: {seconds}\r\n"));
+        let (status, length) = (problem.status, body.len());
+        format!(
+            "HTTP/1.1 {status} {reason}\r\ncontent-type: application/problem+json\r\n{wait}connection: close\r\n\
+             content-length: {length}\r\n\r\n{body}"
+        )
+        .into_bytes()
     }
 
     /// The answer.

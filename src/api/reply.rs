@@ -10,10 +10,10 @@ use std::{convert::Infallible, future::Future, sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, header::CONTENT_TYPE};
 use serde::Serialize;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 use warp::reply::Response;
 
-use super::{Server, accept::Open, auth::Right, problem::Failure, request::Request};
+use super::{Server, accept::Open, auth::Right, class::Place, problem::Failure, request::Request};
 use crate::model::Index;
 
 /// Lines that wait for one client: it takes them at its own pace.
@@ -129,7 +129,7 @@ async fn beat(pace: Option<Duration>) {
 #[derive(Debug)]
 pub struct StreamPermit {
     right: Right,
-    _permit: OwnedSemaphorePermit,
+    _place: Place,
     _open: Open,
 }
 
@@ -140,26 +140,22 @@ impl StreamPermit {
     }
 }
 
-/// Takes one of the permits for streams.
+/// The place of a request, for as long as its stream is open.
 ///
 /// # Errors
-/// 429 when all are taken.
-pub fn permit(request: &Request) -> Result<StreamPermit, Failure> {
+/// 429 when it had to give it back for its body and all are taken now.
+pub fn permit(request: &mut Request) -> Result<StreamPermit, Failure> {
     let server = &request.server;
-    let permit = server
-        .streams
-        .clone()
-        .try_acquire_owned()
-        .map_err(|_| Failure::too_many_streams(server.shared.limits.streams))?;
+    let place = request.place.take().map_or_else(|| server.places.enter(request.call.0.class), Ok)?;
     let right = request.caller.right(&server.shared.store);
-    Ok(StreamPermit { right, _permit: permit, _open: Open::new(&server.shared.http.streams) })
+    Ok(StreamPermit { right, _place: place, _open: Open::new(&server.shared.http.streams) })
 }
 
 /// 200 with what `produce` sends. It runs in a task of its own, which the server waits for at its end.
 ///
 /// # Errors
 /// 429 when too many streams are open.
-pub fn stream<P, F>(request: &Request, media: &'static str, produce: P) -> Result<Response, Failure>
+pub fn stream<P, F>(request: &mut Request, media: &'static str, produce: P) -> Result<Response, Failure>
 where
     P: FnOnce(Sink) -> F,
     F: Future<Output = Result<(), Closed>> + Send + 'static,

@@ -9,7 +9,9 @@ use bytes::{Buf, Bytes, BytesMut};
 use futures::{Stream, StreamExt};
 use http::{HeaderMap, header::CONTENT_TYPE};
 
-use super::{Server, accept::Call, auth::Caller, problem::Failure, routes::Route, wire::ManifestFault};
+use super::{
+    Server, accept::Call, auth::Caller, class::Place, guard, problem::Failure, routes::Route, wire::ManifestFault,
+};
 use crate::model::{Kind, ObjectKey};
 
 /// Longest idempotency key, bytes.
@@ -40,6 +42,8 @@ pub struct Request {
     pub body: Option<Body>,
     /// Set when it wants to become a WebSocket.
     pub upgrade: Option<warp::ws::Ws>,
+    /// Its place among those of its class; a stream takes it along.
+    pub place: Option<Place>,
 }
 
 /// How a body is written.
@@ -70,10 +74,13 @@ impl Request {
     /// The whole body.
     ///
     /// # Errors
-    /// 413 beyond the limit, 400 when the client broke off.
+    /// 413 beyond the limit, 400 when the client broke off, 429 when the place was lost to others meanwhile.
     pub async fn bytes(&mut self) -> Result<Bytes, Failure> {
-        let stage = &self.call.0.stage;
         let Some(mut body) = self.body.take() else { return Ok(Bytes::new()) };
+        let stage = &self.call.0.stage;
+        // Whoever sends slowly takes no place meanwhile, and goes when others want to come in.
+        self.place = None;
+        self.call.0.peer.turn().uploads();
         let mut first = Bytes::new();
         let mut all = BytesMut::new();
         while let Some(piece) = body.next().await {
@@ -87,10 +94,13 @@ impl Request {
                     all.extend_from_slice(&piece);
                 }
                 Err(_) if self.call.0.over.is_set() => return Err(Failure::body_too_large(self.call.0.limit)),
+                Err(error) if guard::is_stall(&error) => return Err(Failure::slow_body(&error)),
                 Err(error) => return Err(Failure::bad_request(format!("the body broke off: {error}"))),
             }
         }
+        self.call.0.peer.turn().uploaded();
         stage.body_is_here();
+        self.place = Some(self.server.places.enter(self.call.0.class)?);
         Ok(if all.is_empty() { first } else { all.freeze() })
     }
 

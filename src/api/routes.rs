@@ -6,7 +6,7 @@
 use std::sync::LazyLock;
 
 use futures::future::BoxFuture;
-use http::Method;
+use http::{Method, Uri};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::Value;
 use warp::reply::Response;
@@ -14,11 +14,13 @@ use warp::reply::Response;
 use super::{
     Limits,
     auth::Role::{self, Admin, None as Nobody, Read, Write},
-    builds, cluster, events, logs, nodes, openapi,
+    builds,
+    class::Class,
+    cluster, events, logs, nodes, openapi,
     problem::Failure,
     read,
     reply::{JSON, NDJSON, TEXT},
-    request::Request,
+    request::{self, Request},
     scale, tokens, watch, wire,
     wire::{Object, Written},
     write,
@@ -62,6 +64,8 @@ pub struct Route {
     pub kind: Option<Kind>,
     /// Who may.
     pub role: Role,
+    /// What it is to the server. Of a list that can be watched: the list.
+    pub class: Class,
     /// What it does, in a line.
     pub about: &'static str,
     /// Its query.
@@ -120,12 +124,15 @@ pub fn find<'p>(method: &Method, path: &'p str) -> Found<'p> {
 }
 const UNBUILT_KINDS: [&str; 7] = ["routes", "middlewares", "redis", "builds", "volumes", "migrations", "leases"];
 
-/// How many bytes the body of such a request may have.
+/// The class of a request, and how many bytes its body may have.
 #[must_use]
-pub fn body_limit(method: &Method, path: &str, limits: &Limits) -> u64 {
-    match find(method, path) {
-        Found::Route(route, _) if route.context => limits.context,
-        _ => limits.body,
+pub fn bounds(method: &Method, uri: &Uri, limits: &Limits) -> (Class, u64) {
+    match find(method, uri.path()) {
+        Found::Route(route, _) => {
+            let body = if route.context { limits.context } else { limits.body };
+            (if route.watches(uri.query().unwrap_or_default()) { Class::Watch } else { route.class }, body)
+        }
+        Found::Methods(_) | Found::Unbuilt(_) | Found::Nothing => (Class::Read, limits.body),
     }
 }
 
@@ -144,6 +151,15 @@ impl Route {
         }
         Some(name)
     }
+    /// Whether a query asks a list to be watched.
+    fn watches(&self, query: &str) -> bool {
+        self.query.iter().any(|p| p.name == WATCH)
+            && query.split('&').any(|pair| {
+                let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+                request::decode(name, true).as_deref() == Some(WATCH) && !matches!(value, "false" | "0")
+            })
+    }
+    /// Its class is that of its method until another is named.
     fn new(method: &'static str, path: &'static str, role: Role, about: &'static str, run: Run) -> Self {
         Self {
             method,
@@ -151,6 +167,7 @@ impl Route {
             segments: path.strip_prefix('/').unwrap_or(path).split('/').collect(),
             kind: None,
             role,
+            class: if method == "GET" { Class::Read } else { Class::Change },
             about,
             query: &[],
             takes: Vec::new(),
@@ -159,6 +176,10 @@ impl Route {
             write: false,
             run,
         }
+    }
+    fn class(mut self, class: Class) -> Self {
+        self.class = class;
+        self
     }
     fn kind(mut self, kind: Kind) -> Self {
         self.kind = Some(kind);
@@ -202,14 +223,15 @@ const fn param(name: &'static str, about: &'static str) -> Param {
 const fn many(name: &'static str, about: &'static str) -> Param {
     Param { name, about, many: true }
 }
+const WATCH: &str = "watch";
 const LIST: &[Param] = &[
     param("labels", "Selector: `app=web,tier!=db,gpu,!old`."),
-    param("watch", "true: changes as ndjson instead of a list."),
+    param(WATCH, "true: changes as ndjson instead of a list."),
     param("fromIndex", "Changes after this index; 0: from the oldest kept; absent: from now."),
 ];
 const LIST_REPLICAS: &[Param] = &[
     param("labels", "Selector over the labels of the replica's Service."),
-    param("watch", "true: changes as ndjson instead of a list."),
+    param(WATCH, "true: changes as ndjson instead of a list."),
     param("fromIndex", "Changes after this index; 0: from the oldest kept; absent: from now."),
     param("service", "Only replicas of this Service."),
     param("node", "Only replicas on this node."),
@@ -340,6 +362,7 @@ fn table() -> Vec<Route> {
             Box::pin(logs::of_service(r))
         })
         .kind(Kind::Service)
+        .class(Class::Logs)
         .query(LOGS)
         .gives::<wire::LogLine>(NDJSON)
         .gives_text(),
@@ -347,6 +370,7 @@ fn table() -> Vec<Route> {
             Box::pin(logs::of_replica(r))
         })
         .kind(Kind::Replica)
+        .class(Class::Logs)
         .query(LOGS)
         .gives::<wire::LogLine>(NDJSON)
         .gives_text(),
@@ -381,6 +405,8 @@ fn table() -> Vec<Route> {
             .takes::<Value>("application/yaml")
             .writes(),
         Route::new("POST", "/api/v1/plan", Read, "What an apply would do, and why.", |r| Box::pin(write::plan(r)))
+            // It changes nothing: whoever may only read takes no place of those who write.
+            .class(Class::Read)
             .query(PLAN)
             .takes::<wire::ApplyRequest>(JSON)
             .takes::<Value>("application/yaml")
@@ -388,32 +414,42 @@ fn table() -> Vec<Route> {
         Route::new("POST", "/api/v1/builds", Write, "Builds an image on this node's engine.", |r| {
             Box::pin(builds::build(r))
         })
+        .class(Class::Logs)
         .query(BUILD)
         .takes_context()
         .gives::<wire::BuildLine>(NDJSON),
         Route::new("GET", "/api/v1/events", Read, "Events, as ndjson or on a WebSocket.", |r| {
             Box::pin(events::events(r))
         })
+        .class(Class::Watch)
         .query(EVENTS)
         .gives::<wire::Event>(NDJSON),
         Route::new("GET", "/ws", Read, "Events on a WebSocket.", |r| Box::pin(events::socket_only(r)))
+            .class(Class::Watch)
             .query(EVENTS)
             .gives::<wire::Event>(NDJSON),
         Route::new("GET", "/api/v1/status", Read, "The cluster in a few numbers.", |r| Box::pin(cluster::status(r)))
+            .class(Class::Control)
             .gives::<wire::ClusterStatus>(JSON),
         Route::new("GET", "/api/v1/raft/status", Read, "Raft as this node sees it.", |r| {
             Box::pin(cluster::raft_status(r))
         })
+        .class(Class::Control)
         .gives::<wire::RaftStatus>(JSON),
         Route::new("GET", "/api/v1/raft/leader", Read, "Who leads.", |r| Box::pin(cluster::leader(r)))
+            .class(Class::Control)
             .gives::<wire::RaftLeader>(JSON),
         Route::new("GET", "/api/v1/metrics", Read, "The metrics as JSON.", |r| Box::pin(cluster::metrics_json(r)))
+            .class(Class::Control)
             .gives::<wire::MetricsReport>(JSON),
         Route::new("GET", "/metrics", Read, "The metrics for Prometheus.", |r| Box::pin(cluster::metrics_text(r)))
+            .class(Class::Control)
             .gives_text(),
         Route::new("GET", "/health", Nobody, "Answers as long as the process can.", |r| Box::pin(cluster::health(r)))
+            .class(Class::Control)
             .gives::<wire::Health>(JSON),
         Route::new("GET", "/ready", Nobody, "Whether this node can serve.", |r| Box::pin(cluster::ready(r)))
+            .class(Class::Control)
             .gives::<wire::Readiness>(JSON),
         Route::new("GET", "/openapi.json", Read, "This description.", |r| Box::pin(openapi::document(r)))
             .gives::<Value>(JSON),
@@ -451,6 +487,37 @@ mod tests {
         ];
         for (method, path, want) in table {
             assert_eq!(say(method.clone(), path), want, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn a_request_has_the_class_of_its_route_and_a_watched_list_is_a_watch() {
+        let table = [
+            (Method::GET, "/health", Class::Control),
+            (Method::GET, "/metrics", Class::Control),
+            (Method::GET, "/api/v1/status", Class::Control),
+            (Method::GET, "/api/v1/raft/status", Class::Control),
+            (Method::GET, "/api/v1/configs", Class::Read),
+            (Method::GET, "/api/v1/configs?watch=false", Class::Read),
+            (Method::GET, "/api/v1/configs?watch=true", Class::Watch),
+            (Method::GET, "/api/v1/replicas?node=n1&w%61tch=1", Class::Watch),
+            (Method::GET, "/api/v1/configs/a", Class::Read),
+            (Method::GET, "/api/v1/events?follow=false", Class::Watch),
+            (Method::GET, "/ws", Class::Watch),
+            (Method::GET, "/api/v1/services/web/logs", Class::Logs),
+            (Method::POST, "/api/v1/builds?tag=a", Class::Logs),
+            (Method::POST, "/api/v1/plan", Class::Read),
+            (Method::PUT, "/api/v1/configs/a", Class::Change),
+            (Method::DELETE, "/api/v1/configs/a", Class::Change),
+            (Method::POST, "/api/v1/nodes/n1/cordon", Class::Change),
+            (Method::GET, "/nowhere", Class::Read),
+        ];
+        for (method, uri, class) in table {
+            let got = bounds(&method, &uri.parse().unwrap(), &Limits::default()).0;
+            assert_eq!(got, class, "{method} {uri}");
+        }
+        for route in TABLE.iter().filter(|r| r.write) {
+            assert_eq!(route.class, Class::Change, "{} {}", route.method, route.path);
         }
     }
 

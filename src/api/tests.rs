@@ -8,6 +8,7 @@ pub mod client;
 mod connections;
 mod events;
 mod idempotency;
+mod limits;
 mod paths;
 mod plans;
 mod reads;

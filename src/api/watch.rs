@@ -34,7 +34,7 @@ const CATCH_UP: std::time::Duration = std::time::Duration::from_secs(2);
 ///
 /// # Errors
 /// 400, 410, 429.
-pub async fn list_or_watch(request: Request) -> Result<Response, Failure> {
+pub async fn list_or_watch(mut request: Request) -> Result<Response, Failure> {
     let filter = Filter::read(&request)?;
     if !request.query.flag("watch")? {
         if request.query.get("fromIndex").is_some() {
@@ -49,7 +49,7 @@ pub async fn list_or_watch(request: Request) -> Result<Response, Failure> {
     let store = request.server.shared.store.clone();
     // A position that is gone is said with a status, before the stream begins.
     store.state().changes_after(from).map(|_| ()).map_err(Failure::gone)?;
-    let stream = reply::stream(&request, NDJSON, |sink| watch(store, filter, from, sink))?;
+    let stream = reply::stream(&mut request, NDJSON, |sink| watch(store, filter, from, sink))?;
     Ok(reply::from(stream, from))
 }
 

@@ -37,7 +37,7 @@ async fn a_head_that_does_not_come_is_cut() {
 
 #[tokio::test]
 async fn a_body_that_does_not_come_is_408() {
-    let rig = Rig::with(|l| l.request = SHORT).await;
+    let rig = Rig::with(|l| l.classes.change.deadline = SHORT).await;
     let body = config("c", "1").to_string();
     let whole = rig.ask("POST", "/api/v1/apply").body(&body).bytes();
     let mut wire = rig.tcp().await;
@@ -71,38 +71,82 @@ async fn a_body_that_breaks_off_writes_nothing() {
 }
 
 #[tokio::test]
-async fn more_connections_than_the_limit_wait_and_are_then_served() {
+async fn whoever_asks_for_nothing_makes_room_for_a_newcomer() {
     let rig = Rig::with(|l| l.connections = 3).await;
-    let mut open = Vec::new();
-    for _ in 0..3 {
-        let mut wire = rig.tcp().await;
-        wire.write(rig.ask("GET", "/health").bytes()).await;
-        assert_eq!(wire.answer().await.status, 200);
-        open.push(wire);
+    let mut idle = rig.tcp().await;
+    idle.write(rig.ask("GET", "/health").bytes()).await;
+    assert_eq!(idle.answer().await.status, 200);
+    let mut half = rig.tcp().await;
+    half.write("GET /health HTT").await;
+    let whole = rig.ask("POST", "/api/v1/apply").body(config("c", "1").to_string()).bytes();
+    let mut slow = rig.tcp().await;
+    slow.write(&whole[..whole.len() - 5]).await;
+    until("all three", || rig.shared.http.connections.get() == 3).await;
+    let mut watches = Vec::new();
+    for gone in [&mut idle, &mut half, &mut slow] {
+        watches.push(rig.ask("GET", "/api/v1/configs?watch=true").stream().await);
+        assert_eq!(gone.read_to_close().await, b"", "the oldest, and a body last");
     }
-    let mut more = Vec::new();
-    for _ in 0..5 {
-        let mut wire = rig.tcp().await;
-        wire.write(rig.ask("GET", "/health").header("connection", "close").bytes()).await;
-        more.push(wire);
+    // Streams stay; whoever comes now is told so, and the socket has seats of its own.
+    let refused = rig.get("/health").await;
+    assert_eq!(refused.problem(), (503, "too-many-connections".into()));
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    let metrics = rig.ask("GET", "/metrics").socket().send().await;
+    for line in ["constellation_api_cut_total{cause=\"Room\"} 3\n", "constellation_api_cut_total{cause=\"Full\"} 1\n"] {
+        assert!(metrics.text().contains(line), "{line}: {metrics:?}");
     }
-    // Whoever is served can still ask, and the socket has places of its own.
-    open[0].write(rig.ask("GET", "/metrics").bytes()).await;
-    let metrics = open[0].answer().await;
-    assert!(metrics.text().contains("constellation_api_connections 3\n"), "{metrics:?}");
-    let mut at_the_socket = Vec::new();
-    for _ in 0..3 {
-        let mut wire = rig.unix().await;
-        wire.write(rig.ask("GET", "/metrics").socket().bytes()).await;
-        assert_eq!(wire.answer().await.status, 200);
-        at_the_socket.push(wire);
+    rig.apply_at_the_socket(&config("c", "1").to_string()).await;
+    for watch in &mut watches {
+        assert_eq!(watch.line().await.unwrap()["object"]["metadata"]["name"], "c");
     }
-    assert_eq!(rig.shared.http.connections.get(), 6, "a full port locks nobody out of the socket");
-    drop(at_the_socket);
-    open.clear();
-    for mut wire in more {
-        assert_eq!(wire.answer().await.status, 200);
+    drop(watches.pop());
+    until("a free seat", || rig.shared.http.connections.get() == 2).await;
+    assert_eq!(rig.get("/health").await.status, 200);
+}
+
+#[tokio::test]
+async fn one_source_has_its_share_of_the_connections() {
+    let rig = Rig::with(|l| l.per_source = 2).await;
+    let mut watches = Vec::new();
+    for _ in 0..2 {
+        watches.push(rig.ask("GET", "/api/v1/configs?watch=true").stream().await);
     }
+    assert_eq!(rig.get("/health").await.problem(), (503, "too-many-connections".into()));
+    let from = tokio::net::TcpSocket::new_v4().unwrap();
+    from.bind("127.0.0.77:0".parse().unwrap()).unwrap();
+    let mut other = Wire::new(soon("connecting", from.connect(rig.address)).await.unwrap());
+    other.write(rig.ask("GET", "/health").bytes()).await;
+    assert_eq!(other.answer().await.status, 200, "another source");
+}
+
+#[tokio::test]
+async fn a_body_that_trickles_is_cut_before_its_deadline() {
+    let rig = Rig::with(|l| l.upload = Duration::from_millis(200)).await;
+    let body = config("c", &"x".repeat(100_000)).to_string();
+    let whole = rig.ask("POST", "/api/v1/apply").body(&body).bytes();
+    let mut wire = rig.tcp().await;
+    wire.write(&whole[..whole.len() - body.len()]).await;
+    let trickle = async {
+        for byte in body.as_bytes() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            if !wire.try_write([*byte]).await {
+                break;
+            }
+            if rig.shared.http.connections.get() == 0 {
+                break;
+            }
+        }
+    };
+    soon("the end of the trickle", trickle).await;
+    let answer = String::from_utf8_lossy(&wire.read_to_close().await).into_owned();
+    assert!(answer.is_empty() || answer.contains("its body is slow"), "{answer}");
+    // One that is slow and steady is taken.
+    let mut steady = rig.tcp().await;
+    for piece in whole.chunks(10_000) {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        steady.write(piece).await;
+    }
+    assert_eq!(steady.answer().await.status, 200);
 }
 
 #[tokio::test]
@@ -115,10 +159,11 @@ async fn a_websocket_and_a_watch_keep_the_place_of_their_connection() {
     let metrics = third.answer().await;
     assert!(metrics.text().contains("constellation_api_connections 3\n"), "{metrics:?}");
     assert!(metrics.text().contains("constellation_api_streams 2\n"), "{metrics:?}");
+    drop(socket);
+    until("the WebSocket's seat", || rig.shared.http.connections.get() == 2).await;
     let mut fourth = rig.tcp().await;
     fourth.write(rig.ask("GET", "/health").bytes()).await;
-    drop(socket);
-    assert_eq!(fourth.answer().await.status, 200, "the place of the WebSocket is free");
+    assert_eq!(fourth.answer().await.status, 200, "the seat of the WebSocket is free");
     drop((watch, third, fourth));
     until("every place's return", || rig.shared.http.connections.get() == 0 && rig.shared.http.streams.get() == 0)
         .await;
@@ -126,7 +171,7 @@ async fn a_websocket_and_a_watch_keep_the_place_of_their_connection() {
 
 #[tokio::test]
 async fn streams_over_the_limit_are_refused_with_when_to_come_again() {
-    let rig = Rig::with(|l| l.streams = 2).await;
+    let rig = Rig::with(|l| l.classes.watch.at_once = 2).await;
     let first = rig.ask("GET", "/api/v1/configs?watch=true").stream().await;
     let _second = rig.ask("GET", "/api/v1/events").stream().await;
     for path in ["/api/v1/services?watch=true", "/api/v1/events", "/api/v1/events?follow=false&fromIndex=0"] {

@@ -126,6 +126,11 @@ impl Rig {
         assert_eq!(answer.status, 200, "{answer:?}");
         answer.json()
     }
+    /// The same at the socket.
+    pub async fn apply_at_the_socket(&self, body: &str) {
+        let answer = self.ask("POST", "/api/v1/apply").socket().body(body).send().await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
     pub fn index(&self) -> u64 {
         self.shared.store.state().index().0
     }

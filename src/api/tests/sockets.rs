@@ -93,7 +93,7 @@ async fn each_frame_is_an_event_and_a_client_resumes_at_its_index() {
 
 #[tokio::test]
 async fn what_is_wrong_is_said_before_the_upgrade() {
-    let rig = Rig::with(|l| l.streams = 1).await;
+    let rig = Rig::with(|l| l.classes.watch.at_once = 1).await;
     assert_eq!(refused(Socket::open(&rig, "/ws?kinds=Pod").await), 400);
     assert_eq!(refused(Socket::open(&rig, "/ws?follow=false").await), 400, "it would go on all the same");
     assert_eq!(refused(Socket::open(&rig, "/ws?kinds=node&follow=false&fromIndex=0").await), 400);
@@ -136,7 +136,7 @@ async fn an_idle_client_is_pinged_and_one_that_does_not_answer_is_closed() {
 
 #[tokio::test]
 async fn a_client_that_closes_or_talks_too_much_gives_its_place_back() {
-    let rig = Rig::with(|l| l.streams = 1).await;
+    let rig = Rig::with(|l| l.classes.watch.at_once = 1).await;
     let until_free = || until("the place", || rig.shared.http.streams.get() == 0);
     let mut polite = Socket::open(&rig, "/ws").await.unwrap();
     polite.0.send(Message::Text("hello".into())).await.unwrap();

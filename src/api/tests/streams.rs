@@ -203,7 +203,7 @@ async fn a_busy_engine_is_asked_for_logs_and_only_under_a_permit() {
     rig.engine.tape("c1").try_send(chunk(false, "hello\n")).unwrap();
     let mut stream = rig.ask("GET", "/api/v1/services/web/logs?replica=1").stream().await;
     assert_eq!(line(&stream.line().await.unwrap()).2, "hello");
-    let full = Rig::with(|limits| limits.streams = 0).await;
+    let full = Rig::with(|limits| limits.classes.logs.at_once = 0).await;
     web(&full).await;
     full.engine.down(true);
     assert_eq!(full.get("/api/v1/services/web/logs").await.status, 429, "nothing is asked without one");
