@@ -31,15 +31,17 @@ use super::{
     record::{self, Kind},
     sled_disk::Sled,
     snapshot::Folder,
-    witness::Witness,
+    witness::{Start, Witness},
 };
 
 const FULL: usize = 32 << 20;
+/// Before the first start.
+const START: Start = Start { member: 1, incarnation: 0 };
 
 struct InMemory;
 impl StoreBuilder<Types, Log, Machine, ()> for InMemory {
     async fn build(&self) -> Result<((), Log, Machine), StorageError> {
-        let (log, _) = Log::open(Memory::default(), None, watch::channel(None).0).unwrap();
+        let (log, _) = Log::open(Memory::default(), None, START, watch::channel(None).0).unwrap();
         Ok(((), log, Machine::new(None, None)))
     }
 }
@@ -49,7 +51,7 @@ impl StoreBuilder<Types, Log, Machine, TempDir> for OnSled {
     async fn build(&self) -> Result<(TempDir, Log, Machine), StorageError> {
         let dir = tempfile::tempdir().unwrap();
         let disk = Sled::open(&dir.path().join("log"), FULL).unwrap();
-        let (log, _) = Log::open(disk, None, watch::channel(None).0).unwrap();
+        let (log, _) = Log::open(disk, None, START, watch::channel(None).0).unwrap();
         let folder = Folder::open(&dir.path().join("snapshots")).unwrap();
         Ok((dir, log, Machine::new(Some(folder), None)))
     }
@@ -256,6 +258,9 @@ impl Disk for Counting {
     fn note(&mut self, note: &[u8]) -> std::io::Result<()> {
         self.0.note(note)
     }
+    fn sync_note(&mut self) -> std::io::Result<()> {
+        self.0.sync_note()
+    }
     fn noted(&self) -> Option<&[u8]> {
         self.0.noted()
     }
@@ -265,7 +270,7 @@ impl Disk for Counting {
 async fn whatever_the_log_answers_was_synced_before() {
     let unsynced = Arc::new(AtomicUsize::new(0));
     let (mut log, _thread) =
-        Log::open(Counting(Memory::default(), unsynced.clone()), None, watch::channel(None).0).unwrap();
+        Log::open(Counting(Memory::default(), unsynced.clone()), None, START, watch::channel(None).0).unwrap();
     let left = || unsynced.load(Ordering::SeqCst);
     log.save_vote(&openraft::Vote::new(1, 1)).await.unwrap();
     assert_eq!(left(), 0, "a vote");
@@ -319,13 +324,22 @@ fn written() -> (Memory, Vec<(u64, Vec<u8>)>) {
         chain = sum;
         records.push((index, bytes));
     }
-    (Memory::default(), records)
+    let mut disk = Memory::default();
+    disk.note(&note(|_| {})).unwrap();
+    (disk, records)
+}
+/// The note of a first start beside ten entries.
+fn note(change: impl FnOnce(&mut Witness)) -> Vec<u8> {
+    let start = Some(Start { incarnation: 1, ..START });
+    let mut witness = Witness { next: 10, start, ..Witness::default() };
+    change(&mut witness);
+    rmp_serde::to_vec_named(&witness).unwrap()
 }
 fn opened(change: impl FnOnce(&mut Memory, &mut Vec<(u64, Vec<u8>)>)) -> Result<Log, LogError> {
     let (mut disk, mut records) = written();
     change(&mut disk, &mut records);
     disk.append(records).unwrap();
-    Log::open(disk, None, watch::channel(None).0).map(|(log, _)| log)
+    Log::open(disk, None, START, watch::channel(None).0).map(|(log, _)| log)
 }
 
 #[test]
@@ -337,13 +351,16 @@ fn a_log_that_is_not_what_was_written_does_not_open() {
         record::encode(kind, 0, 0, 0, &payload).0
     };
     let (committed, vote) = (mark(Kind::Committed, 12), mark(Kind::Vote, 1));
-    let note = |next, vote| rmp_serde::to_vec_named(&Witness { next, vote }).unwrap();
-    let (longer, voted) = (note(11, None), note(10, Some(openraft::Vote::new(2, 1))));
-    assert_eq!(opened(|d, _| d.note(&note(10, None)).unwrap()).unwrap().extent().last, Some(9));
-    assert_eq!(opened(|d, _| d.note(&note(3, None)).unwrap()).unwrap().extent().last, Some(9), "an older note");
-    let table: [(&str, Change); 8] = [
-        ("the last entry is missing as a whole", Box::new(move |d, _| d.note(&longer).unwrap())),
-        ("the vote is missing as a whole", Box::new(move |d, _| d.note(&voted).unwrap())),
+    assert_eq!(opened(|d, _| d.note(&note(|w| w.next = 3)).unwrap()).unwrap().extent().last, Some(9), "an older note");
+    let noted = |change: fn(&mut Witness)| -> Change { Box::new(move |d, _| d.note(&note(change)).unwrap()) };
+    let table: [(&str, Change); 13] = [
+        ("the last entry is missing as a whole", noted(|w| w.next = 11)),
+        ("the vote is missing as a whole", noted(|w| w.vote = Some(openraft::Vote::new(2, 1)))),
+        ("a committed entry is missing", noted(|w| w.committed = Some(10))),
+        ("the entries are of another history", noted(|w| w.chain = Some(7))),
+        ("the log is another member's", noted(|w| w.start = Some(Start { member: 2, incarnation: 1 }))),
+        ("member.json is an older copy", noted(|w| w.start = Some(Start { incarnation: 2, ..START }))),
+        ("the witness is missing", Box::new(|d, _| *d = Memory::default())),
         ("a flipped bit", Box::new(|_, r| r[4].1[50] ^= 1)),
         ("an entry in the place of another", Box::new(|_, r| r[4].1 = r[5].1.clone())),
         ("a missing entry", Box::new(|_, r| drop(r.remove(4)))),
@@ -377,7 +394,7 @@ fn an_entry_of_a_newer_version_stops_the_log_and_is_no_damage() {
 #[tokio::test]
 async fn a_log_opens_again_after_a_cut_and_a_purge() {
     let dir = tempfile::tempdir().unwrap();
-    let open = || Log::open(Sled::open(dir.path(), FULL).unwrap(), None, watch::channel(None).0).unwrap();
+    let open = || Log::open(Sled::open(dir.path(), FULL).unwrap(), None, START, watch::channel(None).0).unwrap();
     let (mut log, thread) = open();
     log.blocking_append((0..10).map(entry)).await.unwrap();
     log.truncate(entry(7).log_id).await.unwrap();
@@ -431,6 +448,9 @@ impl Disk for Failing {
     fn note(&mut self, note: &[u8]) -> std::io::Result<()> {
         self.0.note(note)
     }
+    fn sync_note(&mut self) -> std::io::Result<()> {
+        self.0.sync_note()
+    }
     fn noted(&self) -> Option<&[u8]> {
         self.0.noted()
     }
@@ -439,7 +459,7 @@ impl Disk for Failing {
 #[tokio::test]
 async fn a_disk_that_fails_once_ends_the_log_for_good_and_says_so() {
     let (fatal, mut told) = watch::channel(None);
-    let (mut log, thread) = Log::open(Failing(Memory::default(), 2), None, fatal).unwrap();
+    let (mut log, thread) = Log::open(Failing(Memory::default(), 2), None, START, fatal).unwrap();
     log.blocking_append([entry(0)]).await.unwrap();
     assert!(log.blocking_append([entry(1)]).await.is_err(), "an append that was not synced is not answered");
     let why = told.wait_for(Option::is_some).await.unwrap().clone().unwrap();

@@ -50,6 +50,11 @@ pub trait Disk: Send + 'static {
     /// # Errors
     /// Any error is fatal to the store.
     fn note(&mut self, note: &[u8]) -> io::Result<()>;
+    /// Makes the newest note durable.
+    ///
+    /// # Errors
+    /// Any error is fatal to the store.
+    fn sync_note(&mut self) -> io::Result<()>;
     /// The newest note.
     fn noted(&self) -> Option<&[u8]>;
 }
@@ -98,6 +103,9 @@ impl Disk for Memory {
     }
     fn note(&mut self, note: &[u8]) -> io::Result<()> {
         self.note = Some(note.to_vec());
+        Ok(())
+    }
+    fn sync_note(&mut self) -> io::Result<()> {
         Ok(())
     }
     fn noted(&self) -> Option<&[u8]> {

@@ -29,6 +29,7 @@ use super::{
     proposer,
     raft::{MemberId, StorageError, Types},
     record,
+    witness::Start,
 };
 
 /// Entries are read back from memory up to this many bytes.
@@ -107,7 +108,7 @@ impl Debug for Log {
 impl Log {
     /// Opens a log on a disk, checks every record, and starts the store thread.
     ///
-    /// `snapshot`: last entry of the newest snapshot. `fatal` is told why when the thread had to stop:
+    /// `snapshot`: last entry of the newest snapshot; `start`: the one before this one. `fatal` is told why when the thread had to stop:
     /// the process must end. The thread ends after the last clone of the log is dropped.
     ///
     /// # Errors
@@ -115,9 +116,10 @@ impl Log {
     pub fn open<D: Disk>(
         mut disk: D,
         snapshot: Option<u64>,
+        start: Start,
         fatal: watch::Sender<Option<String>>,
     ) -> Result<(Self, JoinHandle<()>), LogError> {
-        let found = log_thread::check(&mut disk, snapshot)?;
+        let found = log_thread::check(&mut disk, snapshot, start)?;
         let front = Front {
             last: found.last,
             purged: found.purged,
@@ -130,7 +132,8 @@ impl Log {
         };
         let (requests, inbox) = mpsc::channel(QUEUE);
         let metrics = Metrics::default();
-        let thread = Thread::new(disk, &found, metrics.clone(), fatal).start(inbox)?;
+        let start = Start { incarnation: start.incarnation + 1, ..start };
+        let thread = Thread::new(disk, &found, start, metrics.clone(), fatal)?.start(inbox)?;
         Ok((Self { front: Arc::new(Mutex::new(front)), requests, metrics }, thread))
     }
 

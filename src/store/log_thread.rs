@@ -21,7 +21,7 @@ use super::{
     metrics::Metrics,
     raft::{MemberId, Types},
     record::{self, Damage, Kind},
-    witness::Witness,
+    witness::{Start, Witness},
 };
 
 /// Bytes of records checked at once while opening.
@@ -55,10 +55,22 @@ pub(super) struct Found {
 }
 
 impl Found {
-    /// What of it is noted.
-    fn witness(&self) -> Witness {
-        Witness { next: self.last.map_or(0, |last| last.index + 1), vote: self.vote }
+    /// What of it is noted, by this start.
+    fn witness(&self, start: Start) -> Witness {
+        Witness {
+            next: after(self.last),
+            vote: self.vote,
+            // The last one may be purged: nobody can look at its record then.
+            chain: (self.last > self.purged).then_some(self.chain),
+            committed: self.committed.map(|c| c.index),
+            start: Some(start),
+        }
     }
+}
+
+/// The index after a last entry.
+fn after(last: Option<LogId<MemberId>>) -> u64 {
+    last.map_or(0, |last| last.index + 1)
 }
 
 fn damaged(at: impl ToString, what: impl ToString) -> LogError {
@@ -75,9 +87,20 @@ fn read<T: serde::de::DeserializeOwned>(at: &str, bytes: &[u8]) -> Result<(recor
     Ok((record, rmp_serde::from_slice(payload).map_err(|e| newer(e.to_string()))?))
 }
 
-/// Reads the marks and checks every record from the purge mark on.
-pub(super) fn check<D: Disk>(disk: &mut D, snapshot: Option<u64>) -> Result<Found, LogError> {
+/// The newest note of the witness.
+pub(super) fn noted<D: Disk>(disk: &D) -> Result<Option<Witness>, LogError> {
+    let newer = |e: rmp_serde::decode::Error| LogError::Newer { at: "the witness".into(), what: e.to_string() };
+    disk.noted().map(rmp_serde::from_slice).transpose().map_err(newer)
+}
+
+/// Reads the marks and checks every record from the purge mark on, against each other and the witness. `start`: the
+/// one before this one.
+pub(super) fn check<D: Disk>(disk: &mut D, snapshot: Option<u64>, start: Start) -> Result<Found, LogError> {
     let mut found = Found::default();
+    let witness = noted(disk)?;
+    if let Some(witness) = &witness {
+        same_start(witness, start)?;
+    }
     if let Some(bytes) = disk.marked(Kind::Vote)? {
         found.vote = Some(read("the vote", &bytes)?.1);
     }
@@ -106,6 +129,10 @@ pub(super) fn check<D: Disk>(disk: &mut D, snapshot: Option<u64>) -> Result<Foun
             }
             found.chain = record.checksum;
             found.last = Some(entry.log_id);
+            let known = witness.filter(|w| w.next == index + 1).and_then(|w| w.chain);
+            if known.is_some_and(|chain| chain != record.checksum) {
+                return Err(damaged(at, "another one was written there"));
+            }
             if let EntryPayload::Normal(batch) = &entry.payload {
                 found.newest = batch.0.iter().map(|group| group.at).fold(found.newest, u64::max);
             }
@@ -118,18 +145,44 @@ pub(super) fn check<D: Disk>(disk: &mut D, snapshot: Option<u64>) -> Result<Foun
     if found.committed > found.last {
         return Err(damaged("its end", "entries that were committed are missing"));
     }
-    if let Some(note) = disk.noted() {
-        let newer = |e: rmp_serde::decode::Error| LogError::Newer { at: "the witness".into(), what: e.to_string() };
-        let witness: Witness = rmp_serde::from_slice(note).map_err(newer)?;
-        if found.witness().next < witness.next {
-            let (from, to) = (found.witness().next, witness.next - 1);
-            return Err(damaged("its end", format!("entries {from} to {to} were written and are missing")));
-        }
-        if found.vote < witness.vote {
-            return Err(damaged("the vote", "it is older than the one that was given"));
-        }
+    let Some(witness) = witness else {
+        // Each start notes itself, durably, before it writes anything.
+        return if found.last.is_none() && found.vote.is_none() {
+            Ok(found)
+        } else {
+            Err(damaged("the witness", "its notes are missing"))
+        };
+    };
+    let next = after(found.last);
+    if next < witness.next {
+        let to = witness.next - 1;
+        return Err(damaged("its end", format!("entries {next} to {to} were written and are missing")));
+    }
+    if found.last.map(|last| last.index) < witness.committed {
+        return Err(damaged("its end", "entries that were committed are missing"));
+    }
+    if found.vote < witness.vote {
+        return Err(damaged("the vote", "it is older than the one that was given"));
     }
     Ok(found)
+}
+
+/// Whether the witness was written by the start before this one. Of a start that ended before it was counted,
+/// there is only its first note.
+fn same_start(witness: &Witness, before: Start) -> Result<(), LogError> {
+    let Some(Start { member, incarnation }) = witness.start else { return Ok(()) };
+    if member != before.member {
+        return Err(damaged("the witness", format!("it is of member {member}, not {}", before.member)));
+    }
+    if incarnation < before.incarnation {
+        let what = format!("the log is of start {incarnation}, an older copy: there were {}", before.incarnation);
+        return Err(damaged("the witness", what));
+    }
+    if incarnation > before.incarnation + 1 {
+        let what = format!("member.json is of start {}, an older copy: there were {incarnation}", before.incarnation);
+        return Err(damaged("the witness", what));
+    }
+    Ok(())
 }
 
 /// The thread's own values.
@@ -144,9 +197,21 @@ pub(super) struct Thread<D> {
 }
 
 impl<D: Disk> Thread<D> {
-    /// On a disk as it was [`check`]ed.
-    pub fn new(disk: D, found: &Found, metrics: Metrics, fatal: watch::Sender<Option<String>>) -> Self {
-        Self { disk, chain: found.chain, witness: found.witness(), metrics, fatal }
+    /// On a disk as it was [`check`]ed. Notes this start, durably.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn new(
+        disk: D,
+        found: &Found,
+        start: Start,
+        metrics: Metrics,
+        fatal: watch::Sender<Option<String>>,
+    ) -> io::Result<Self> {
+        let mut thread = Self { disk, chain: found.chain, witness: found.witness(start), metrics, fatal };
+        thread.note()?;
+        thread.disk.sync_note()?;
+        Ok(thread)
     }
 
     /// Starts it. It ends when no log is left to ask it.
@@ -209,13 +274,16 @@ impl<D: Disk> Thread<D> {
             let (bytes, sum) = record::encode(Kind::Entry, id.index, id.leader_id.term, self.chain, &payload);
             self.chain = sum;
             self.witness.next = id.index + 1;
+            self.witness.chain = Some(sum);
             if let EntryPayload::Normal(batch) = &entry.payload {
                 self.metrics.entry_groups.observe(batch.0.len() as f64);
             }
             records.push((id.index, bytes));
         }
+        let Some(committed) = committed else { return Ok(()) };
+        self.witness.committed = Some(committed.index);
         // Durable with the entries around it; being late only costs replay.
-        committed.map_or(Ok(()), |committed| self.put_mark(Kind::Committed, &committed))
+        self.put_mark(Kind::Committed, &committed)
     }
 
     /// One write and one sync for everything that waited.
@@ -258,16 +326,21 @@ impl<D: Disk> Thread<D> {
             }
             Request::Truncate(from, answer) => {
                 // Before the cut: interrupted, it must not look like a loss.
-                self.witness.next = self.witness.next.min(from);
+                if from < self.witness.next {
+                    let before = self.checksum_before(from)?;
+                    self.chain = before.unwrap_or(0);
+                    self.witness = Witness { next: from, chain: before, ..self.witness };
+                }
                 self.note()?;
                 self.disk.truncate(from)?;
                 self.sync()?;
-                self.chain = self.checksum_before(from)?;
                 let _ = answer.send(Ok(()));
             }
             Request::Purge(upto, answer) => {
                 self.put_mark(Kind::Purged, &upto)?;
-                self.witness.next = self.witness.next.max(upto.index + 1);
+                if self.witness.next <= upto.index + 1 {
+                    self.witness = Witness { next: upto.index + 1, chain: None, ..self.witness };
+                }
                 self.sync()?;
                 self.disk.purge(upto.index)?;
                 let _ = answer.send(Ok(()));
@@ -279,12 +352,13 @@ impl<D: Disk> Thread<D> {
         Ok(())
     }
 
-    fn checksum_before(&mut self, from: u64) -> io::Result<u32> {
-        let Some(last) = from.checked_sub(1) else { return Ok(0) };
+    /// Of the entry before `from`; none when it was purged.
+    fn checksum_before(&mut self, from: u64) -> io::Result<Option<u32>> {
+        let Some(last) = from.checked_sub(1) else { return Ok(None) };
         let records = self.disk.read(last, from, usize::MAX)?;
-        let Some((_, bytes)) = records.first() else { return Ok(0) };
+        let Some((_, bytes)) = records.first() else { return Ok(None) };
         let (record, _) = record::decode(bytes).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
-        Ok(record.checksum)
+        Ok(Some(record.checksum))
     }
 
     fn put_mark(&mut self, kind: Kind, value: &impl serde::Serialize) -> io::Result<()> {

@@ -7,7 +7,7 @@ use std::{fs, io, path::Path};
 
 use serde::{Deserialize, Serialize};
 
-use super::{durable::write_durably, raft::MemberId};
+use super::{durable::write_durably, raft::MemberId, witness::Start};
 
 const FILE: &str = "member.json";
 /// Folders beside it that a member fills.
@@ -42,7 +42,7 @@ impl Member {
         crc32c::crc32c(format!("{} {} {}", self.id, self.incarnation, self.formed).as_bytes())
     }
 
-    fn read(bytes: &[u8]) -> Result<Self, String> {
+    fn parse(bytes: &[u8]) -> Result<Self, String> {
         let Checked { member, checksum } = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
         // A digit that flipped makes another member, who waits for ever for the voters of this one.
         if checksum.is_none_or(|sum| sum == member.checksum()) {
@@ -52,30 +52,50 @@ impl Member {
         }
     }
 
-    /// Reads this member, or draws a new one, and counts the start. Durable when it returns.
+    /// Reads this member, or draws a new one, durably.
     ///
     /// # Errors
     /// When the disk fails; `InvalidData` when the file is not what was written, or is missing beside a log:
     /// under a new id this member would wait for ever for the voters of the old one.
-    pub fn start(folder: &Path) -> io::Result<Self> {
+    pub fn read(folder: &Path) -> io::Result<Self> {
         let path = folder.join(FILE);
         let damaged = |what: String| io::Error::new(io::ErrorKind::InvalidData, format!("{} {what}", path.display()));
-        let mut member = match fs::read(&path) {
-            Ok(bytes) => Self::read(&bytes).map_err(|what| damaged(format!("is damaged: {what}")))?,
-            // Raft's 0 means nobody in some of its messages.
+        match fs::read(&path) {
+            Ok(bytes) => Self::parse(&bytes).map_err(|what| damaged(format!("is damaged: {what}"))),
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 for name in [LOG, SNAPSHOTS] {
                     if holds_anything(&folder.join(name))? {
                         return Err(damaged(format!("is missing beside a {name} folder that is not empty")));
                     }
                 }
-                Self { id: rand::random::<u64>().max(1), incarnation: 0, formed: false }
+                let member = Self::new();
+                member.save(folder)?;
+                Ok(member)
             }
-            Err(e) => return Err(e),
-        };
-        member.incarnation += 1;
-        member.save(folder)?;
-        Ok(member)
+            Err(e) => Err(e),
+        }
+    }
+
+    /// A member that nobody knows yet.
+    #[must_use]
+    pub fn new() -> Self {
+        // Raft's 0 means nobody in some of its messages.
+        Self { id: rand::random::<u64>().max(1), incarnation: 0, formed: false }
+    }
+
+    /// Counts a start, durably. The log has noted it before: so one that is older than the other is seen.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn count(&mut self, folder: &Path) -> io::Result<()> {
+        self.incarnation += 1;
+        self.save(folder)
+    }
+
+    /// The start that was counted last.
+    #[must_use]
+    pub fn last_start(&self) -> Start {
+        Start { member: self.id, incarnation: self.incarnation }
     }
 
     /// Writes it durably.
@@ -103,16 +123,17 @@ mod tests {
     #[test]
     fn a_member_keeps_its_id_and_counts_its_starts() {
         let folder = tempfile::tempdir().unwrap();
-        let first = Member::start(folder.path()).unwrap();
-        let second = Member::start(folder.path()).unwrap();
-        assert_eq!((second.id, second.incarnation), (first.id, first.incarnation + 1));
+        let mut first = Member::read(folder.path()).unwrap();
+        first.count(folder.path()).unwrap();
+        let second = Member::read(folder.path()).unwrap();
+        assert_eq!((&second, second.incarnation), (&first, 1));
     }
 
     #[test]
     fn a_damaged_file_is_no_new_member() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join(FILE), b"{\"id\":").unwrap();
-        assert_eq!(Member::start(folder.path()).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        assert_eq!(Member::read(folder.path()).unwrap_err().kind(), io::ErrorKind::InvalidData);
     }
 
     #[test]
@@ -124,20 +145,20 @@ mod tests {
         for at in 0..bytes.len() * 8 {
             let mut flipped = bytes.clone();
             flipped[at / 8] ^= 1 << (at % 8);
-            assert!(Member::read(&flipped).is_ok_and(|found| found == member) || Member::read(&flipped).is_err());
+            assert!(Member::parse(&flipped).is_ok_and(|found| found == member) || Member::parse(&flipped).is_err());
         }
-        assert_eq!(Member::read(&serde_json::to_vec(&member).unwrap()), Ok(member));
+        assert_eq!(Member::parse(&serde_json::to_vec(&member).unwrap()), Ok(member));
     }
 
     #[test]
     fn a_log_whose_member_is_missing_is_no_new_members() {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir_all(folder.path().join(LOG)).unwrap();
-        Member::start(folder.path()).unwrap();
+        Member::read(folder.path()).unwrap();
         fs::remove_file(folder.path().join(FILE)).unwrap();
         for name in [LOG, SNAPSHOTS] {
             fs::create_dir_all(folder.path().join(name).join("x")).unwrap();
-            let error = Member::start(folder.path()).unwrap_err();
+            let error = Member::read(folder.path()).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{error}");
             assert!(error.to_string().contains("member.json is missing"), "{error}");
             fs::remove_dir_all(folder.path().join(name)).unwrap();

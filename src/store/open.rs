@@ -31,6 +31,7 @@ use super::{
     raft::{self, NoPeers, PeerNode, Profile, Raft},
     sled_disk::Sled,
     snapshot::{Content, Folder, SnapshotError},
+    witness::Start,
 };
 
 /// How long the first leadership of a sole voter may take.
@@ -246,7 +247,7 @@ pub async fn open(options: Options) -> Result<Store, OpenError> {
 pub(super) async fn open_in_memory(node: &str) -> Result<Store, OpenError> {
     let (fatal, _) = watch::channel(None);
     let (log, thread) =
-        Log::open(Memory::default(), None, fatal.clone()).map_err(|e| OpenError::Raft(e.to_string()))?;
+        Log::open(Memory::default(), None, Start { member: 1, incarnation: 0 }, fatal.clone()).map_err(|e| OpenError::Raft(e.to_string()))?;
     let member = Member { id: 1, incarnation: 1, formed: false };
     let machine = Machine::new(None, None);
     let opened = Opened { member, log, thread, machine, newest: 0, folder: None };
@@ -260,7 +261,7 @@ fn read_files(dir: PathBuf, generation: usize, fatal: watch::Sender<Option<Strin
         _ => OpenError::Io { dir: dir.clone(), source },
     };
     durable::private_directory(&dir).map_err(io)?;
-    let member = Member::start(&dir).map_err(io)?;
+    let mut member = Member::read(&dir).map_err(io)?;
     let snapshots = |error| match error {
         SnapshotError::Io { source, .. } => io(source),
         SnapshotError::Newer { name, what } => {
@@ -272,7 +273,7 @@ fn read_files(dir: PathBuf, generation: usize, fatal: watch::Sender<Option<Strin
     let (newest, wrong) = snapshot_folder.newest().map_err(snapshots)?;
     let last = newest.as_ref().and_then(|(content, _)| content.last).map(|l| l.index);
     let disk = Sled::open(&dir.join(member::LOG), generation).map_err(io)?;
-    let (log, thread) = Log::open(disk, last, fatal).map_err(|error| match error {
+    let (log, thread) = Log::open(disk, last, member.last_start(), fatal).map_err(|error| match error {
         LogError::Disk(source) => io(source),
         LogError::Newer { at, what } => OpenError::Newer { dir: dir.clone(), what: format!("{at}: {what}") },
         error @ LogError::Damaged { .. } => damaged(error.to_string()),
@@ -282,6 +283,7 @@ fn read_files(dir: PathBuf, generation: usize, fatal: watch::Sender<Option<Strin
     if let Some(what) = missing(member.formed, alone, last, extent.last, extent.purged, &wrong) {
         return Err(damaged(what));
     }
+    member.count(&dir).map_err(io)?;
     for error in &wrong {
         tracing::warn!(%error, "an older snapshot and the log make up for it");
     }

@@ -94,7 +94,7 @@ impl Sled {
             }
         }
         numbers.sort_unstable();
-        let notes = Notes::open(folder)?;
+        let notes = Notes::open(folder, numbers.is_empty())?;
         let newest = match numbers.pop() {
             Some(number) => Generation::open(folder, number)?,
             None => {
@@ -271,6 +271,10 @@ impl Disk for Sled {
 
     fn note(&mut self, note: &[u8]) -> io::Result<()> {
         self.notes.write(note)
+    }
+
+    fn sync_note(&mut self) -> io::Result<()> {
+        self.notes.sync()
     }
 
     fn noted(&self) -> Option<&[u8]> {

@@ -4,8 +4,9 @@
 //! is cut off. Not here: when a note is made and compared (`super::log_thread`).
 //! Why: one flipped byte makes sled cut its log there, and what is left looks like a shorter, whole log.
 //! Why a note is not synced: it survives a kill, and after a loss of power an older one only sees less;
-//! a second sync would cost a single writer a quarter of its speed (measured). Only before a cut of the
-//! log is it synced: there an older note would accuse.
+//! a second sync would cost a single writer a quarter of its speed (measured). It is synced before a cut of
+//! the log, where an older note would accuse, and once at each start: from then on a log that holds anything
+//! without a note has lost it, and one of an older start is an older copy.
 
 use std::{
     fs::{self, File},
@@ -35,6 +36,25 @@ pub struct Witness {
     pub next: u64,
     /// Raft's vote.
     pub vote: Option<Vote<MemberId>>,
+    /// Checksum of the last entry's record, which holds that of the one before it, and so on; none when it
+    /// was purged.
+    #[serde(default)]
+    pub chain: Option<u32>,
+    /// Last entry known to be committed; may be behind.
+    #[serde(default)]
+    pub committed: Option<u64>,
+    /// Which start of which member wrote it.
+    #[serde(default)]
+    pub start: Option<Start>,
+}
+
+/// One start of a member.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Start {
+    /// Its id.
+    pub member: MemberId,
+    /// How often it was started.
+    pub incarnation: u64,
 }
 
 /// The file.
@@ -47,14 +67,18 @@ pub struct Notes {
 }
 
 impl Notes {
-    /// Opens the file of a folder; makes one, durably, where there is none.
+    /// Opens the file of a folder; makes one, durably, where there is none and `fresh` says that there was none.
     ///
     /// # Errors
-    /// When the disk fails; `InvalidData` when a note was made and none is whole.
-    pub fn open(folder: &Path) -> io::Result<Self> {
+    /// When the disk fails; `InvalidData` when a note was made and none is whole, or the file is missing.
+    pub fn open(folder: &Path, fresh: bool) -> io::Result<Self> {
         let path = folder.join(FILE);
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !fresh => {
+                let what = format!("{} is missing beside a log", path.display());
+                return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 // All its room is taken now: later notes need none.
                 let empty = vec![0; 2 * SLOT];
@@ -112,9 +136,9 @@ mod tests {
     #[test]
     fn the_newest_whole_note_counts_and_none_where_one_was_is_damage() {
         let dir = tempfile::tempdir().unwrap();
-        let newest = || Notes::open(dir.path()).map(|notes| notes.newest().map(<[u8]>::to_vec));
+        let newest = || Notes::open(dir.path(), true).map(|notes| notes.newest().map(<[u8]>::to_vec));
         assert_eq!(newest().unwrap(), None);
-        let mut notes = Notes::open(dir.path()).unwrap();
+        let mut notes = Notes::open(dir.path(), true).unwrap();
         for note in [&b"a longer note"[..], b"two", b"three"] {
             notes.write(note).unwrap();
             assert_eq!(newest().unwrap().as_deref(), Some(note));
@@ -128,5 +152,7 @@ mod tests {
         assert_eq!(newest().unwrap().as_deref(), Some(&b"two"[..]), "the third was cut off");
         flip(0);
         assert_eq!(newest().unwrap_err().kind(), io::ErrorKind::InvalidData);
+        fs::remove_file(dir.path().join(FILE)).unwrap();
+        assert_eq!(Notes::open(dir.path(), false).err().unwrap().kind(), io::ErrorKind::InvalidData, "missing");
     }
 }
