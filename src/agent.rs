@@ -86,6 +86,9 @@ pub async fn run(config: AgentConfig, reload: Reload, stop: CancellationToken) -
         tracing::warn!(node = %name, host = %config.node_name, "the host has another name now; the node keeps its own");
     }
     let key = Sealer::load(&home.data).map_err(unusable)?;
+    if stored.is_some() && !store::is_there(&home.data) {
+        return Err(OpenError::missing(&home.data, identity::FILE).into());
+    }
     if let Some(other) = &config.passed_over {
         tracing::warn!(
             engine = %config.docker_host, DOCKER_HOST = %other,

@@ -15,12 +15,12 @@ use std::{
 use rustix::fs::{FlockOperation, flock};
 
 use super::AgentError;
-use crate::store::{durable, seal::KEY_FILE};
+use crate::store::{self, durable, seal::KEY_FILE};
 
 /// Administrator's token in the data directory.
 const TOKEN: &str = "admin.token";
 /// What agents put into a data directory, and what a file system of its own has at its root.
-const OURS: [&str; 6] = ["lock", "raft", TOKEN, KEY_FILE, super::identity::FILE, "lost+found"];
+const OURS: [&str; 6] = ["lock", store::FOLDER, TOKEN, KEY_FILE, super::identity::FILE, "lost+found"];
 
 /// Directories of one agent, held as long as this lives.
 #[derive(Debug)]
@@ -43,10 +43,7 @@ impl Home {
     /// When another agent has it, or it cannot be written.
     pub fn take(data: &Path, run: &Path, socket: &Path) -> Result<Self, AgentError> {
         data_directory(data).map_err(|e| directory(data, e))?;
-        let lock = lock(&data.join("lock"), "").map_err(|taken| match taken {
-            Taken::By(owner) => AgentError::DataInUse { path: data.to_owned(), owner },
-            Taken::Io(source) => directory(data, source),
-        })?;
+        let lock = hold(data)?;
         let (made, socket) = run_directory(run, socket)?;
         let token = token(data).map_err(|e| directory(data, e))?;
         Ok(Self { data: data.to_owned(), run: made, socket, token, _lock: lock })
@@ -63,6 +60,17 @@ impl Home {
             .and_then(|()| fs::rename(&draft, &path))
             .map_err(|e| directory(&self.run, e))
     }
+}
+
+/// Takes a data directory as long as the answer lives.
+///
+/// # Errors
+/// When an agent has it, or the disk fails.
+pub fn hold(data: &Path) -> Result<File, AgentError> {
+    lock(&data.join("lock"), "").map_err(|taken| match taken {
+        Taken::By(owner) => AgentError::DataInUse { path: data.to_owned(), owner },
+        Taken::Io(source) => directory(data, source),
+    })
 }
 
 /// One agent for each engine, held as long as this lives.
@@ -171,7 +179,7 @@ fn only_ours(path: &Path) -> io::Result<bool> {
     for entry in fs::read_dir(path)? {
         let name = entry?.file_name();
         let name = name.to_string_lossy();
-        if !OURS.contains(&name.trim_end_matches(".tmp")) {
+        if !OURS.contains(&name.trim_end_matches(".tmp")) && !name.starts_with(store::REPLACED) {
             return Ok(false);
         }
     }

@@ -52,6 +52,14 @@ pub enum Command {
         SIGHUP reads the configuration again: what needs no restart is taken over, the rest is named in the log."
     )]
     Agent(Box<AgentArgs>),
+    /// See what of a damaged store can be saved, and go on from there
+    #[command(
+        after_help = "Examples:\n  constellation rescue --single\n  \
+        constellation rescue --single --data-dir /var/lib/constellation --accept-loss 17\n\n\
+        Without --accept-loss it changes nothing. The agent must not run. The containers go on meanwhile, and are\n\
+        taken over again afterwards. Exit codes: 0 done or nothing to do, 1 a person has to decide."
+    )]
+    Rescue(Rescue),
     /// Everything else asks an agent.
     #[command(flatten)]
     Client(Client),
@@ -180,6 +188,26 @@ pub enum Form {
     Json,
     /// The same as YAML
     Yaml,
+}
+
+/// What to rescue.
+#[derive(Debug, Args)]
+pub struct Rescue {
+    /// This machine's store goes on alone
+    #[arg(long, required = true)]
+    pub single: bool,
+    /// Data directory of the agent [env: CONSTELLATION_DATA_DIR] [default: as the agent's]
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<String>,
+    /// Configuration file of the agent [env: CONSTELLATION_CONFIG]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Go on without these: the number that is shown without this flag, or `unknown`
+    #[arg(long, value_name = "ENTRIES")]
+    pub accept_loss: Option<String>,
+    /// Form of the answer
+    #[arg(short, long, value_enum, default_value_t, value_name = "FORM")]
+    pub output: Form,
 }
 
 /// Which manifests.
@@ -316,6 +344,8 @@ mod tests {
             ("status -l app=web", false),
             ("events -o yaml", false),
             ("schema", true),
+            ("rescue --single --data-dir x --accept-loss 3 -o json", true),
+            ("rescue", false),
             ("--api http://127.0.0.1:1 status", true),
             ("status --api http://127.0.0.1:1", true),
             ("agent --peer-port 1 --log-filter debug", true),

@@ -10,7 +10,7 @@ use crate::{
     api::wire::{ApplyAnswer, Difference, Event, ManifestFault, Object, ObjectOutcome, Problem},
     manifest::Document,
     model::{Kind, ObjectKey, meta::API_VERSION},
-    store::command::Outcome,
+    store::{command::Outcome, rescue::Survey},
 };
 
 /// `apply`, `scale`, `delete`, `node cordon`, `node uncordon`: what became of each object.
@@ -325,6 +325,47 @@ pub struct Built {
     pub image: String,
     /// What the engine calls it: `sha256:…`.
     pub id: String,
+}
+
+/// What of a damaged store can be saved.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Savable<'a> {
+    /// Why the store is closed; absent: it is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub closed: Option<&'a str>,
+    /// What was seen on the way.
+    pub seen: &'a [String],
+    /// Index of the state that can be saved.
+    pub index: u64,
+    /// Its newest time, milliseconds since 1970.
+    pub time: u64,
+    /// Entries of the log that are lost, or `unknown`.
+    pub lost: String,
+}
+impl<'a> Savable<'a> {
+    /// As it was found.
+    #[must_use]
+    pub fn of(survey: &'a Survey) -> Self {
+        Self {
+            closed: survey.verdict.as_deref(),
+            seen: &survey.seen,
+            index: survey.state.index().0,
+            time: survey.state.time(),
+            lost: survey.loss.to_string(),
+        }
+    }
+}
+
+/// A store that goes on.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Rescued {
+    /// Entries of the log that are lost, or `unknown`.
+    pub lost: String,
+    /// Where the damaged store is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kept: Option<String>,
 }
 
 /// `version`.

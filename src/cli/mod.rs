@@ -33,8 +33,8 @@ use self::{
     args::{AgentCommand, Cli, Client, Command, NodeCommand, TokenCommand},
     client::Api,
     command::{
-        agent, apply, build, delete, diff, env, events, get, logs, look, node, plan, scale, settings, token, validate,
-        version,
+        agent, apply, build, delete, diff, env, events, get, logs, look, node, plan, rescue, scale, settings, token,
+        validate, version,
     },
     endpoint::Endpoint,
     failure::{CliError, Exit},
@@ -53,6 +53,7 @@ pub fn run(cli: Cli) -> Result<Exit, CliError> {
             Some(AgentCommand::Config(command)) => settings::config(command).map(|()| Exit::Done),
             None => agent::agent(agent.flags),
         },
+        Command::Rescue(args) => rescue::rescue(&args),
         Command::Client(command) => {
             // One request at a time needs no more than this thread; files are read on others.
             let runtime = tokio::runtime::Builder::new_current_thread()

@@ -143,6 +143,8 @@ reasons! {
     LeaderElected,
     /// A cluster was formed.
     ClusterFormed,
+    /// The cluster was rescued or restored and goes on from what was left.
+    ClusterRecovered,
     /// An image reference was resolved.
     ImageResolved,
     /// A volume was used for the first time.

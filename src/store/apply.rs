@@ -17,9 +17,13 @@ use std::sync::Arc;
 
 use super::{
     command::{Answer, Applied, Command, Group, Idempotency, ObjectResult, Refusal},
+    ring::Changes,
     state::{Change, Changed, ClusterInfo, LeaderInfo, State},
 };
 use crate::model::{Event, EventType, Index, Kind, NewEvent, ObjectKey, Reason, Status, Uid, event::Subject};
+
+/// How far a recovery jumps: more than was ever written between a copy and its use.
+const BEYOND: u64 = 1_000_000_000;
 
 impl State {
     /// What a mutation with this key was answered; none when it is not remembered.
@@ -99,6 +103,7 @@ impl State {
             Command::FormCluster { name, node, cluster, lineage } => {
                 self.form(at, name, node, cluster, lineage).map(|()| None)
             }
+            Command::Recover { node, told, cluster } => self.recover(at, node, told, cluster.as_ref()).map(|()| None),
             Command::LeaderStarted { member, incarnation, nonce, node } => {
                 let token = self.step();
                 self.leader = Some(LeaderInfo {
@@ -157,6 +162,23 @@ impl State {
             Some(ClusterInfo { name: name.clone(), cluster: cluster.clone(), lineage: lineage.clone(), recovery: 0 });
         let subject = self.cluster_subject(node);
         self.event(at, Reason::ClusterFormed, subject, Some(node.clone()), format!("cluster {name} was formed"));
+        Ok(())
+    }
+    /// Watchers and holders of an epoch may know more than this state does: what comes stands above all of it.
+    fn recover(&mut self, at: u64, node: &Arc<str>, told: &str, cluster: Option<&Uid>) -> Result<(), Refusal> {
+        let Some(info) = &mut self.cluster else {
+            return Err(Refusal::Invalid("there is no cluster to recover".into()));
+        };
+        info.recovery += 1;
+        if let Some(cluster) = cluster {
+            info.cluster = cluster.clone();
+        }
+        let name = info.name.clone();
+        self.index = Index(self.index.0.saturating_add(BEYOND));
+        self.events.close(self.index);
+        self.changes = Changes::since(self.index);
+        let subject = self.cluster_subject(node);
+        self.warn(at, Reason::ClusterRecovered, subject, Some(node.clone()), format!("cluster {name} goes on: {told}"));
         Ok(())
     }
     /// The cluster itself has no kind: its events stand at the node that tells them.

@@ -49,6 +49,9 @@ pub struct Idempotency {
 pub enum Command {
     /// The first command of a cluster.
     FormCluster { name: Arc<str>, node: Arc<str>, cluster: Uid, lineage: Uid },
+    /// The cluster goes on from what was left of it: positions and epochs of before are below those that come. `cluster`: its
+    /// new identity, when a backup was restored.
+    Recover { node: Arc<str>, told: String, cluster: Option<Uid> },
     /// A process begins to lead; the index of this entry is its token.
     LeaderStarted { member: u64, incarnation: u64, nonce: u64, node: Arc<str> },
     /// Writes a declared object. Unchanged spec, labels, annotations and set: the answer is `unchanged`, no index moves.

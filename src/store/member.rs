@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 use super::{durable::write_durably, raft::MemberId, witness::Start};
 
 const FILE: &str = "member.json";
+/// Folder of a store in the data directory.
+pub const FOLDER: &str = "raft";
 /// Folders beside it that a member fills.
 pub const LOG: &str = "log";
 /// See [`LOG`].

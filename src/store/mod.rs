@@ -4,7 +4,7 @@
 //! proposes; [`command`] and [`put`], what may change the state; [`state`] and its pure, total
 //! [`apply`]; [`seal`] for Secrets. Inside: `proposer` (groups become entries), `leading` (the
 //! token), `keeper` (snapshots), `machine`, `log` and `log_thread` (group commit) over a `disk` with its
-//! `witness` (a tail that is missing is noticed); `metrics`, what all of them count.
+//! `witness` (a tail that is missing is noticed) and `quarantine` (a damaged one stays closed); `metrics`, what all of them count.
 //! Not here: deciding what to change (`plan`), carrying it out (`reconcile`).
 //! Invariant: an acknowledged change is on the disk of a majority, whatever is killed.
 
@@ -25,8 +25,11 @@ mod metrics;
 mod open;
 mod proposer;
 pub mod put;
+mod quarantine;
 mod raft;
+mod rebuild;
 mod record;
+pub mod rescue;
 pub mod ring;
 pub mod seal;
 mod sled_disk;
@@ -37,8 +40,10 @@ mod witness;
 
 pub use client::{Client, ProposeError, RaftStatus};
 pub use keeper::Pace;
-pub use open::{OpenError, Options, Store, open};
+pub use member::FOLDER;
+pub use open::{OpenError, Options, Store, is_there, open};
 pub use raft::Profile;
+pub use rebuild::REPLACED;
 pub use state::State;
 
 #[cfg(test)]

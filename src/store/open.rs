@@ -2,11 +2,20 @@
 //!
 //! Here: [`open`], [`Store`], and what a damaged store looks like from outside. A fresh folder becomes
 //! a cluster of one. Not here: the parts that run (`proposer`, `leading`, `keeper`, `log_thread`).
-//! Invariants: Raft has a thread of its own and nothing blocks on it; a damaged file is never removed or voted
-//! with, and nothing is done to mend it (sled itself cuts a log that it finds damaged, as it opens it: keep a
-//! copy before trying again); a member that lost its log does not form a second cluster.
+//! Invariants: Raft has a thread of its own and nothing blocks on it; a damaged store is never voted with or mended,
+//! its files stay as they were found and it stays closed (`super::quarantine`); a member that lost its log does not
+//! form a second cluster.
 
-use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc, thread::JoinHandle, time::Duration};
+mod files;
+
+use std::{
+    collections::BTreeMap,
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread::JoinHandle,
+    time::Duration,
+};
 
 use openraft::ServerState;
 use tokio::{
@@ -24,13 +33,11 @@ use super::{
     durable,
     keeper::{Keeper, Pace},
     leading::Leading,
-    log::{Log, LogError},
+    log::Log,
     machine::Machine,
     member::{self, Member},
     proposer::{self, Proposer},
     raft::{self, NoPeers, PeerNode, Profile, Raft},
-    sled_disk::Sled,
-    snapshot::{Content, Folder, SnapshotError},
     witness::Start,
 };
 
@@ -111,7 +118,18 @@ pub enum OpenError {
     Raft(String),
 }
 
+/// Whether a data directory holds a store.
+#[must_use]
+pub fn is_there(data: &Path) -> bool {
+    data.join(member::FOLDER).exists()
+}
+
 impl OpenError {
+    /// There is no store beside a file that is written once there is one.
+    #[must_use]
+    pub fn missing(data: &Path, beside: &str) -> Self {
+        Self::Damaged { dir: data.join(member::FOLDER), what: format!("it is missing, and {beside} beside it says that there was one") }
+    }
     /// What the process ends with: 78 a person has to decide, 74 the disk failed, 1 anything else.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
@@ -127,7 +145,12 @@ impl OpenError {
     pub fn hint(&self) -> String {
         match self {
             Self::Damaged { dir, .. } => {
-                format!("bring back a copy of {}, or move it away to begin anew", dir.display())
+                let data = dir.parent().unwrap_or(dir).display();
+                format!(
+                    "nothing was changed; bring back a copy of {}, or see what can be saved: \
+                     constellation rescue --single --data-dir {data}",
+                    dir.display()
+                )
             }
             Self::Newer { .. } => "start the version that wrote it, or a newer one".into(),
             Self::Io { dir, source } if source.kind() == io::ErrorKind::PermissionDenied => {
@@ -232,9 +255,9 @@ struct Opened {
 /// See [`OpenError`]; nothing runs then and nothing was removed.
 pub async fn open(options: Options) -> Result<Store, OpenError> {
     let (fatal, _) = watch::channel(None);
-    let dir = options.dir.join("raft");
+    let dir = options.dir.join(member::FOLDER);
     let (at, told, generation) = (dir.clone(), fatal.clone(), options.pace.generation);
-    let opened = spawn_blocking(move || read_files(dir, generation, told))
+    let opened = spawn_blocking(move || files::read(dir, generation, told))
         .await
         .map_err(|e| OpenError::Raft(format!("opening it panicked: {e}")))??;
     start(options, opened, fatal, &at).await
@@ -252,69 +275,6 @@ pub(super) async fn open_in_memory(node: &str) -> Result<Store, OpenError> {
     let machine = Machine::new(None, None);
     let opened = Opened { member, log, thread, machine, newest: 0, folder: None };
     start(Options::new("memory", node), opened, fatal, &PathBuf::from("memory")).await
-}
-
-fn read_files(dir: PathBuf, generation: usize, fatal: watch::Sender<Option<String>>) -> Result<Opened, OpenError> {
-    let damaged = |what: String| OpenError::Damaged { dir: dir.clone(), what };
-    let io = |source: io::Error| match source.kind() {
-        io::ErrorKind::InvalidData => damaged(source.to_string()),
-        _ => OpenError::Io { dir: dir.clone(), source },
-    };
-    durable::private_directory(&dir).map_err(io)?;
-    let mut member = Member::read(&dir).map_err(io)?;
-    let snapshots = |error| match error {
-        SnapshotError::Io { source, .. } => io(source),
-        SnapshotError::Newer { name, what } => {
-            OpenError::Newer { dir: dir.clone(), what: format!("snapshot {name}: {what}") }
-        }
-        error @ SnapshotError::Damaged { .. } => damaged(error.to_string()),
-    };
-    let snapshot_folder = Folder::open(&dir.join(member::SNAPSHOTS)).map_err(snapshots)?;
-    let (newest, wrong) = snapshot_folder.newest().map_err(snapshots)?;
-    let last = newest.as_ref().and_then(|(content, _)| content.last).map(|l| l.index);
-    let disk = Sled::open(&dir.join(member::LOG), generation).map_err(io)?;
-    let (log, thread) = Log::open(disk, last, member.last_start(), fatal).map_err(|error| match error {
-        LogError::Disk(source) => io(source),
-        LogError::Newer { at, what } => OpenError::Newer { dir: dir.clone(), what: format!("{at}: {what}") },
-        error @ LogError::Damaged { .. } => damaged(error.to_string()),
-    })?;
-    let extent = log.extent();
-    let alone = newest.as_ref().is_none_or(|(content, _)| is_alone(content, member.id));
-    if let Some(what) = missing(member.formed, alone, last, extent.last, extent.purged, &wrong) {
-        return Err(damaged(what));
-    }
-    member.count(&dir).map_err(io)?;
-    for error in &wrong {
-        tracing::warn!(%error, "an older snapshot and the log make up for it");
-    }
-    let newest_time = extent.newest.max(newest.as_ref().map_or(0, |(content, _)| content.state.time()));
-    let machine = Machine::new(Some(snapshot_folder), newest);
-    Ok(Opened { member, log, thread, machine, newest: newest_time, folder: Some(dir) })
-}
-
-fn is_alone(content: &Content, member: u64) -> bool {
-    content.membership.voter_ids().all(|id| id == member)
-}
-
-/// What whole files do not have although they must.
-fn missing(
-    formed: bool,
-    alone: bool,
-    snapshot: Option<u64>,
-    last: Option<u64>,
-    purged: Option<u64>,
-    wrong: &[SnapshotError],
-) -> Option<String> {
-    let first = wrong.first().map(|w| format!("; {w}")).unwrap_or_default();
-    if formed && last.is_none() {
-        return Some(format!("its log is empty, and this member had one{first}"));
-    }
-    if purged > snapshot {
-        return Some(format!("the log begins after entry {} and no snapshot reaches it{first}", purged.unwrap_or(0)));
-    }
-    // A snapshot of our own holds only what was in our log before.
-    (alone && snapshot > last)
-        .then(|| format!("the log ends before entry {} of its own snapshot", snapshot.unwrap_or(0)))
 }
 
 async fn start(

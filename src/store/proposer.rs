@@ -81,6 +81,7 @@ pub fn size(group: &Group) -> usize {
             statuses.len() * 2_048 + events.iter().map(|e| e.message.len() + 256).sum::<usize>()
         }
         Command::FormCluster { .. }
+        | Command::Recover { .. }
         | Command::LeaderStarted { .. }
         | Command::Delete { .. }
         | Command::SetDesired { .. }

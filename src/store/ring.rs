@@ -74,6 +74,10 @@ impl Events {
     pub fn after(&self, index: Index) -> impl Iterator<Item = &Arc<Event>> {
         self.by_index.range(index.next()..).map(|(_, e)| e)
     }
+    /// Whoever was told of events up to an index may know of others than these: they begin anew. What is kept stays.
+    pub fn close(&mut self, index: Index) {
+        self.dropped = index;
+    }
     /// Newest index that is not kept any more.
     #[must_use]
     pub fn dropped(&self) -> Index {

@@ -12,6 +12,7 @@
 //! any point leaves either a whole generation or one that holds no entry, which the next start removes.
 
 mod generation;
+mod salvage;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +25,7 @@ use std::{
 
 use super::{disk::Disk, durable, record::Kind, witness::Notes};
 use generation::{Generation, holds_an_entry, is_ready, name};
+pub use salvage::{Salvage, salvage};
 
 const MARKS: [Kind; 3] = [Kind::Vote, Kind::Purged, Kind::Committed];
 

@@ -217,11 +217,17 @@ impl Folder {
     pub fn open(path: &Path) -> Result<Self, SnapshotError> {
         let io = |source| SnapshotError::Io { name: path.display().to_string(), source };
         durable::private_directory(path).map_err(io)?;
-        let this = Self(path.to_owned());
+        let this = Self::at(path);
         for file in this.files("tmp").map_err(io)? {
             fs::remove_file(file).map_err(io)?;
         }
         Ok(this)
+    }
+
+    /// The directory as it is.
+    #[must_use]
+    pub fn at(path: &Path) -> Self {
+        Self(path.to_owned())
     }
 
     fn files(&self, extension: &str) -> io::Result<Vec<PathBuf>> {
@@ -259,22 +265,32 @@ impl Folder {
         Ok(path)
     }
 
-    /// The newest whole snapshot with its path, and what was wrong with newer ones.
+    /// The newest whole snapshot with its path, and what was wrong with newer ones, which are set aside.
+    ///
+    /// # Errors
+    /// When the directory cannot be read or written.
+    pub fn newest(&self) -> Result<(Newest, Vec<SnapshotError>), SnapshotError> {
+        let (newest, wrong) = self.whole()?;
+        for (path, _) in &wrong {
+            // Kept as evidence, and out of the count of those to fall back on.
+            let renamed = fs::rename(path, path.with_extension("damaged"));
+            renamed.map_err(|source| SnapshotError::Io { name: path.display().to_string(), source })?;
+        }
+        Ok((newest, wrong.into_iter().map(|(_, error)| error).collect()))
+    }
+
+    /// The newest whole snapshot with its path, and newer ones with what is wrong with them. Changes nothing.
     ///
     /// # Errors
     /// When the directory cannot be read.
-    pub fn newest(&self) -> Result<(Newest, Vec<SnapshotError>), SnapshotError> {
+    pub fn whole(&self) -> Result<(Newest, Vec<(PathBuf, SnapshotError)>), SnapshotError> {
         let io = |source| SnapshotError::Io { name: self.0.display().to_string(), source };
         let mut wrong = Vec::new();
         for path in self.files("snap").map_err(io)?.into_iter().rev() {
             let name = path.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
             match Content::unpack(&name, &fs::read(&path).map_err(io)?) {
                 Ok(content) => return Ok((Some((content, path)), wrong)),
-                Err(error @ SnapshotError::Damaged { .. }) => {
-                    // Kept as evidence, and out of the count of those to fall back on.
-                    fs::rename(&path, path.with_extension("damaged")).map_err(io)?;
-                    wrong.push(error);
-                }
+                Err(error @ SnapshotError::Damaged { .. }) => wrong.push((path, error)),
                 Err(error) => return Err(error),
             }
         }

@@ -15,6 +15,7 @@ pub mod logs;
 pub mod look;
 pub mod node;
 pub mod plan;
+pub mod rescue;
 pub mod scale;
 pub mod settings;
 pub mod token;

@@ -284,6 +284,7 @@ pub const fn stuck(reason: Reason) -> bool {
         | Reason::Schedulable
         | Reason::LeaderElected
         | Reason::ClusterFormed
+        | Reason::ClusterRecovered
         | Reason::ImageResolved
         | Reason::VolumeInitialised
         | Reason::VolumeUnmounted

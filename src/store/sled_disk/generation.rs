@@ -40,7 +40,7 @@ const RUN: usize = 9 * PIECE;
 const HELD: Duration = Duration::from_secs(5);
 const READY: &str = "ready";
 /// sled's file of pages.
-const DB: &str = "db";
+pub(super) const DB: &str = "db";
 /// The first run. Those after it have a number behind it.
 const LOG: &str = "log";
 
