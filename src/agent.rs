@@ -87,7 +87,7 @@ pub async fn run(config: AgentConfig, reload: Reload, stop: CancellationToken) -
     }
     let key = Sealer::load(&home.data).map_err(unusable)?;
     if stored.is_some() && !store::is_there(&home.data) {
-        return Err(OpenError::missing(&home.data, identity::FILE).into());
+        return Err(store::OpenError::missing(&home.data, identity::FILE).into());
     }
     if let Some(other) = &config.passed_over {
         tracing::warn!(

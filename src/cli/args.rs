@@ -53,12 +53,10 @@ pub enum Command {
     )]
     Agent(Box<AgentArgs>),
     /// See what of a damaged store can be saved, and go on from there
-    #[command(
-        after_help = "Examples:\n  constellation rescue --single\n  \
+    #[command(after_help = "Examples:\n  constellation rescue --single\n  \
         constellation rescue --single --data-dir /var/lib/constellation --accept-loss 17\n\n\
         Without --accept-loss it changes nothing. The agent must not run. The containers go on meanwhile, and are\n\
-        taken over again afterwards. Exit codes: 0 done or nothing to do, 1 a person has to decide."
-    )]
+        taken over again afterwards. Exit codes: 0 done or nothing to do, 1 a person has to decide.")]
     Rescue(Rescue),
     /// Everything else asks an agent.
     #[command(flatten)]

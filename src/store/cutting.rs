@@ -31,6 +31,7 @@ use super::{
     log::Log,
     raft::{Batch, MemberId, Types},
     sled_disk::Sled,
+    witness::Start,
 };
 use children::{child, run, say, scratch};
 use power::{Disk, Event, Ignores, Unsynced};
@@ -39,6 +40,8 @@ const CHILD: &str = "STORE_CUTTING_DIR";
 /// How many milliseconds a child works.
 const FOR: &str = "STORE_CUTTING_FOR";
 const DEADLINE: Duration = Duration::from_secs(40);
+/// Nobody counts the starts here.
+const START: Start = Start { member: 1, incarnation: 0 };
 /// Bytes of a generation: some tens of entries.
 const FULL: usize = 100_000;
 /// Entries that may be cut: those before them count as committed, once there was an append.
@@ -129,7 +132,7 @@ impl Model {
     /// What a folder holds.
     async fn read(dir: &Path) -> Result<(Self, Log, JoinHandle<()>), String> {
         let disk = Sled::open(&dir.join("log"), FULL).map_err(|e| e.to_string())?;
-        let (mut log, thread) = Log::open(disk, None, watch::channel(None).0).map_err(|e| e.to_string())?;
+        let (mut log, thread) = Log::open(disk, None, START, watch::channel(None).0).map_err(|e| e.to_string())?;
         let purged = log.get_log_state().await.unwrap().last_purged_log_id;
         let vote = log.read_vote().await.unwrap();
         let mut found = Self {

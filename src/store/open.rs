@@ -128,7 +128,10 @@ impl OpenError {
     /// There is no store beside a file that is written once there is one.
     #[must_use]
     pub fn missing(data: &Path, beside: &str) -> Self {
-        Self::Damaged { dir: data.join(member::FOLDER), what: format!("it is missing, and {beside} beside it says that there was one") }
+        Self::Damaged {
+            dir: data.join(member::FOLDER),
+            what: format!("it is missing, and {beside} beside it says that there was one"),
+        }
     }
     /// What the process ends with: 78 a person has to decide, 74 the disk failed, 1 anything else.
     #[must_use]
@@ -269,8 +272,8 @@ pub async fn open(options: Options) -> Result<Store, OpenError> {
 /// [`OpenError::Raft`].
 pub(super) async fn open_in_memory(node: &str) -> Result<Store, OpenError> {
     let (fatal, _) = watch::channel(None);
-    let (log, thread) =
-        Log::open(Memory::default(), None, Start { member: 1, incarnation: 0 }, fatal.clone()).map_err(|e| OpenError::Raft(e.to_string()))?;
+    let (log, thread) = Log::open(Memory::default(), None, Start { member: 1, incarnation: 0 }, fatal.clone())
+        .map_err(|e| OpenError::Raft(e.to_string()))?;
     let member = Member { id: 1, incarnation: 1, formed: false };
     let machine = Machine::new(None, None);
     let opened = Opened { member, log, thread, machine, newest: 0, folder: None };

@@ -10,7 +10,8 @@
 //! is put back; one of another boot may be torn, and is not.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Read as _, Write as _},
     path::{Path, PathBuf},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -29,6 +30,8 @@ const DRAFT: &str = "log-as-found.tmp";
 const ALTERED: &str = "log-altered.tmp";
 /// Most bytes of a log that are copied.
 const MOST: u64 = 1 << 30;
+/// Bytes that are copied at once.
+const PIECE: usize = 1 << 20;
 /// Bytes that a copy leaves free.
 const SPARE: u64 = 64 << 20;
 
@@ -165,10 +168,21 @@ pub(super) fn copy_folder(from: &Path, to: &Path) -> io::Result<()> {
         if entry.file_type()?.is_dir() {
             copy_folder(&entry.path(), &there)?;
         } else {
-            fs::copy(entry.path(), there)?;
+            copy_file(&entry.path(), &there)?;
         }
     }
     Ok(())
+}
+
+fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
+    let (mut from, mut to) = (fs::File::open(from)?, durable::private_file(to)?);
+    let mut bytes = vec![0; PIECE];
+    loop {
+        match from.read(&mut bytes)? {
+            0 => return Ok(()),
+            read => to.write_all(&bytes[..read])?,
+        }
+    }
 }
 
 fn sync_folder(folder: &Path) -> io::Result<()> {

@@ -16,8 +16,9 @@ use openraft::{LogId, Membership, StoredMembership, Vote};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::{
-    State, durable,
+    State,
     disk::Disk as _,
+    durable,
     member::{LOG, Member, SNAPSHOTS},
     raft::{MemberId, PeerNode},
     record::{self, Kind},
@@ -67,14 +68,7 @@ pub fn rebuild(
     Ok(Some(kept))
 }
 
-fn write(
-    folder: &Path,
-    member: &Member,
-    state: State,
-    node: &str,
-    last: LogId<MemberId>,
-    term: u64,
-) -> io::Result<()> {
+fn write(folder: &Path, member: &Member, state: State, node: &str, last: LogId<MemberId>, term: u64) -> io::Result<()> {
     durable::private_directory(folder)?;
     let peer = PeerNode { node: node.to_owned(), address: String::new() };
     let voters = vec![BTreeSet::from([member.id])];

@@ -218,7 +218,9 @@ fn follow(content: Content, found: &Salvage, seen: &mut Vec<String>) -> Followed
 fn lost(witness: Option<&Witness>, last: u64, chain: Option<u32>) -> Loss {
     match witness {
         Some(witness) if witness.next > last + 1 => Loss::Entries(witness.next - 1 - last),
-        Some(witness) if witness.next == last + 1 && witness.chain.is_some() && chain.is_some() && witness.chain != chain => {
+        Some(witness)
+            if witness.next == last + 1 && witness.chain.is_some() && chain.is_some() && witness.chain != chain =>
+        {
             Loss::Unknown
         }
         Some(_) => Loss::Nothing,

@@ -9,6 +9,8 @@
 // What is not modelled (a shared mapping, a copy of a descriptor, a link...) ends the process with SIGABRT:
 // a change that nobody wrote down would make the test blind.
 #define _GNU_SOURCE
+#include <dirent.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -131,6 +133,16 @@ int close(int fd) {
   int done = syscall(SYS_close, fd);
   pthread_mutex_unlock(&lock);
   return done;
+}
+// libc closes what it made a stream of without asking close().
+int closedir(DIR *stream) {
+  int fd = dirfd(stream);
+  if (is_ours(fd)) {
+    pthread_mutex_lock(&lock);
+    ours[fd] = 0;
+    pthread_mutex_unlock(&lock);
+  }
+  return ((int (*)(DIR *))dlsym(RTLD_NEXT, "closedir"))(stream);
 }
 
 int renameat2(int from_at, const char *from, int to_at, const char *to, unsigned flags) {

@@ -316,6 +316,9 @@ impl Disk {
                     }
                 }
                 for (name, node) in names {
+                    // A loss of power is a boot: what the store trusts only within one is named by it.
+                    let of_a_boot = name.starts_with("log-as-found-");
+                    let name = if of_a_boot { "log-as-found-before" } else { &name };
                     self.write(node, unsynced, random, &to.join(name));
                 }
             }

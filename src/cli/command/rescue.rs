@@ -4,6 +4,7 @@
 
 use std::{path::Path, time::SystemTime};
 
+use super::agent;
 use crate::{
     agent::{AgentError, home},
     cli::{
@@ -13,7 +14,7 @@ use crate::{
         screen::Screen,
         text::{absolute, clean, count},
     },
-    config::{self, AgentFlags},
+    config::AgentFlags,
     model::Kind,
     store::rescue::{self, Loss, RescueError, Survey},
 };
@@ -33,9 +34,7 @@ pub fn rescue(args: &Rescue) -> Result<Exit, CliError> {
 
 fn run(args: &Rescue, screen: &Screen) -> Result<Exit, CliError> {
     let flags = AgentFlags { data_dir: args.data_dir.clone(), config: args.config.clone(), ..AgentFlags::default() };
-    let host = rustix::system::uname();
-    let config = config::load(&flags, std::env::vars_os(), &host.nodename().to_string_lossy())
-        .map_err(|error| CliError::Configuration(error.faults.iter().map(ToString::to_string).collect()))?;
+    let config = agent::read(&flags).map_err(|error| agent::faulty(&error, Exit::Usage))?;
     let data = &config.data_dir;
     if !data.exists() {
         return Err(no(format!("{} does not exist", data.display()), "say where the data is: --data-dir DIR"));
@@ -57,7 +56,10 @@ fn run(args: &Rescue, screen: &Screen) -> Result<Exit, CliError> {
         return Ok(Exit::No);
     };
     if survey.verdict.is_none() {
-        return Err(no("the store is not closed".into(), "start the agent; if it says that its store is damaged, come back"));
+        return Err(no(
+            "the store is not closed".into(),
+            "start the agent; if it says that its store is damaged, come back",
+        ));
     }
     let at = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let at = u64::try_from(at.as_millis()).unwrap_or(u64::MAX);

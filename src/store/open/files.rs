@@ -21,11 +21,7 @@ use crate::store::{
 };
 
 /// Reads a folder. One that is damaged is left as it was found, and stays closed.
-pub(super) fn read(
-    dir: PathBuf,
-    generation: usize,
-    fatal: watch::Sender<Option<String>>,
-) -> Result<Opened, OpenError> {
+pub(super) fn read(dir: PathBuf, generation: usize, fatal: watch::Sender<Option<String>>) -> Result<Opened, OpenError> {
     let io = |source: io::Error| OpenError::Io { dir: dir.clone(), source };
     durable::private_directory(&dir).map_err(io)?;
     if let Some(Verdict { what, .. }) = Verdict::read(&dir).map_err(io)? {
@@ -37,9 +33,7 @@ pub(super) fn read(
         .unwrap_or_else(|panic| Err(OpenError::Damaged { dir: dir.clone(), what: panicked(&*panic) }));
     let kept = match &opened {
         Ok(_) => quarantine::forget(&dir),
-        Err(OpenError::Damaged { what, .. }) => {
-            quarantine::put_back(&dir).and_then(|_| Verdict::give(&dir, what))
-        }
+        Err(OpenError::Damaged { what, .. }) => quarantine::put_back(&dir).and_then(|_| Verdict::give(&dir, what)),
         Err(_) => quarantine::put_back(&dir).map(drop),
     };
     match (opened, kept) {
@@ -121,4 +115,3 @@ fn missing(
     (alone && snapshot > last)
         .then(|| format!("the log ends before entry {} of its own snapshot", snapshot.unwrap_or(0)))
 }
-

@@ -8,7 +8,8 @@ use crate::store::conformance::Failing;
 /// Starts a store on a disk whose `n`th sync fails.
 async fn started_on(n: u32) -> Result<Store, OpenError> {
     let (fatal, _) = watch::channel(None);
-    let (log, thread) = Log::open(Failing(Memory::default(), n), None, Start { member: 1, incarnation: 0 }, fatal.clone()).unwrap();
+    let (log, thread) =
+        Log::open(Failing(Memory::default(), n), None, Start { member: 1, incarnation: 0 }, fatal.clone()).unwrap();
     let member = Member { id: 1, incarnation: 1, formed: false };
     let opened = Opened { member, log, thread, machine: Machine::new(None, None), newest: 0, folder: None };
     start(Options::new("memory", "n1"), opened, fatal, Path::new("memory")).await

@@ -97,7 +97,14 @@ async fn a_damaged_store_is_kept_as_it_was_found_and_goes_on_when_told_what_is_l
         let now = state.cluster().unwrap();
         assert_eq!((&now.lineage, now.recovery), (&cluster.lineage, cluster.recovery + 1));
         assert!(state.events_after(Index(20)).is_err(), "who knew more than this is told so");
-        assert_eq!(state.events_after(Index(0)).unwrap().filter(|e| e.reason == crate::model::Reason::ClusterRecovered).count(), 1);
+        assert_eq!(
+            state
+                .events_after(Index(0))
+                .unwrap()
+                .filter(|e| e.reason == crate::model::Reason::ClusterRecovered)
+                .count(),
+            1
+        );
         write(&store.client, 90 + round).await;
         store.close().await;
     }
