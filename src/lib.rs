@@ -11,7 +11,7 @@
 //!
 //! | Floor | Rooms |
 //! |---|---|
-//! | The whole | [`agent`] wires a node together; [`cli`] talks to one |
+//! | The whole | [`agent`] wires a node together; [`cli`] talks to one; [`doctor`] looks at its machine |
 //! | What acts | [`reconcile`]: the loops; [`api`]: REST, WebSocket, who may do what |
 //! | What it acts with | [`store`]: Raft, the state machine, the log on disk; [`runtime`]: the container engine; [`controller`]: queue, backoff, runner |
 //! | What decides | [`plan`]: scheduler, rollout, node, change, why; [`manifest`]: text to model; [`config`]: an agent's settings |
@@ -56,6 +56,7 @@ pub mod api;
 pub mod cli;
 pub mod config;
 pub mod controller;
+pub mod doctor;
 pub mod manifest;
 pub mod model;
 pub mod plan;

@@ -58,6 +58,22 @@ pub enum Command {
         Without --accept-loss it changes nothing. The agent must not run. The containers go on meanwhile, and are\n\
         taken over again afterwards. Exit codes: 0 done or nothing to do, 1 a person has to decide.")]
     Rescue(Rescue),
+    /// Look at this machine: engine, kernel, disks, clock, ports; say what is wrong and what to do (exit 1 a problem)
+    #[command(
+        after_help = "Examples:\n  constellation doctor\n  constellation doctor --docker-host unix:///run/docker.sock --data-dir /srv/constellation\n  \
+        constellation doctor -o json | jq '.checks[] | select(.level != \"ok\")'\n\n\
+        It takes the flags of the agent, and reads its configuration file. It needs no agent and no engine, and as root\n\
+        it sees more. It writes one trial file into the data directory, to time its disk, and removes it."
+    )]
+    Doctor(Box<Doctor>),
+    /// Print the completions of a shell
+    #[command(after_help = "Examples:\n  constellation completion bash > /etc/bash_completion.d/constellation\n  \
+        constellation completion zsh > /usr/local/share/zsh/site-functions/_constellation\n  \
+        constellation completion fish > ~/.config/fish/completions/constellation.fish")]
+    Completion(Completion),
+    /// Write manual pages into a directory
+    #[command(after_help = "Examples:\n  constellation man /usr/local/share/man/man1")]
+    Man(Man),
     /// Everything else asks an agent.
     #[command(flatten)]
     Client(Client),
@@ -351,6 +367,12 @@ mod tests {
             ("agent config check a.yaml", true),
             ("agent --peer-port 1 config show", false),
             ("agent config", false),
+            ("agent unit --binary /x", true),
+            ("doctor --data-dir /x -o json", true),
+            ("doctor --api-address 127.0.0.1:1", true),
+            ("completion zsh", true),
+            ("completion", false),
+            ("man /tmp/x", true),
             ("aply -f x", false),
         ] {
             let arguments = std::iter::once("constellation").chain(line.split(' '));

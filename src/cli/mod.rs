@@ -33,8 +33,8 @@ use self::{
     args::{AgentCommand, Cli, Client, Command, NodeCommand, TokenCommand},
     client::Api,
     command::{
-        agent, apply, build, delete, diff, env, events, get, logs, look, node, plan, rescue, scale, settings, token,
-        validate, version,
+        agent, apply, build, delete, diff, doctor, env, events, get, install, logs, look, node, plan, rescue, scale,
+        settings, token, validate, version,
     },
     endpoint::Endpoint,
     failure::{CliError, Exit},
@@ -51,21 +51,27 @@ pub fn run(cli: Cli) -> Result<Exit, CliError> {
         // It has threads and a runtime of its own.
         Command::Agent(agent) => match agent.command {
             Some(AgentCommand::Config(command)) => settings::config(command).map(|()| Exit::Done),
+            Some(AgentCommand::Unit(args)) => install::unit(&args).map(|()| Exit::Done),
             None => agent::agent(agent.flags),
         },
         Command::Rescue(args) => rescue::rescue(&args),
-        Command::Client(command) => {
-            // One request at a time needs no more than this thread; files are read on others.
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .map_err(|source| CliError::Usage { message: format!("no runtime: {source}"), hint: None })?;
-            let exit = runtime.block_on(ask(command, cli.api.as_deref()));
-            // A read of standard input that nobody waits for must not hold the process up.
-            runtime.shutdown_background();
-            exit
-        }
+        Command::Completion(args) => install::completion(&args).map(|()| Exit::Done),
+        Command::Man(args) => install::man(&args).map(|()| Exit::Done),
+        Command::Doctor(args) => alone(doctor::doctor(&args)),
+        Command::Client(command) => alone(ask(command, cli.api.as_deref())),
     }
+}
+
+/// Runs a command on this thread: one request at a time needs no more; files are read on others.
+fn alone(command: impl Future<Output = Result<Exit, CliError>>) -> Result<Exit, CliError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| CliError::Usage { message: format!("no runtime: {source}"), hint: None })?;
+    let exit = runtime.block_on(command);
+    // A read of standard input or of a dead disk that nobody waits for must not hold the process up.
+    runtime.shutdown_background();
+    exit
 }
 
 /// The API that the arguments or the environment name.

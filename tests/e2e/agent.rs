@@ -59,6 +59,10 @@ pub struct Agent<'l> {
     pub name: Option<&'static str>,
     /// Another way to the engine than its own socket.
     pub docker_host: Option<String>,
+    /// Flags at the end of its command.
+    pub flags: Vec<String>,
+    /// Variables that it gets.
+    pub variables: Vec<(&'static str, String)>,
     root: TempDir,
     child: Option<Child>,
 }
@@ -74,7 +78,7 @@ impl<'l> Agent<'l> {
     /// One that was never started.
     pub fn prepared(lab: &'l Lab) -> Self {
         let root = tempfile::Builder::new().prefix("cst-").tempdir_in("/var/tmp").unwrap();
-        Self { lab, name: Some("n1"), docker_host: None, root, child: None }
+        Self { lab, name: Some("n1"), docker_host: None, flags: Vec::new(), variables: Vec::new(), root, child: None }
     }
     /// A path in its own directory.
     pub fn path(&self, name: &str) -> PathBuf {
@@ -98,7 +102,11 @@ impl<'l> Agent<'l> {
             .arg(self.path("run"))
             .arg("--api-socket")
             .arg(self.socket())
+            .args(&self.flags)
             .args(further)
+            // The file of an agent that is installed here is none of ours.
+            .env("CONSTELLATION_CONFIG", "")
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null());
         command
     }

@@ -1,8 +1,9 @@
-//! Arguments of the commands that need no agent to answer: this machine, its agent's settings.
+//! Arguments of the commands that need no agent to answer: this machine, its agent's settings, installing.
 
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use clap_complete::Shell;
 
 use super::Form;
 use crate::config::AgentFlags;
@@ -29,6 +30,18 @@ pub enum AgentCommand {
         constellation agent config example > /etc/constellation/agent.yaml"
     )]
     Config(ConfigCommand),
+    /// Print the unit file with which systemd runs an agent
+    #[command(after_help = "Examples:\n  constellation agent unit > /etc/systemd/system/constellation.service\n  \
+        constellation agent unit --binary /opt/constellation/bin/constellation")]
+    Unit(Unit),
+}
+
+/// Arguments of `agent unit`.
+#[derive(Debug, Args)]
+pub struct Unit {
+    /// The program that it starts; without it the one that runs now
+    #[arg(long, value_name = "PATH")]
+    pub binary: Option<PathBuf>,
 }
 
 /// What to do with an agent's settings.
@@ -74,4 +87,30 @@ pub struct ConfigCheck {
     /// Form of the answer
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Form,
+}
+
+/// Arguments of `doctor`.
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// Of the agent that runs here, or shall.
+    #[command(flatten)]
+    pub flags: AgentFlags,
+    /// Form of the answer
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Form,
+}
+
+/// Arguments of `completion`.
+#[derive(Debug, Args)]
+pub struct Completion {
+    /// Which shell
+    #[arg(value_enum)]
+    pub shell: Shell,
+}
+
+/// Arguments of `man`.
+#[derive(Debug, Args)]
+pub struct Man {
+    /// The directory, which is made if it is not there
+    pub directory: PathBuf,
 }

@@ -3,7 +3,7 @@
 //! Here: [`Docker`] and how each call keeps its deadline. Below: the calls by what they are about
 //! (`containers`, `exec`, `named` for networks and volumes, `images`) and those that answer in pieces
 //! (`streams`); `connection` (found again after a loss), `create` (a plan in the engine's words), `look`
-//! (its answers in ours), `error` (what its words mean). Not here: what to ask and when to ask again.
+//! (its answers in ours), `survey` (what it says of itself), `error` (what its words mean). Not here: what to ask and when to ask again.
 //! Invariant: each call ends within its deadline in `super::limits`; a lost engine is found again by the
 //! next call, and by a question that the connection broke under itself ([`twice`]). No call looks first where the engine's own answer tells the same (304, 404, 409): thirty
 //! containers at once run at the engine's pace.
@@ -17,6 +17,7 @@ mod images;
 mod look;
 mod named;
 mod streams;
+mod survey;
 #[cfg(test)]
 mod tests;
 
@@ -35,6 +36,7 @@ use futures::{
     stream::{self, BoxStream},
 };
 
+pub use self::survey::Survey;
 use self::{
     connection::{Client, Connection},
     error::{Subject, translate},
