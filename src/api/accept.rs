@@ -12,7 +12,7 @@ use std::{
     io,
     net::{IpAddr, SocketAddr},
     sync::{
-        Arc, OnceLock,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -27,9 +27,9 @@ use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
     sync::{OwnedSemaphorePermit, Semaphore},
-    task::JoinSet,
     time::{Instant, timeout_at},
 };
+use tokio_util::task::TaskTracker;
 use tower_service::Service;
 use warp::{Filter, Rejection, Reply, reply::Response};
 
@@ -41,6 +41,7 @@ use super::{
     metrics::Cut,
     problem::Failure,
     rates, routes,
+    socket::Handshake,
 };
 
 /// Who is at the other end.
@@ -114,6 +115,17 @@ pub struct CallFacts {
     pub class: Class,
     /// How far it is.
     pub stage: Stage,
+    /// Set when it wants to become a WebSocket, until it is taken.
+    pub handshake: Mutex<Option<Handshake>>,
+}
+
+impl CallFacts {
+    /// The WebSocket that it wants to become.
+    #[must_use]
+    pub fn upgrade(&self) -> Option<Handshake> {
+        // Nothing panics while it is held.
+        self.handshake.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
 }
 
 /// How far a request is, for its deadline.
@@ -184,7 +196,8 @@ where
     F::Extract: Reply,
     F::Future: Send,
 {
-    let mut connections = JoinSet::new();
+    // It keeps nothing of one that has ended, which is soon for one that became a WebSocket.
+    let connections = TaskTracker::new();
     let (limits, http) = (&server.shared.limits, &server.shared.http);
     // Of this listener alone: whoever fills the port leaves the socket, where root has its way in.
     let crowd = match &listener {
@@ -194,7 +207,6 @@ where
     let farewells = Arc::new(Semaphore::new(FAREWELLS));
     let mut full = None;
     loop {
-        while connections.try_join_next().is_some() {}
         let accepted = tokio::select! {
             () = server.stop.cancelled() => break,
             accepted = listener.accept() => accepted,
@@ -219,7 +231,7 @@ where
             Err(why) => {
                 http.cut(if why == NoSeat::Source { Cut::Source } else { Cut::Full });
                 if let Ok(permit) = farewells.clone().try_acquire_owned() {
-                    connections.spawn(farewell(accepted, why, permit));
+                    connections.spawn(until_cut(server.clone(), farewell(accepted, why, permit)));
                 }
                 continue;
             }
@@ -231,20 +243,23 @@ where
                 // Answers are small and whole: waiting for more helps nobody. A failure only costs time.
                 let _ = stream.set_nodelay(true);
                 let peer = Peer { address, uid: None, seat, _open: open };
-                connections.spawn(connection(stream, peer, server, filter));
+                connections.spawn(until_cut(server.clone(), connection(stream, peer, server, filter)));
             }
             Accepted::Unix(stream) => {
                 let uid = stream.peer_cred().ok().map(|c| c.uid());
                 let peer = Peer { address, uid, seat, _open: open };
-                connections.spawn(connection(stream, peer, server, filter));
+                connections.spawn(until_cut(server.clone(), connection(stream, peer, server, filter)));
             }
         }
     }
     drop(listener);
-    let ended = async { while connections.join_next().await.is_some() {} };
-    if server.cut.run_until_cancelled(ended).await.is_none() {
-        connections.shutdown().await;
-    }
+    connections.close();
+    connections.wait().await;
+}
+
+/// Until the time for ending is over.
+async fn until_cut(server: Arc<Server>, connection: impl Future<Output = ()>) {
+    server.cut.run_until_cancelled(connection).await;
 }
 
 /// A seat for a newcomer. While all are in use, `full` says since when: the first ones wait a moment for somebody
@@ -375,7 +390,8 @@ where
     }
     let over = Over::default();
     let (uri, stage) = (parts.uri.clone(), Stage::default());
-    let facts = Arc::new(CallFacts { peer, uri, over: over.clone(), limit, class, stage });
+    let handshake = Mutex::new(Handshake::take(&parts.method, &parts.headers, &mut parts.extensions));
+    let facts = Arc::new(CallFacts { peer, uri, over: over.clone(), limit, class, stage, handshake });
     parts.extensions.insert(Call(facts.clone()));
     let call = warp.call(Request::from_parts(parts, Metered::new(body, limit, over, limits.upload)));
     tokio::pin!(call);

@@ -25,22 +25,15 @@ use super::{
 pub fn filter(
     server: Arc<Server>,
 ) -> impl Filter<Extract = (impl Reply + use<>,), Error = Rejection> + Clone + Send + Sync + 'static + use<> {
-    let parts = move || {
-        let server = server.clone();
-        warp::any()
-            .map(move || server.clone())
-            .and(warp::ext::get::<Call>())
-            .and(warp::method())
-            .and(warp::header::headers_cloned())
-    };
-    let upgrade = parts().and(warp::ws()).then(|server, call, method, headers, ws| async move {
-        dispatch(server, Incoming { call, method, headers, body: None, upgrade: Some(ws) }).await
-    });
-    let plain = parts().and(warp::body::stream()).then(|server, call, method, headers, body| {
-        let body = Some(request::pieces(body));
-        async move { dispatch(server, Incoming { call, method, headers, body, upgrade: None }).await }
-    });
-    upgrade.or(plain).unify()
+    warp::any()
+        .map(move || server.clone())
+        .and(warp::ext::get::<Call>())
+        .and(warp::method())
+        .and(warp::header::headers_cloned())
+        .and(warp::body::stream())
+        .then(|server, call, method, headers, body| {
+            dispatch(server, Incoming { call, method, headers, body: request::pieces(body) })
+        })
 }
 
 /// A request taken apart.
@@ -48,8 +41,7 @@ struct Incoming {
     call: Call,
     method: Method,
     headers: HeaderMap,
-    body: Option<Body>,
-    upgrade: Option<warp::ws::Ws>,
+    body: Body,
 }
 
 async fn dispatch(server: Arc<Server>, incoming: Incoming) -> Response {
@@ -75,7 +67,7 @@ async fn dispatch(server: Arc<Server>, incoming: Incoming) -> Response {
 }
 
 async fn run(server: Arc<Server>, route: &'static Route, name: &str, incoming: Incoming) -> Result<Response, Failure> {
-    let Incoming { call, headers, body, upgrade, .. } = incoming;
+    let Incoming { call, headers, body, .. } = incoming;
     let (class, source, store) = (call.0.class, call.0.peer.source(), &server.shared.store);
     let admitted = server.gate.admit(&headers, call.0.peer.uid, route.role, &store.state(), store.now());
     let caller = admitted.map_err(|failure| stranger(&server, class, source, &headers, failure))?;
@@ -84,6 +76,7 @@ async fn run(server: Arc<Server>, route: &'static Route, name: &str, incoming: I
     let name = request::decode(name, false)
         .ok_or_else(|| Failure::bad_request(format!("{name:?} in the path is not valid percent-encoding")))?;
     let query = Query::read(call.0.uri.query().unwrap_or_default(), route.query)?;
+    let (upgrade, body) = (call.0.upgrade(), Some(body));
     let request = Request { server, call, route, caller, name, query, headers, body, upgrade, place };
     (route.run)(request).await
 }

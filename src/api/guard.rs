@@ -98,7 +98,7 @@ impl Turn {
         Some((worth, now.saturating_duration_since(since)))
     }
     fn is_under_way(&self) -> bool {
-        self.0.state.load(Ordering::Relaxed) != IDLE
+        matches!(self.0.state.load(Ordering::Relaxed), ANSWERING | MADE | UPLOADING)
     }
     fn flushed(&self) {
         // The time first: whoever sees the state sees it too, or an older one at worst.

@@ -57,6 +57,7 @@ pub mod crowd;
 pub mod dispatch;
 pub mod documents;
 pub mod events;
+pub mod feed;
 pub mod guard;
 pub mod heavy;
 pub mod logs;
@@ -73,6 +74,7 @@ pub mod request;
 pub mod routes;
 pub mod scale;
 pub mod select;
+pub mod socket;
 pub mod tokens;
 pub mod watch;
 pub mod wire;
@@ -200,6 +202,7 @@ pub struct Server {
     /// See [`heavy`].
     heavy: Arc<Semaphore>,
     places: class::Places,
+    hub: Arc<feed::Hub>,
     wrong_tokens: Buckets<Option<IpAddr>>,
     changes: Buckets<(Arc<str>, Option<IpAddr>)>,
     /// Streams and WebSockets: they outlive the request that began them.
@@ -214,6 +217,7 @@ impl Server {
             stop,
             cut: CancellationToken::new(),
             heavy: Arc::new(Semaphore::new(heavy::at_once())),
+            hub: feed::Hub::new(shared.store.clone()),
             places: class::Places::new(shared.limits.classes.clone(), shared.http.clone()),
             wrong_tokens: Buckets::new(shared.limits.wrong_tokens, rates::REMEMBERED),
             changes: Buckets::new(shared.limits.changes, rates::REMEMBERED),
@@ -236,6 +240,7 @@ pub async fn serve(shared: Arc<Shared>, listeners: Listeners, stop: Cancellation
     let server = Arc::new(Server::new(shared, stop.clone()));
     let filter = dispatch::filter(server.clone());
     let mut loops = JoinSet::new();
+    loops.spawn(server.hub.clone().run(stop.clone()));
     let tcp = listeners.tcp.into_iter().map(accept::Listener::Tcp);
     for listener in tcp.chain(listeners.unix.map(accept::Listener::Unix)) {
         loops.spawn(accept::accept(listener, server.clone(), filter.clone()));

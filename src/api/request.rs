@@ -10,7 +10,8 @@ use futures::{Stream, StreamExt};
 use http::{HeaderMap, header::CONTENT_TYPE};
 
 use super::{
-    Server, accept::Call, auth::Caller, class::Place, guard, problem::Failure, routes::Route, wire::ManifestFault,
+    Server, accept::Call, auth::Caller, class::Place, guard, problem::Failure, routes::Route, socket::Handshake,
+    wire::ManifestFault,
 };
 use crate::model::{Kind, ObjectKey};
 
@@ -41,7 +42,7 @@ pub struct Request {
     /// Its body; none after it was taken.
     pub body: Option<Body>,
     /// Set when it wants to become a WebSocket.
-    pub upgrade: Option<warp::ws::Ws>,
+    pub upgrade: Option<Handshake>,
     /// Its place among those of its class; a stream takes it along.
     pub place: Option<Place>,
 }

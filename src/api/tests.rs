@@ -6,7 +6,7 @@
 mod bodies;
 pub mod client;
 mod connections;
-mod events;
+pub mod events;
 mod idempotency;
 mod limits;
 mod paths;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{Index, Kind, ObjectKey, Reason, Uid};
 
 /// Whether a person should look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum EventType {
     /// The course of things.
     Normal,

@@ -65,8 +65,7 @@ fn no_path_is_given_to_warp_beside_the_table() {
     walk(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut found);
     found.sort();
     // One place that takes any request apart, one that serves what came of it.
-    let known =
-        ["src/api/accept.rs warp::service 1", "src/api/dispatch.rs warp::any 1", "src/api/dispatch.rs warp::ws() 1"];
+    let known = ["src/api/accept.rs warp::service 1", "src/api/dispatch.rs warp::any 1"];
     assert_eq!(found, known, "a route belongs into api::routes, with its role");
 }
 

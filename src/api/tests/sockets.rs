@@ -7,7 +7,14 @@ use serde_json::Value;
 use tokio::net::{TcpStream, UnixStream};
 use tokio_tungstenite::{
     WebSocketStream, client_async,
-    tungstenite::{Error, Message, client::IntoClientRequest as _},
+    tungstenite::{
+        Error, Message,
+        client::IntoClientRequest as _,
+        protocol::frame::{
+            Frame,
+            coding::{Data as OpData, OpCode},
+        },
+    },
 };
 
 use super::{
@@ -175,4 +182,61 @@ async fn whoever_begins_now_is_told_where_that_was() {
         let (head, _wire) = rig.ask("GET", path).open().await;
         assert_eq!(head.header("x-constellation-index"), Some(&*want.to_string()), "{path}");
     }
+}
+
+#[tokio::test]
+async fn a_message_that_is_too_large_is_closed_with_1009() {
+    let rig = Rig::new().await;
+    for path in ["/ws", "/api/v1/events"] {
+        let mut loud = Socket::open(&rig, path).await.unwrap();
+        loud.0.send(Message::Text("x".repeat(5_000).into())).await.unwrap();
+        assert_eq!(loud.closed().await, 1009, "{path}");
+        // In pieces it is no smaller.
+        let mut pieces = Socket::open(&rig, path).await.unwrap();
+        for n in 0..3_u8 {
+            let data = if n == 0 { OpData::Text } else { OpData::Continue };
+            let frame = Frame::message(vec![b'x'; 2_000], OpCode::Data(data), n == 2);
+            pieces.0.send(Message::Frame(frame)).await.unwrap();
+        }
+        assert_eq!(pieces.closed().await, 1009, "{path}");
+    }
+    let metrics = rig.get("/metrics").await;
+    assert!(metrics.text().contains("constellation_api_cut_total{cause=\"Loud\"} 4\n"), "{metrics:?}");
+}
+
+#[tokio::test]
+async fn a_client_that_answers_no_ping_is_cut_while_it_is_told_events() {
+    let rig = Rig::with(|l| l.heartbeat = Duration::from_millis(100)).await;
+    let mut deaf = rig.tcp().await;
+    deaf.write(
+        rig.ask("GET", "/ws")
+            .header("connection", "upgrade")
+            .header("upgrade", "websocket")
+            .header("sec-websocket-version", "13")
+            .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
+            .bytes(),
+    )
+    .await;
+    assert_eq!(deaf.head().await.unwrap().status, 101);
+    let news = async {
+        for n in 0.. {
+            happen(&rig, &format!("n{n}-"), 1).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            if rig.shared.http.streams.get() == 0 {
+                return;
+            }
+        }
+    };
+    soon("its end", news).await;
+}
+
+#[tokio::test]
+async fn a_websocket_keeps_its_seat_when_others_want_in() {
+    let rig = Rig::with(|l| l.connections = 2).await;
+    let mut first = Socket::open(&rig, "/ws").await.unwrap();
+    let mut second = Socket::open(&rig, "/ws").await.unwrap();
+    tokio::time::sleep(crate::api::crowd::GRACE * 2).await;
+    assert_eq!(rig.get("/health").await.status, 503);
+    rig.apply_at_the_socket(&config("c", "1").to_string()).await;
+    assert_eq!((name(&first.event().await), name(&second.event().await)), ("c", "c"));
 }
