@@ -184,6 +184,9 @@ const PAUSE: Duration = Duration::from_millis(50);
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Between two looks for somebody who may go meanwhile.
 const LOOK: Duration = Duration::from_millis(25);
+/// Bytes that the kernel takes for a client that does not read, of each connection; it would take megabytes, and
+/// only then is it seen that a client takes nothing.
+const SENDING: usize = 128 << 10;
 /// How long one that is not taken may read why.
 const FAREWELL: Duration = Duration::from_millis(500);
 /// How many at one time are told.
@@ -204,6 +207,11 @@ where
         Listener::Tcp(_) => Crowd::new(limits.connections, limits.per_source, http.clone()),
         Listener::Unix(_) => Crowd::new(limits.socket, limits.socket, http.clone()),
     };
+    if let Listener::Tcp(listener) = &listener
+        && let Err(error) = rustix::net::sockopt::set_socket_send_buffer_size(listener, SENDING)
+    {
+        tracing::warn!(%error, "the buffers of connections cannot be bounded");
+    }
     let farewells = Arc::new(Semaphore::new(FAREWELLS));
     let mut full = None;
     loop {
