@@ -346,7 +346,8 @@ impl Parts {
         );
         let listening = self.listen(engine, agent.clone(), &stop);
         let registered = node::stay_registered(&self.store, &node, &stop);
-        let ((), (), (), (), listened) = tokio::join!(passes, leading, watching, registered, async {
+        let tags = agent.watch_tags(&stop);
+        let ((), (), (), (), (), listened) = tokio::join!(passes, leading, watching, registered, tags, async {
             let listened = listening.await;
             if listened.is_err() {
                 stop.cancel();

@@ -152,6 +152,13 @@ impl<'s> Reader<'s> {
     }
 }
 
+/// From an object to what keeps it from being as declared, in plain words; of a Service only.
+#[must_use]
+pub fn chain(state: &State, key: &ObjectKey, now: u64) -> Vec<String> {
+    let view = (key.kind == Kind::Service).then(|| view::service(state, &key.name)).flatten();
+    view.map_or_else(Vec::new, |v| why::chain(&v, &|name| view::service(state, name), &view::nodes(state), now))
+}
+
 /// What differs of an object, and why.
 ///
 /// # Errors
@@ -169,7 +176,12 @@ pub fn differences(state: &State, key: &ObjectKey, now: u64) -> Result<Vec<why::
             Ok(why::differences(&view, &view::nodes(state), now))
         }
         Kind::Replica => {
-            let replica = state.replica(&key.name).ok_or_else(absent)?;
+            let Some(replica) = state.replica(&key.name) else {
+                // `web.1`: a slot that has no replica yet has reasons all the same.
+                let service = key.name.split_once('.').map(|(service, _)| service).ok_or_else(absent)?;
+                let view = view::service(state, service).ok_or_else(absent)?;
+                return why::slot(&view, &key.name, &view::nodes(state), now).ok_or_else(absent);
+            };
             let view = view::service(state, &replica.service).ok_or_else(absent)?;
             Ok(why::replica(&view, &key.name, &view::nodes(state), now))
         }

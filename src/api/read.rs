@@ -37,8 +37,9 @@ pub async fn one(request: Request) -> Result<Response, Failure> {
 pub async fn why(request: Request) -> Result<Response, Failure> {
     let shared = &request.server.shared;
     let state = shared.store.state();
-    let differences = objects::differences(&state, &request.key()?, shared.store.now())?;
-    reply::json(&WhyReport { differences })
+    let (key, now) = (request.key()?, shared.store.now());
+    let differences = objects::differences(&state, &key, now)?;
+    reply::json(&WhyReport { differences, chain: objects::chain(&state, &key, now) })
 }
 
 /// `GET /api/v1/services/{name}/status`.

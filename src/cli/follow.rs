@@ -300,7 +300,7 @@ async fn explain(api: &Api, screen: &Screen, service: &str) -> Result<(), CliErr
         // It is gone, or the API is: the error that follows says what is known.
         (Err(_), _) | (_, Err(_)) => return Ok(()),
     };
-    screen.print(&show::why::report(&key, &report.conditions, &why.differences, Times::new(false)))?;
+    screen.print(&show::why::report(&key, &report.conditions, &why, Times::new(false)))?;
     screen.print(&show::why::last_words(&report))
 }
 

@@ -57,6 +57,10 @@ reasons! {
     StoppedByHand,
     /// The container is not as declared: somebody changed or removed it, or content that it mounts changed since.
     DriftDetected,
+    /// Somebody changed a container that runs: its limits are not the declared ones.
+    ChangedByHand,
+    /// The image reference names another image by now than the one that runs.
+    ImageChanged,
     /// The engine's socket does not answer.
     DockerDown,
     /// The engine accepts calls and does not answer in time.

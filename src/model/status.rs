@@ -104,6 +104,9 @@ pub struct ReplicaStatus {
     /// Where its ports are published, `8080/tcp` → `0.0.0.0:49153`, `127.0.0.1:8081`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "super::published::one_or_more")]
     pub published: BTreeMap<String, Vec<String>>,
+    /// Image id that the service's reference names on its node by now, when it is another one than what runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newer_image: Option<String>,
     /// Digests of the Configs and Secrets that its container was started with, by reference: `configs/nginx`,
     /// `secrets/db/url=PASSWORD` for a variable.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

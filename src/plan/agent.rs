@@ -103,6 +103,8 @@ pub struct Found {
     pub ours: bool,
     /// Networks that it shall be on and is not, while it runs.
     pub missing: Vec<String>,
+    /// Limits that are not the declared ones while it runs, in words.
+    pub changed: Vec<String>,
 }
 
 /// What to do next.
@@ -299,6 +301,10 @@ fn running(wanted: &Wanted, own: &Found, attempts: &Attempts, now: u64) -> Step 
     if policy != own.restart {
         return Step::Protect { id: own.id.clone(), restart: policy };
     }
+    // It works, and only a new container would be as declared: whoever changed it knows why.
+    if !own.changed.is_empty() && attempts.healthy_since.is_some() {
+        return wait(Reason::ChangedByHand, super::told::changed(&own.changed), None);
+    }
     let may_settle = !wanted.exclusive && survives(wanted.restart) && own.restart == EngineRestart::No;
     let settles = attempts.healthy_since.map(|since| since + millis(SETTLED));
     Step::Nothing { look_again: settles.filter(|at| *at > now && (may_settle || attempts.has_history())) }
@@ -364,7 +370,8 @@ fn after_exit(wanted: &Wanted, own: &Found, attempts: &Attempts, now: u64) -> St
         }
         let oom = attempts.last_exit.as_ref().is_some_and(|e| e.oom_killed);
         let reason = if oom { Reason::OOMKilled } else { Reason::CrashLoopBackOff };
-        return wait(reason, format!("exit {code}, {} times in a row", attempts.failures), until);
+        let how = if oom { ", killed for want of memory" } else { "" };
+        return wait(reason, format!("exit {code}{how}, {} times in a row", attempts.failures), until);
     }
     held_up(wanted, attempts, now).unwrap_or_else(|| start(own, attempts))
 }

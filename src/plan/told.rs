@@ -31,6 +31,25 @@ pub fn not_yet(dependency: &Dependency) -> String {
     format!("service {} {what} yet", dependency.name)
 }
 
+/// `port 80 is held by container proxy`. `holder`: `container NAME` or `NAME (pid N)`.
+#[must_use]
+pub fn held(port: u16, holder: &str) -> String {
+    format!("port {port} is held by {holder}")
+}
+
+/// Who holds a port, out of [`held`].
+#[must_use]
+pub fn holder(told: &str) -> Option<&str> {
+    let (port, holder) = told.strip_prefix("port ")?.split_once(" is held by ")?;
+    port.parse::<u16>().is_ok().then_some(holder)
+}
+
+/// A container whose limits somebody changed: `memory is 64Mi instead of none`.
+#[must_use]
+pub fn changed(changes: &[String]) -> String {
+    format!("somebody changed the container: {}", changes.join(", "))
+}
+
 /// A container that somebody froze.
 #[must_use]
 pub fn paused(container: &str) -> String {

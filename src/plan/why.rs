@@ -1,7 +1,7 @@
 //! Why something is not as declared: differences with reasons from the closed set.
 //!
 //! Here: [`Difference`] and what makes it for each kind ([`differences`] of a Service, [`replica`],
-//! [`node`], [`shared`] of a Config or Secret); the conditions that sum up ([`conditions`]); what a
+//! [`node`], [`shared`] of a Config or Secret); the conditions that sum up ([`conditions`]); the way from an object to what a person can change ([`chain`]); what a
 //! person can do ([`hint`]). `why`, `describe`, the API and the leader's status all read these.
 //! Not here: what the loops will do about it ([`super::rollout`], which is asked, not repeated).
 //! Invariants: everything as declared gives no difference; a difference always has a reason; the
@@ -24,10 +24,12 @@ use super::{
 };
 
 mod aside;
+mod chain;
 pub mod conditions;
 pub mod hint;
 pub mod news;
 
+pub use chain::chain;
 pub use conditions::{conditions, status};
 
 /// One thing that is not as declared.
@@ -95,6 +97,16 @@ pub fn replica(view: &ServiceView, name: &str, nodes: &[NodeView], now: u64) -> 
     let stays = aside::misplaced(&look, found);
     let unready = nodes.iter().filter_map(|n| aside::unready(&look, n, std::slice::from_ref(found)));
     look.one(found).into_iter().chain(stays).chain(unready).collect()
+}
+
+/// What keeps a wanted slot without a replica, by its display name `web.1`; none: no such slot is wanted.
+#[must_use]
+pub fn slot(view: &ServiceView, display: &str, nodes: &[NodeView], now: u64) -> Option<Vec<Difference>> {
+    let look = Look::new(view, nodes, now);
+    look.wanted.iter().find(|slot| format!("{}.{slot}", view.name) == display)?;
+    let path = format!("replicas/{display}");
+    // What holds up every slot holds up this one.
+    Some(look.all().into_iter().filter(|d| d.path == path || !d.path.starts_with("replicas/")).collect())
 }
 
 /// What differs of a Node.
@@ -317,7 +329,11 @@ impl<'a> Look<'a> {
                 let (desired, actual) = (format!("running revision {wanted}"), format!("{is} revision {has}"));
                 Some(Difference::new(path, desired, actual, reason).because(message, since))
             }
-            Standing::Ready => drifted(status?, path, since),
+            Standing::Ready => {
+                let drifted = drifted(status?, path, since)?;
+                let hint = self.hint(drifted.reason, r);
+                Some(drifted.hinted(hint))
+            }
             Standing::Ended => self.ended(r, path, since),
             Standing::Unknown | Standing::NotReady => Some(self.not_ready(r, path, since)),
             Standing::Gone => {
@@ -414,7 +430,7 @@ fn said(view: &ServiceView, kind: ConditionType, status: ConditionStatus) -> Opt
 }
 
 fn drifted(status: &ReplicaStatus, path: String, since: u64) -> Option<Difference> {
-    let reason = status.reason.filter(|r| *r == Reason::DriftDetected)?;
+    let reason = status.reason.filter(|r| matches!(r, Reason::DriftDetected | Reason::ChangedByHand))?;
     Some(Difference::new(path, "as declared", "changed by hand", reason).because(status.message.clone(), since))
 }
 

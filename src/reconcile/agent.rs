@@ -14,11 +14,14 @@ pub mod containers;
 pub mod gate;
 pub mod listen;
 mod look;
+mod ports;
 pub mod prepare;
 mod processes;
 pub mod pulls;
 pub mod remembered;
 mod say;
+mod tags;
+mod tail;
 #[cfg(test)]
 mod tests;
 
@@ -105,6 +108,10 @@ struct Memory {
     inspected: Option<Instant>,
     /// Process of its container and when it began, as seen while the engine answered.
     process: Option<(i64, u64)>,
+    /// What somebody changed, as it was told last.
+    changed: Vec<String>,
+    /// Image that the service's reference names by now, when it is another one.
+    newer_image: Option<String>,
 }
 
 /// Drives this node's replicas.

@@ -12,7 +12,7 @@ use crate::{
         Replica, Uid,
         service::{ContainerSpec, Mount, MountKind, NetworkAttachment, NetworkMode},
     },
-    runtime::{Attachment, ContainerPlan, EngineRestart, MountPlan, NetworkPlan, PublishedPort},
+    runtime::{self, Attachment, ContainerPlan, EngineRestart, MountPlan, NetworkPlan, PublishedPort},
 };
 
 /// Names of our container labels.
@@ -109,6 +109,13 @@ pub fn labels(replica: &Replica, spec: &ContainerSpec, lineage: &Uid, cluster: &
         labels.insert(name.into(), value);
     }
     labels
+}
+
+/// What a container is to be limited to, in the form in which the engine's answer is kept.
+#[must_use]
+pub fn limits(spec: &ContainerSpec) -> BTreeMap<&'static str, String> {
+    let (limits, reservations) = (&spec.resources.limits, &spec.resources.reservations);
+    runtime::plan::limits(limits.cpus, limits.memory, reservations.memory, limits.pids)
 }
 
 /// What the engine is given for one Replica.

@@ -64,6 +64,8 @@ pub struct Container {
     pub stop_signal: Option<u8>,
     /// Seconds from that signal to SIGKILL; none: the engine's own ten.
     pub stop_timeout: Option<u64>,
+    /// What it is limited to, by name, as [`super::plan::limits`] writes it.
+    pub limits: BTreeMap<&'static str, String>,
     /// Process id of its first process; 0 when it does not run.
     pub pid: i64,
 }

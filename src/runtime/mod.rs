@@ -18,7 +18,7 @@ pub mod fake;
 mod image;
 pub mod limits;
 mod names;
-mod plan;
+pub mod plan;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -51,6 +51,8 @@ pub trait Runtime: Send + Sync + 'static {
     fn capacity(&self) -> BoxFuture<'_, Result<(Millicores, Bytes), RuntimeError>>;
     /// Containers that carry the label `key=value`, running or not.
     fn list(&self, key: String, value: String) -> BoxFuture<'_, Result<Vec<Summary>, RuntimeError>>;
+    /// Names of the running containers that publish this port of the host.
+    fn publishing(&self, port: u16) -> BoxFuture<'_, Result<Vec<String>, RuntimeError>>;
     /// One container by id or name; `None` when there is none.
     fn inspect(&self, id: String) -> BoxFuture<'_, Result<Option<Container>, RuntimeError>>;
     /// Makes it; a name that is taken is a `Conflict`.

@@ -97,7 +97,29 @@ pub struct ContainerPlan {
     pub restart: EngineRestart,
 }
 
+/// Limits that an engine can change while a container runs, by name; what is not limited is not named.
+#[must_use]
+pub fn limits(
+    cpus: Option<Millicores>,
+    memory: Option<Bytes>,
+    reservation: Option<Bytes>,
+    pids: Option<u32>,
+) -> BTreeMap<&'static str, String> {
+    let all = [
+        ("cpus", cpus.filter(|c| c.0 > 0).map(|c| c.to_string())),
+        ("memory", memory.filter(|b| b.0 > 0).map(|b| b.to_string())),
+        ("memory reservation", reservation.filter(|b| b.0 > 0).map(|b| b.to_string())),
+        ("pids", pids.filter(|n| *n > 0).map(|n| n.to_string())),
+    ];
+    all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+}
+
 impl ContainerPlan {
+    /// What it is limited to.
+    #[must_use]
+    pub fn limits(&self) -> BTreeMap<&'static str, String> {
+        limits(self.cpus, self.memory, self.memory_reservation, self.pids)
+    }
     /// Whether something is mounted at exactly this path.
     #[must_use]
     pub fn mounts_at(&self, path: &str) -> bool {

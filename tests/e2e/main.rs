@@ -19,6 +19,7 @@ mod watcher;
 mod access;
 mod broken;
 mod building;
+mod causes;
 mod container;
 mod crash;
 mod data;

@@ -140,3 +140,106 @@ fn containers_of_others_are_never_touched() {
     let left: Vec<String> = lab.docker.managed(Some("hello")).into_iter().map(|c| c.id).collect();
     assert!(left.len() == 2 && left.contains(&by_hand) && left.contains(&foreign), "{left:?}");
 }
+
+#[test]
+fn a_renamed_container_makes_way_for_one_that_has_its_name() {
+    let lab = Lab::take();
+    let agent = Agent::start(&lab);
+    agent.apply(&service("hello", &format!("{HELLO}replicas: 2\n")));
+    let before = lab.docker.runs("hello", 2).unwrap();
+    lab.docker.run(&["rename", &before[0].id, "somebody-elses"]);
+    eventually(secs(20), "one of its name runs, and the other is gone", || {
+        let now = lab.docker.runs("hello", 2)?;
+        let named = now.iter().any(|c| c.name == before[0].name && c.id != before[0].id);
+        if named { Ok(()) } else { Err(format!("{now:?}")) }
+    });
+    agent.wait_until_settled("hello", secs(20));
+    assert!(lab.docker.running("hello").contains(&before[1]), "the other one was left alone");
+    let events = agent.cli(&["events", "--for", "svc/hello"]).exits(0).out;
+    assert!(events.contains("somebody-elses"), "{events}");
+}
+
+#[test]
+fn a_limit_changed_by_hand_is_told_and_a_new_container_has_the_declared_one() {
+    let lab = Lab::take();
+    let agent = Agent::start(&lab);
+    agent.apply(&service("hello", &format!("{HELLO}resources: {{limits: {{memory: 64Mi}}}}\n")));
+    let before = lab.docker.identities();
+    let id = lab.docker.runs("hello", 1).unwrap()[0].id.clone();
+    lab.docker.run(&["update", "--memory", "128m", "--memory-swap", "256m", &id]);
+    agent.wait_for_reason("hello", "ChangedByHand", secs(10));
+    let said = agent.cli(&["why", "svc/hello"]).exits(0).out;
+    assert!(said.contains("memory is 128Mi instead of 64Mi") && said.contains("docker rm -f"), "{said}");
+    let object = agent.get("/api/v1/services/hello");
+    assert_eq!(object["status"]["conditions"][0]["status"], "True", "it works: {object}");
+    always(secs(3), "it goes on as it is", || match lab.docker.identities() {
+        now if now == before => Ok(()),
+        now => Err(format!("{now:?}")),
+    });
+    // What the hint says helps.
+    lab.docker.run(&["rm", "-f", &id]);
+    eventually(secs(20), "nothing differs", || match agent.why("hello").as_slice() {
+        [] => lab.docker.runs("hello", 1).map(drop),
+        found => Err(format!("{found:?}")),
+    });
+    let id = lab.docker.runs("hello", 1).unwrap()[0].id.clone();
+    assert_eq!(lab.docker.inspect(&id, "{{.HostConfig.Memory}}"), (64 << 20).to_string());
+}
+
+#[test]
+fn an_image_that_is_gone_or_built_anew_under_its_tag_is_told_and_nothing_is_restarted() {
+    let lab = Lab::take();
+    let agent = Agent::start(&lab);
+    let context = agent.path("context");
+    std::fs::create_dir(&context).unwrap();
+    let build = |n: u8| {
+        let text = format!("FROM constellation/hello:1\nLABEL build={n}\n");
+        std::fs::write(context.join("Dockerfile"), text).unwrap();
+        agent.cli(&["build", context.to_str().unwrap(), "-t", "constellation-test/mine:1"]).exits(0);
+    };
+    build(1);
+    agent.apply(&service("mine", &HELLO.replace("constellation/hello:1", "constellation-test/mine:1")));
+    agent.wait_until_settled("mine", secs(20));
+    let before = lab.docker.identities();
+    build(2);
+    agent.wait_for_reason("mine", "ImageChanged", secs(45));
+    for command in ["why", "describe"] {
+        let said = agent.cli(&[command, "svc/mine"]).exits(0).out;
+        assert!(said.contains("was built anew since") && said.contains("apply"), "{said}");
+    }
+    // The tag goes: what runs does so by the image's id.
+    lab.docker.run(&["rmi", "-f", "constellation-test/mine:1"]);
+    always(secs(3), "it runs on", || match lab.docker.identities() {
+        now if now == before => Ok(()),
+        now => Err(format!("{now:?}")),
+    });
+}
+
+#[test]
+fn a_network_that_somebody_removes_is_made_again_and_a_removal_under_way_is_waited_for() {
+    let lab = Lab::take();
+    let agent = Agent::start(&lab);
+    agent.apply(&service("hello", &format!("{HELLO}networks: [front]\n")));
+    let id = lab.docker.runs("hello", 1).unwrap()[0].id.clone();
+    let networks = "{{range $name, $_ := .NetworkSettings.Networks}}{{$name}}{{end}}";
+    let network = lab.docker.inspect(&id, networks);
+    lab.docker.run(&["network", "disconnect", &network, &id]);
+    lab.docker.run(&["network", "rm", &network]);
+    eventually(secs(45), "it is on its network", || {
+        match lab.docker.attempt(&["inspect", "--format", networks, &id]) {
+            Ok(now) if now == network => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    });
+    agent.wait_until_settled("hello", secs(20));
+    // Somebody removes it while the agent makes a new one of the same name.
+    let begun = std::thread::scope(|scope| {
+        let removing = scope.spawn(|| lab.docker.attempt(&["rm", "-f", &id]));
+        let again = lab.docker.attempt(&["rm", "-f", &id]);
+        (removing.join().unwrap(), again)
+    });
+    let new = eventually(secs(30), "a new one runs", || lab.docker.runs("hello", 1));
+    assert_ne!(new[0].id, id, "{begun:?}");
+    agent.wait_until_settled("hello", secs(20));
+    assert_eq!(lab.docker.managed(Some("hello")).len(), 1);
+}

@@ -127,6 +127,9 @@ pub struct Actual {
 pub struct WhyReport {
     /// Sorted by path.
     pub differences: Vec<Difference>,
+    /// From a Service that is not as declared to what keeps it, a cause at a time, for people.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub chain: Vec<String>,
 }
 
 /// `GET /api/v1/status`.

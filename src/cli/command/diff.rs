@@ -41,7 +41,7 @@ pub async fn diff(api: &Api, screen: &Screen, args: &Diff) -> Result<Exit, CliEr
             continue;
         }
         if args.output == Form::Text {
-            screen.print(&show::why::report(&key, &[], &why.differences, Times::new(false)))?;
+            screen.print(&show::why::report(&key, &[], &why, Times::new(false)))?;
         }
         let ObjectKey { kind, name } = key;
         differing.objects.push(DifferingObject { kind, name: name.to_string(), differences: why.differences });

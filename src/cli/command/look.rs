@@ -14,7 +14,7 @@ use crate::{
         text::{self, Times},
     },
     manifest,
-    model::{Condition, ConditionStatus, ConditionType, Kind, ObjectKey},
+    model::{Condition, ConditionStatus, ConditionType, Event, Kind, ObjectKey},
 };
 
 /// Newest events that `describe` shows.
@@ -39,19 +39,25 @@ pub async fn describe(api: &Api, screen: &Screen, args: &Describe) -> Result<(),
         }
         Kind::Config | Kind::Secret | Kind::Replica => Vec::new(),
     };
-    let differences = api.why(key).await?.differences;
+    let why = api.why(key).await?;
     let mut happened = events::kept(api, &[], 0).await?;
-    happened.retain(|event| events::concerns(key, &event.object, &known));
+    // An object of the same name that was deleted is another one, and its replicas were.
+    let meta = &object.metadata;
+    let same = |e: &Event| match e.object.key() == *key {
+        true => e.object.uid == meta.uid,
+        false => e.time >= meta.created_at,
+    };
+    happened.retain(|event| events::concerns(key, &event.object, &known) && same(event));
     let newest = happened.len().saturating_sub(EVENTS);
     let events = happened.get(newest..).unwrap_or_default();
     if args.output != Form::Text {
-        let whole = Described { object: &object, replicas: &own, differences: &differences, events };
+        let whole = Described { object: &object, replicas: &own, differences: &why.differences, events };
         return screen.answer(&whole);
     }
     let whole = show::describe::Whole {
         object: &object,
         replicas: &own,
-        differences: &differences,
+        why: &why,
         events,
         known: &known,
         times: Times::new(args.timestamps),
@@ -69,18 +75,34 @@ pub async fn why(api: &Api, screen: &Screen, args: &Why) -> Result<(), CliError>
         Some(slot) => one_replica(api, &args.object, slot).await?,
         None => {
             let key = replicas::meant(api, &args.object).await?;
-            let conditions = conditions(&api.get(&key).await?);
+            let conditions = match is_slot(&key) {
+                true => Vec::new(),
+                false => conditions(&api.get(&key).await?),
+            };
             (key, conditions)
         }
     };
-    let report = api.why(&key).await?;
+    let report = api.why(&key).await.map_err(|error| match (error, &args.replica) {
+        (CliError::Refused(problem), Some(slot)) if problem.status == 404 => CliError::Refused(Box::new(Problem {
+            status: 404,
+            title: format!("{} has no replica {slot}", args.object),
+            hint: Some(format!("`constellation ps {}` lists those it has", args.object.name)),
+            ..Problem::default()
+        })),
+        (error, _) => error,
+    })?;
     match args.output {
         Form::Json | Form::Yaml => screen.answer(&report),
-        Form::Text => screen.print(&show::why::report(&key, &conditions, &report.differences, times)),
+        Form::Text => screen.print(&show::why::report(&key, &conditions, &report, times)),
     }
 }
 
-/// The replica that shall run in a slot, else the newest one that was there.
+/// Whether a key is `replica/web.1`: no replica has that name, and a slot without any has reasons all the same.
+fn is_slot(key: &ObjectKey) -> bool {
+    key.kind == Kind::Replica && key.name.contains('.')
+}
+
+/// The replica that shall run in a slot, else the newest one that was there, else the slot itself.
 async fn one_replica(api: &Api, key: &ObjectKey, slot: &str) -> Result<(ObjectKey, Vec<Condition>), CliError> {
     if key.kind != Kind::Service {
         return Err(CliError::usage(format!("{key} has no replicas"), "--replica goes with a service: svc/NAME"));
@@ -90,12 +112,7 @@ async fn one_replica(api: &Api, key: &ObjectKey, slot: &str) -> Result<(ObjectKe
     let found = items.iter().find(|o| *o.metadata.name == *slot);
     match found.or_else(|| replicas::newest(&items, &display)) {
         Some(object) => Ok((ObjectKey::replica(object.metadata.name.clone()), conditions(object))),
-        None => Err(CliError::Refused(Box::new(Problem {
-            status: 404,
-            title: format!("{key} has no replica {slot}"),
-            hint: Some(format!("`constellation ps {}` lists those it has", key.name)),
-            ..Problem::default()
-        }))),
+        None => Ok((ObjectKey::replica(display), Vec::new())),
     }
 }
 

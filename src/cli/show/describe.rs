@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{events, replicas};
 use crate::{
-    api::wire::{Difference, Object},
+    api::wire::{Object, WhyReport},
     cli::{
         replicas::Replicas,
         text::{self, Times, clean},
@@ -23,7 +23,7 @@ pub struct Whole<'a> {
     /// Its replicas, when it is a service.
     pub replicas: &'a [Object],
     /// What differs.
-    pub differences: &'a [Difference],
+    pub why: &'a WhyReport,
     /// Its newest events, oldest first.
     pub events: &'a [Event],
     /// Names of replicas.
@@ -91,8 +91,8 @@ pub fn text(whole: &Whole<'_>) -> String {
         section(&mut out, "Replicas", &table.lines().map(|line| format!("  {line}\n")).collect::<String>());
         section(&mut out, "Placement", &placement(whole.replicas));
     }
-    if !whole.differences.is_empty() {
-        let said = super::why::report(&key, &[], whole.differences, *times);
+    if !whole.why.differences.is_empty() {
+        let said = super::why::report(&key, &[], whole.why, *times);
         // Its first line names the object, which stands above already.
         let said: String = said.lines().skip(1).map(|line| format!("{line}\n")).collect();
         section(&mut out, "Differences", &said);

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{describe, events, objects, plan, replicas, why};
 use crate::{
-    api::wire::{Difference, Object, PlanAnswer, ServiceReport},
+    api::wire::{Difference, Object, PlanAnswer, ServiceReport, WhyReport},
     cli::{replicas::Replicas, text, text::Times},
     model::{Event, Kind, ObjectKey},
 };
@@ -173,10 +173,13 @@ fn why_says_what_differs_and_what_to_do() {
     let conditions = [serde_json::from_value(condition("Ready", "False", "CrashLoopBackOff", "")).unwrap()];
     let key = ObjectKey::service("web");
     let good = [serde_json::from_value(condition("Ready", "True", "UpToDate", "")).unwrap()];
+    let first = WhyReport { differences: differences[..1].to_vec(), chain: vec!["svc/web is not ready".into()] };
+    let chain = ["svc/web is not ready", "web.2 is waiting", "secret db-url does not exist"].map(String::from).to_vec();
+    let report = WhyReport { differences, chain };
     let text = [
-        why::report(&key, &conditions, &differences, TIMES),
-        why::report(&key, &good, &[], TIMES),
-        why::report(&key, &good, &differences[..1], Times::Absolute),
+        why::report(&key, &conditions, &report, TIMES),
+        why::report(&key, &good, &WhyReport::default(), TIMES),
+        why::report(&key, &good, &first, Times::Absolute),
     ];
     insta::assert_snapshot!(text.join("\n"));
 }
@@ -270,7 +273,7 @@ fn describe_is_everything_on_one_page() {
     let whole = describe::Whole {
         object: &services()[0],
         replicas: &replicas[..4],
-        differences: &differences,
+        why: &WhyReport { differences, chain: Vec::new() },
         events: &happened(),
         known: &Replicas::from_list(&replicas),
         times: TIMES,

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::{
-    api::wire::{Difference, ServiceReport},
+    api::wire::{Difference, ServiceReport, WhyReport},
     cli::text::{self, Times, clean},
     model::{Condition, ConditionStatus, Kind, ObjectKey, Reason},
 };
@@ -11,9 +11,10 @@ use crate::{
 /// Log lines of a failed container that are shown.
 const TAIL: usize = 10;
 
-/// The object's first condition, its differences, and what can be done.
+/// The object's first condition, the way from it to its cause, its differences, and what can be done.
 #[must_use]
-pub fn report(key: &ObjectKey, conditions: &[Condition], differences: &[Difference], times: Times) -> String {
+pub fn report(key: &ObjectKey, conditions: &[Condition], why: &WhyReport, times: Times) -> String {
+    let differences = &why.differences;
     let mut out = key.to_string();
     if let Some(first) = conditions.first() {
         let age = match times {
@@ -29,6 +30,10 @@ pub fn report(key: &ObjectKey, conditions: &[Condition], differences: &[Differen
     if differences.is_empty() {
         out.push_str("  nothing differs: everything is as declared\n");
         return out;
+    }
+    if why.chain.len() > 1 {
+        let links: Vec<String> = why.chain.iter().map(|link| clean(link).into_owned()).collect();
+        let _ = writeln!(out, "  {}", links.join(" <- "));
     }
     let rows: Vec<Vec<String>> = differences
         .iter()

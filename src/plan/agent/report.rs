@@ -129,6 +129,8 @@ pub struct Facts {
     pub started_at: Option<String>,
     /// Ports with where they are published.
     pub published: BTreeMap<String, Vec<String>>,
+    /// Image id that the service's reference names on this node by now, when it is another one.
+    pub newer_image: Option<String>,
 }
 
 /// What the executor is doing while a step takes its time.
@@ -220,6 +222,7 @@ pub fn status(want: &Want, step: &Step, doing: &Doing, known: Known<'_>, now: u6
         unhealthy_restarts: attempts.unhealthy_restarts,
         last_exit: attempts.last_exit.clone(),
         published: facts.published.clone(),
+        newer_image: facts.newer_image.clone(),
         contents: attempts.contents.clone(),
     }
 }
@@ -245,7 +248,11 @@ const fn keeps_ready(step: &Step) -> bool {
         Step::Wait { reason, .. } => {
             matches!(
                 reason,
-                Reason::DockerDown | Reason::DockerUnresponsive | Reason::StoreBehind | Reason::DriftDetected
+                Reason::DockerDown
+                    | Reason::DockerUnresponsive
+                    | Reason::StoreBehind
+                    | Reason::DriftDetected
+                    | Reason::ChangedByHand
             )
         }
         Step::Create | Step::Start { .. } | Step::Restart { .. } | Step::Retire { .. } | Step::Remove { .. } => false,

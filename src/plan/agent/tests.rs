@@ -28,6 +28,7 @@ fn found(state: ContainerState) -> Found {
         restart: EngineRestart::No,
         ours: true,
         missing: Vec::new(),
+        changed: Vec::new(),
     }
 }
 fn known(state: ContainerState) -> Seen {

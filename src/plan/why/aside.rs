@@ -17,6 +17,7 @@ impl Look<'_> {
     /// Differences that hold nothing up.
     pub(super) fn asides(&self) -> Vec<Difference> {
         let mut found = self.contents();
+        found.extend(self.image_now());
         found.extend(self.view.replicas.iter().filter_map(|r| misplaced(self, r)));
         found.extend(self.nodes.iter().filter_map(|n| unready(self, n, &self.view.replicas)));
         found
@@ -43,6 +44,32 @@ impl Look<'_> {
             })
             .collect()
     }
+}
+
+impl Look<'_> {
+    /// An image that was built anew under the tag that the service names.
+    fn image_now(&self) -> Option<Difference> {
+        let (_, spec) = self.view.declared.as_ref()?;
+        let newest = self.view.newest()?;
+        let runs = |r: &&ReplicaView| !self.leaves(r) && r.replica.spec_hash == newest.spec_hash;
+        let running = self.view.replicas.iter().filter(runs).filter(|r| standing(r, self.nodes) == Standing::Ready);
+        let old: Vec<_> = running.filter_map(|r| Some((r, r.status.as_ref()?.newer_image.as_deref()?))).collect();
+        let (_, now) = old.first()?;
+        let names: Vec<String> = old.iter().map(|(r, _)| r.replica.display()).collect();
+        let image = &spec.container.image;
+        let message = format!("{image} was built anew since: a revision keeps the image that it began with");
+        Some(
+            Difference::new("image", short(now), format!("older in {}", names.join(", ")), Reason::ImageChanged)
+                .because(message, None)
+                .hinted(Some(hint::of_old(&format!("svc/{}", self.view.name)))),
+        )
+    }
+}
+
+/// The first twelve characters of an image's id, as Docker prints it.
+fn short(id: &str) -> &str {
+    let hex = id.strip_prefix("sha256:").unwrap_or(id);
+    hex.get(..12).unwrap_or(hex)
 }
 
 /// Replicas that run the newest revision with another content of a reference than `now`.

@@ -173,7 +173,7 @@ fn made(look: &Look<'_>, tally: &Tally, generation: u64) -> Vec<Condition> {
         }
         (None, None) => (ConditionStatus::True, Reason::Scheduled, String::new()),
     };
-    let drift = differences.iter().find(|d| d.reason == Reason::DriftDetected);
+    let drift = differences.iter().find(|d| matches!(d.reason, Reason::DriftDetected | Reason::ChangedByHand));
     let drifted = match drift {
         Some(d) => (ConditionStatus::True, d.reason, facts(d)),
         None => (ConditionStatus::False, Reason::UpToDate, String::new()),
@@ -218,7 +218,7 @@ fn facts(difference: &Difference) -> String {
 }
 
 /// The difference that says most: one that needs a person before one that only takes time.
-fn leading(differences: &[Difference]) -> Option<&Difference> {
+pub(super) fn leading(differences: &[Difference]) -> Option<&Difference> {
     differences.iter().find(|d| stuck(d.reason)).or_else(|| differences.first())
 }
 
@@ -252,6 +252,8 @@ pub const fn stuck(reason: Reason) -> bool {
         | Reason::Failed => true,
         Reason::ImageUnresolved
         | Reason::DriftDetected
+        | Reason::ChangedByHand
+        | Reason::ImageChanged
         | Reason::Suspended
         | Reason::BackOff
         | Reason::StoreBehind

@@ -19,7 +19,8 @@ pub fn of_image(reason: Reason, image: &str) -> Option<String> {
             Some("apply a Secret of type registry for that registry and name it in `imagePullSecrets`".into())
         }
         Reason::RegistryUnreachable => {
-            Some("check that the node reaches the registry; it is asked again by itself".into())
+            let fix = "check that the node reaches the registry, which is asked again by itself";
+            Some(format!("{fix}; or make the image here: constellation build DIR -t {image}"))
         }
         Reason::DockerDown | Reason::DockerUnresponsive => Some("check the engine: systemctl status docker".into()),
         _ => None,
@@ -72,7 +73,20 @@ pub fn of_replica(reason: Reason, of: &ReplicaView, view: &ServiceView) -> Optio
             format!("constellation logs {service} --replica {slot} --tail 50")
         }
         Reason::OOMKilled => "raise `resources.limits.memory`, or let it use less".into(),
-        Reason::PortConflict => format!("free the port on {node}, or change `ports[].published`"),
+        Reason::PortConflict => match told::holder(told) {
+            Some(holder) => {
+                let stop = match holder.strip_prefix("container ") {
+                    Some(container) => format!("docker stop {container}"),
+                    None => format!("stop {holder}"),
+                };
+                format!("{stop} on {node}, or change `ports[].published`")
+            }
+            None => format!("free the port on {node}, or change `ports[].published`"),
+        },
+        Reason::ChangedByHand => format!(
+            "docker rm -f {} on {node}: it is made anew as declared; or declare it under `resources.limits`",
+            replica.name
+        ),
         Reason::SecretMissing | Reason::ConfigMissing | Reason::WaitingForDependency => {
             // What does not exist is told beside the replica: the same words, so that they stand there once.
             let lacks = view.missing.iter().find(|m| m.reason() == reason && is_told(m, told));
@@ -101,7 +115,8 @@ pub fn of_replica(reason: Reason, of: &ReplicaView, view: &ServiceView) -> Optio
         Reason::NotGranted => format!("grant it in the agent's configuration on {node}"),
         Reason::ArchitectureMismatch => "change `platform`, or the image".into(),
         Reason::ImageNotFound | Reason::ImagePullRefused | Reason::RegistryUnreachable => {
-            return of_image(reason, "IMAGE");
+            let spec = rollout::spec_of(view, replica.revision);
+            return of_image(reason, spec.as_ref().map_or("IMAGE", |s| s.container.image.as_str()));
         }
         _ => return None,
     })

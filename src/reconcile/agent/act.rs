@@ -17,7 +17,10 @@ use super::{
 use crate::{
     controller::Action,
     model::{Reason, ReplicaPhase, service::ContainerSpec},
-    plan::agent::{Step, Want, report::Doing},
+    plan::{
+        agent::{Step, Want, report::Doing},
+        told,
+    },
     reconcile::{container::label, registry, view},
     runtime::{Container, ContainerPlan, ContainerState, NetworkPlan, RuntimeError, Summary, answers},
     store::State,
@@ -318,6 +321,11 @@ impl Agent {
             RuntimeError::Down { message, .. } => {
                 let message = format!("the connection to the engine broke: {message}");
                 self.failed(key, subject, Reason::EngineRefused, message);
+            }
+            RuntimeError::PortTaken { port, .. } => {
+                let holder = self.holder(*port).await;
+                let message = holder.map_or_else(|| error.to_string(), |holder| told::held(*port, &holder));
+                self.failed(key, subject, Reason::PortConflict, message);
             }
             _ => self.failed(key, subject, registry::reason(error), error.to_string()),
         }

@@ -325,6 +325,7 @@ mod tests {
             restart: EngineRestart::No,
             stop_signal: Some(10),
             stop_timeout: None,
+            limits: BTreeMap::new(),
             pid: 0,
         }
     }

@@ -7,8 +7,7 @@
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use futures::StreamExt as _;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::{
     Agent, Subject,
@@ -22,23 +21,22 @@ use crate::{
         service::{ContainerSpec, NetworkMode, Readiness, ReadinessSource, STOP_GRACE_PERIOD},
         status::LastExit,
     },
-    plan::agent::{
-        Found, Gate, Seen,
-        attempts::Cause,
-        millis,
-        report::{Facts, Health, Verdict, interval, verdict},
+    plan::{
+        agent::{
+            Found, Gate, Seen,
+            attempts::Cause,
+            millis,
+            report::{Facts, Health, Verdict, interval, verdict},
+        },
+        told,
     },
     reconcile::{
         container::{self, label},
-        prober::{Target, streak::clip},
+        prober::Target,
     },
-    runtime::{Container, ContainerState, LogQuery, RuntimeError},
+    runtime::{Container, ContainerState, RuntimeError},
 };
 
-/// Lines kept of the log of a container that ended.
-const TAIL: usize = 10;
-/// Longest wait for them: a restart is worth more.
-const TAIL_WAIT: Duration = Duration::from_secs(2);
 /// The engine's health verdict comes by events, and is asked for when none came for so long.
 const HEALTH: Duration = Duration::from_secs(20);
 /// Interval of a health check when nobody sets it.
@@ -86,13 +84,14 @@ impl Agent {
             None => {
                 let life = self.with(key, |m| m.attempts.life.as_ref().map(|(id, _)| id.clone()));
                 let wanted = self.networks(spec);
-                (Seen::Known(entries.iter().map(|e| found(e, key, life.as_deref(), &wanted)).collect()), None)
+                (Seen::Known(entries.iter().map(|e| found(e, key, life.as_deref(), &wanted, spec)).collect()), None)
             }
         };
         let mut look =
             Look { seen, facts: Facts::default(), verdict: None, interval: ENGINE_INTERVAL, look_again: None, failed };
         self.tell_of_copies(key, subject, &look.seen);
         let Some(subject) = subject else { return look };
+        self.tell_of_changes(key, subject, &look.seen);
         if let Seen::Known(found) = &look.seen {
             let renamed = own.is_none() && found.iter().any(|f| f.ours);
             if let Err(gate) = self.count(key, subject, own, renamed).await {
@@ -105,7 +104,7 @@ impl Agent {
             }
             return look;
         };
-        look.facts = self.facts(own, spec);
+        look.facts = self.facts(key, own, spec);
         let silent = matches!(look.seen, Seen::Unknown(_));
         let process = self.process(key, own, silent);
         // While the engine answers, it is the truth.
@@ -191,6 +190,16 @@ impl Agent {
             if self.containers.tell(&copy.id) {
                 self.say_copy(subject, key, &copy.name);
             }
+        }
+    }
+
+    /// Says once what somebody changed.
+    fn tell_of_changes(&self, key: &Arc<str>, subject: &Subject, seen: &Seen) {
+        let Seen::Known(found) = seen else { return };
+        let changed = found.iter().find(|f| f.name == **key).map(|f| f.changed.clone()).unwrap_or_default();
+        let told = self.with(key, |m| std::mem::replace(&mut m.changed, changed.clone()));
+        if !changed.is_empty() && changed != told {
+            self.say(Some(subject), Reason::ChangedByHand, told::changed(&changed));
         }
     }
 
@@ -355,7 +364,7 @@ impl Agent {
         }
     }
 
-    fn facts(&self, own: &Container, spec: &ContainerSpec) -> Facts {
+    fn facts(&self, key: &Arc<str>, own: &Container, spec: &ContainerSpec) -> Facts {
         let state = self.store.state();
         let first = state.cluster().and_then(|c| container::networks(spec, &c.lineage).into_iter().next());
         let address = match spec.network_mode {
@@ -371,6 +380,7 @@ impl Agent {
             address: address.map(|a| a.to_string()),
             started_at: Some(own.started_at.clone()).filter(|_| starts(own)),
             published: own.published.clone(),
+            newer_image: self.with(key, |m| m.newer_image.clone()),
         }
     }
 
@@ -382,51 +392,6 @@ impl Agent {
         }
         let began = (self.processes)(own.pid);
         self.with(key, |m| processes::look(&mut m.process, own.pid, began, silent))
-    }
-
-    /// The last lines of a container's last run.
-    async fn tail(&self, key: &Arc<str>, container: &Container) -> Vec<String> {
-        let from = self.with(key, |m| {
-            let exit = m.attempts.last_exit.as_ref();
-            run_began(&container.started_at, exit.map(|e| e.finished_at.as_str()))
-        });
-        let tail = u32::try_from(TAIL).unwrap_or(u32::MAX);
-        let since = from.map(|at| at.div_euclid(1_000_000_000));
-        let query = LogQuery { tail: Some(tail), since, timestamps: true, ..LogQuery::default() };
-        let mut log = self.runtime.logs(container.id.to_string(), query);
-        let mut text = Vec::new();
-        let reading = async {
-            while let Some(Ok(chunk)) = log.next().await {
-                text.extend_from_slice(&chunk.bytes);
-                // Ten lines may be long ones.
-                if text.len() > 64 << 10 {
-                    break;
-                }
-            }
-        };
-        let _ = timeout(TAIL_WAIT, reading).await;
-        let text = String::from_utf8_lossy(&text);
-        let lines: Vec<String> =
-            text.lines().filter_map(|l| line_of_run(l, from)).map(clip).filter(|l| !l.is_empty()).collect();
-        lines.into_iter().rev().take(TAIL).rev().collect()
-    }
-}
-
-/// A moment between a container's run before and its last one, nanoseconds since 1970. An engine notes a start
-/// when the first lines are written already, and an end when the last ones are not yet: half-way tells the
-/// runs apart.
-fn run_began(started: &str, finished_before: Option<&str>) -> Option<i64> {
-    let started = nanos(started)?;
-    let before = finished_before.and_then(nanos).filter(|end| *end <= started);
-    Some(before.map_or(started - 500_000_000, |end| end + (started - end) / 2))
-}
-
-/// A line without its time; none when that is before the run.
-fn line_of_run(line: &str, from: Option<i64>) -> Option<&str> {
-    match line.split_once(' ').map(|(stamp, text)| (nanos(stamp), text)) {
-        Some((Some(at), text)) => from.is_none_or(|from| at >= from).then_some(text),
-        // No engine's time: the line goes on from the piece before it.
-        Some((None, _)) | None => Some(line),
     }
 }
 
@@ -442,8 +407,8 @@ fn source(own: &Container, spec: &ContainerSpec) -> (ReadinessSource, Duration) 
     (spec.readiness(checked), check.map_or(ENGINE_INTERVAL, |i| i.0))
 }
 
-/// `life`: the container of this replica that ran last; `networks`: those it shall be on.
-fn found(entry: &Entry, key: &str, life: Option<&str>, networks: &[String]) -> Found {
+/// `life`: the container of this replica that ran last; `networks`: those it shall be on; `spec`: what it shall be.
+fn found(entry: &Entry, key: &str, life: Option<&str>, networks: &[String], spec: Option<&ContainerSpec>) -> Found {
     let running = entry.inspected.as_ref().filter(|c| c.state == ContainerState::Running);
     let labels = &entry.summary.labels;
     let text = |name: &str| labels.get(name).cloned().unwrap_or_default();
@@ -458,25 +423,16 @@ fn found(entry: &Entry, key: &str, life: Option<&str>, networks: &[String]) -> F
         ours: entry.summary.name == key || life == Some(&*entry.summary.id),
         missing: running
             .map_or_else(Vec::new, |c| networks.iter().filter(|n| !c.networks.contains(*n)).cloned().collect()),
+        changed: running.zip(spec).map_or_else(Vec::new, |(own, spec)| changes(own, spec)),
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_lines_of_a_run_are_told_from_those_before_it() {
-        let from = run_began("2026-01-01T00:00:01.4Z", Some("2026-01-01T00:00:01.0Z"));
-        for (case, line, found) in [
-            ("the run before", "2026-01-01T00:00:00.9Z old", None),
-            ("written late by it", "2026-01-01T00:00:01.1Z old", None),
-            ("written before its start was noted", "2026-01-01T00:00:01.35Z new words", Some("new words")),
-            ("without a time", "the rest of it", Some("the rest of it")),
-        ] {
-            assert_eq!(line_of_run(line, from), found, "{case}");
-        }
-        assert_eq!(line_of_run("2026-01-01T00:00:01.35Z a", run_began("2026-01-01T00:00:01.4Z", None)), Some("a"));
-        assert_eq!(line_of_run("2026-01-01T00:00:01Z a", run_began("", None)), Some("a"), "never started");
-    }
+/// Limits that are not the declared ones. What is declared and not there is no change: an engine leaves out what its
+/// kernel cannot keep, and nobody can take a limit away.
+fn changes(own: &Container, spec: &ContainerSpec) -> Vec<String> {
+    let declared = container::limits(spec);
+    let other = own.limits.iter().filter(|(name, is)| declared.get(*name) != Some(is));
+    other
+        .map(|(name, is)| format!("{name} is {is} instead of {}", declared.get(name).map_or("none", String::as_str)))
+        .collect()
 }

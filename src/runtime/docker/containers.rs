@@ -7,7 +7,7 @@ use std::{
 };
 
 use bollard::{
-    models::{ContainerUpdateBody, NetworkConnectRequest},
+    models::{ContainerSummary, ContainerUpdateBody, NetworkConnectRequest},
     query_parameters::{
         CreateContainerOptions, InspectContainerOptions, ListContainersOptionsBuilder, RemoveContainerOptionsBuilder,
         StartContainerOptions, StopContainerOptions,
@@ -35,6 +35,14 @@ impl Engine {
         let found =
             self.call(limits::LIST, Subject::Engine, |d| async move { d.list_containers(Some(options)).await }).await?;
         Ok(found.into_iter().filter_map(look::summary).collect())
+    }
+
+    pub(super) async fn publishing(&self, port: u16) -> Result<Vec<String>, RuntimeError> {
+        let options = ListContainersOptionsBuilder::default().build();
+        let found =
+            self.call(limits::LIST, Subject::Engine, |d| async move { d.list_containers(Some(options)).await }).await?;
+        let holds = |c: &ContainerSummary| c.ports.iter().flatten().any(|p| p.public_port == Some(port));
+        Ok(found.into_iter().filter(holds).filter_map(look::summary).map(|s| s.name).collect())
     }
 
     pub(super) async fn inspect(&self, id: &str) -> Result<Option<Container>, RuntimeError> {

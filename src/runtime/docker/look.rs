@@ -11,10 +11,11 @@ use std::{
 
 use bollard::models::{
     ContainerInspectResponse, ContainerStateStatusEnum, ContainerSummary, ContainerSummaryStateEnum, EventMessage,
-    HealthStatusEnum, ImageInspect, PortBinding, RestartPolicyNameEnum,
+    HealthStatusEnum, HostConfig, ImageInspect, PortBinding, RestartPolicyNameEnum,
 };
 
-use super::super::{Container, ContainerState, EngineRestart, Image, RuntimeEvent, Summary, names};
+use super::super::{Container, ContainerState, EngineRestart, Image, RuntimeEvent, Summary, names, plan};
+use crate::model::{Bytes, Millicores};
 
 /// What Go writes for "never".
 const NEVER: &str = "0001-01-01T00:00:00Z";
@@ -48,7 +49,9 @@ pub(super) fn container(from: ContainerInspectResponse) -> Container {
     use ContainerStateStatusEnum as S;
     let state = from.state.unwrap_or_default();
     let settings = from.network_settings.unwrap_or_default();
-    let policy = from.host_config.and_then(|h| h.restart_policy).and_then(|p| p.name);
+    let host = from.host_config.unwrap_or_default();
+    let limits = limits(&host);
+    let policy = host.restart_policy.and_then(|p| p.name);
     let health = state.health.unwrap_or_default();
     let config = from.config.unwrap_or_default();
     let networks = settings.networks.unwrap_or_default();
@@ -104,8 +107,25 @@ pub(super) fn container(from: ContainerInspectResponse) -> Container {
             Some(RestartPolicyNameEnum::EMPTY | RestartPolicyNameEnum::NO | RestartPolicyNameEnum::ON_FAILURE)
             | None => EngineRestart::No,
         },
+        limits,
         pid: state.pid.unwrap_or(0),
     }
+}
+
+/// What a container is limited to now: as it was made, or as somebody changed it since.
+fn limits(host: &HostConfig) -> BTreeMap<&'static str, String> {
+    let number = |n: Option<i64>| u64::try_from(n.unwrap_or(0)).ok().filter(|n| *n > 0);
+    // Either way of saying it is one limit.
+    let quota = number(host.cpu_quota)
+        .map(|q| Millicores(q.saturating_mul(1_000) / number(host.cpu_period).unwrap_or(100_000)));
+    let cpus = number(host.nano_cpus).map(|n| Millicores(n / 1_000_000)).or(quota);
+    let pids = number(host.pids_limit).and_then(|n| u32::try_from(n).ok());
+    let mut limits =
+        plan::limits(cpus, number(host.memory).map(Bytes), number(host.memory_reservation).map(Bytes), pids);
+    limits.extend(number(host.cpu_shares).map(|n| ("cpu shares", n.to_string())));
+    let sets = host.cpuset_cpus.as_ref().filter(|set| !set.is_empty());
+    limits.extend(sets.map(|set| ("cpuset", set.clone())));
+    limits
 }
 
 /// Where one port is published: `0.0.0.0:8080`, `[fd00::1]:8080`.

@@ -191,6 +191,9 @@ impl Runtime for Docker {
     fn list(&self, key: String, value: String) -> BoxFuture<'_, Result<Vec<Summary>, RuntimeError>> {
         async move { twice(limits::LIST, || self.0.list(&key, &value)).await }.boxed()
     }
+    fn publishing(&self, port: u16) -> BoxFuture<'_, Result<Vec<String>, RuntimeError>> {
+        twice(limits::LIST, move || self.0.publishing(port)).boxed()
+    }
     fn inspect(&self, id: String) -> BoxFuture<'_, Result<Option<Container>, RuntimeError>> {
         async move { twice(limits::INSPECT, || self.0.inspect(&id)).await }.boxed()
     }

@@ -141,6 +141,7 @@ impl State {
             restart: plan.restart,
             stop_signal: plan.stop_signal.as_deref().and_then(names::signal),
             stop_timeout: Some(plan.stop_timeout),
+            limits: plan.limits(),
             pid: 0,
         };
         let anonymous = Vec::new();
@@ -227,6 +228,13 @@ impl State {
         }
         published.values_mut().for_each(|places| places.sort());
         Ok(published)
+    }
+
+    /// Names of what runs and has this port of the host.
+    pub fn publishing(&self, port: u16) -> Vec<String> {
+        let holds = |e: &&Entry| e.plan.ports.iter().any(|p| p.published == Some(port));
+        let running = self.containers.values().filter(|e| self.is_running(&e.container.id));
+        running.filter(holds).map(|e| e.container.name.clone()).collect()
     }
 
     /// `docker network connect`.

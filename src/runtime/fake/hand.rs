@@ -230,6 +230,11 @@ impl Fake {
         self.alter(name, |c| c.state = ContainerState::Paused);
         self.change(|state| state.say(name, "pause"));
     }
+    /// `docker update`.
+    pub fn hand_update(&self, name: &str, limit: &'static str, value: &str) {
+        self.alter(name, |c| drop(c.limits.insert(limit, value.into())));
+        self.change(|state| state.say(name, "update"));
+    }
     /// The engine's health check comes to a verdict.
     pub fn set_health(&self, name: &str, health: &str) {
         self.alter(name, |c| c.health = Some(health.into()));

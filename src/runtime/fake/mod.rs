@@ -265,6 +265,9 @@ impl Runtime for Fake {
         });
         ready(found).boxed()
     }
+    fn publishing(&self, port: u16) -> BoxFuture<'_, Result<Vec<String>, RuntimeError>> {
+        ready(self.answer(None, |state| Ok(state.publishing(port)))).boxed()
+    }
     fn inspect(&self, id: String) -> BoxFuture<'_, Result<Option<Container>, RuntimeError>> {
         if self.look().frozen {
             return std::future::pending().boxed();

@@ -44,6 +44,32 @@ async fn what_is_unhealthy_without_its_network_gets_it_back_before_it_is_restart
 }
 
 #[tokio::test]
+async fn a_limit_that_somebody_changed_is_told_once_and_the_container_goes_on() {
+    let world = World::new().await;
+    let limits = json!({ "limits": { "memory": "64Mi" } });
+    let key = world.service("web", json!({ "resources": limits })).await;
+    world.pass(&key).await;
+    world.later(60);
+    world.pass(&key).await;
+    assert_eq!(world.says(&key), (ReplicaPhase::Running, None, true));
+    world.engine.calls();
+    for (value, told) in [("128Mi", 1), ("128Mi", 1), ("64Mi", 1), ("32Mi", 2)] {
+        world.engine.hand_update(&key, "memory", value);
+        world.hear(&key, &["update"]);
+        world.pass(&key).await;
+        let reason = (value != "64Mi").then_some(Reason::ChangedByHand);
+        assert_eq!(world.says(&key), (ReplicaPhase::Running, reason, true), "{value}");
+        let all = world.told().await;
+        assert!(all.iter().any(|(r, m)| *r == Reason::ChangedByHand && m.contains("instead of 64Mi")), "{all:?}");
+        // Events of one reason about one replica are folded.
+        let state = world.store.state();
+        let changes = state.events_after(Index(0)).unwrap().filter(|e| e.reason == Reason::ChangedByHand);
+        assert_eq!(changes.map(|e| e.count).sum::<u64>(), told, "{value}: {all:?}");
+    }
+    assert_eq!(world.engine.calls(), [""; 0], "nothing is done about it");
+}
+
+#[tokio::test]
 async fn a_copy_of_a_container_is_left_alone_and_told_once() {
     let world = World::new().await;
     let key = world.service("web", json!({})).await;
