@@ -66,6 +66,15 @@ impl Peer {
     pub fn source(&self) -> Option<IpAddr> {
         self.address.map(|a| rates::source(a.ip()))
     }
+    /// For people: its address, or who it is at the socket.
+    #[must_use]
+    pub fn origin(&self) -> String {
+        match (self.address, self.uid) {
+            (Some(address), _) => address.to_string(),
+            (None, Some(uid)) => format!("uid {uid}@socket"),
+            (None, None) => "socket".into(),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -84,7 +84,7 @@ impl Caller {
     /// # Errors
     /// 403 when the role is too low.
     pub fn must_be(&self, needed: Role) -> Result<(), Failure> {
-        if self.role < needed { Err(Failure::forbidden(self.role, needed)) } else { Ok(()) }
+        if self.role < needed { Err(Failure::forbidden(self.role, needed).by(&self.name)) } else { Ok(()) }
     }
 }
 

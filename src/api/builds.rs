@@ -10,6 +10,7 @@ use http::header::CONTENT_TYPE;
 use warp::reply::Response;
 
 use super::{
+    audit,
     guard::Over,
     problem::Failure,
     reply::{self, Closed, NDJSON, Sink},
@@ -24,7 +25,8 @@ const PIECE: Duration = Duration::from_secs(60);
 /// `POST /api/v1/builds`.
 ///
 /// # Errors
-/// 400, 413, 415, 429 before it begins; the engine's errors are the last line.
+/// 400, 413, 415, 429, and those of every write before it begins: a build that no record tells of is none. The
+/// engine's errors are the last line.
 pub async fn build(mut request: Request) -> Result<Response, Failure> {
     if let Some(given) = request.headers.get(CONTENT_TYPE) {
         let given = given.to_str().unwrap_or("?");
@@ -36,13 +38,16 @@ pub async fn build(mut request: Request) -> Result<Response, Failure> {
     let body = request.body.take().ok_or_else(|| Failure::bad_request("the request carries no context"))?;
     let facts = request.call.0.clone();
     let engine = request.server.shared.runtime.clone();
-    reply::stream(&mut request, NDJSON, move |sink| async move {
+    let permit = reply::permit(&mut request)?;
+    audit::record(&request, format!("image/{}", asked.tag)).await?;
+    let answer = reply::stream_with(permit, &request.server, NDJSON, move |sink| async move {
         // A step may be silent for long. This look is not: an engine that hangs is told before it begins.
         if let Err(error) = sink.wait(runtime::answers(&*engine)).await? {
             return sink.line(&failed(&Failure::engine(&error))).await;
         }
         lines(engine.build(asked, context(body)), facts.over.clone(), facts.limit, sink).await
-    })
+    });
+    Ok(answer)
 }
 
 fn read(query: &Query) -> Result<BuildRequest, Failure> {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{
+    audit,
     auth::Caller,
     heavy,
     problem::Failure,
@@ -18,6 +19,7 @@ use crate::{
     model::{Index, ObjectKey},
     store::{
         ProposeError, State,
+        audit::Asked,
         command::{Applied, Command, Group, Idempotency, Refusal},
         seal::Sealer,
     },
@@ -96,6 +98,7 @@ impl<'r> Commit<'r> {
                 idempotency: keyed,
                 actor: self.request.caller.name.clone(),
                 reason: reason.clone(),
+                request: (!self.dry_run).then(|| self.asked(tries)),
                 commands: change.commands,
                 ..Group::default()
             };
@@ -116,6 +119,12 @@ impl<'r> Commit<'r> {
                 Err(error) => return Err(self.failed(&error)),
             }
         }
+    }
+
+    /// What the audit record says of the request. A refusal that makes the change anew is no answer.
+    fn asked(&self, tries: u32) -> Asked {
+        let own = (tries + 1 < TRIES).then(|| u32::try_from(self.asked.len()).unwrap_or(u32::MAX));
+        Asked { own, ..audit::asked(self.request) }
     }
 
     /// Somebody else was faster, about something that the caller did not ask to hold.

@@ -61,7 +61,10 @@ async fn dispatch(server: Arc<Server>, incoming: Incoming) -> Response {
     };
     let response = match run(server.clone(), route, name, incoming).await {
         Ok(response) => response,
-        Err(failure) => failure.into_response(),
+        Err(failure) => {
+            server.denied.note(&server.shared.http, route, call.0.peer.origin(), &failure);
+            failure.into_response()
+        }
     };
     count(&server, Some(route), began, response)
 }

@@ -90,6 +90,13 @@ pub enum Cut {
     Full,
 }
 
+/// Labels of what was denied.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct DeniedLabels {
+    /// Last segment of the problem's type: `no-token`, `wrong-token`, `forbidden`, …
+    pub why: &'static str,
+}
+
 /// Where requests are counted.
 #[derive(Debug, Clone)]
 pub struct HttpMetrics {
@@ -97,6 +104,8 @@ pub struct HttpMetrics {
     pub requests: Family<RouteLabels, Counter>,
     /// Seconds to the answer's head.
     pub seconds: Family<TimeLabels, Histogram>,
+    /// Requests without a right to what they asked for.
+    pub denied: Family<DeniedLabels, Counter>,
     /// Open connections.
     pub connections: Gauge,
     /// Open streams.
@@ -116,6 +125,7 @@ impl HttpMetrics {
         let made = Self {
             requests: Family::default(),
             seconds: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.0005, 4.0, 8))),
+            denied: Family::default(),
             connections: Gauge::default(),
             streams: Gauge::default(),
             in_flight: Family::default(),
@@ -128,6 +138,7 @@ impl HttpMetrics {
             "Seconds from a request's head to its answer's",
             made.seconds.clone(),
         );
+        registry.register("constellation_api_denied", "Requests answered with 401 or 403, by why", made.denied.clone());
         registry.register("constellation_api_connections", "Open connections", made.connections.clone());
         registry.register(
             "constellation_api_streams",

@@ -2,8 +2,8 @@
 //!
 //! Here: [`serve`] and what it needs ([`Shared`], [`Listeners`], [`Limits`]). A request goes through
 //! [`accept`] (connections, deadlines), [`dispatch`] (its route in the table of [`routes`], its caller by
-//! [`auth`], counted by [`metrics`]) to one of [`read`], [`watch`], [`events`], [`write`], [`scale`],
-//! [`nodes`], [`tokens`], [`logs`], [`builds`], [`cluster`], [`openapi`]. [`wire`] has every request and answer,
+//! [`auth`], counted by [`metrics`], or noted by [`denied`]) to one of [`read`], [`watch`], [`events`], [`write`], [`scale`],
+//! [`nodes`], [`tokens`], [`audit`], [`logs`], [`builds`], [`cluster`], [`openapi`]. [`wire`] has every request and answer,
 //! [`problem`] every error.
 //! Not here: deciding (`plan`), storing (`store`), what a manifest may say (`manifest`), the command line (`cli`).
 //! Invariants: every route names its role and its class; nothing waits without a deadline; a slow client holds
@@ -48,12 +48,14 @@ use crate::{
 };
 
 pub mod accept;
+pub mod audit;
 pub mod auth;
 pub mod builds;
 pub mod class;
 pub mod cluster;
 pub mod commit;
 pub mod crowd;
+pub mod denied;
 pub mod dispatch;
 pub mod documents;
 pub mod events;
@@ -196,6 +198,7 @@ pub struct Server {
     /// What the routes read and write.
     pub shared: Arc<Shared>,
     gate: auth::Gate,
+    denied: denied::Denied,
     stop: CancellationToken,
     /// The time for ending is over.
     cut: CancellationToken,
@@ -214,6 +217,7 @@ impl Server {
     fn new(shared: Arc<Shared>, stop: CancellationToken) -> Self {
         Self {
             gate: auth::Gate::new(&shared.admin_token, shared.uid),
+            denied: denied::Denied::default(),
             stop,
             cut: CancellationToken::new(),
             heavy: Arc::new(Semaphore::new(heavy::at_once())),

@@ -67,13 +67,11 @@ fn operation(route: &Route, shapes: &mut SchemaGenerator, problem: &Value) -> Va
     if route.path.contains("{name}") {
         parameters.push(json!({"name": "name", "in": "path", "required": true, "schema": {"type": "string"}}));
     }
-    if route.write {
-        for (name, about) in [
-            ("Idempotency-Key", "The same key and request get the same answer again."),
-            ("X-Change-Reason", "Why; shown in the events of what is written."),
-        ] {
-            parameters.push(json!({"name": name, "in": "header", "description": about, "schema": {"type": "string"}}));
-        }
+    let key = route.write.then_some(("Idempotency-Key", "The same key and request get the same answer again."));
+    let why = "Why; in the audit record, and in the events of what is written.";
+    let reason = (route.write || route.context).then_some(("X-Change-Reason", why));
+    for (name, about) in key.into_iter().chain(reason) {
+        parameters.push(json!({"name": name, "in": "header", "description": about, "schema": {"type": "string"}}));
     }
     let mut operation = json!({
         "operationId": operation_id(route),
@@ -145,7 +143,7 @@ mod tests {
             let operation = &document["paths"][route.path][route.method.to_ascii_lowercase()];
             let parameters = operation["parameters"].as_array().unwrap();
             let keyed = parameters.iter().any(|p| p["name"] == "Idempotency-Key");
-            // A plan writes nothing, and a build is not a write of the store: neither reads the header.
+            // A plan writes nothing, and a build is not a write of the store: neither reads the key.
             let writes = route.method != "GET" && !["/api/v1/plan", "/api/v1/builds"].contains(&route.path);
             assert_eq!(keyed, writes, "{} {}", route.method, route.path);
         }

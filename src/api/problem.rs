@@ -3,7 +3,7 @@
 //! Here: [`Failure`], from causes to RFC 9457. Not here: its shape on the wire (`wire::problem`).
 //! Invariant: a `type` is never renamed; each names one thing that a caller does differently.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use http::{
     HeaderValue,
@@ -35,6 +35,8 @@ struct Inner {
     allow: Option<String>,
     authenticate: bool,
     close: bool,
+    /// Who was denied, for the log of this node alone.
+    by: Option<Arc<str>>,
 }
 
 impl Failure {
@@ -48,7 +50,7 @@ impl Failure {
             detail: detail.into(),
             ..Problem::default()
         };
-        Self(Box::new(Inner { problem, retry_after: None, allow: None, authenticate: false, close: false }))
+        Self(Box::new(Inner { problem, retry_after: None, allow: None, authenticate: false, close: false, by: None }))
     }
     /// What to do about it.
     #[must_use]
@@ -76,6 +78,17 @@ impl Failure {
     pub fn quorum(mut self, answering: usize, voters: usize) -> Self {
         self.0.problem.quorum = Some(format!("{answering}/{voters}"));
         self
+    }
+    /// Whose request it was.
+    #[must_use]
+    pub fn by(mut self, caller: &Arc<str>) -> Self {
+        self.0.by = Some(caller.clone());
+        self
+    }
+    /// Whose request it was, where that is known and of use.
+    #[must_use]
+    pub fn whose(&self) -> Option<&str> {
+        self.0.by.as_deref()
     }
     /// HTTP status.
     #[must_use]
@@ -418,7 +431,7 @@ impl Failure {
     /// The answer.
     #[must_use]
     pub fn into_response(self) -> Response {
-        let Inner { problem, retry_after, allow, authenticate, close } = *self.0;
+        let Inner { problem, retry_after, allow, authenticate, close, by: _ } = *self.0;
         // A problem is plain data: it always has a JSON form.
         let body = serde_json::to_vec(&problem).unwrap_or_default();
         let mut response = Response::new(body.into());

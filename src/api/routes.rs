@@ -12,7 +12,7 @@ use serde_json::Value;
 use warp::reply::Response;
 
 use super::{
-    Limits,
+    Limits, audit,
     auth::Role::{self, Admin, None as Nobody, Read, Write},
     builds,
     class::Class,
@@ -257,6 +257,14 @@ const EVENTS: &[Param] = &[
     many("types", "`Normal`, `Warning`."),
     param("follow", "false: end after what is kept. Only without WebSocket."),
 ];
+const AUDIT: &[Param] = &[
+    param("fromIndex", "Records of changes after this index."),
+    param("after", "Records after this number, and the oldest of them first if there are more than `limit`."),
+    param("since", "Records of this last time, like `1h`."),
+    param("who", "Records of this caller: `admin-token`, `root@socket`, or the name of a token."),
+    param("object", "Records about this object: `svc/web`, `token/ci`, `image/web:1`."),
+    param("limit", "At most so many; 100, and never more than 1000."),
+];
 const LOGS: &[Param] = &[
     param("follow", "true: go on with new lines."),
     param("tail", "Last lines of each replica."),
@@ -386,6 +394,11 @@ fn table() -> Vec<Route> {
         .kind(Kind::Node)
         .query(PUT)
         .writes(),
+        Route::new("GET", "/api/v1/audit", Admin, "Who changed what: the newest records, oldest first.", |r| {
+            Box::pin(audit::list(r))
+        })
+        .query(AUDIT)
+        .gives::<wire::AuditList>(JSON),
         Route::new("GET", "/api/v1/tokens", Admin, "The tokens; never a secret.", |r| Box::pin(tokens::list(r)))
             .gives::<wire::List<wire::TokenView>>(JSON),
         Route::new("POST", "/api/v1/tokens", Admin, "Makes a token; its secret is told once.", |r| {
@@ -528,7 +541,7 @@ mod tests {
             assert!(seen.insert((route.method, route.path)), "{} {}", route.method, route.path);
             assert_eq!(route.role == Nobody, matches!(route.path, "/health" | "/ready"), "{}", route.path);
             assert!(route.method == "GET" || route.role > Read || route.path == "/api/v1/plan", "{}", route.path);
-            let of_admins = ["/api/v1/tokens"].iter().any(|p| route.path.starts_with(p));
+            let of_admins = ["/api/v1/tokens", "/api/v1/audit"].iter().any(|p| route.path.starts_with(p));
             assert!(!of_admins || route.role == Admin, "{}", route.path);
         }
     }

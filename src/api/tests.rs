@@ -3,6 +3,7 @@
 //! Here: one file a theme, on [`rig`] (the server) and [`client`] (raw HTTP/1.1, so that a client can
 //! also behave badly). Every wait for the server has a deadline there.
 
+mod audit;
 mod bodies;
 pub mod client;
 mod connections;

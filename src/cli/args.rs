@@ -172,6 +172,13 @@ pub enum Client {
         constellation node uncordon n1"
     )]
     Node(NodeCommand),
+    /// Show who changed what: every change through the API, refused ones too
+    #[command(after_help = "Examples:\n  constellation audit\n  constellation audit --who ci --since 24h\n  \
+        constellation audit --for svc/web -o wide\n  \
+        constellation audit --limit 1000 -o json | jq -r '.items[] | select(.refusal) | .who'\n\n\
+        The newest 10,000 are kept (4 MiB of text at most). Requests without a right to what they ask for are in the\n\
+        agent's log and in the metric constellation_api_denied. It needs the role admin.")]
+    Audit(Audit),
     /// Make, list and revoke tokens of the API
     #[command(
         subcommand,
@@ -340,6 +347,10 @@ mod tests {
             ("token create ci --role edge", false),
             ("token create CI --role read", false),
             ("token ls -o wide", false),
+            ("audit --who ci --for svc/web --since 1h --limit 5 -o wide", true),
+            ("audit --for token/ci -o yaml", true),
+            ("audit --for web", false),
+            ("audit --limit 1001", false),
             ("token revoke ci -m lost", true),
             ("version --client -o json", true),
             ("describe svc/web -o yaml", true),

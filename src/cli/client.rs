@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     api::wire::{
-        ApplyAnswer, ApplyRequest, ClusterStatus, List, Object, PlanAnswer, Scale, ServiceReport, TokenMade,
+        ApplyAnswer, ApplyRequest, AuditList, ClusterStatus, List, Object, PlanAnswer, Scale, ServiceReport, TokenMade,
         TokenRequest, TokenRevoked, TokenView, WatchLine, WhyReport,
     },
     model::{Kind, ObjectKey},
@@ -153,6 +153,14 @@ impl Api {
     pub async fn node(&self, node: &str, verb: &str, change: Change<'_>) -> Result<ApplyAnswer, CliError> {
         let target = path(&ObjectKey::node(node), &format!("/{verb}"));
         self.change(post(&target, None::<&()>, change)?).await
+    }
+
+    /// Who changed what.
+    ///
+    /// # Errors
+    /// As [`Api::status`].
+    pub async fn audit(&self, query: &Query) -> Result<AuditList, CliError> {
+        self.read(query.onto("/api/v1/audit")).await
     }
 
     /// The tokens of the API.

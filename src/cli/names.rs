@@ -79,6 +79,17 @@ pub fn service(text: &str) -> Result<String, String> {
     of_kind(text, Kind::Service)
 }
 
+/// `svc/web`, or what is no object and has a name all the same: `token/ci`, `image/web:1`.
+///
+/// # Errors
+/// When it is none of these.
+pub fn about(text: &str) -> Result<String, String> {
+    match text.split_once('/') {
+        Some(("token" | "image", name)) if !name.is_empty() => Ok(text.to_owned()),
+        _ => key(text).map(|key| key.to_string()),
+    }
+}
+
 /// `n1` or `node/n1`: the name of a node.
 ///
 /// # Errors

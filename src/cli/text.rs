@@ -30,6 +30,17 @@ pub fn clean(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
+/// The same with what could steer a terminal written out, `\u{1b}[2J`: where it matters that it was there.
+#[must_use]
+pub fn visible(text: &str) -> Cow<'_, str> {
+    let steers = |c: char| c.is_control() || is_bidi(c);
+    if !text.contains(steers) {
+        return Cow::Borrowed(text);
+    }
+    let written = |c: char| if steers(c) { c.escape_unicode().to_string() } else { c.to_string() };
+    Cow::Owned(text.chars().map(written).collect())
+}
+
 /// Characters that reorder what stands around them: a name could look like another one.
 const fn is_bidi(c: char) -> bool {
     matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
@@ -284,6 +295,12 @@ mod tests {
         ] {
             assert_eq!(clean(dirty), cleaned, "{dirty:?}");
         }
+    }
+
+    #[test]
+    fn what_steers_is_written_out_where_it_must_be_seen() {
+        assert_eq!(visible("a\x1b[2J\nb\u{202e}ß"), "a\\u{1b}[2J\\u{a}b\\u{202e}ß");
+        assert!(matches!(visible("svc/web ✓"), Cow::Borrowed(_)));
     }
 
     proptest::proptest! {

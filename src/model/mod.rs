@@ -2,12 +2,14 @@
 //!
 //! Here: kinds and their specs ([`service`], [`config`], [`secret`], [`node`]), what the
 //! cluster makes from them ([`revision`], [`replica`], [`volume`]), what it says of them
-//! ([`condition`], [`reason`], [`event`], [`status`]), what an engine says ([`engine`]), who may ask ([`token`]), and the words both use
+//! ([`condition`], [`reason`], [`event`], [`status`]), what an engine says ([`engine`]), who may ask and who did
+//! ([`token`], [`audit`]), and the words both use
 //! ([`meta`], [`quantity`], [`constraint`]).
 //! Not here: reading YAML (`manifest`), deciding anything (`plan`), storing (`store`).
 //! Invariant: every type here is a plain value; nothing reads a clock, a file or a socket.
 //! Next: `manifest` (text → these types), `store::state` (where they live).
 
+pub mod audit;
 pub mod condition;
 pub mod config;
 pub mod constraint;
@@ -31,6 +33,7 @@ pub mod testing;
 pub mod token;
 pub mod volume;
 
+pub use audit::AuditRecord;
 pub use condition::{Condition, ConditionStatus, ConditionType};
 pub use declared::{Declared, Spec};
 pub use event::{Event, EventType, NewEvent};

@@ -3,7 +3,7 @@
 //! Here: `apply`, which command goes where, the forming of the cluster, reports and events. Not here: commands
 //! about declared objects (`objects`), about Replicas and volumes (`replicas`) and about API tokens (`tokens`), the
 //! state's shape and readers ([`super::state`]).
-//! Invariant: checks stand above the first write, so a refusal leaves no trace; indexes of a group are
+//! Invariant: checks stand above the first write, so a refusal leaves no trace but its audit record; indexes of a group are
 //! contiguous; nothing here reads a clock, draws a random number or fails.
 //! How a group is all or nothing: it is carried out on a clone (O(1), persistent maps), which becomes
 //! the state only when every command succeeded.
@@ -64,6 +64,7 @@ impl State {
             // A refusal too: asked again, it is the same answer.
             self.keys.remember(self.time, asked, &answer);
         }
+        self.audit.note(group, self.index, &answer);
         answer
     }
 
@@ -129,6 +130,8 @@ impl State {
             }
             Command::CreateToken { token } => self.create_token(token).map(|()| None),
             Command::RevokeToken { name } => self.revoke_token(name).map(|()| None),
+            // The record is what its group leaves.
+            Command::RecordAudit { .. } => Ok(None),
             Command::InitialiseVolume { volume } => {
                 self.initialise(at, volume);
                 Ok(None)

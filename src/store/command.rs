@@ -8,6 +8,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
+use super::audit::Asked;
 pub use crate::model::declared::Outcome;
 use crate::model::{
     Desired, Index, Kind, NewEvent, ObjectKey, Reason, Replica, Resolution, Status, Token, Uid, Volume,
@@ -30,6 +31,9 @@ pub struct Group {
     /// Why, in the words of whoever asks; shown in the events of the objects that are written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Arc<str>>,
+    /// The request that it carries out, for the audit record; groups of the loops have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<Asked>,
     /// What shall change, in this order; the indexes of a group are contiguous.
     pub commands: Vec<Command>,
 }
@@ -70,6 +74,8 @@ pub enum Command {
     CreateToken { token: Token },
     /// Removes the API token of that name.
     RevokeToken { name: Arc<str> },
+    /// Leaves an audit record of something that is no write of the store: `image/web:1` is built.
+    RecordAudit { object: Arc<str> },
     /// Commits the first mount of a volume, or adds a service to it.
     InitialiseVolume { volume: Volume },
     /// Statuses and events that were observed, folded: last state wins, a status equal to the stored one changes nothing.

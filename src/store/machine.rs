@@ -126,7 +126,8 @@ impl RaftStateMachine<Types> for Machine {
         I::IntoIter: OptionalSend,
     {
         let mut inner = self.lock();
-        let before = inner.content.state.index();
+        let seen = |state: &State| (state.index(), state.audit().number());
+        let before = seen(&inner.content.state);
         let mut answers = Vec::new();
         for entry in entries {
             inner.content.last = Some(entry.log_id);
@@ -141,7 +142,7 @@ impl RaftStateMachine<Types> for Machine {
                 }
             });
         }
-        let state = (inner.content.state.index() != before).then(|| Arc::new(inner.content.state.clone()));
+        let state = (seen(&inner.content.state) != before).then(|| Arc::new(inner.content.state.clone()));
         drop(inner);
         if let Some(state) = state {
             self.publish.send_replace(state);

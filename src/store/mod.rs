@@ -9,6 +9,7 @@
 //! Invariant: an acknowledged change is on the disk of a majority, whatever is killed.
 
 pub mod apply;
+pub mod audit;
 pub mod client;
 mod clock;
 pub mod command;

@@ -89,9 +89,11 @@ pub fn size(group: &Group) -> usize {
         | Command::ResolveImage { .. }
         | Command::CreateToken { .. }
         | Command::RevokeToken { .. }
+        | Command::RecordAudit { .. }
         | Command::InitialiseVolume { .. } => 512,
     });
-    commands.sum::<usize>() + group.preconditions.len() * 64 + 128
+    let request = group.request.as_ref().map_or(0, |r| r.path.len() + 128);
+    commands.sum::<usize>() + group.preconditions.len() * 64 + request + 128
 }
 
 /// Why nothing can be proposed now.

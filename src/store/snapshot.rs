@@ -15,6 +15,7 @@ use openraft::{LogId, SnapshotMeta, StoredMembership};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    audit::{Audit, PackedAudit},
     durable,
     keys::Remembered,
     raft::{MemberId, PeerNode},
@@ -46,6 +47,8 @@ struct Packed {
     volumes: Vec<Arc<Volume>>,
     #[serde(default)]
     tokens: Vec<Arc<Token>>,
+    #[serde(default)]
+    audit: PackedAudit,
     events: PackedEvents,
     keys: Vec<(Arc<str>, Remembered)>,
 }
@@ -127,6 +130,7 @@ impl Content {
             statuses: s.statuses.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
             volumes: s.volumes.values().cloned().collect(),
             tokens: s.tokens.values().cloned().collect(),
+            audit: s.audit.pack(),
             events: s.events.pack(),
             keys: s.keys.pack(),
         };
@@ -175,6 +179,7 @@ impl Content {
             statuses: p.statuses.into_iter().collect(),
             volumes: p.volumes.into_iter().map(|v| (v.key.clone(), v)).collect(),
             tokens: p.tokens.into_iter().map(|t| (t.id.clone(), t)).collect(),
+            audit: Audit::unpack(p.audit),
             events: Events::unpack(p.events),
             changes: Changes::since(p.index),
             epochs: p.epochs,

@@ -9,7 +9,7 @@ use imbl::OrdMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{keys::Keys, ring};
+use super::{audit::Audit, keys::Keys, ring};
 use crate::model::{
     Event, Index, Kind, NodeStatus, Object, ObjectKey, Replica, ReplicaStatus, Revision, ServiceStatus, Status, Token,
     Uid, Volume,
@@ -104,6 +104,7 @@ pub struct State {
     pub(super) volumes: OrdMap<Arc<str>, Arc<Volume>>,
     /// API tokens by their ids, expired ones too.
     pub(super) tokens: OrdMap<Arc<str>, Arc<Token>>,
+    pub(super) audit: Audit,
     pub(super) events: ring::Events,
     pub(super) changes: ring::Changes,
     /// Counts grants.
@@ -233,6 +234,11 @@ impl State {
     /// All API tokens, expired ones too.
     pub fn tokens(&self) -> impl Iterator<Item = &Arc<Token>> {
         self.tokens.values()
+    }
+    /// Who changed what.
+    #[must_use]
+    pub fn audit(&self) -> &Audit {
+        &self.audit
     }
     /// Kept events, oldest first.
     pub fn events(&self) -> impl DoubleEndedIterator<Item = &Arc<Event>> {

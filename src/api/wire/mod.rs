@@ -1,12 +1,13 @@
 //! What goes over the wire: every request and answer of the API as a type.
 //!
 //! Here: objects and lists, and the submodules [`apply`] (writes and plans), [`report`] (status, why,
-//! health, cluster), [`problem`] (errors), [`stream`] (watches, events, logs, builds) and [`token`].
+//! health, cluster), [`problem`] (errors), [`stream`] (watches, events, logs, builds), [`token`] and [`audit`].
 //! Not here: routes (`api::routes`), behaviour (`api::read`, `api::write`, …).
 //! The command line reads answers through these types, and the OpenAPI document is made from them.
 //! Invariant: names are part of the API: fields are added, never renamed; a reader ignores unknown ones.
 
 pub mod apply;
+pub mod audit;
 pub mod problem;
 pub mod report;
 pub mod stream;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use apply::{ApplyAnswer, ApplyRequest, ObjectOutcome, Scale, Written, WrittenMeta};
+pub use audit::AuditList;
 pub use problem::{ManifestFault, Problem};
 pub use report::{
     Actual, Check, ClusterStatus, Health, MetricFamily, MetricsReport, RaftLeader, Readiness, ReplicaRow, Sample,

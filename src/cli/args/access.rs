@@ -1,6 +1,6 @@
 //! Arguments of the commands about who may do what.
 //!
-//! Here: token. Not here: what they do (`cli::command`).
+//! Here: token, audit. Not here: what they do (`cli::command`).
 
 use clap::{Args, Subcommand, ValueEnum};
 
@@ -67,6 +67,53 @@ pub struct RevokeToken {
     /// Why, kept with the change
     #[arg(short = 'm', long = "message", value_name = "TEXT")]
     pub reason: Option<String>,
+}
+
+/// `audit`.
+#[derive(Debug, Args)]
+pub struct Audit {
+    /// Only what this caller did: the name of a token, admin-token, root@socket, "uid 1000@socket"
+    #[arg(long, value_name = "NAME")]
+    pub who: Option<String>,
+    /// Only what this object was part of: svc/web, node/n1, token/ci, image/web:1
+    #[arg(long = "for", value_name = "KIND/NAME", value_parser = names::about)]
+    pub object: Option<String>,
+    /// Only this last time
+    #[arg(long, value_name = "DURATION")]
+    pub since: Option<Period>,
+    /// At most so many, the newest
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub limit: u16,
+    /// Form of the output; wide: with numbers, indexes and addresses
+    #[arg(short, long, value_enum, default_value = "text")]
+    pub output: AuditForm,
+    /// Times as dates instead of ages
+    #[arg(long)]
+    pub timestamps: bool,
+}
+
+/// Form of the audit record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum AuditForm {
+    /// For people
+    #[value(alias = "table")]
+    Text,
+    /// More columns
+    Wide,
+    /// As the API gives it
+    Json,
+    /// The same as YAML
+    Yaml,
+}
+
+impl From<AuditForm> for Form {
+    fn from(form: AuditForm) -> Self {
+        match form {
+            AuditForm::Text | AuditForm::Wide => Self::Text,
+            AuditForm::Json => Self::Json,
+            AuditForm::Yaml => Self::Yaml,
+        }
+    }
 }
 
 /// A role as it is typed.

@@ -4,6 +4,7 @@
 
 pub mod agent;
 pub mod apply;
+pub mod audit;
 pub mod build;
 pub mod delete;
 pub mod diff;
