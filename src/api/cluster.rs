@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     model::{Condition, ConditionStatus, ConditionType, Desired, Kind, ReplicaPhase, ReplicaStatus},
-    store::{Client, State},
+    store::{Client, State, room::Free},
 };
 
 /// Media type that Prometheus asks for.
@@ -26,7 +26,7 @@ const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=
 pub async fn status(request: Request) -> Result<Response, Failure> {
     let shared = &request.server.shared;
     let state = shared.store.state();
-    let cluster = state.cluster();
+    let (cluster, full) = (state.cluster(), full(&shared.store));
     reply::json(&ClusterStatus {
         name: cluster.map_or_else(String::new, |c| c.name.to_string()),
         cluster: cluster.map_or_else(String::new, |c| c.cluster.to_string()),
@@ -37,7 +37,8 @@ pub async fn status(request: Request) -> Result<Response, Failure> {
         version: env!("CARGO_PKG_VERSION").into(),
         node: shared.node.to_string(),
         leader: state.leader().map(|l| l.node.to_string()),
-        writable: writable(&shared.store),
+        writable: writable(&shared.store) && full.is_none(),
+        full,
         voters: u32::try_from(shared.store.raft_status().voters.len()).unwrap_or(u32::MAX),
         nodes: ratio(
             state
@@ -68,6 +69,11 @@ fn holds(conditions: &[Condition], kind: ConditionType) -> bool {
 
 fn ratio(ready: impl Iterator<Item = bool>) -> Ratio {
     ready.fold(Ratio::default(), |r, is| Ratio { ready: r.ready + u32::from(is), total: r.total + 1 })
+}
+
+/// What the disk lacks, when changes are refused for want of room.
+fn full(store: &Client) -> Option<String> {
+    store.room().filter(Free::is_low).map(|free| free.to_string())
 }
 
 /// Whether a leader is known that would take a write.
@@ -135,7 +141,7 @@ fn checks(store: &Client, state: &State, node: &str) -> Vec<Check> {
         ok,
         message: if ok { good } else { bad.into() },
     };
-    let cluster = state.cluster();
+    let (cluster, full) = (state.cluster(), full(store));
     let name = cluster.map_or_else(String::new, |c| c.name.to_string());
     let leader = state.leader().map_or_else(String::new, |l| l.node.to_string());
     let engine = state.node_status(node).and_then(|s| {
@@ -145,6 +151,12 @@ fn checks(store: &Client, state: &State, node: &str) -> Vec<Check> {
     vec![
         check("cluster", cluster.is_some(), format!("part of {name}"), "this node is not part of a cluster yet"),
         check("leader", writable(store), format!("{leader} leads"), "no leader takes writes now"),
+        check(
+            "disk",
+            full.is_none(),
+            "the disk of the data directory has room".into(),
+            full.as_deref().unwrap_or_default(),
+        ),
         check(
             "engine",
             reachable,

@@ -376,6 +376,11 @@ impl Failure {
                 .hint("nothing was written; try again when a majority of the servers is up (constellation status)")
                 .retry_after(2),
             ProposeError::Unknown(_) => Self::unknown_outcome(detail),
+            ProposeError::NoRoom(_) => {
+                Self::new(507, "disk-full", "The disk of the data directory is almost full", detail)
+                    .hint("nothing was written; make room there, then try again: changes are taken again by themselves")
+                    .retry_after(10)
+            }
             ProposeError::Busy(_) => Self::new(429, "busy", "The store is busy", detail)
                 .hint("nothing was written; try again")
                 .retry_after(1),

@@ -127,6 +127,7 @@ impl Reporter {
             Err(
                 error @ (ProposeError::NoQuorum(_)
                 | ProposeError::Unknown(_)
+                | ProposeError::NoRoom(_)
                 | ProposeError::Busy(_)
                 | ProposeError::Closed),
             ) => {

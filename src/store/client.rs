@@ -23,6 +23,7 @@ use super::{
     metrics::{self, Gauges},
     open::Owner,
     proposer::{self, Metrics, Proposal},
+    room::{Free, Room},
     state::State,
 };
 use crate::model::Index;
@@ -38,6 +39,7 @@ pub struct Client {
     pub(super) clock: Clock,
     /// Raft's runtime: deadlines run on its timers, whatever the caller's do.
     pub(super) runtime: Handle,
+    pub(super) room: Room,
     /// Of a store without files: it lives as long as its clients.
     pub(super) _alive: Option<Arc<Owner>>,
 }
@@ -60,6 +62,9 @@ pub enum ProposeError {
     /// It was proposed and its fate is not known: it may still happen.
     #[error("{0}: the change may still happen")]
     Unknown(String),
+    /// The disk is about to be full: nothing was proposed.
+    #[error("no room: {0}")]
+    NoRoom(Free),
     /// Too many proposals wait: nothing was proposed.
     #[error("the store is busy: {0} proposals wait")]
     Busy(usize),
@@ -146,6 +151,11 @@ impl Client {
                 ProposeError::NoQuorum(format!("the change before it had no answer within {deadline:?}"))
             }),
         }
+    }
+    /// How much room its disk has; none when nobody knows. Asks the file system.
+    #[must_use]
+    pub fn room(&self) -> Option<Free> {
+        self.room.look()
     }
     /// Cluster time, milliseconds since 1970: never jumps.
     #[must_use]

@@ -14,7 +14,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{log::Log, machine::Machine, proposer::Metrics, raft::Raft};
+use super::{log::Log, machine::Machine, proposer::Metrics, raft::Raft, room::Room};
 
 /// How long one snapshot may take before it is said aloud.
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -55,6 +55,7 @@ impl Pace {
 
 /// The task.
 pub(super) struct Keeper {
+    pub room: Room,
     pub raft: Raft,
     pub log: Log,
     pub machine: Machine,
@@ -86,7 +87,9 @@ impl Keeper {
             };
             let bytes = written.saturating_sub(covered);
             self.log.metrics().log_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
-            if !self.pace.is_due(last.elapsed(), bytes, applied.saturating_sub(snapshot)) {
+            // It takes room before it makes any.
+            let no_room = self.room.look().is_some_and(|free| free.is_low());
+            if no_room || !self.pace.is_due(last.elapsed(), bytes, applied.saturating_sub(snapshot)) {
                 continue;
             }
             let started = Instant::now();

@@ -4,7 +4,7 @@
 //! proposes; [`command`] and [`put`], what may change the state; [`state`] and its pure, total
 //! [`apply`]; [`seal`] for Secrets. Inside: `proposer` (groups become entries), `leading` (the
 //! token), `keeper` (snapshots), `machine`, `log` and `log_thread` (group commit) over a `disk` with its
-//! `witness` (a tail that is missing is noticed) and `quarantine` (a damaged one stays closed); `metrics`, what all of them count.
+//! `witness` (a tail that is missing is noticed) and `quarantine` (a damaged one stays closed); `room` (it stops before the disk is full); `metrics`, what all of them count.
 //! Not here: deciding what to change (`plan`), carrying it out (`reconcile`).
 //! Invariant: an acknowledged change is on the disk of a majority, whatever is killed.
 
@@ -32,6 +32,7 @@ mod rebuild;
 mod record;
 pub mod rescue;
 pub mod ring;
+pub mod room;
 pub mod seal;
 mod sled_disk;
 mod snapshot;

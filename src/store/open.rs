@@ -38,6 +38,7 @@ use super::{
     member::{self, Member},
     proposer::{self, Proposer},
     raft::{self, NoPeers, PeerNode, Profile, Raft},
+    room::Room,
     witness::Start,
 };
 
@@ -322,6 +323,7 @@ async fn start(
         let clock = Clock::start(opened.newest);
         let (queue, inbox) = mpsc::channel(proposer::QUEUE);
         let (token, leadership) = watch::channel(None);
+        let room = Room::of(opened.folder.clone());
         let client = Client {
             state: opened.machine.watch(),
             queue,
@@ -330,12 +332,23 @@ async fn start(
             counted: opened.log.metrics().clone(),
             clock,
             runtime: on_raft,
+            room: room.clone(),
             _alive: None,
         };
         let mut tasks = JoinSet::new();
         let quiet = raft::quiet(options.profile);
         tasks.spawn(
-            Proposer { raft: raft.clone(), clock, inbox, metrics: metrics.clone(), quiet, stop: stop.clone() }.run(),
+            Proposer {
+                raft: raft.clone(),
+                clock,
+                inbox,
+                metrics: metrics.clone(),
+                quiet,
+                room,
+                low: false,
+                stop: stop.clone(),
+            }
+            .run(),
         );
         tasks.spawn(
             Leading {
@@ -353,7 +366,15 @@ async fn start(
         );
         let (log, machine) = (opened.log, opened.machine);
         let pace = options.pace;
-        let keeper = Keeper { raft: raft.clone(), log, machine, pace, metrics: metrics.clone(), stop: stop.clone() };
+        let keeper = Keeper {
+            room: client.room.clone(),
+            raft: raft.clone(),
+            log,
+            machine,
+            pace,
+            metrics: metrics.clone(),
+            stop: stop.clone(),
+        };
         tasks.spawn(keeper.run());
         tasks.spawn(tell_fatal(metrics.clone(), fatal, stop));
         let alone = metrics.borrow().membership_config.voter_ids().all(|voter| voter == id);

@@ -35,6 +35,7 @@ use super::{
     clock::Clock,
     command::{Applied, Command, Group},
     raft::{Batch, MemberId, PeerNode, Raft},
+    room::Room,
 };
 
 /// Proposals that may wait.
@@ -126,6 +127,9 @@ pub(super) struct Proposer {
     pub metrics: watch::Receiver<Metrics>,
     /// See [`gate`].
     pub quiet: u64,
+    pub room: Room,
+    /// Whether there was little of it before.
+    pub low: bool,
     pub stop: CancellationToken,
 }
 
@@ -253,10 +257,34 @@ impl Proposer {
         }
     }
 
+    /// What of an entry the disk has room for; the rest is refused.
+    fn with_room(&mut self, entry: Entry) -> Entry {
+        let Some(free) = self.room.look() else { return entry };
+        if free.is_low() != self.low {
+            self.low = free.is_low();
+            if self.low {
+                tracing::error!("{free}: changes are refused until there is room; what runs goes on");
+            } else {
+                tracing::info!("the disk of the data directory has room again: changes are taken");
+            }
+        }
+        if !self.low {
+            return entry;
+        }
+        let (taken, refused): (Vec<_>, Vec<_>) =
+            entry.groups.into_iter().zip(entry.answers).partition(|(group, _)| free.takes(group));
+        refuse(refused.into_iter().map(|(_, answer)| answer), || ProposeError::NoRoom(free));
+        let (groups, answers) = taken.into_iter().unzip();
+        Entry { groups, answers }
+    }
+
     /// Hands an entry to Raft. The flight answers its authors and ends with their number.
     async fn propose(&mut self, entry: Entry, at: u64) -> BoxFuture<'static, usize> {
-        let Entry { mut groups, answers } = entry;
-        let number = answers.len();
+        let number = entry.answers.len();
+        let Entry { mut groups, answers } = self.with_room(entry);
+        if groups.is_empty() {
+            return std::future::ready(number).boxed();
+        }
         let (closed, term) = {
             let metrics = self.metrics.borrow();
             (gate(&metrics, self.quiet), metrics.current_term)

@@ -27,6 +27,7 @@ mod ending;
 mod engine;
 mod examples;
 mod faults;
+mod full;
 mod images;
 mod install;
 mod life;

@@ -157,6 +157,9 @@ pub struct ClusterStatus {
     pub leader: Option<String>,
     /// Whether a write would be taken.
     pub writable: bool,
+    /// What the disk of the data directory lacks, when changes are refused for want of room.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub full: Option<String>,
     /// Members that count for quorum.
     pub voters: u32,
     /// Nodes in all and ready ones.

@@ -193,10 +193,14 @@ pub async fn status(api: &Api, screen: &Screen, args: &Status) -> Result<(), Cli
 
 fn summary(status: &ClusterStatus) -> String {
     let name = if status.name.is_empty() { status.cluster.get(..8).unwrap_or(&status.cluster) } else { &status.name };
-    let writes = if status.writable { "writes are taken" } else { "no quorum: writes are refused, what runs goes on" };
+    let writes = match &status.full {
+        _ if status.writable => "writes are taken".to_owned(),
+        Some(full) => format!("{}; what runs goes on", text::clean(full)),
+        None => "no quorum: writes are refused, what runs goes on".to_owned(),
+    };
     let ratio = |r: crate::api::wire::report::Ratio| format!("{}/{} ready", r.ready, r.total);
     let rows: Vec<Vec<String>> = vec![
-        vec!["Cluster".into(), name.to_owned(), writes.to_owned()],
+        vec!["Cluster".into(), name.to_owned(), writes],
         vec![
             "Leader".into(),
             status.leader.clone().unwrap_or_else(|| "none".into()),
