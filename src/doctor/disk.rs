@@ -11,7 +11,10 @@ use std::{
 };
 
 use super::Check;
-use crate::store::seal::KEY_FILE;
+use crate::{
+    agent::home::TOKEN,
+    store::{self, seal::KEY_FILE},
+};
 
 /// How many syncs are measured, and at most for how long.
 const SYNCS: usize = 50;
@@ -22,6 +25,9 @@ const WRITTEN: [u8; 4096] = [0; 4096];
 const SLOW: Duration = Duration::from_millis(20);
 /// And above this elections of the `lan` profile would be in danger: its heartbeat is 200 ms.
 const TOO_SLOW: Duration = Duration::from_millis(500);
+
+/// Files of the data directory that let whoever reads them take over.
+const PRIVATE: [&str; 2] = [KEY_FILE, TOKEN];
 
 /// Room of a file system.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -59,8 +65,10 @@ pub enum Data {
         mode: u32,
         /// Whether it lies in memory.
         in_memory: bool,
-        /// Permissions of the key of Secrets; none: there is none yet.
-        key: Option<u32>,
+        /// Its files that are for the agent alone, with their permissions; those that are not there yet are left out.
+        private: Vec<(&'static str, u32)>,
+        /// Why its store stays closed.
+        closed: Option<String>,
     },
 }
 
@@ -130,12 +138,16 @@ pub fn data(path: &Path) -> Result<Data, String> {
     if found.uid() != rustix::process::geteuid().as_raw() && !rustix::process::geteuid().is_root() {
         return Err(format!("{}: it belongs to user {}; look as that user or as root", path.display(), found.uid()));
     }
-    let key = match fs::metadata(path.join(KEY_FILE)) {
-        Ok(key) => Some(key.permissions().mode() & 0o777),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(error) => return Err(why(error)),
-    };
-    Ok(Data::Present { mode: found.permissions().mode() & 0o777, in_memory, key })
+    let mut private = Vec::new();
+    for name in PRIVATE {
+        match fs::metadata(path.join(name)) {
+            Ok(file) => private.push((name, file.permissions().mode() & 0o777)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(why(error)),
+        }
+    }
+    let closed = store::Verdict::read(&path.join(store::FOLDER)).map_err(why)?.map(|verdict| verdict.what);
+    Ok(Data::Present { mode: found.permissions().mode() & 0o777, in_memory, private, closed })
 }
 
 /// Judges room.
@@ -192,20 +204,35 @@ pub fn judge_data(data: &Result<Data, String>) -> Check {
             Check::problem(name, memory, disk)
         }
         Ok(Data::Absent { in_memory: false }) => Check::ok(name, "not made yet: the first start makes it"),
-        Ok(Data::Present { key: Some(mode), .. }) if mode & 0o077 != 0 => Check::problem(
+        Ok(Data::Present { closed: Some(what), .. }) => Check::problem(
             name,
-            format!("{KEY_FILE} has mode {mode:o}: others can open every Secret"),
-            format!("chmod 600 {KEY_FILE}; if somebody read it, change the Secrets"),
+            format!("its store stays closed: {what}"),
+            "see what can be saved: constellation rescue --single --data-dir DIR, which changes nothing yet",
         ),
-        Ok(Data::Present { mode, .. }) if mode & 0o077 != 0 => Check::warning(
-            name,
-            format!("mode {mode:o}: others may enter it; what is in it is closed to them"),
-            "chmod 700 it, if nothing but the agent's is in it",
-        ),
-        Ok(Data::Present { mode, key, .. }) => {
-            let key = key.map_or_else(|| format!("no {KEY_FILE} yet"), |mode| format!("{KEY_FILE} {mode:o}"));
-            Check::ok(name, format!("mode {mode:o}, {key}"))
-        }
+        Ok(Data::Present { mode, private, .. }) => match private.iter().find(|(_, mode)| mode & 0o077 != 0) {
+            // What nobody else can reach nobody else can read; but a copy of it often keeps its mode.
+            Some((file, open)) if mode & 0o077 != 0 => Check::problem(
+                name,
+                format!(
+                    "{file} has mode {open:o}, and others may enter (mode {mode:o}): they can take over everything"
+                ),
+                format!("chmod 600 {file} in it; if somebody read it, make a new one"),
+            ),
+            Some((file, open)) => Check::warning(
+                name,
+                format!("{file} has mode {open:o}; only the mode of the directory, {mode:o}, keeps others out"),
+                format!("chmod 600 {file} in it"),
+            ),
+            None if mode & 0o077 != 0 => Check::warning(
+                name,
+                format!("mode {mode:o}: others may enter it; what is in it is closed to them"),
+                "chmod 700 it, if nothing but the agent's is in it",
+            ),
+            None => {
+                let files: Vec<String> = private.iter().map(|(file, mode)| format!(", {file} {mode:o}")).collect();
+                Check::ok(name, format!("mode {mode:o}{}", files.concat()))
+            }
+        },
     }
 }
 
@@ -266,15 +293,19 @@ mod tests {
 
     #[test]
     fn the_data_directory_is_closed_and_on_a_disk() {
-        let present = |mode, in_memory, key| Ok(Data::Present { mode, in_memory, key });
+        let present = |mode, in_memory, token| {
+            Ok(Data::Present { mode, in_memory, private: vec![(KEY_FILE, 0o600), (TOKEN, token)], closed: None })
+        };
+        let damaged = Data::Present { mode: 0o700, in_memory: false, private: vec![], closed: Some("torn".into()) };
         for (data, level) in [
             (Ok(Data::Absent { in_memory: false }), Level::Ok),
             (Ok(Data::Absent { in_memory: true }), Level::Problem),
-            (present(0o700, false, Some(0o600)), Level::Ok),
-            (present(0o700, false, None), Level::Ok),
-            (present(0o755, false, Some(0o600)), Level::Warning),
-            (present(0o700, false, Some(0o640)), Level::Problem),
-            (present(0o700, true, Some(0o600)), Level::Problem),
+            (present(0o700, false, 0o600), Level::Ok),
+            (present(0o755, false, 0o600), Level::Warning),
+            (present(0o700, false, 0o640), Level::Warning),
+            (present(0o755, false, 0o640), Level::Problem),
+            (present(0o700, true, 0o600), Level::Problem),
+            (Ok(damaged), Level::Problem),
             (Err("denied".into()), Level::Skipped),
         ] {
             assert_eq!(judge_data(&data).level, level, "{data:?}");
@@ -296,6 +327,10 @@ mod tests {
         fs::write(dir.path().join(KEY_FILE), "k").unwrap();
         fs::set_permissions(dir.path().join(KEY_FILE), fs::Permissions::from_mode(0o644)).unwrap();
         let found = data(dir.path()).unwrap();
-        assert!(matches!(found, Data::Present { mode: 0o750, key: Some(0o644), .. }), "{found:?}");
+        let Data::Present { mode: 0o750, private, closed: None, .. } = &found else { panic!("{found:?}") };
+        assert_eq!(private, &[(KEY_FILE, 0o644)]);
+        fs::create_dir(dir.path().join(store::FOLDER)).unwrap();
+        store::Verdict::give(&dir.path().join(store::FOLDER), "torn").unwrap();
+        assert!(judge_data(&data(dir.path())).found.ends_with("stays closed: torn"), "{:?}", data(dir.path()));
     }
 }

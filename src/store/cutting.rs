@@ -1,21 +1,24 @@
-//! A log that is cut, purged and voted over loses nothing whenever the power fails.
+//! A log that is cut, purged and voted over loses nothing in silence when the power fails or a file is damaged.
 //!
-//! `tests/store_power.rs` tests the whole store; a member alone never cuts its log and never votes anew. Here a
-//! child does so, through the log's own door, and the same layer and disk show what a loss of power leaves.
-//! The child says what it begins and when that is done: of what was begun any part may be there, of what
-//! is done all. `CONSTELLATION_TEST_LONG` does ten times as many; `STORE_POWER_SEED` repeats the choices.
+//! `tests/store_power.rs` and `tests/store_damage.rs` test the whole store; a member alone never cuts its log and
+//! never votes anew. Here a child does so, through the log's own door, and the same layer, disk and damage are
+//! put below it. The child says what it begins and when that is done: of what was begun any part may be there, of what
+//! is done all. `CONSTELLATION_TEST_LONG` does ten times as many; `STORE_POWER_SEED` and `STORE_DAMAGE_SEED` repeat
+//! the choices.
 
 #[path = "../../tests/children/mod.rs"]
 mod children;
+#[path = "../../tests/damage/mod.rs"]
+mod damage;
 #[path = "../../tests/power/mod.rs"]
 mod power;
 
 use std::{
     collections::BTreeMap,
-    env,
-    path::Path,
-    sync::Arc,
-    thread::JoinHandle,
+    env, io,
+    path::{Path, PathBuf},
+    sync::{Arc, mpsc},
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
@@ -28,12 +31,13 @@ use tokio::{runtime, sync::watch};
 
 use super::{
     command::Group,
-    log::Log,
+    log::{Log, LogError},
     raft::{Batch, MemberId, Types},
     sled_disk::Sled,
     witness::Start,
 };
 use children::{child, run, say, scratch};
+use damage::{Damage, End, Table, files, write};
 use power::{Disk, Event, Ignores, Unsynced};
 
 const CHILD: &str = "STORE_CUTTING_DIR";
@@ -129,10 +133,18 @@ impl Model {
         Ok(found)
     }
 
-    /// What a folder holds.
-    async fn read(dir: &Path) -> Result<(Self, Log, JoinHandle<()>), String> {
-        let disk = Sled::open(&dir.join("log"), FULL).map_err(|e| e.to_string())?;
-        let (mut log, thread) = Log::open(disk, None, START, watch::channel(None).0).map_err(|e| e.to_string())?;
+    /// What a folder holds; an error: how it ended instead.
+    async fn read(dir: &Path) -> Result<(Self, Log, JoinHandle<()>), End> {
+        let failed = |error: io::Error| match error.kind() {
+            io::ErrorKind::InvalidData => End::Detected(error.to_string()),
+            _ => End::Neither(error.to_string()),
+        };
+        let disk = Sled::open(&dir.join("log"), FULL).map_err(failed)?;
+        let opened = Log::open(disk, None, START, watch::channel(None).0);
+        let (mut log, thread) = opened.map_err(|error| match error {
+            LogError::Disk(error) => failed(error),
+            LogError::Damaged { .. } | LogError::Newer { .. } => End::Detected(error.to_string()),
+        })?;
         let purged = log.get_log_state().await.unwrap().last_purged_log_id;
         let vote = log.read_vote().await.unwrap();
         let mut found = Self {
@@ -143,7 +155,7 @@ impl Model {
         for entry in log.try_get_log_entries(..).await.unwrap() {
             let LogId { index, leader_id } = entry.log_id;
             if index != found.next() || format!("{entry:?}") != format!("{:?}", written(index, leader_id.term)) {
-                return Err(format!("entry {index} is not as it was written, or follows a gap"));
+                return Err(End::Lost(format!("entry {index} is not as it was written, or follows a gap")));
             }
             found.entries.insert(index, leader_id.term);
         }
@@ -173,7 +185,7 @@ fn look(dir: &Path, expected: &Model) -> Result<Model, String> {
     let mut expected = expected.clone();
     for _ in 0..2 {
         expected = block_on(async {
-            let (found, log, thread) = Model::read(dir).await?;
+            let (found, log, thread) = Model::read(dir).await.map_err(|end| format!("{end:?}"))?;
             drop(log);
             thread.join().unwrap();
             expected.compare(found)
@@ -280,6 +292,70 @@ fn a_disk_that_ignores_a_kind_of_sync_loses_entries_and_this_is_seen() {
         });
         assert!(seen.is_err(), "{ignores:?} was not noticed");
     }
+}
+
+/// Opens a damaged copy within a bound.
+fn open(dir: PathBuf, whole: &Model) -> End {
+    let (send, receive) = mpsc::channel();
+    thread::spawn(move || {
+        let read = block_on(async {
+            let (found, log, thread) = Model::read(&dir).await?;
+            drop(log);
+            thread.join().unwrap();
+            Ok(found)
+        });
+        let _ = send.send(read);
+    });
+    let found = match receive.recv_timeout(DEADLINE) {
+        Ok(Ok(found)) => found,
+        Ok(Err(end)) => return end,
+        Err(error) => return End::Neither(format!("it panicked or hangs: {error}")),
+    };
+    // More at the beginning is no loss: a purge was. Nor is more at the end: what was cut and nothing stands in
+    // its place was never committed, and for Raft the cut is still to come.
+    let entries = found.entries.range(whole.first..whole.next()).map(|(index, term)| (*index, *term)).collect();
+    let (first, kept) = (found.first, Model { entries, first: whole.first, ..found });
+    match whole.compare(kept) {
+        Ok(_) if first <= whole.first => End::Intact,
+        Ok(_) => End::Lost(format!("it begins at {first}, not at {}", whole.first)),
+        Err(what) => End::Lost(what),
+    }
+}
+
+#[test]
+fn damage_of_a_log_that_is_cut_is_mended_or_said() {
+    let copies = if env::var_os("CONSTELLATION_TEST_LONG").is_some() { 1_000 } else { 100 };
+    let seed = env::var("STORE_DAMAGE_SEED").map_or_else(|_| rand::random(), |seed| seed.parse().unwrap());
+    println!("STORE_DAMAGE_SEED={seed}");
+    let mut random = StdRng::seed_from_u64(seed);
+    let dir = tempfile::tempdir().unwrap();
+    let live = || {
+        let mut child = child("store::cutting::the_child_of_the_other_tests");
+        let (status, said, errors) = run(child.env(CHILD, dir.path()).env(FOR, "150"), DEADLINE);
+        assert!(status.is_some_and(|s| s.success()), "the child ended with {status:?}: {said}\n{errors}");
+        files(dir.path())
+    };
+    let mut table = Table::default();
+    let mut now = live();
+    for _ in 0..10 {
+        let older = std::mem::replace(&mut now, live());
+        let copy = scratch();
+        write(&now, copy.path());
+        let whole = block_on(Model::read(copy.path())).unwrap().0;
+        for n in 0..copies / 10 {
+            let damage = Damage::ALL[n % Damage::ALL.len()];
+            let (copy, what) = damage.of(&now, &older, &mut random);
+            let at = scratch();
+            write(&copy, at.path());
+            let mut end = open(at.path().to_owned(), &whole);
+            if end == End::Intact {
+                // One that is refused stays closed (`super::quarantine`).
+                end = end.then(|| open(at.path().to_owned(), &whole));
+            }
+            table.add(damage.name(), &what, &end, false);
+        }
+    }
+    table.show();
 }
 
 #[test]

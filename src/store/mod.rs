@@ -44,6 +44,7 @@ pub use client::{Client, ProposeError, RaftStatus};
 pub use keeper::Pace;
 pub use member::FOLDER;
 pub use open::{OpenError, Options, Store, is_there, open};
+pub use quarantine::Verdict;
 pub use raft::Profile;
 pub use rebuild::REPLACED;
 pub use state::State;
