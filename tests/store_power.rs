@@ -193,7 +193,7 @@ fn an_acknowledged_write_survives_a_loss_of_power_at_any_moment() {
 #[test]
 fn a_disk_that_ignores_one_kind_of_sync_loses_writes_and_this_is_seen() {
     let mut random = StdRng::seed_from_u64(7);
-    for ignores in [Ignores::Fdatasync, Ignores::FsyncOfFiles, Ignores::FsyncOfFolders] {
+    for ignores in [Ignores::Fdatasync("db"), Ignores::FsyncOfFiles, Ignores::FsyncOfFolders] {
         let dir = tempfile::tempdir().unwrap();
         let mut run = write_for(Duration::from_millis(300), dir, Expected::default(), ignores);
         let (last, mut seen) = (run.events.len() - 1, Ok(()));

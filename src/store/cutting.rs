@@ -281,7 +281,7 @@ fn a_log_that_is_cut_survives_a_loss_of_power_at_any_moment() {
 
 #[test]
 fn a_disk_that_ignores_a_kind_of_sync_loses_entries_and_this_is_seen() {
-    for ignores in [Ignores::Fdatasync, Ignores::FsyncOfFolders] {
+    for ignores in [Ignores::Fdatasync("db"), Ignores::FsyncOfFolders] {
         let (dir, mut seen) = (tempfile::tempdir().unwrap(), Ok(Model::default()));
         let last = |events: &[Event]| vec![events.len() - 1];
         work(dir.path(), &Model::default(), ignores, Duration::from_millis(150), last, |disk, expected| {

@@ -126,7 +126,8 @@ pub fn read(trace: &Path) -> Vec<Event> {
 #[allow(dead_code)] // Each test asks for what it can notice.
 pub enum Ignores {
     Nothing,
-    Fdatasync,
+    /// Of files of this name.
+    Fdatasync(&'static str),
     FsyncOfFiles,
     FsyncOfFolders,
 }
@@ -169,6 +170,8 @@ pub struct Disk {
     ignores: Ignores,
     /// The first is the root. With each the number of changes that became durable.
     nodes: Vec<(Node, usize)>,
+    /// What each was called first.
+    called: Vec<String>,
     /// A number of the file system is used again; the newest node has it.
     by_inode: HashMap<u64, usize>,
     /// Node and number of changes that a sync covers.
@@ -178,24 +181,27 @@ pub struct Disk {
 impl Disk {
     /// A folder that is durable as it is.
     pub fn of(folder: &Path, ignores: Ignores) -> Self {
-        let mut disk = Self { ignores, nodes: Vec::new(), by_inode: HashMap::new(), syncs: HashMap::new() };
+        let mut disk =
+            Self { ignores, nodes: Vec::new(), called: Vec::new(), by_inode: HashMap::new(), syncs: HashMap::new() };
         disk.load(folder);
         disk
     }
 
-    fn add(&mut self, inode: u64, node: Node) -> usize {
+    fn add(&mut self, inode: u64, name: &str, node: Node) -> usize {
         self.nodes.push((node, 0));
+        self.called.push(name.into());
         self.by_inode.insert(inode, self.nodes.len() - 1);
         self.nodes.len() - 1
     }
 
     fn load(&mut self, path: &Path) -> usize {
         let inode = fs::metadata(path).unwrap().ino();
+        let name = path.file_name().unwrap().to_str().unwrap();
         if path.is_file() {
-            return self.add(inode, Node::File { durable: fs::read(path).unwrap(), pending: Vec::new() });
+            return self.add(inode, name, Node::File { durable: fs::read(path).unwrap(), pending: Vec::new() });
         }
         let empty = Node::Folder { durable: BTreeMap::new(), now: BTreeMap::new(), pending: Vec::new() };
-        let this = self.add(inode, empty);
+        let this = self.add(inode, name, empty);
         for entry in fs::read_dir(path).unwrap() {
             let entry = entry.unwrap();
             let child = self.load(&entry.path());
@@ -237,7 +243,7 @@ impl Disk {
                 let (folder, name) = self.parent(path);
                 let Node::Folder { now, .. } = &self.nodes[folder].0 else { panic!("{path} is in a file") };
                 if !now.contains_key(name) {
-                    let file = self.add(*inode, Node::File { durable: Vec::new(), pending: Vec::new() });
+                    let file = self.add(*inode, name, Node::File { durable: Vec::new(), pending: Vec::new() });
                     self.name(folder, Naming::Put(name.into(), file));
                 } else if *empty {
                     self.change(*inode, Change::Cut(0));
@@ -246,7 +252,7 @@ impl Disk {
             Event::MakeFolder { path, inode } => {
                 let (folder, name) = self.parent(path);
                 let empty = Node::Folder { durable: BTreeMap::new(), now: BTreeMap::new(), pending: Vec::new() };
-                let made = self.add(*inode, empty);
+                let made = self.add(*inode, name, empty);
                 self.name(folder, Naming::Put(name.into(), made));
             }
             Event::Rename { from, to } => {
@@ -271,7 +277,7 @@ impl Disk {
                 };
                 let ignored = match self.ignores {
                     Ignores::Nothing => false,
-                    Ignores::Fdatasync => *data_only,
+                    Ignores::Fdatasync(name) => *data_only && self.called[at] == name,
                     Ignores::FsyncOfFiles => !data_only && !folder,
                     Ignores::FsyncOfFolders => folder,
                 };
