@@ -43,6 +43,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::rates::{Buckets, Rate};
 use crate::{
+    allocator,
     runtime::Runtime,
     store::{Client, seal::Sealer},
 };
@@ -238,6 +239,22 @@ impl std::fmt::Debug for Server {
     }
 }
 
+/// Returns the memory of many connections when most of them are gone.
+async fn give_back(server: Arc<Server>) {
+    /// Fewer leave nothing worth the work.
+    const MANY: i64 = 256;
+    const LOOK: Duration = Duration::from_secs(5);
+    let mut most = 0;
+    while server.stop.run_until_cancelled(sleep(LOOK)).await.is_some() {
+        let open = server.shared.http.connections.get();
+        most = most.max(open);
+        if most >= MANY && open < most / 2 {
+            most = open;
+            allocator::give_back();
+        }
+    }
+}
+
 /// Serves until `stop`, then lets what is in flight end within [`Limits::stop`] and cuts the rest.
 pub async fn serve(shared: Arc<Shared>, listeners: Listeners, stop: CancellationToken) {
     let limits = shared.limits.clone();
@@ -245,6 +262,7 @@ pub async fn serve(shared: Arc<Shared>, listeners: Listeners, stop: Cancellation
     let filter = dispatch::filter(server.clone());
     let mut loops = JoinSet::new();
     loops.spawn(server.hub.clone().run(stop.clone()));
+    loops.spawn(give_back(server.clone()));
     let tcp = listeners.tcp.into_iter().map(accept::Listener::Tcp);
     for listener in tcp.chain(listeners.unix.map(accept::Listener::Unix)) {
         loops.spawn(accept::accept(listener, server.clone(), filter.clone()));

@@ -37,7 +37,13 @@ impl Agent {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name);
         let log = File::create(path("agent.log")).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_constellation"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_constellation"));
+        // Those of the tests are no settings of an agent.
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"CONSTELLATION_"))
+        {
+            command.env_remove(name);
+        }
+        let child = command
             .args(["agent", "--node-name", "n1", "--api-address", "127.0.0.1:0"])
             .args(["--docker-host", "unix:///nowhere/docker.sock"])
             .arg("--data-dir")
@@ -52,7 +58,8 @@ impl Agent {
             .spawn()
             .unwrap();
         let address = eventually(Duration::from_secs(30), "the agent says where it is", || {
-            let said = fs::read_to_string(path("run/api.address")).map_err(|e| e.to_string())?;
+            let said = fs::read_to_string(path("run/api.address"));
+            let said = said.map_err(|e| format!("{e}\n{}", crate::tail(&path("agent.log"))))?;
             said.trim().parse().map_err(|e| format!("{said:?}: {e}"))
         });
         let token = fs::read_to_string(path("data/admin.token")).unwrap().trim().to_owned();

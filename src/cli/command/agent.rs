@@ -10,6 +10,7 @@ use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt as _, reload, util
 
 use crate::{
     agent::{self, AgentError, reload::Reload},
+    allocator,
     cli::failure::{CliError, Exit},
     config::{self, AgentConfig, AgentFlags, ConfigError, LogFormat},
 };
@@ -25,6 +26,7 @@ pub fn agent(flags: AgentFlags) -> Result<Exit, CliError> {
     let filter = log(&config)?;
     let reload = Reload { read: Arc::new(move || read(&flags)), filter: Box::new(filter) };
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .on_thread_park(allocator::rest)
         .enable_all()
         .build()
         .map_err(|source| CliError::Usage { message: format!("no threads: {source}"), hint: None })?;
