@@ -56,7 +56,9 @@ impl Denied {
 /// The label: one of these, whatever a request says.
 fn why(failure: &Failure) -> Option<&'static str> {
     let slug = failure.problem().slug();
-    let known = ["no-token", "wrong-token", "expired-token", "forbidden"].into_iter().find(|known| *known == slug);
+    let known = ["no-token", "wrong-token", "expired-token", "forbidden", "not-granted"]
+        .into_iter()
+        .find(|known| *known == slug);
     known.or_else(|| [401, 403].contains(&failure.status()).then_some("other"))
 }
 

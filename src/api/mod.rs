@@ -61,6 +61,7 @@ pub mod dispatch;
 pub mod documents;
 pub mod events;
 pub mod feed;
+pub mod grants;
 pub mod guard;
 pub mod heavy;
 pub mod logs;

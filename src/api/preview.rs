@@ -3,6 +3,8 @@
 //! Here: documents and a pruned set as wishes. Not here: what they would do (`plan::change`).
 
 use super::{
+    auth::Role,
+    grants,
     problem::Failure,
     write::{self, Asked},
 };
@@ -13,8 +15,8 @@ use crate::{
     store::{State, seal::Sealer},
 };
 
-/// The plan of a request against one state.
-pub(super) fn plan(asked: &Asked, state: &State, sealer: &Sealer) -> Result<ChangePlan, Failure> {
+/// The plan of a request against one state, for a caller of this role.
+pub(super) fn plan(asked: &Asked, state: &State, sealer: &Sealer, role: Role) -> Result<ChangePlan, Failure> {
     let items = &asked.documents.items;
     let declared = items.iter().map(|item| write::as_written(item, state)).collect::<Result<Vec<_>, _>>()?;
     let put = items.iter().zip(&declared).map(|(item, declared)| Wish::Put {
@@ -28,6 +30,8 @@ pub(super) fn plan(asked: &Asked, state: &State, sealer: &Sealer) -> Result<Chan
     let pruned = asked.pruned(state).into_iter().map(|(key, _)| Wish::Delete(key));
     let wishes: Vec<Wish<'_>> = put.chain(pruned).collect();
     let mut plan = change::plan(&wishes, &view::world(state));
-    plan.warnings.splice(0..0, asked.warnings());
+    let (refused, granted) = grants::told(items, state, role)?;
+    plan.warnings.splice(0..0, refused.into_iter().chain(asked.warnings()));
+    plan.notes.extend(granted);
     Ok(plan)
 }

@@ -153,6 +153,15 @@ impl Failure {
         )
         .hint(format!("use a token of the role {}", needed.name()))
     }
+    /// Power over the host that this role may not give.
+    #[must_use]
+    pub fn not_granted(role: Role, errors: Vec<ManifestFault>) -> Self {
+        let detail = format!("the role {} has no grant for power over the host", role.name());
+        let mut failure = Self::new(403, "not-granted", "Not granted", detail)
+            .hint("use a token of the role admin, or leave these fields out");
+        failure.0.problem.errors = errors;
+        failure
+    }
     /// No such path.
     #[must_use]
     pub fn no_route(path: &str) -> Self {

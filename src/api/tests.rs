@@ -8,6 +8,7 @@ mod bodies;
 pub mod client;
 mod connections;
 pub mod events;
+mod grants;
 mod idempotency;
 mod limits;
 mod paths;

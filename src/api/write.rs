@@ -7,10 +7,10 @@ use http::header::{HeaderName, IF_MATCH, IF_NONE_MATCH};
 use warp::reply::Response;
 
 use super::{
-    auth::Role,
+    auth::{Caller, Role},
     commit::{Change, Commit},
     documents::{self, Documents, Item},
-    heavy,
+    grants, heavy,
     problem::Failure,
     reply,
     request::Request,
@@ -36,8 +36,8 @@ pub async fn apply(mut request: Request) -> Result<Response, Failure> {
     request.caller.must_be(asked.role())?;
     let sealer = request.server.shared.sealer.clone();
     let commit = Commit::of(&request, body)?.if_at(asked.documents.preconditions.clone());
-    let wanted = asked.clone();
-    let mut answer = commit.run(move |state| wanted.change(state, &sealer)).await?;
+    let (wanted, caller) = (asked.clone(), request.caller.clone());
+    let mut answer = commit.run(move |state| wanted.change(state, &sealer, &caller)).await?;
     answer.warnings = asked.warnings();
     reply::json(&answer)
 }
@@ -58,10 +58,11 @@ pub async fn put_one(mut request: Request) -> Result<Response, Failure> {
     }
     let sealer = request.server.shared.sealer.clone();
     let commit = Commit::of(&request, body)?.if_at(preconditions);
-    let warnings = item.warnings.clone();
+    let (warnings, caller) = (item.warnings.clone(), request.caller.clone());
     let mut answer = commit
         .run(move |state| {
-            let read = servers_stay(std::slice::from_ref(&item), state)?;
+            let mut read = servers_stay(std::slice::from_ref(&item), state)?;
+            read.extend(grants::admit([&item], state, &caller)?);
             Ok(Change { commands: vec![command(&item, None, state, &sealer)?], read })
         })
         .await?;
@@ -174,8 +175,9 @@ impl Asked {
             .collect()
     }
 
-    fn change(&self, state: &State, sealer: &Sealer) -> Result<Change, Failure> {
+    fn change(&self, state: &State, sealer: &Sealer, caller: &Caller) -> Result<Change, Failure> {
         let mut change = Change { read: servers_stay(&self.documents.items, state)?, ..Change::default() };
+        change.read.extend(grants::admit(&self.documents.items, state, caller)?);
         for item in &self.documents.items {
             change.commands.push(command(item, self.set.clone(), state, sealer)?);
         }
@@ -269,8 +271,9 @@ fn unstored(key: &ObjectKey, error: &PutError) -> Failure {
 pub async fn plan(mut request: Request) -> Result<Response, Failure> {
     let body = request.bytes().await?;
     let asked = Asked::read(&request, &body).await?;
-    let shared = &request.server.shared;
+    let (shared, role) = (&request.server.shared, request.caller.role);
     let (state, sealer) = (shared.store.state(), shared.sealer.clone());
     let size = body.len() + heavy::stored(&state, Kind::Service);
-    heavy::run(&request.server, size, move || reply::json(&super::preview::plan(&asked, &state, &sealer)?)).await?
+    heavy::run(&request.server, size, move || reply::json(&super::preview::plan(&asked, &state, &sealer, role)?))
+        .await?
 }

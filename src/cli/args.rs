@@ -154,6 +154,7 @@ pub enum Client {
     /// Show what a service writes
     #[command(
         after_help = "Examples:\n  constellation logs web -f\n  constellation logs web --replica 2 --tail 100 --timestamps\n\n\
+        At a terminal, control characters are left out; colours and tabs stay. Elsewhere a line is as it was written.\n\
         It has no -o: a line is REPLICA | TEXT; the API gives the same as JSON, /api/v1/services/NAME/logs."
     )]
     Logs(Logs),

@@ -101,6 +101,19 @@ impl Screen {
         self.print(&format!("{text}\n"))
     }
 
+    /// Prints a line that a container wrote: at a terminal without what could steer it, else as it is.
+    ///
+    /// # Errors
+    /// As [`Screen::print`].
+    pub fn log(&self, before: &str, line: &str) -> Result<(), CliError> {
+        if io::stdout().is_terminal() {
+            return self.line(&format!("{before}{}", text::coloured_line(line)));
+        }
+        let mut out = io::stdout().lock();
+        let written = out.write_all(format!("{before}{line}\n").as_bytes()).and_then(|()| out.flush());
+        written.map_err(CliError::Output)
+    }
+
     /// Prints a value as JSON over many lines.
     ///
     /// # Errors

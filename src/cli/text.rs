@@ -30,6 +30,36 @@ pub fn clean(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
+/// A line of a log for a terminal: its colours (SGR) stay and end with it, all else that steers goes.
+#[must_use]
+pub fn coloured_line(line: &str) -> Cow<'_, str> {
+    if !line.contains("\u{1b}[") {
+        return clean(line);
+    }
+    let (mut out, mut coloured, mut rest) = (String::with_capacity(line.len()), false, line);
+    // From one colour to the next: between them nothing may stay but text.
+    while let Some((at, end)) = colour(rest) {
+        out.push_str(&clean(&rest[..at]));
+        out.push_str(&rest[at..end]);
+        coloured = true;
+        rest = &rest[end..];
+    }
+    out.push_str(&clean(rest));
+    if coloured {
+        out.push_str("\u{1b}[0m");
+    }
+    Cow::Owned(out)
+}
+
+/// Where the first whole sequence of colours begins and ends: `ESC [`, digits, `;` and `:`, `m`.
+fn colour(text: &str) -> Option<(usize, usize)> {
+    text.match_indices("\u{1b}[").find_map(|(at, _)| {
+        let body = &text[at + 2..];
+        let length = body.bytes().take_while(|b| b.is_ascii_digit() || matches!(b, b';' | b':')).count();
+        (body.as_bytes().get(length) == Some(&b'm')).then_some((at, at + 2 + length + 1))
+    })
+}
+
 /// The same with what could steer a terminal written out, `\u{1b}[2J`: where it matters that it was there.
 #[must_use]
 pub fn visible(text: &str) -> Cow<'_, str> {
@@ -298,6 +328,23 @@ mod tests {
     }
 
     #[test]
+    fn a_log_keeps_its_colours_and_steers_nothing_else() {
+        for (line, shown) in [
+            ("plain\ttext", "plain\ttext"),
+            ("\x1b[31mred\x1b[0m", "\x1b[31mred\x1b[0m\x1b[0m"),
+            ("\x1b[1;38:5:4mblue", "\x1b[1;38:5:4mblue\x1b[0m"),
+            ("\x1b[2Jgone\x07", "gone"),
+            ("\x1b[2J\x1b[31mred\x1b]0;title\x07", "\x1b[31mred\x1b[0m"),
+            ("over\rwritten", "overwritten"),
+            ("\x1b[31", ""),
+            ("\x1b]0;\x1b[32mtitle\x07x", "\x1b[32mtitlex\x1b[0m"),
+            ("\u{9b}2Jgone\x1b[0m", "gone\x1b[0m\x1b[0m"),
+        ] {
+            assert_eq!(coloured_line(line), shown, "{line:?}");
+        }
+    }
+
+    #[test]
     fn what_steers_is_written_out_where_it_must_be_seen() {
         assert_eq!(visible("a\x1b[2J\nb\u{202e}ß"), "a\\u{1b}[2J\\u{a}b\\u{202e}ß");
         assert!(matches!(visible("svc/web ✓"), Cow::Borrowed(_)));
@@ -305,10 +352,14 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn clean_text_has_no_controls_and_cleaning_again_changes_nothing(text in ".{0,64}") {
+        fn clean_text_has_no_controls_and_cleaning_again_changes_nothing(text in "(.|\\x1b\\[|\\x1b\\[3[0-9]m|\\x1b\\]){0,32}") {
             let once = clean(&text).into_owned();
             proptest::prop_assert!(!once.chars().any(|c| c.is_control() && c != '\t'));
             proptest::prop_assert_eq!(clean(&once), once.as_str());
+            let log = coloured_line(&text).into_owned();
+            let colourless = std::iter::successors(Some(log), |l| colour(l).map(|(at, end)| format!("{}{}", &l[..at], &l[end..])));
+            let bare = colourless.last().unwrap_or_default();
+            proptest::prop_assert!(!bare.chars().any(|c| c.is_control() && c != '\t'), "{:?}", bare);
         }
     }
 

@@ -38,10 +38,10 @@ pub async fn logs(api: &Api, screen: &Screen, args: &Logs) -> Result<(), CliErro
         let replica = known.display(&subject);
         let replica = replica.strip_prefix("replica/").unwrap_or(&replica);
         let time = line.time.as_deref().map(|time| format!("{} ", clean(time))).unwrap_or_default();
-        let text = format!("{time}{} | {}", clean(replica), clean(&line.line));
+        let before = format!("{time}{} | ", clean(replica));
         match line.stream.as_str() {
-            "error" => screen.aside(&text),
-            _ => screen.line(&text)?,
+            "error" => screen.aside(&format!("{before}{}", clean(&line.line))),
+            _ => screen.log(&before, &line.line)?,
         }
         unread.hear(replica, line.error);
     }
