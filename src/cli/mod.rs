@@ -17,6 +17,7 @@ pub mod endpoint;
 pub mod failure;
 pub mod follow;
 pub mod form;
+pub mod log;
 pub mod names;
 pub mod progress;
 pub mod replicas;

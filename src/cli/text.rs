@@ -52,7 +52,8 @@ pub fn coloured_line(line: &str) -> Cow<'_, str> {
 }
 
 /// Where the first whole sequence of colours begins and ends: `ESC [`, digits, `;` and `:`, `m`.
-fn colour(text: &str) -> Option<(usize, usize)> {
+#[must_use]
+pub fn colour(text: &str) -> Option<(usize, usize)> {
     text.match_indices("\u{1b}[").find_map(|(at, _)| {
         let body = &text[at + 2..];
         let length = body.bytes().take_while(|b| b.is_ascii_digit() || matches!(b, b';' | b':')).count();

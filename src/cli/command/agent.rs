@@ -11,7 +11,10 @@ use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt as _, reload, util
 use crate::{
     agent::{self, AgentError, reload::Reload},
     allocator,
-    cli::failure::{CliError, Exit},
+    cli::{
+        failure::{CliError, Exit},
+        log::{OneLine, Records},
+    },
     config::{self, AgentConfig, AgentFlags, ConfigError, LogFormat},
 };
 
@@ -70,9 +73,14 @@ fn log(config: &AgentConfig) -> Result<impl Fn(&str) -> Result<(), String> + Sen
     let begun = match config.log_format {
         LogFormat::Text => {
             let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-            registry.with(fmt::layer().with_writer(std::io::stderr).with_ansi(colours).with_target(false)).try_init()
+            let records = if colours { Records::Coloured } else { Records::Plain };
+            let lines = move || OneLine { to: std::io::stderr(), records };
+            registry.with(fmt::layer().with_writer(lines).with_ansi(colours).with_target(false)).try_init()
         }
-        LogFormat::Json => registry.with(fmt::layer().json().with_writer(std::io::stderr)).try_init(),
+        LogFormat::Json => {
+            let lines = || OneLine { to: std::io::stderr(), records: Records::Json };
+            registry.with(fmt::layer().json().with_writer(lines)).try_init()
+        }
     };
     begun.map_err(|e| wrong(e.to_string()))?;
     Ok(move |filter: &str| {
