@@ -132,10 +132,22 @@ fn whatever_call_goes_wrong_what_shall_run_runs_once() {
     assert_eq!(stood.len(), 2);
     for (round, ((method, path, by), (told, what))) in (1..).zip(rows()) {
         let row = format!("{method} {path} {told}");
+        if by == By::Crashing {
+            // A new replica: the wait of one that ends again and again grows.
+            agent.apply(&victim(&lab, round));
+            agent.wait_until_settled("victim", secs(20));
+        }
         let (begun, since) = (Instant::now(), format!("{}", now()));
         let before = lab.docker.runs("victim", 1).unwrap()[0].id.clone();
+        let what = match (what, by) {
+            // Their deadlines are longer anyway.
+            (FREEZE, By::Replacing) if !long() => What::Freeze(secs(2)),
+            _ => what,
+        };
         proxy.hits();
-        proxy.plan(Fault::once(method, path, what));
+        // The first may be the probe of the container that goes.
+        let times = if path.contains("exec") { 3 } else { 1 };
+        proxy.plan(Fault { times, ..Fault::once(method, path, what) });
         match by {
             By::Replacing => {
                 agent.apply_with(&victim(&lab, round), &["-d"]).exits(0);
