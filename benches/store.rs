@@ -151,7 +151,10 @@ async fn writes(client: &Client, writers: usize, until: Until) -> Result<f64, Fa
                     name: format!("w{writer}-{}", n % (KEYS / writers as u64)).into(),
                     labels: [].into(),
                     annotations: [].into(),
-                    spec: Spec::Config(ConfigSpec { data: [("value".into(), value(run, n))].into() }),
+                    spec: Spec::Config(ConfigSpec {
+                        data: [("value".into(), value(run, n))].into(),
+                        ..ConfigSpec::default()
+                    }),
                 };
                 let uid = Uid::from_bytes(rand::random());
                 let command = Command::Put(put(&declared, None, &sealer, &client.state(), uid)?);

@@ -364,6 +364,7 @@ impl Parts {
             uid: self.identity.uid.clone(),
             advertise: self.config.advertise_address.map(|a: IpAddr| a.to_string()),
             run_dir: self.home.run.clone(),
+            in_memory: true,
         }
     }
 

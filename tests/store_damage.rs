@@ -192,8 +192,11 @@ async fn fill(store: &Store) {
                     0 => Spec::Service(serde_json::from_value(json!({"image": format!("web:{n}")})).unwrap()),
                     1 => Spec::Secret(SecretSpec { string_data: text(), ..SecretSpec::default() }),
                     2 => Spec::Node(serde_json::from_value::<NodeSpec>(json!({})).unwrap()),
-                    _ if n == 31 => Spec::Config(ConfigSpec { data: [("n".into(), "x".repeat(70_000))].into() }),
-                    _ => Spec::Config(ConfigSpec { data: text() }),
+                    _ if n == 31 => Spec::Config(ConfigSpec {
+                        data: [("n".into(), "x".repeat(70_000))].into(),
+                        ..ConfigSpec::default()
+                    }),
+                    _ => Spec::Config(ConfigSpec { data: text(), ..ConfigSpec::default() }),
                 };
                 declare(&client, &sealer, format!("w{writer}-{}", n % 20).into(), spec).await;
             }

@@ -75,6 +75,7 @@ impl<'r> Commit<'r> {
         let idempotency = self.idempotency()?;
         let mut tries = 0;
         loop {
+            let _writing = shared.sealer.writing().await;
             let state = shared.store.state();
             let keyed = idempotency.as_ref().filter(|_| !self.dry_run).map(|i| attempt(i, tries));
             // Before the change is made anew: what it was made from may be gone since it was answered.

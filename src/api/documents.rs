@@ -128,11 +128,25 @@ pub fn edited(object: &Object, edit: impl FnOnce(&mut serde_json::Value)) -> Res
         },
         "spec": spec,
     });
+    Ok(Item { managed_by: object.meta.managed_by.clone(), ..ours(&object.key(), &document)? })
+}
+
+/// A document without labels, checked likewise.
+///
+/// # Errors
+/// As [`edited`].
+pub fn checked(key: &ObjectKey, spec: &serde_json::Value) -> Result<Item, Failure> {
+    let metadata = serde_json::json!({ "name": key.name });
+    ours(key, &serde_json::json!({ "apiVersion": API_VERSION, "kind": key.kind, "metadata": metadata, "spec": spec }))
+}
+
+/// A document that we made.
+fn ours(key: &ObjectKey, document: &serde_json::Value) -> Result<Item, Failure> {
     let parsed = manifest::parse("request", document.to_string().as_bytes(), &manifest::Options::default());
     if !parsed.errors.is_empty() {
         // Nobody but us has seen this text: its lines and columns would send the reader searching.
         let unplaced = |e: &ManifestError| ManifestFault {
-            source: object.key().to_string(),
+            source: key.to_string(),
             document: 0,
             line: 0,
             column: 0,
@@ -140,8 +154,7 @@ pub fn edited(object: &Object, edit: impl FnOnce(&mut serde_json::Value)) -> Res
         };
         return Err(Failure::invalid(parsed.errors.iter().map(unplaced).collect()));
     }
-    let item = items(parsed).pop().ok_or_else(|| Failure::internal(format!("{} has no document", object.key())))?;
-    Ok(Item { managed_by: object.meta.managed_by.clone(), ..item })
+    items(parsed).pop().ok_or_else(|| Failure::internal(format!("{key} has no document")))
 }
 
 fn json(body: &[u8]) -> Result<Documents, Failure> {
@@ -258,7 +271,7 @@ fn short(text: &str) -> Option<Item> {
         name: meta.name.into(),
         labels: BTreeMap::new(),
         annotations: BTreeMap::new(),
-        spec: Spec::Config(ConfigSpec { data }),
+        spec: Spec::Config(ConfigSpec { data, ..ConfigSpec::default() }),
     };
     Some(Item { declared, managed_by: None, at: meta.resource_version.map(Index), warnings: Vec::new() })
 }

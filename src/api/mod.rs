@@ -77,6 +77,7 @@ pub mod reply;
 pub mod request;
 pub mod routes;
 pub mod scale;
+pub mod secrets;
 pub mod select;
 pub mod socket;
 pub mod tokens;

@@ -21,7 +21,7 @@ use super::{
     read,
     reply::{JSON, NDJSON, TEXT},
     request::{self, Request},
-    scale, tokens, watch, wire,
+    scale, secrets, tokens, watch, wire,
     wire::{Object, Written},
     write,
 };
@@ -240,6 +240,7 @@ const PUT: &[Param] = &[param("dryRun", "true: answer as if, write nothing.")];
 const DELETE: &[Param] = &[
     param("dryRun", "true: answer as if, write nothing."),
     param("resourceVersion", "Only at this version; else 409."),
+    param("force", "true: a Config or Secret that a service names too."),
 ];
 const APPLY: &[Param] = &[
     param("dryRun", "true: answer as if, write nothing."),
@@ -399,6 +400,32 @@ fn table() -> Vec<Route> {
         })
         .query(AUDIT)
         .gives::<wire::AuditList>(JSON),
+        Route::new("POST", "/api/v1/secrets/{name}/set", Write, "Writes some keys; no answer holds a value.", |r| {
+            Box::pin(secrets::set(r))
+        })
+        .kind(Kind::Secret)
+        .query(PUT)
+        .takes::<wire::SecretSet>(JSON)
+        .writes(),
+        Route::new("POST", "/api/v1/secrets/{name}/rotate", Write, "A new version: drawn, or an earlier one.", |r| {
+            Box::pin(secrets::rotate(r))
+        })
+        .kind(Kind::Secret)
+        .query(PUT)
+        .takes::<wire::SecretRotate>(JSON)
+        .writes(),
+        Route::new("GET", "/api/v1/secrets/{name}/history", Read, "Its versions; never a value.", |r| {
+            Box::pin(secrets::history(r))
+        })
+        .kind(Kind::Secret)
+        .gives::<wire::History>(JSON),
+        Route::new("GET", "/api/v1/configs/{name}/history", Read, "Its versions.", |r| Box::pin(secrets::history(r)))
+            .kind(Kind::Config)
+            .gives::<wire::History>(JSON),
+        Route::new("POST", "/api/v1/cluster/rekey", Admin, "Seals every Secret with a new key.", |r| {
+            Box::pin(secrets::rekey(r))
+        })
+        .gives::<wire::Rekeyed>(JSON),
         Route::new("GET", "/api/v1/tokens", Admin, "The tokens; never a secret.", |r| Box::pin(tokens::list(r)))
             .gives::<wire::List<wire::TokenView>>(JSON),
         Route::new("POST", "/api/v1/tokens", Admin, "Makes a token; its secret is told once.", |r| {

@@ -1,6 +1,10 @@
 //! Writes of declared objects: apply, plan, PUT, DELETE.
 
-use std::{borrow::Cow, collections::BTreeSet, sync::Arc};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use http::header::{HeaderName, IF_MATCH, IF_NONE_MATCH};
@@ -16,12 +20,12 @@ use super::{
     request::Request,
 };
 use crate::{
-    model::{Declared, Index, Kind, ObjectKey, Spec, Uid, node::NodeSpec},
-    plan::change::servers,
+    model::{Declared, Index, Kind, ObjectKey, ServiceSpec, Spec, Uid, node::NodeSpec},
+    plan::{change::servers, why},
     store::{
         State,
         command::{Command, Refusal},
-        put::{PutError, put, with_kept_roles},
+        put::{PutError, completed, put},
         seal::Sealer,
     },
 };
@@ -61,7 +65,7 @@ pub async fn put_one(mut request: Request) -> Result<Response, Failure> {
     let (warnings, caller) = (item.warnings.clone(), request.caller.clone());
     let mut answer = commit
         .run(move |state| {
-            let mut read = servers_stay(std::slice::from_ref(&item), state)?;
+            let mut read = servers_stay(std::slice::from_ref(&item), state, &sealer)?;
             read.extend(grants::admit([&item], state, &caller)?);
             Ok(Change { commands: vec![command(&item, None, state, &sealer)?], read })
         })
@@ -86,8 +90,12 @@ pub async fn delete_one(mut request: Request) -> Result<Response, Failure> {
         let by = "its agent answers this request".to_owned();
         return Err(Failure::write(&Refusal::InUse { key, by }.into(), &request.server.shared.store.state()));
     }
+    let force = request.query.flag("force")?;
     let answer = commit
         .run(move |state| {
+            if !force && state.object(&key).is_some() {
+                unused(std::slice::from_ref(&key), &[], state)?;
+            }
             let read = if key.kind == Kind::Node { server_stays_without(&key, state)? } else { Vec::new() };
             Ok(Change { commands: vec![Command::Delete { key: key.clone() }], read })
         })
@@ -176,12 +184,15 @@ impl Asked {
     }
 
     fn change(&self, state: &State, sealer: &Sealer, caller: &Caller) -> Result<Change, Failure> {
-        let mut change = Change { read: servers_stay(&self.documents.items, state)?, ..Change::default() };
+        let mut change = Change { read: servers_stay(&self.documents.items, state, sealer)?, ..Change::default() };
         change.read.extend(grants::admit(&self.documents.items, state, caller)?);
         for item in &self.documents.items {
             change.commands.push(command(item, self.set.clone(), state, sealer)?);
         }
-        for (key, version) in self.pruned(state) {
+        let pruned = self.pruned(state);
+        let gone: Vec<ObjectKey> = pruned.iter().map(|(key, _)| key.clone()).collect();
+        unused(&gone, &self.documents.items, state)?;
+        for (key, version) in pruned {
             change.read.push((key.clone(), Some(version)));
             change.commands.push(Command::Delete { key });
         }
@@ -196,17 +207,17 @@ impl Asked {
 }
 
 /// A document with what it leaves to the object that is there.
-pub(super) fn as_written<'i>(item: &'i Item, state: &State) -> Result<Cow<'i, Declared>, Failure> {
-    with_kept_roles(&item.declared, state).map_err(|error| unstored(&item.declared.key(), &error))
+pub(super) fn as_written<'i>(item: &'i Item, state: &State, sealer: &Sealer) -> Result<Cow<'i, Declared>, Failure> {
+    completed(&item.declared, sealer, state).map_err(|error| unstored(&item.declared.key(), &error))
 }
 
 /// What a write of Nodes rests on: a manifest leaves their roles as they are, and one of them stays a server.
-fn servers_stay(items: &[Item], state: &State) -> Result<Vec<(ObjectKey, Option<Index>)>, Failure> {
+fn servers_stay(items: &[Item], state: &State, sealer: &Sealer) -> Result<Vec<(ObjectKey, Option<Index>)>, Failure> {
     if items.iter().all(|item| item.declared.kind() != Kind::Node) {
         return Ok(Vec::new());
     }
     let (before, read) = nodes(state)?;
-    let wanted = items.iter().map(|item| as_written(item, state)).collect::<Result<Vec<_>, _>>()?;
+    let wanted = items.iter().map(|item| as_written(item, state, sealer)).collect::<Result<Vec<_>, _>>()?;
     let wanted = wanted.iter().filter_map(|declared| match &declared.spec {
         Spec::Node(spec) => Some((declared.name.clone(), Some(spec))),
         Spec::Service(_) | Spec::Config(_) | Spec::Secret(_) => None,
@@ -216,6 +227,39 @@ fn servers_stay(items: &[Item], state: &State) -> Result<Vec<(ObjectKey, Option<
             .hint("leave `roles` out to keep what the node has, or make another node a server first")),
         None => Ok(read),
     }
+}
+
+/// Refuses to take a Config or Secret away from a Service that is there afterwards. Not the store's to refuse: a Service
+/// that names one that does not exist may be written at any time, and waits.
+fn unused(gone: &[ObjectKey], items: &[Item], state: &State) -> Result<(), Failure> {
+    let shared = || gone.iter().filter(|key| matches!(key.kind, Kind::Config | Kind::Secret));
+    if shared().next().is_none() {
+        return Ok(());
+    }
+    let mut services: BTreeMap<Arc<str>, Cow<'_, ServiceSpec>> = BTreeMap::new();
+    for object in state.objects(Kind::Service).filter(|o| !gone.contains(&o.key())) {
+        // What this version cannot read names nothing that it knows of.
+        if let Ok(spec) = object.parse() {
+            services.insert(object.meta.name.clone(), Cow::Owned(spec));
+        }
+    }
+    for item in items {
+        if let Spec::Service(spec) = &item.declared.spec {
+            services.insert(item.declared.name.clone(), Cow::Borrowed(spec));
+        }
+    }
+    for key in shared() {
+        let users = services.iter().filter(|(_, spec)| why::names(spec, key.kind, &key.name));
+        let users: Vec<String> = users.map(|(name, _)| format!("svc/{name}")).collect();
+        if !users.is_empty() {
+            let by = format!("{} would start no more replica without it", users.join(", "));
+            let refusal = Refusal::InUse { key: key.clone(), by };
+            return Err(Failure::write(&refusal.into(), state).hint(
+                "delete the service or take the reference out of it first; --force (?force=true) deletes it anyway",
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// The same of a deletion. The store keeps a node that lives; a silent one may still be the only server.
@@ -256,8 +300,10 @@ pub(super) fn command(item: &Item, set: Option<String>, state: &State, sealer: &
 }
 
 /// Why an object cannot be stored.
-fn unstored(key: &ObjectKey, error: &PutError) -> Failure {
+pub(super) fn unstored(key: &ObjectKey, error: &PutError) -> Failure {
     match error {
+        PutError::OfClient { .. } => Failure::unprocessable(format!("{key}: {error}"))
+            .hint("`constellation apply` puts the value in; over the API send it below `data` or `stringData`"),
         PutError::Seal(error) => Failure::unprocessable(format!("{key}: {error}")).hint(error.hint()),
         PutError::Canonical(error) => Failure::internal(format!("{key} has no canonical form: {error}")),
         PutError::Unreadable { key, error } => Failure::unreadable(key, error),

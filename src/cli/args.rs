@@ -11,8 +11,9 @@ pub mod access;
 pub mod change;
 pub mod look;
 pub mod own;
+pub mod secret;
 
-pub use self::{access::*, change::*, look::*, own::*};
+pub use self::{access::*, change::*, look::*, own::*, secret::*};
 use crate::model::Period;
 
 /// Runs and watches containers on one to fifty Docker machines.
@@ -173,6 +174,13 @@ pub enum Client {
         constellation node uncordon n1"
     )]
     Node(NodeCommand),
+    /// Write, list, rotate and delete secrets; never show one
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  constellation secret set db password=-\n  constellation secret ls\n  \
+        constellation secret rotate session\n  constellation secret history db"
+    )]
+    Secret(SecretCommand),
     /// Show who changed what: every change through the API, refused ones too
     #[command(after_help = "Examples:\n  constellation audit\n  constellation audit --who ci --since 24h\n  \
         constellation audit --for svc/web -o wide\n  \

@@ -15,8 +15,8 @@ use super::{
 };
 use crate::{
     api::wire::{
-        ApplyAnswer, ApplyRequest, AuditList, ClusterStatus, List, Object, PlanAnswer, Scale, ServiceReport, TokenMade,
-        TokenRequest, TokenRevoked, TokenView, WatchLine, WhyReport,
+        ApplyAnswer, ApplyRequest, AuditList, ClusterStatus, History, List, Object, PlanAnswer, Rekeyed, Scale,
+        SecretRotate, SecretSet, ServiceReport, TokenMade, TokenRequest, TokenRevoked, TokenView, WatchLine, WhyReport,
     },
     model::{Kind, ObjectKey},
 };
@@ -41,6 +41,8 @@ pub struct Change<'a> {
     pub prune: Option<&'a str>,
     /// Whether nothing is written.
     pub dry_run: bool,
+    /// Whether what others need is deleted too.
+    pub force: bool,
 }
 
 impl Api {
@@ -163,6 +165,51 @@ impl Api {
         self.read(query.onto("/api/v1/audit")).await
     }
 
+    /// Writes some keys of a Secret.
+    ///
+    /// # Errors
+    /// As [`Transport::change`].
+    pub async fn set_secret(
+        &self,
+        name: &str,
+        wanted: &SecretSet,
+        change: Change<'_>,
+    ) -> Result<ApplyAnswer, CliError> {
+        let target = path(&ObjectKey::new(Kind::Secret, name), "/set");
+        self.change(post(&target, Some(wanted), change)?).await
+    }
+
+    /// Makes a new version of a Secret.
+    ///
+    /// # Errors
+    /// As [`Transport::change`].
+    pub async fn rotate_secret(
+        &self,
+        name: &str,
+        wanted: &SecretRotate,
+        change: Change<'_>,
+    ) -> Result<ApplyAnswer, CliError> {
+        let target = path(&ObjectKey::new(Kind::Secret, name), "/rotate");
+        self.change(post(&target, Some(wanted), change)?).await
+    }
+
+    /// The versions of a Config or Secret.
+    ///
+    /// # Errors
+    /// As [`Api::status`].
+    pub async fn history(&self, key: &ObjectKey) -> Result<History, CliError> {
+        self.read(path(key, "/history")).await
+    }
+
+    /// Seals every Secret with a new key.
+    ///
+    /// # Errors
+    /// As [`Transport::send`].
+    pub async fn rekey(&self, change: Change<'_>) -> Result<Rekeyed, CliError> {
+        let request = post("/api/v1/cluster/rekey", None::<&()>, change)?;
+        self.transport.send(&request).await?.json(LIMIT).await
+    }
+
     /// The tokens of the API.
     ///
     /// # Errors
@@ -259,8 +306,10 @@ fn post<T: Serialize>(target: &str, body: Option<&T>, change: Change<'_>) -> Res
         .map(serde_json::to_vec)
         .transpose()
         .map_err(|source| CliError::Usage { message: format!("the request has no JSON form: {source}"), hint: None })?;
+    let flag = |said: bool| said.then(|| "true".to_owned());
     let query: Query =
-        [("prune", change.prune.map(str::to_owned)), ("dryRun", change.dry_run.then(|| "true".to_owned()))].into();
+        [("prune", change.prune.map(str::to_owned)), ("dryRun", flag(change.dry_run)), ("force", flag(change.force))]
+            .into();
     Ok(Request {
         method: Method::POST,
         body: body.map(|body| ("application/json", Bytes::from(body))),

@@ -28,14 +28,15 @@ pub mod source;
 mod testing;
 pub mod text;
 pub mod transport;
+pub mod values;
 pub mod wait;
 
 use self::{
-    args::{AgentCommand, Cli, Client, Command, NodeCommand, TokenCommand},
+    args::{AgentCommand, Cli, Client, Command, NodeCommand, SecretCommand, TokenCommand},
     client::Api,
     command::{
         agent, apply, audit, build, delete, diff, doctor, env, events, get, install, logs, look, node, plan, rescue,
-        scale, settings, token, validate, version,
+        scale, secret, settings, token, validate, version,
     },
     endpoint::Endpoint,
     failure::{CliError, Exit},
@@ -90,6 +91,11 @@ fn screen(command: &Client) -> Screen {
         Client::Scale(args) => Screen::of_change(args.output),
         Client::Build(args) => Screen::of_change(args.output),
         Client::Node(NodeCommand::Cordon(args) | NodeCommand::Uncordon(args)) => Screen::of_change(args.output),
+        Client::Secret(SecretCommand::Set(args)) => Screen::of_change(args.output),
+        Client::Secret(SecretCommand::Rotate(args)) => Screen::of_change(args.output),
+        Client::Secret(SecretCommand::Rm(args)) => Screen::of_change(args.output),
+        Client::Secret(SecretCommand::Rekey { output, .. }) => Screen::of_change(*output),
+        Client::Secret(SecretCommand::Ls { output } | SecretCommand::History { output, .. }) => Screen::of(*output),
         Client::Token(TokenCommand::Create(args)) => Screen::of_change(args.output),
         Client::Token(TokenCommand::Revoke(args)) => Screen::of_change(args.output),
         Client::Token(TokenCommand::Ls { output }) => Screen::of(*output),
@@ -139,6 +145,7 @@ async fn answer(command: Client, given: Option<&str>, screen: &Screen) -> Result
         Client::Status(args) => look::status(&api()?, screen, &args).await?,
         Client::Node(command) => node::node(&api()?, screen, &command).await?,
         Client::Audit(args) => audit::audit(&api()?, screen, &args).await?,
+        Client::Secret(command) => secret::secret(&api()?, screen, &command).await?,
         Client::Token(command) => token::token(&api()?, screen, &command).await?,
         Client::Schema => look::schema(screen)?,
         Client::Version(args) => version::version(api, screen, &args).await?,

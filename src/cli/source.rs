@@ -14,11 +14,14 @@ use std::{
 
 use serde_json::Value;
 
-use super::failure::CliError;
+use super::{
+    failure::CliError,
+    values::{Fetcher, Programs},
+};
 use crate::{
     api::wire::ManifestFault,
     manifest::{self, Document, Skipped},
-    model::{Kind, ObjectKey, meta::API_VERSION},
+    model::{Kind, ObjectKey, meta::API_VERSION, rotation::ValueFrom},
 };
 
 /// Largest file.
@@ -38,11 +41,18 @@ pub struct Manifests {
     pub skipped: Vec<Skipped>,
 }
 
-/// Reads everything that `-f` names.
+/// Reads everything that `-f` names. `programs`: what values of Configs and Secrets may be fetched by; without it none
+/// is fetched, where only names count.
 ///
 /// # Errors
-/// When a file cannot be read, a document has errors, one object is declared twice, or nothing is declared.
-pub fn read(paths: &[PathBuf], env: &dyn Fn(&str) -> Option<String>) -> Result<Manifests, CliError> {
+/// When a file or a value cannot be read, a document has errors, one object is declared twice, or nothing is declared.
+pub fn read(
+    paths: &[PathBuf],
+    env: &dyn Fn(&str) -> Option<String>,
+    programs: Option<Programs>,
+) -> Result<Manifests, CliError> {
+    let fetcher = programs.map(|programs| Fetcher::new(env, programs));
+    let fetch = fetcher.as_ref().map(|fetcher| |from: &ValueFrom, folder: &Path| fetcher.fetch(from, folder));
     let mut files = Vec::new();
     for path in paths {
         if path.as_os_str() == "-" {
@@ -71,7 +81,11 @@ pub fn read(paths: &[PathBuf], env: &dyn Fn(&str) -> Option<String>) -> Result<M
         };
         let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
         let folder = folder.canonicalize().map_err(unreadable(folder))?;
-        let options = manifest::Options { resolve_paths: Some(folder), interpolate: Some(env) };
+        let options = manifest::Options {
+            resolve_paths: Some(folder),
+            interpolate: Some(env),
+            values: fetch.as_ref().map(|fetch| fetch as manifest::Fetch<'_>),
+        };
         let parsed = manifest::parse(&name, &text, &options);
         errors.extend(parsed.errors.iter().map(ManifestFault::from));
         all.skipped.extend(parsed.skipped);
@@ -250,7 +264,7 @@ mod tests {
         write("notes.txt", "not read");
         write("z.json", r#"{"some": "other file"}"#);
         let env = |name: &str| (name == "TAG").then(|| "from-env".to_owned());
-        let read = read(&[root.path().to_owned()], &env).unwrap();
+        let read = read(&[root.path().to_owned()], &env, Some(Programs::Refuse)).unwrap();
         let names: Vec<&str> = read.documents.iter().map(|d| &*d.declared.name).collect();
         assert_eq!(names, ["a1", "a2", "c"]);
         assert_eq!(read.warnings.len(), 1, "{:?}", read.warnings);
@@ -265,7 +279,7 @@ mod tests {
         let text = service("web", "x")
             .replace("{image: \"x\"}", "{image: x, volumes: [{type: bind, source: ./data, target: /d}]}");
         fs::write(&path, text).unwrap();
-        let sent = documents(&read(&[path], &no_env).unwrap().documents).unwrap();
+        let sent = documents(&read(&[path], &no_env, Some(Programs::Refuse)).unwrap().documents).unwrap();
         let source = root.path().canonicalize().unwrap().join("data");
         assert_eq!(sent[0]["spec"]["volumes"][0]["source"], source.to_str().unwrap());
     }
@@ -276,7 +290,7 @@ mod tests {
         fs::write(root.path().join("a.yaml"), service("web", "x")).unwrap();
         fs::write(root.path().join("b.yaml"), service("web", "y")).unwrap();
         fs::write(root.path().join("c.yaml"), service("bad", "x").replace("image:", "imagee:")).unwrap();
-        let error = read(&[root.path().to_owned()], &no_env).unwrap_err();
+        let error = read(&[root.path().to_owned()], &no_env, Some(Programs::Refuse)).unwrap_err();
         let report = error.report();
         assert_eq!(error.exit().code(), 2);
         assert!(report.contains("b.yaml:") && report.contains("declared at"), "{report}");
@@ -287,7 +301,7 @@ mod tests {
     fn nothing_to_do_is_an_error() {
         let root = tempfile::tempdir().unwrap();
         for paths in [vec![root.path().to_owned()], vec![root.path().join("none.yaml")]] {
-            assert_eq!(read(&paths, &no_env).unwrap_err().exit().code(), 2);
+            assert_eq!(read(&paths, &no_env, Some(Programs::Refuse)).unwrap_err().exit().code(), 2);
         }
     }
 
@@ -297,7 +311,7 @@ mod tests {
         let path = root.path().join("s.yaml");
         let secret = "apiVersion: constellation.dev/v1\nkind: Secret\nmetadata: {name: s}\nspec: {stringData: {password: hunter2}}\n";
         fs::write(&path, format!("{secret}---\n{}", service("web", "x"))).unwrap();
-        let read = read(&[path], &no_env).unwrap();
+        let read = read(&[path], &no_env, Some(Programs::Refuse)).unwrap();
         assert_eq!(documents(&read.documents).unwrap()[0]["spec"]["data"]["password"], "aHVudGVyMg==");
         let keys: Vec<String> = keys_to_delete(&read.documents).iter().map(ToString::to_string).collect();
         assert_eq!(keys, ["svc/web", "secret/s"]);

@@ -24,9 +24,14 @@ mod tests;
 mod tree;
 mod yaml;
 
-use std::{collections::BTreeMap, fmt, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use serde::de::DeserializeOwned;
+use zeroize::Zeroizing;
 
 pub use self::{
     fault::ManifestError,
@@ -38,7 +43,7 @@ use self::{
     shape::{Shape, Walk},
     tree::{Node, Pos, Value},
 };
-use crate::model::{Declared, Kind, ServiceSpec, Spec, meta::API_VERSION, service::ContainerSpec};
+use crate::model::{Declared, Kind, ServiceSpec, Spec, meta::API_VERSION, rotation::ValueFrom, service::ContainerSpec};
 
 /// How a text is read: a server takes it as it is, a client completes it first.
 #[derive(Default, Clone)]
@@ -48,6 +53,20 @@ pub struct Options<'o> {
     pub resolve_paths: Option<PathBuf>,
     /// Client: where `${VAR}` comes from. None (server): the text is literal.
     pub interpolate: Option<interpolate::Lookup<'o>>,
+    /// Client: fetches what `valueFrom` names, from the folder of `resolve_paths`. None: it stays as it is written.
+    pub values: Option<Fetch<'o>>,
+}
+
+/// Fetches a value; nothing: it is left for later.
+pub type Fetch<'o> = &'o dyn Fn(&ValueFrom, &Path) -> Result<Option<Zeroizing<Vec<u8>>>, Unfetched>;
+
+/// Why a value cannot be had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unfetched {
+    /// What is wrong.
+    pub message: String,
+    /// What to do.
+    pub fix: String,
 }
 
 /// What a text holds.
@@ -170,7 +189,12 @@ fn one(source: &str, mut root: Node, index: usize, options: &Options<'_>, faults
     if faults.count() != before {
         return;
     }
-    let Some(spec) = typed(kind, &spec, faults) else { return };
+    let node = spec;
+    let Some(mut spec) = typed(kind, &node, faults) else { return };
+    check::values::fetched(&mut spec, &node, options, faults);
+    if faults.count() != before {
+        return;
+    }
     let text = |field: &str| metadata.get(field).and_then(Node::as_text).map(str::to_owned);
     let map = |field: &str| -> BTreeMap<String, String> {
         let entries = metadata.get(field).map(Node::entries).unwrap_or_default();

@@ -124,6 +124,15 @@ pub fn written(document: &Document) -> Result<Value, serde_json::Error> {
             if spec.kind != SecretKind::Opaque {
                 fields["type"] = serde_json::to_value(spec.kind)?;
             }
+            if let Some(from) = &spec.value_from {
+                fields["valueFrom"] = serde_json::to_value(from)?;
+            }
+            if !spec.rotation.is_default() {
+                fields["rotation"] = serde_json::to_value(&spec.rotation)?;
+            }
+            if let Some(kept) = spec.keep_versions {
+                fields["keepVersions"] = kept.into();
+            }
             fields
         }
     };

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::rotation::{ConfigValueFrom, Rotation};
+
 /// Largest sum of keys and values, bytes.
 pub const CONFIG_LIMIT: usize = 1 << 20;
 
@@ -15,6 +17,15 @@ pub struct ConfigSpec {
     /// Key → plain text; each key is one file.
     #[serde(default)]
     pub data: BTreeMap<String, String>,
+    /// Where the value of the key `value` comes from; the client puts it into `data`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value_from: Option<ConfigValueFrom>,
+    /// What follows a new value.
+    #[serde(default, skip_serializing_if = "Rotation::is_default")]
+    pub rotation: Rotation,
+    /// Versions kept, the newest included; 5.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_versions: Option<u32>,
 }
 
 impl ConfigSpec {
@@ -45,6 +56,7 @@ mod tests {
     fn a_digest_moves_with_what_is_mounted_and_with_nothing_else() {
         let config = |pairs: &[(&str, &str)]| ConfigSpec {
             data: pairs.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect(),
+            ..ConfigSpec::default()
         };
         let (one, two) = (config(&[("a", "1"), ("b", "2")]), config(&[("a", "1"), ("b", "3")]));
         assert_eq!(one.digest(Some("a")), two.digest(Some("a")));

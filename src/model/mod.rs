@@ -25,12 +25,14 @@ pub mod reason;
 pub mod reference;
 pub mod replica;
 pub mod revision;
+pub mod rotation;
 pub mod secret;
 pub mod service;
 pub mod status;
 #[cfg(test)]
 pub mod testing;
 pub mod token;
+pub mod version;
 pub mod volume;
 
 pub use audit::AuditRecord;
@@ -46,4 +48,5 @@ pub use revision::{Resolution, ResolvedImage, Revision};
 pub use service::ServiceSpec;
 pub use status::{NodeStatus, ReplicaPhase, ReplicaStatus, ServiceStatus, Status};
 pub use token::{Token, TokenRole};
+pub use version::Version;
 pub use volume::Volume;

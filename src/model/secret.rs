@@ -5,8 +5,14 @@
 
 use std::{collections::BTreeMap, fmt};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use super::{
+    Uid,
+    rotation::{Generate, Rotation, VALUE, ValueFrom},
+};
 
 /// Largest sum of keys and values, bytes (as Swarm).
 pub const SECRET_LIMIT: usize = 500_000;
@@ -24,6 +30,30 @@ pub struct SecretSpec {
     /// Key → plain text.
     #[serde(default)]
     pub string_data: BTreeMap<String, String>,
+    /// Where the value of the key `value` comes from.
+    #[serde(default)]
+    pub value_from: Option<ValueFrom>,
+    /// What follows a new value.
+    #[serde(default)]
+    pub rotation: Rotation,
+    /// Versions kept, the newest included; 5.
+    #[serde(default)]
+    pub keep_versions: Option<u32>,
+}
+impl SecretSpec {
+    /// How its value is drawn, if it is.
+    #[must_use]
+    pub fn generate(&self) -> Option<&Generate> {
+        self.value_from.as_ref()?.generate.as_ref()
+    }
+    /// With this value under the key that `valueFrom` fills.
+    #[must_use]
+    pub fn with_value(&self, value: &[u8]) -> Self {
+        let mut spec = self.clone();
+        spec.string_data.remove(VALUE);
+        spec.data.insert(VALUE.into(), STANDARD.encode(value));
+        spec
+    }
 }
 impl fmt::Debug for SecretSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -63,6 +93,50 @@ pub struct SealedSecret {
     pub digest: String,
     /// Key → sealed value: base64 of nonce and ciphertext (XChaCha20-Poly1305).
     pub sealed: BTreeMap<String, String>,
+    /// Name of the values: what a container was started with is told by it. It says nothing of the values and stays
+    /// when they are sealed with another key. Empty in what older versions wrote: then it is the digest.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub content: String,
+    /// How the value is drawn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generate: Option<Generate>,
+    /// What follows a new value.
+    #[serde(default, skip_serializing_if = "Rotation::is_default")]
+    pub rotation: Rotation,
+    /// Versions kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_versions: Option<u32>,
+}
+
+impl SealedSecret {
+    /// Name of a version of a Secret: `v3.0a1b2c3d`. The identity is a part of it: a Secret that was deleted and made
+    /// anew counts from 1 again.
+    #[must_use]
+    pub fn content_of(version: u64, uid: &Uid) -> String {
+        format!("v{version}.{}", uid.short())
+    }
+    /// What tells its values from others.
+    #[must_use]
+    pub fn content(&self) -> &str {
+        if self.content.is_empty() { &self.digest } else { &self.content }
+    }
+    /// Whether a declaration asks for the same around the values: how they are drawn, kept and passed on.
+    #[must_use]
+    pub fn same_policy(&self, spec: &SecretSpec) -> bool {
+        self.generate.as_ref() == spec.generate()
+            && self.rotation == spec.rotation
+            && self.keep_versions == spec.keep_versions
+    }
+    /// Digest of the values, and of what is declared around them: decides "unchanged".
+    #[must_use]
+    pub fn identity(&self) -> String {
+        if self.generate.is_none() && self.rotation.is_default() && self.keep_versions.is_none() {
+            return self.digest.clone();
+        }
+        // Fields that a later version adds are left out while nobody says them.
+        let policy = serde_json::to_string(&(&self.generate, &self.rotation, self.keep_versions)).unwrap_or_default();
+        format!("{}+{}", self.digest, &blake3::hash(policy.as_bytes()).to_hex()[..8])
+    }
 }
 
 /// What reads show.
@@ -78,9 +152,26 @@ pub struct SecretView {
     pub digest: String,
     /// Names of the keys.
     pub keys: Vec<String>,
+    /// How the value is drawn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generate: Option<Generate>,
+    /// What follows a new value.
+    #[serde(default, skip_serializing_if = "Rotation::is_default")]
+    pub rotation: Rotation,
+    /// Versions kept, where it was said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_versions: Option<u32>,
 }
 impl From<&SealedSecret> for SecretView {
     fn from(s: &SealedSecret) -> Self {
-        Self { kind: s.kind, version: s.version, digest: s.digest.clone(), keys: s.sealed.keys().cloned().collect() }
+        Self {
+            kind: s.kind,
+            version: s.version,
+            digest: s.digest.clone(),
+            keys: s.sealed.keys().cloned().collect(),
+            generate: s.generate.clone(),
+            rotation: s.rotation.clone(),
+            keep_versions: s.keep_versions,
+        }
     }
 }

@@ -13,7 +13,7 @@ pub mod report;
 #[cfg(test)]
 mod tests;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 pub use attempts::{Attempts, Cause};
 
@@ -61,6 +61,17 @@ pub struct Wanted {
     pub exclusive: bool,
     /// What has to be there before a start, and is not.
     pub gate: Option<Gate>,
+    /// Its files changed, and are to be replaced while it runs.
+    pub reload: Option<Box<Reload>>,
+}
+
+/// Files that are replaced where they are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reload {
+    /// What is new: `configs/nginx`.
+    pub references: Vec<String>,
+    /// Signals that are sent when the files are new.
+    pub signals: BTreeSet<String>,
 }
 
 /// Something that holds up a start and goes away by a change elsewhere.
@@ -164,6 +175,13 @@ pub enum Step {
         id: Arc<str>,
         /// The networks.
         networks: Vec<String>,
+    },
+    /// Replace its files while it runs, and tell it.
+    Reload {
+        /// Which.
+        id: Arc<str>,
+        /// What is new.
+        reload: Box<Reload>,
     },
     /// Change the engine's own restart policy.
     Protect {
@@ -285,6 +303,10 @@ fn running(wanted: &Wanted, own: &Found, attempts: &Attempts, now: u64) -> Step 
             Some(trouble) => wait(Reason::DriftDetected, trouble.message.clone(), Some(trouble.until)),
             None => Step::Connect { id: own.id.clone(), networks: own.missing.clone() },
         };
+    }
+    // What failed is tried again when its time has come: the container works as it is.
+    if let Some(reload) = wanted.reload.clone().filter(|_| attempts.trouble.as_ref().is_none_or(|t| t.until <= now)) {
+        return Step::Reload { id: own.id.clone(), reload };
     }
     if let Some(since) = attempts.unhealthy_since.filter(|_| restarts_unhealthy(wanted, attempts)) {
         let verdicts = wanted.auto_restart.after.saturating_sub(1);

@@ -14,7 +14,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use crate::model::declared::Outcome;
-use crate::model::{Declared, Index, Kind, Object, ObjectKey, Reason, Spec, declared::canonical, replica::Considered};
+use crate::model::{
+    Declared, Index, Kind, Object, ObjectKey, Reason, Spec, declared::canonical, replica::Considered,
+    secret::SealedSecret,
+};
 
 use super::view::World;
 
@@ -217,10 +220,12 @@ fn object(wish: &Wish<'_>, world: &World) -> ObjectChange {
     }
 }
 
-/// The store's own rule: canonical bytes, of a Secret the digest.
+/// The store's own rule: canonical bytes, of a Secret the digest and what is declared around the values.
 fn same_spec(declared: &Declared, digest: Option<&str>, old: &Object) -> bool {
     match &declared.spec {
-        Spec::Secret(_) => digest.is_some() && digest == old.digest.as_deref(),
+        Spec::Secret(spec) => {
+            old.parse::<SealedSecret>().is_ok_and(|old| digest == Some(old.digest.as_str()) && old.same_policy(spec))
+        }
         Spec::Service(spec) => canonical(spec).is_ok_and(|bytes| bytes == old.spec),
         Spec::Config(spec) => canonical(spec).is_ok_and(|bytes| bytes == old.spec),
         Spec::Node(spec) => canonical(spec).is_ok_and(|bytes| bytes == old.spec),

@@ -9,7 +9,7 @@
 //! - no two replicas with `desired: Run` in one slot; an exclusive one is placed only after every
 //!   other of its slot, and every one of any service that writes the same data on that node, has reported
 //!   its end. One that ended by itself may have been started again by hand: it is told to stop first;
-//! - a working replica is stopped for a newer revision only when the image of that is resolved, a
+//! - a working replica is stopped for a newer revision, or for newer content of a Config or Secret, only when the image of that is resolved, a
 //!   node would take it, and no other slot is in motion: one at a time, stop-first, waiting for ready;
 //!   replicas that do not work are replaced at once;
 //! - unknown is neither available nor missing: nothing is made for it, and nothing else is stopped
@@ -269,7 +269,7 @@ impl<'a> Round<'a> {
                 continue;
             };
             let display = || Some(replica.replica.display());
-            let updated = replica.replica.spec_hash == newest.spec_hash;
+            let updated = self.view.up_to_date(replica);
             match standing(replica, &self.nodes) {
                 Standing::Unknown => {
                     moving = display();

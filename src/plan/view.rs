@@ -10,6 +10,7 @@ use crate::model::{
     Bytes, Desired, Index, Kind, Meta, Millicores, NodeStatus, Object, ObjectKey, Reason, Replica, ReplicaPhase,
     ReplicaStatus, Revision, ServiceSpec, ServiceStatus, Slot, Uid,
     node::NodeSpec,
+    rotation::Strategy,
     service::{DataPolicy, NetworkMode, Port, Protocol},
 };
 
@@ -34,9 +35,34 @@ pub struct ServiceView {
     pub homes: Vec<Home>,
     /// Digests of the Configs and Secrets that its spec names, as they are now, by reference.
     pub contents: BTreeMap<String, String>,
+    /// How their changes reach replicas, by reference; a reference that does not stand here is rolled.
+    pub strategies: BTreeMap<String, Strategy>,
 }
 
 impl ServiceView {
+    /// How a change behind a reference reaches the replicas. A variable of a running container cannot be changed.
+    #[must_use]
+    pub fn strategy(&self, reference: &str) -> Strategy {
+        match self.strategies.get(reference).copied().unwrap_or_default() {
+            Strategy::Reload if reference.contains('=') => Strategy::Manual,
+            strategy => strategy,
+        }
+    }
+    /// Whether a replica was started with content that has changed since and shall be replaced for it. One that nobody
+    /// wrote down what it was started with stays, and one that ended by itself has had what it needed.
+    #[must_use]
+    pub fn outdated(&self, replica: &ReplicaView) -> bool {
+        let Some(status) = replica.status.as_ref().filter(|s| !s.phase.ended()) else { return false };
+        self.contents.iter().any(|(reference, now)| {
+            self.strategy(reference) == Strategy::Rolling
+                && status.contents.get(reference).is_some_and(|had| had != now)
+        })
+    }
+    /// Whether a replica is as it would be made now.
+    #[must_use]
+    pub fn up_to_date(&self, replica: &ReplicaView) -> bool {
+        self.newest().is_some_and(|r| r.spec_hash == replica.replica.spec_hash) && !self.outdated(replica)
+    }
     /// Its newest revision.
     #[must_use]
     pub fn newest(&self) -> Option<&Arc<Revision>> {

@@ -138,7 +138,9 @@ pub fn users<'a>(kind: Kind, name: &'a str, services: &'a [ServiceView]) -> impl
     services.iter().filter(move |s| s.declared.as_ref().is_some_and(|(_, spec)| names(spec, kind, name)))
 }
 
-fn names(spec: &ServiceSpec, kind: Kind, name: &str) -> bool {
+/// Whether a Service names a Config or Secret.
+#[must_use]
+pub fn names(spec: &ServiceSpec, kind: Kind, name: &str) -> bool {
     let container = &spec.container;
     match kind {
         Kind::Config => container.configs.iter().any(|r| r.object() == name),

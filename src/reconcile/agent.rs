@@ -47,15 +47,16 @@ use super::{
     prober::Prober,
     reporter::Reporter,
     triggers::{self, Scope},
+    view,
     wakes::Wakes,
 };
 use crate::{
     controller::{Action, Reconciler},
     model::{
-        Desired, ObjectKey, Reason, Replica, ReplicaPhase, ReplicaStatus, Resolution, Revision, ServiceSpec,
-        service::ContainerSpec,
+        Desired, Kind, ObjectKey, Reason, Replica, ReplicaPhase, ReplicaStatus, Resolution, Revision, ServiceSpec,
+        rotation::Strategy, service::ContainerSpec,
     },
-    plan::agent::{Attempts, Gate, Step, Want, Wanted, plan, report::Doing},
+    plan::agent::{Attempts, Gate, Reload, Step, Want, Wanted, plan, report::Doing},
     runtime::{Runtime, RuntimeError},
     store::{Client, State, seal::Sealer, state::Changed},
 };
@@ -307,7 +308,23 @@ impl Agent {
             exclusive: spec.exclusive(),
             auto_restart: spec.auto_restart,
             gate: shut.map(|s| s.gate),
+            reload: subject.and_then(|subject| self.reload(state, key, subject, look)),
         })
+    }
+
+    /// Files of a running container that changed and shall be replaced where they are.
+    fn reload(&self, state: &State, key: &Arc<str>, subject: &Subject, look: &Look) -> Option<Box<Reload>> {
+        let spec = subject.spec.as_ref().filter(|_| look.running())?;
+        let (now, had) = (view::contents(state, spec), self.with(key, |m| m.attempts.contents.clone()));
+        let mut reload = Reload::default();
+        for (reference, rotation) in view::rotations(state, spec) {
+            let changed = had.get(&reference).is_some_and(|had| now.get(&reference).is_some_and(|now| now != had));
+            if changed && rotation.strategy == Strategy::Reload && !reference.contains('=') {
+                reload.signals.extend(rotation.signal);
+                reload.references.push(reference);
+            }
+        }
+        (!reload.references.is_empty()).then(|| Box::new(reload))
     }
 
     fn write_down(&self, key: &Arc<str>, shut: Option<&Shut>) {
@@ -403,14 +420,28 @@ impl Agent {
         match &change.what {
             Changed::Replica(r) | Changed::ReplicaForgotten(r) if r.node == self.node.name => vec![r.name.clone()],
             Changed::Replica(_) | Changed::ReplicaForgotten(_) => Vec::new(),
-            Changed::Put { .. } | Changed::Deleted(_) => self.waiting_for(&change.key),
+            Changed::Put { .. } | Changed::Deleted(_) => {
+                let mut names = self.waiting_for(&change.key);
+                names.extend(self.started_with(&change.key));
+                names
+            }
             Changed::Status => match state.replica(&change.key.name) {
-                Some(r) if change.key.kind == crate::model::Kind::Replica => {
-                    self.waiting_for(&ObjectKey::service(r.service.clone()))
-                }
+                Some(r) if change.key.kind == Kind::Replica => self.waiting_for(&ObjectKey::service(r.service.clone())),
                 _ => self.waiting_for(&change.key),
             },
         }
+    }
+    /// Replicas that have content of a Config or Secret: it may be replaced while they run.
+    fn started_with(&self, key: &ObjectKey) -> Vec<Arc<str>> {
+        let object = match key.kind {
+            Kind::Config | Kind::Secret => format!("{}/{}", key.kind.plural(), key.name),
+            Kind::Service | Kind::Node | Kind::Replica => return Vec::new(),
+        };
+        let names = |reference: &String| {
+            reference.strip_prefix(&object).is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '=']))
+        };
+        let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        memory.iter().filter(|(_, m)| m.attempts.contents.keys().any(names)).map(|(name, _)| name.clone()).collect()
     }
     fn waiting_for(&self, key: &ObjectKey) -> Vec<Arc<str>> {
         self.lock_gates().iter().filter(|(_, keys)| keys.contains(key)).map(|(name, _)| name.clone()).collect()

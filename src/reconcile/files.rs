@@ -1,10 +1,13 @@
-//! Configs and secrets as files: written below the agent's run directory (a tmpfs on every
-//! distribution that has one) and bind-mounted read-only.
+//! Configs and secrets as files: written below the agent's run directory and bind-mounted read-only.
 //!
-//! Here: which files a replica needs ([`wanted`], pure) and writing them ([`write`]).
+//! Here: which files a replica needs ([`wanted`], pure), writing them ([`write`]), and the memory that they lie in
+//! ([`in_memory`]).
 //! Not here: opening seals (the caller brings clear values), mounting (`super::container`).
-//! Invariant: a clear secret touches no disk but that directory, 0700 and root's; the files of a
-//! replica go when it ends.
+//! Invariant: a clear secret touches no disk: that directory is on a tmpfs, or a tmpfs is mounted there, 0700 and root's;
+//! the files of a replica go when it ends.
+//! A file takes the place of another at once, by its name. Only a single file of a container that runs is written where
+//! it is: the container holds the file itself, not its name.
+//! The mount of our own stays when the agent ends: containers that go on have their files there. It goes with the machine.
 //! Why not the engine's archive upload: it is refused for a read-only root file system.
 
 use std::{
@@ -15,6 +18,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rustix::mount::{MountFlags, mount};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -36,6 +40,15 @@ pub struct FileMount {
     pub owner: (u32, u32),
     /// Mode bits of the files.
     pub mode: u32,
+    /// They hold a Secret's values.
+    pub secret: bool,
+}
+
+impl FileMount {
+    /// One file, not a directory.
+    fn is_file(&self) -> bool {
+        self.files.len() == 1 && self.files.contains_key("")
+    }
 }
 
 /// Why a replica's files cannot be had.
@@ -120,6 +133,7 @@ pub fn wanted(reference: &FileRef, origin: Origin, values: Option<&Values>) -> R
         files: chosen,
         owner: (reference.uid.unwrap_or(0), reference.gid.unwrap_or(0)),
         mode: reference.mode.as_deref().and_then(|m| u32::from_str_radix(m, 8).ok()).unwrap_or(mode),
+        secret: origin == Origin::Secret,
     }))
 }
 
@@ -139,12 +153,61 @@ pub fn owner(run_dir: &Path, replica: &str) -> Option<String> {
     fs::read_to_string(directory(run_dir, replica).join(OWNER)).ok()
 }
 
+/// Whether the container that has the files mounted runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Writing {
+    /// It does not: it finds what lies under the names when it starts.
+    Stopped,
+    /// It does: a single file is written where it is, and a file stays a file.
+    Running,
+}
+
+/// Sees to it that files below the run directory lie in memory: it is there already, or a file system of our own is
+/// mounted.
+///
+/// # Errors
+/// With what is there instead, and what to do.
+pub fn in_memory(run_dir: &Path) -> io::Result<()> {
+    let root = run_dir.join("files");
+    let told =
+        |what: String| io::Error::other(format!("{} {what}; give the agent a runDir on a tmpfs", root.display()));
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(&root)?;
+    if is_memory(&root)? {
+        return Ok(());
+    }
+    if fs::read_dir(&root)?.next().is_some() {
+        return Err(told("is on a disk and holds files already".into()));
+    }
+    // Older kernels (before 6.4) have no `noswap`; scripts among Configs may be run.
+    let flags = MountFlags::NOSUID | MountFlags::NODEV;
+    mount("constellation", &root, "tmpfs", flags, Some(c"mode=0700,noswap"))
+        .or_else(|_| mount("constellation", &root, "tmpfs", flags, Some(c"mode=0700")))
+        .map_err(|error| told(format!("is on a disk, and no tmpfs can be mounted there ({error})")))
+}
+
+/// Whether a path is on a file system that has no disk.
+fn is_memory(path: &Path) -> io::Result<bool> {
+    const TMPFS: u64 = 0x0102_1994;
+    const RAMFS: u64 = 0x8584_58f6;
+    // The type is signed on some machines.
+    #[allow(clippy::cast_sign_loss, clippy::unnecessary_cast)]
+    let kind = rustix::fs::statfs(path)?.f_type as u64 & 0xffff_ffff;
+    Ok(matches!(kind, TMPFS | RAMFS))
+}
+
 /// Writes a replica's files anew, without the keys that are not there any more; answers host path → path
 /// inside for each mount. `lineage`: whose they are.
 ///
 /// # Errors
-/// When the run directory cannot be written.
-pub fn write(run_dir: &Path, replica: &str, lineage: &str, mounts: &[FileMount]) -> io::Result<Vec<(String, String)>> {
+/// When the run directory cannot be written; when a container that runs has a file where a directory is wanted, or the
+/// other way round.
+pub fn write(
+    run_dir: &Path,
+    replica: &str,
+    lineage: &str,
+    mounts: &[FileMount],
+    writing: Writing,
+) -> io::Result<Vec<(String, String)>> {
     let root = directory(run_dir, replica);
     if mounts.is_empty() {
         return Ok(Vec::new());
@@ -158,28 +221,42 @@ pub fn write(run_dir: &Path, replica: &str, lineage: &str, mounts: &[FileMount])
         fs::write(&half, lineage)?;
         fs::rename(half, root.join(OWNER))?;
     }
+    if writing == Writing::Running {
+        for (n, mount) in mounts.iter().enumerate() {
+            if fs::symlink_metadata(root.join(n.to_string()))?.is_file() != mount.is_file() {
+                let message = format!("{} was one file and is a directory now, or the other way round", mount.target);
+                return Err(io::Error::other(message));
+            }
+        }
+    }
+    // Beside what is mounted: no container sees a half of a file.
+    let half = root.join("half.tmp");
     mounts
         .iter()
         .enumerate()
         .map(|(n, mount)| {
             let path = root.join(n.to_string());
-            if mount.files.len() == 1 && mount.files.contains_key("") {
+            if mount.is_file() {
                 clear(&path, |found| found.is_dir())?;
                 for content in mount.files.values() {
-                    put(&path, content, mount)?;
+                    match writing {
+                        Writing::Stopped => put(&half, content, mount).and_then(|()| fs::rename(&half, &path))?,
+                        Writing::Running => put(&path, content, mount)?,
+                    }
                 }
             } else {
                 clear(&path, |found| !found.is_dir())?;
                 // The directory itself is shown inside: readable for its owner, as the files are.
                 fs::DirBuilder::new().recursive(true).mode(0o755).create(&path)?;
+                for (name, content) in &mount.files {
+                    put(&half, content, mount)?;
+                    fs::rename(&half, path.join(name))?;
+                }
                 for found in fs::read_dir(&path)? {
                     let found = found?;
                     if found.file_name().to_str().is_none_or(|name| !mount.files.contains_key(name)) {
                         clear(&found.path(), |_| true)?;
                     }
-                }
-                for (name, content) in &mount.files {
-                    put(&path.join(name), content, mount)?;
                 }
             }
             Ok((path.display().to_string(), mount.target.clone()))
@@ -198,10 +275,11 @@ fn clear(path: &Path, which: impl Fn(&fs::FileType) -> bool) -> io::Result<()> {
     }
 }
 
-/// Writes one file in place: a running container that has it mounted keeps its inode.
+/// Writes one file. Over one that is there it is never shorter than both on the way: nobody reads an empty one.
 fn put(path: &Path, content: &[u8], mount: &FileMount) -> io::Result<()> {
-    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
     file.write_all(content)?;
+    file.set_len(content.len() as u64)?;
     std::os::unix::fs::fchown(&file, Some(mount.owner.0), Some(mount.owner.1)).or_else(|error| {
         // Not root: our own files stay ours; another owner cannot be had and is an error.
         let own = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
@@ -277,7 +355,7 @@ mod tests {
             let Ok(Wanted::Mount(mount)) = wanted(&own, Origin::Config, Some(&values(pairs))) else {
                 panic!("no mount")
             };
-            let path = PathBuf::from(&write(run.path(), "web-1-x", "01", &[mount]).unwrap()[0].0);
+            let path = PathBuf::from(&write(run.path(), "web-1-x", "01", &[mount], Writing::Stopped).unwrap()[0].0);
             if path.is_file() {
                 return vec![fs::read_to_string(path).unwrap()];
             }
@@ -290,6 +368,50 @@ mod tests {
         assert_eq!(written(&[("b", "2"), ("d", "4")]), ["b", "d"]);
         assert_eq!(written(&[("b", "5")]), ["5"], "one key is a file");
         assert_eq!(written(&[("a", "1"), ("b", "2")]), ["a", "b"]);
+    }
+
+    #[test]
+    fn a_running_container_sees_new_files_under_what_it_has_mounted() {
+        use std::os::unix::fs::MetadataExt as _;
+        let run = tempfile::tempdir().unwrap();
+        let own = FileRef {
+            uid: Some(rustix::process::getuid().as_raw()),
+            gid: Some(rustix::process::getgid().as_raw()),
+            mode: Some("0600".into()),
+            ..reference("c")
+        };
+        let write = |pairs: &[(&str, &str)], writing| {
+            let Ok(Wanted::Mount(mount)) = wanted(&own, Origin::Secret, Some(&values(pairs))) else {
+                panic!("no mount")
+            };
+            write(run.path(), "web-1-x", "01", &[mount], writing).map(|mounts| PathBuf::from(&mounts[0].0))
+        };
+        let inode = |path: &Path| fs::metadata(path).unwrap().ino();
+        let path = write(&[("a", "long")], Writing::Stopped).unwrap();
+        let held = inode(&path);
+        write(&[("a", "b")], Writing::Running).unwrap();
+        assert_eq!((fs::read_to_string(&path).unwrap().as_str(), inode(&path)), ("b", held), "the file itself");
+        let error = write(&[("a", "1"), ("b", "2")], Writing::Running).unwrap_err().to_string();
+        assert!(error.contains("one file and is a directory"), "{error}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "b", "and nothing was touched");
+        write(&[("a", "c")], Writing::Stopped).unwrap();
+        assert_ne!(inode(&path), held, "another file under the name");
+        write(&[("a", "1"), ("b", "2")], Writing::Stopped).unwrap();
+        let (directory, file) = (inode(&path), inode(&path.join("a")));
+        write(&[("a", "3"), ("c", "4")], Writing::Running).unwrap();
+        assert_eq!((inode(&path), fs::read_to_string(path.join("a")).unwrap().as_str()), (directory, "3"));
+        assert_ne!(inode(&path.join("a")), file, "at once or not at all");
+        let names: Vec<_> = fs::read_dir(&path).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(names.len(), 2, "{names:?}");
+    }
+
+    #[test]
+    fn memory_is_told_from_a_disk() {
+        assert!(is_memory(Path::new("/proc")).is_ok_and(|memory| !memory));
+        let shared = Path::new("/dev/shm");
+        if shared.is_dir() {
+            assert!(is_memory(shared).unwrap());
+        }
     }
 
     #[test]
@@ -307,7 +429,7 @@ mod tests {
         ) else {
             panic!("no mount")
         };
-        let mounts = write(run.path(), "web-1-x", "01", &[mount]).unwrap();
+        let mounts = write(run.path(), "web-1-x", "01", &[mount], Writing::Stopped).unwrap();
         assert_eq!(owner(run.path(), "web-1-x").as_deref(), Some("01"));
         let (source, target) = &mounts[0];
         assert_eq!((fs::read_to_string(source).unwrap().as_str(), target.as_str()), ("clear", "/run/secrets/s"));

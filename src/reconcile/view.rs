@@ -9,10 +9,13 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use serde::Deserialize;
+
 use crate::{
     model::{
         Bytes, Kind, Millicores, ObjectKey, Replica, ReplicaPhase, Revision, ServiceSpec, Uid, Volume,
         config::ConfigSpec,
+        rotation::{Rotation, Strategy},
         secret::SealedSecret,
         service::{ContainerSpec, FileRef},
     },
@@ -139,6 +142,7 @@ fn assemble(state: &State, name: &str, replicas: Vec<ReplicaView>) -> Option<Ser
     Some(ServiceView {
         name: name.into(),
         contents: declared.as_ref().map(|(_, spec)| contents(state, &spec.container)).unwrap_or_default(),
+        strategies: declared.as_ref().map(|(_, spec)| strategies(state, &spec.container)).unwrap_or_default(),
         revisions: state.revisions(&uid).map(|r| (r.number, r.clone())).collect(),
         status: state.service_status(name).cloned(),
         homes: state.volumes().filter_map(|v| home(state, name, v)).collect(),
@@ -168,9 +172,34 @@ pub fn contents(state: &State, spec: &ContainerSpec) -> BTreeMap<String, String>
     });
     let secrets = spec.secrets.iter().filter_map(|r| {
         let object = state.object(&ObjectKey::new(Kind::Secret, r.object()))?;
-        Some((r.label(Kind::Secret), object.parse::<SealedSecret>().ok()?.digest))
+        let secret: SealedSecret = object.parse().ok()?;
+        // What lacks the key is no newer content: nothing could be started with it.
+        r.key()
+            .is_none_or(|key| secret.sealed.contains_key(key))
+            .then(|| (r.label(Kind::Secret), secret.content().to_owned()))
     });
     configs.chain(secrets).collect()
+}
+
+/// What is declared about changes of the Configs and Secrets that a spec names, by reference, where it is not the default.
+#[must_use]
+pub fn strategies(state: &State, spec: &ContainerSpec) -> BTreeMap<String, Strategy> {
+    rotations(state, spec).map(|(reference, rotation)| (reference, rotation.strategy)).collect()
+}
+
+/// The whole of it.
+pub fn rotations<'a>(state: &'a State, spec: &'a ContainerSpec) -> impl Iterator<Item = (String, Rotation)> + 'a {
+    /// The field that both kinds have.
+    #[derive(Deserialize)]
+    struct Look {
+        #[serde(default)]
+        rotation: Rotation,
+    }
+    let configs = spec.configs.iter().map(|r| (Kind::Config, r));
+    configs.chain(spec.secrets.iter().map(|r| (Kind::Secret, r))).filter_map(|(kind, reference)| {
+        let look: Look = state.object(&ObjectKey::new(kind, reference.object()))?.parse().ok()?;
+        (!look.rotation.is_default()).then(|| (reference.label(kind), look.rotation))
+    })
 }
 
 /// References of a spec to what does not exist.

@@ -40,6 +40,8 @@ pub const CREATE: Op = op("create", 120);
 pub const START: Op = op("start", 60);
 /// Stopping: the margin over the grace.
 pub const STOP: Op = op("stop", 15);
+/// Sending a signal.
+pub const SIGNAL: Op = op("signal", 15);
 /// Removing a container.
 pub const REMOVE: Op = op("remove", 60);
 /// Changing a restart policy.

@@ -61,6 +61,8 @@ pub trait Runtime: Send + Sync + 'static {
     fn start(&self, id: String) -> BoxFuture<'_, Result<(), RuntimeError>>;
     /// Asks it to end, kills it after `grace`, or after the container's own time; not running or gone is a success.
     fn stop(&self, id: String, grace: Option<Duration>) -> BoxFuture<'_, Result<(), RuntimeError>>;
+    /// Sends a signal, like `SIGHUP`, to its first process; not running or gone is a success: there is nobody to tell.
+    fn signal(&self, id: String, signal: String) -> BoxFuture<'_, Result<(), RuntimeError>>;
     /// Removes it, killing it if it runs. Gone is a success. Every volume stays; only the anonymous ones of
     /// a container that never ran, which hold nothing, go with it.
     fn remove(&self, id: String) -> BoxFuture<'_, Result<(), RuntimeError>>;

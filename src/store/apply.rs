@@ -1,8 +1,8 @@
 //! The effect of a group on the state: pure and total.
 //!
 //! Here: `apply`, which command goes where, the forming of the cluster, reports and events. Not here: commands
-//! about declared objects (`objects`), about Replicas and volumes (`replicas`) and about API tokens (`tokens`), the
-//! state's shape and readers ([`super::state`]).
+//! about declared objects (`objects`, `versions`), about Replicas and volumes (`replicas`) and about API tokens
+//! (`tokens`), the state's shape and readers ([`super::state`]).
 //! Invariant: checks stand above the first write, so a refusal leaves no trace but its audit record; indexes of a group are
 //! contiguous; nothing here reads a clock, draws a random number or fails.
 //! How a group is all or nothing: it is carried out on a clone (O(1), persistent maps), which becomes
@@ -12,6 +12,7 @@ mod needs;
 mod objects;
 mod replicas;
 mod tokens;
+mod versions;
 
 use std::sync::Arc;
 
@@ -119,6 +120,7 @@ impl State {
                 Ok(None)
             }
             Command::Put(put) => self.put(group, put).map(Some),
+            Command::Reseal { key, version, sealed } => self.reseal(key, *version, sealed).map(|()| None),
             Command::Delete { key } => self.delete(group, key).map(Some),
             Command::Place { replica } => self.place(at, replica).map(|()| None),
             Command::SetDesired { replica, desired, reason } => {

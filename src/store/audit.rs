@@ -147,6 +147,7 @@ fn objects(group: &Group, answer: &Answer) -> Vec<AuditObject> {
             | Command::Forget { .. }
             | Command::ResolveImage { .. }
             | Command::InitialiseVolume { .. }
+            | Command::Reseal { .. }
             | Command::RecordObservations { .. } => return None,
         })
     };

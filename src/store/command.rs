@@ -60,6 +60,8 @@ pub enum Command {
     LeaderStarted { member: u64, incarnation: u64, nonce: u64, node: Arc<str> },
     /// Writes a declared object. Unchanged spec, labels, annotations and set: the answer is `unchanged`, no index moves.
     Put(PutObject),
+    /// The same values of a Secret under another key, or those of one of its kept versions. Changes nothing that anybody sees.
+    Reseal { key: ObjectKey, version: Option<u64>, sealed: Sealed },
     /// Removes a declared object. A Service's Replicas get `desired: Stop` by the rollout loop, its revisions go with the last of them.
     Delete { key: ObjectKey },
     /// Adds a Replica. Its `index`, `resource_version` and the counter of its epoch are filled in by apply.
@@ -104,6 +106,16 @@ pub struct PutObject {
     pub based_on: Option<Index>,
     /// A Service's hash of its container part: a change of it makes a new revision.
     pub spec_hash: Option<String>,
+}
+
+/// A Secret's canonical JSON under a new key, and what decides "unchanged" then.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sealed {
+    /// Canonical JSON of the sealed form.
+    #[serde(with = "serde_bytes")]
+    pub spec: Vec<u8>,
+    /// As [`PutObject::spec_hash`].
+    pub digest: String,
 }
 
 /// What a group's author learns. A refusal leaves no trace and is the same on every node.

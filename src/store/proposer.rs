@@ -73,6 +73,7 @@ pub fn size(group: &Group) -> usize {
             let texts = put.labels.iter().chain(&put.annotations).map(|(k, v)| k.len() + v.len() + 4);
             put.spec.len() + texts.sum::<usize>() + 256
         }
+        Command::Reseal { sealed, .. } => sealed.spec.len() + 512,
         Command::Place { replica } => {
             let considered = replica.decision.considered.iter();
             let nodes = considered.map(|c| 64 + c.rejections.iter().map(|r| 96 + r.message.len()).sum::<usize>());

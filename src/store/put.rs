@@ -1,6 +1,7 @@
 //! From what people declare to the command that stores it.
 //!
-//! Here: canonical bytes, a Service's hash, a Secret's seal, what a Node keeps ([`with_kept_roles`]). Not here:
+//! Here: canonical bytes, a Service's hash, a Secret's seal, what a declaration leaves
+//! to what is there ([`completed`]). Not here:
 //! reading text (`manifest`), the effect of the command ([`super::apply`]).
 //! Why a Secret's put names the object it was sealed over: uid and version are part of the seal; if
 //! another write came between, apply refuses it as a conflict and the caller converts again.
@@ -8,8 +9,15 @@
 use std::borrow::Cow;
 
 use serde::de::DeserializeOwned;
+use zeroize::Zeroizing;
 
-use crate::model::{Declared, Object, ObjectKey, Spec, Uid, declared::canonical, node::NodeSpec, secret::SealedSecret};
+use crate::model::{
+    Declared, Object, ObjectKey, Spec, Uid,
+    declared::canonical,
+    node::NodeSpec,
+    rotation::{Generate, VALUE, ValueFrom},
+    secret::{SealedSecret, SecretSpec},
+};
 
 use super::{
     command::PutObject,
@@ -20,6 +28,12 @@ use super::{
 /// Why an object cannot be stored.
 #[derive(Debug, thiserror::Error)]
 pub enum PutError {
+    /// Only whoever runs the command has the file or the variable.
+    #[error("spec.valueFrom.{field} is not for the server")]
+    OfClient {
+        /// `file`, `env`, `command`.
+        field: &'static str,
+    },
     /// A Secret cannot be sealed.
     #[error(transparent)]
     Seal(#[from] SealError),
@@ -41,18 +55,48 @@ fn stored<T: DeserializeOwned>(object: &Object) -> Result<T, PutError> {
     object.parse().map_err(|error| PutError::Unreadable { key: object.key(), error })
 }
 
-/// A declaration with what it leaves to the object that is there: the roles of a Node.
+/// A declaration with what it leaves to the object that is there, or to the cluster: the roles of a Node, and the drawn
+/// value of a Secret. A value that is there stays; only one that is not is drawn.
 ///
 /// A plan compares this, so that it and the write are of one mind.
 ///
 /// # Errors
-/// [`PutError::Unreadable`].
-pub fn with_kept_roles<'d>(declared: &'d Declared, state: &State) -> Result<Cow<'d, Declared>, PutError> {
-    let (Spec::Node(spec), Some(old)) = (&declared.spec, state.object(&declared.key())) else {
-        return Ok(Cow::Borrowed(declared));
-    };
-    let had: NodeSpec = stored(old)?;
-    Ok(Cow::Owned(Declared { spec: Spec::Node(spec.clone().keeping_roles_of(&had)), ..declared.clone() }))
+/// [`PutError::Unreadable`], [`PutError::Seal`], [`PutError::OfClient`].
+pub fn completed<'d>(declared: &'d Declared, sealer: &Sealer, state: &State) -> Result<Cow<'d, Declared>, PutError> {
+    let old = state.object(&declared.key());
+    let with = |spec| Cow::Owned(Declared { spec, ..declared.clone() });
+    match (&declared.spec, old) {
+        (Spec::Node(spec), Some(old)) => {
+            let had: NodeSpec = stored(old)?;
+            Ok(with(Spec::Node(spec.clone().keeping_roles_of(&had))))
+        }
+        (Spec::Secret(spec), old) => {
+            let Some(from) = &spec.value_from else { return Ok(Cow::Borrowed(declared)) };
+            if let Some(field) = from.of_client() {
+                return Err(PutError::OfClient { field });
+            }
+            let Some(generate) = &from.generate else { return Ok(Cow::Borrowed(declared)) };
+            let had = match old {
+                Some(old) => sealer.open(&stored::<SealedSecret>(old)?, &old.meta.uid)?.remove(VALUE),
+                None => None,
+            };
+            let value = had.unwrap_or_else(|| draw(generate));
+            Ok(with(Spec::Secret(spec.with_value(&value))))
+        }
+        (Spec::Config(spec), _) => match spec.value_from.clone().map(|from| ValueFrom::from(from).of_client()) {
+            Some(Some(field)) => Err(PutError::OfClient { field }),
+            Some(None) | None => Ok(Cow::Borrowed(declared)),
+        },
+        (Spec::Service(_), _) | (Spec::Node(_), None) => Ok(Cow::Borrowed(declared)),
+    }
+}
+
+/// A value as [`Generate`] says.
+#[must_use]
+pub fn draw(generate: &Generate) -> Zeroizing<Vec<u8>> {
+    use rand::seq::IndexedRandom as _;
+    let (characters, mut rng) = (generate.charset.characters(), rand::rng());
+    Zeroizing::new((0..generate.length).filter_map(|_| characters.choose(&mut rng).copied()).collect())
 }
 
 /// Converts a declared object. `new_uid` is used when the object does not exist yet.
@@ -66,17 +110,30 @@ pub fn put(
     state: &State,
     new_uid: Uid,
 ) -> Result<PutObject, PutError> {
+    put_completed(&*completed(declared, sealer, state)?, managed_by, sealer, state, new_uid)
+}
+
+/// As [`put`], of what leaves nothing open.
+///
+/// # Errors
+/// See [`PutError`].
+pub fn put_completed(
+    declared: &Declared,
+    managed_by: Option<String>,
+    sealer: &Sealer,
+    state: &State,
+    new_uid: Uid,
+) -> Result<PutObject, PutError> {
     let old = state.object(&declared.key());
     let uid = old.map_or(new_uid, |o| o.meta.uid.clone());
-    let (spec, spec_hash) = match &with_kept_roles(declared, state)?.spec {
+    let (spec, spec_hash) = match &declared.spec {
         Spec::Service(spec) => (canonical(spec)?, Some(spec.container_hash()?)),
         Spec::Config(spec) => (canonical(spec)?, None),
         Spec::Node(spec) => (canonical(spec)?, None),
         Spec::Secret(spec) => {
             let before = old.map(|o| stored::<SealedSecret>(o)).transpose()?;
-            let version = before.map_or(1, |b| b.version + u64::from(b.digest != sealer.digest(spec)));
-            let sealed = sealer.seal(spec, &uid, version)?;
-            (canonical(&sealed)?, Some(sealed.digest))
+            let sealed = sealed(spec, before, sealer, &uid)?;
+            (canonical(&sealed)?, Some(sealed.identity()))
         }
     };
     Ok(PutObject {
@@ -90,4 +147,101 @@ pub fn put(
         uid,
         spec_hash,
     })
+}
+
+/// What is stored of a Secret: as it was when its values are the same, else a new version.
+fn sealed(
+    spec: &SecretSpec,
+    before: Option<SealedSecret>,
+    sealer: &Sealer,
+    uid: &Uid,
+) -> Result<SealedSecret, SealError> {
+    match before {
+        Some(before) if before.digest == sealer.digest(spec, Some(&before.digest)) => Ok(SealedSecret {
+            generate: spec.generate().cloned(),
+            rotation: spec.rotation.clone(),
+            keep_versions: spec.keep_versions,
+            ..before
+        }),
+        before => sealer.seal(spec, uid, before.map_or(1, |b| b.version + 1)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::{Kind, rotation::Charset},
+        store::command::{Command, Group, Outcome},
+    };
+
+    fn secret(json: serde_json::Value) -> Declared {
+        let spec = Spec::Secret(serde_json::from_value(json).unwrap());
+        Declared { name: "s".into(), labels: [].into(), annotations: [].into(), spec }
+    }
+    struct Cluster(State, Sealer);
+    impl Cluster {
+        fn apply(&mut self, declared: &Declared) -> Outcome {
+            let put = put(declared, None, &self.1, &self.0, Uid::from_bytes([7; 16])).unwrap();
+            let group = Group { commands: vec![Command::Put(put)], ..Group::default() };
+            self.0.apply(&group).unwrap().objects[0].result
+        }
+        fn stored(&self) -> (u64, String) {
+            let object = self.0.object(&ObjectKey::new(Kind::Secret, "s")).unwrap();
+            let sealed: SealedSecret = object.parse().unwrap();
+            let value = self.1.open(&sealed, &object.meta.uid).unwrap().remove(VALUE).unwrap();
+            (sealed.version, String::from_utf8(value.to_vec()).unwrap())
+        }
+    }
+
+    #[test]
+    fn a_value_is_drawn_once_and_what_stands_around_it_may_change() {
+        let mut cluster = Cluster(State::default(), Sealer::ephemeral());
+        let drawn =
+            |length| secret(serde_json::json!({"valueFrom": {"generate": {"length": length, "charset": "hex"}}}));
+        assert_eq!(cluster.apply(&drawn(40)), Outcome::Created);
+        let first = cluster.stored();
+        assert!(first.0 == 1 && first.1.len() == 40 && first.1.bytes().all(|b| b.is_ascii_hexdigit()), "{first:?}");
+        assert_eq!(cluster.apply(&drawn(40)), Outcome::Unchanged);
+        assert_eq!(cluster.apply(&drawn(20)), Outcome::Configured, "the next value is drawn in another way");
+        assert_eq!(cluster.stored(), first);
+        assert_eq!(cluster.apply(&drawn(20)), Outcome::Unchanged);
+        let written = secret(serde_json::json!({"stringData": {"value": "x"}}));
+        assert_eq!(cluster.apply(&written), Outcome::Configured);
+        assert_eq!(cluster.stored(), (2, "x".into()));
+        assert_eq!(cluster.apply(&drawn(20)), Outcome::Configured, "it has a value");
+        assert_eq!(cluster.stored(), (2, "x".into()));
+    }
+
+    #[test]
+    fn another_key_makes_nothing_look_changed() {
+        let mut cluster = Cluster(State::default(), Sealer::ephemeral());
+        let written = secret(serde_json::json!({"stringData": {"value": "x"}, "keepVersions": 3}));
+        cluster.apply(&written);
+        cluster.1.begin_new_key().unwrap();
+        assert_eq!(cluster.apply(&written), Outcome::Unchanged);
+        let other = secret(serde_json::json!({"stringData": {"value": "y"}, "keepVersions": 3}));
+        assert_eq!(cluster.apply(&other), Outcome::Configured);
+        assert_eq!(cluster.stored(), (2, "y".into()));
+        assert_eq!(cluster.apply(&other), Outcome::Unchanged);
+    }
+
+    #[test]
+    fn a_server_fetches_no_file() {
+        let cluster = Cluster(State::default(), Sealer::ephemeral());
+        let asks = secret(serde_json::json!({"valueFrom": {"file": "/etc/shadow"}}));
+        let error = put(&asks, None, &cluster.1, &cluster.0, Uid::from_bytes([7; 16])).unwrap_err();
+        assert!(matches!(error, PutError::OfClient { field: "file" }), "{error}");
+    }
+
+    #[test]
+    fn drawn_values_use_their_characters_and_differ() {
+        for charset in [Charset::Alnum, Charset::Hex, Charset::Base64, Charset::Ascii] {
+            let draw = || draw(&Generate { length: 4096, charset });
+            let seen: std::collections::BTreeSet<u8> = draw().iter().copied().collect();
+            let all: std::collections::BTreeSet<u8> = charset.characters().iter().copied().collect();
+            assert_eq!(seen, all, "{charset:?}");
+            assert_ne!(draw(), draw());
+        }
+    }
 }

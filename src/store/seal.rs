@@ -1,6 +1,6 @@
 //! Sealing of Secrets at rest.
 //!
-//! Here: the key of this cluster's servers and what it does: XChaCha20-Poly1305 with the Secret's uid,
+//! Here: the keys of this cluster's servers ([`ring`]) and what they do: XChaCha20-Poly1305 with the Secret's uid,
 //! version and key name as associated data, so that a sealed value opens only where it was put; and a
 //! keyed digest that says "unchanged" without showing length or value; and a keyed fingerprint of a
 //! request, whose body may carry a Secret in clear.
@@ -9,27 +9,38 @@
 //! never used for two purposes (each is derived from it); clear values are wiped when dropped.
 //! Why the digest begins with the key's id: a foreign key is told apart from damage.
 
-use std::{collections::BTreeMap, fs, io, path::Path};
+mod ring;
+
+use std::{
+    collections::BTreeMap,
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, PoisonError, RwLock},
+};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use chacha20poly1305::{
-    KeyInit as _, XChaCha20Poly1305, XNonce,
+    XNonce,
     aead::{Aead as _, Payload},
 };
 use zeroize::Zeroizing;
 
+use self::ring::{Key, Ring};
 use super::{OpenError, State, durable};
 use crate::model::{
     Kind, Uid,
-    secret::{SealedSecret, SecretSpec},
+    secret::{SealedSecret, SecretKind, SecretSpec},
 };
 
 /// Name of the key file in the data directory.
 pub const KEY_FILE: &str = "seal.key";
 const NONCE: usize = 24;
 
+/// Clear values by key.
+pub type Values = BTreeMap<String, Zeroizing<Vec<u8>>>;
+
 /// Why a value cannot be sealed or opened.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SealError {
     /// `data` must be base64.
     #[error("data.{key} is not base64: {message}")]
@@ -74,39 +85,27 @@ impl SealError {
     }
 }
 
-/// Seals and opens with this node's key.
+/// Seals and opens with this node's keys.
 pub struct Sealer {
-    cipher: XChaCha20Poly1305,
-    digest: Zeroizing<[u8; 32]>,
-    request: Zeroizing<[u8; 32]>,
-    id: String,
+    ring: RwLock<Arc<Ring>>,
+    /// Where the file of the keys lies; none: nowhere.
+    dir: Option<PathBuf>,
+    /// Held shared from the seal of a value until the log has it or never will.
+    writing: tokio::sync::RwLock<()>,
 }
 impl std::fmt::Debug for Sealer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Sealer({})", self.id)
+        write!(f, "Sealer({})", self.ring().newest().id)
     }
 }
 
 impl Sealer {
-    /// Reads the key of a data directory, if there is one.
+    /// Reads the keys of a data directory, if there are any.
     ///
     /// # Errors
     /// When the disk fails; `InvalidData` when the file is not a key; `PermissionDenied` when others may read it.
     pub fn load(dir: &Path) -> io::Result<Option<Self>> {
-        use std::os::unix::fs::PermissionsExt as _;
-        let path = dir.join(KEY_FILE);
-        let named = |kind, what: &str| io::Error::new(kind, format!("{}: {what}", path.display()));
-        let key = match fs::read(&path) {
-            Ok(bytes) => Zeroizing::new(bytes),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(e),
-        };
-        if fs::metadata(&path)?.permissions().mode() & 0o077 != 0 {
-            return Err(named(io::ErrorKind::PermissionDenied, "others may read it; chmod 600 it"));
-        }
-        let key = <[u8; 32]>::try_from(key.as_slice())
-            .map_err(|_| named(io::ErrorKind::InvalidData, "it does not hold a key of 32 bytes"))?;
-        Ok(Some(Self::new(&Zeroizing::new(key))))
+        Ok(Ring::read(dir)?.map(|ring| Self::with(ring, Some(dir.to_owned()))))
     }
 
     /// Makes the key of a data directory that has none, durably.
@@ -119,29 +118,76 @@ impl Sealer {
         if secrets > 0 {
             return Err(OpenError::NoKey { path: dir.join(KEY_FILE), secrets });
         }
-        let key = Zeroizing::new(rand::random::<[u8; 32]>());
+        let ring = Ring::drawn();
         durable::directory(dir)
-            .and_then(|()| durable::write_durably(dir, KEY_FILE, key.as_slice()))
+            .and_then(|()| ring.write(dir))
             .map_err(|source| OpenError::Io { dir: dir.to_owned(), source })?;
-        Ok(Self::new(&key))
+        Ok(Self::with(ring, Some(dir.to_owned())))
     }
 
     /// A key of its own that is written nowhere: for tests and simulation.
     #[must_use]
     pub fn ephemeral() -> Self {
-        Self::new(&Zeroizing::new(rand::random()))
+        Self::with(Ring::drawn(), None)
     }
 
-    fn new(key: &Zeroizing<[u8; 32]>) -> Self {
-        let derive = |purpose| Zeroizing::new(blake3::derive_key(purpose, key.as_slice()));
-        let seal = derive("constellation 2025 secret seal");
-        let id = derive("constellation 2025 secret key id");
-        Self {
-            cipher: XChaCha20Poly1305::new((&*seal).into()),
-            digest: derive("constellation 2025 secret digest"),
-            request: derive("constellation 2025 request fingerprint"),
-            id: id[..4].iter().map(|b| format!("{b:02x}")).collect(),
+    fn with(ring: Ring, dir: Option<PathBuf>) -> Self {
+        Self { ring: RwLock::new(Arc::new(ring)), dir, writing: tokio::sync::RwLock::default() }
+    }
+
+    /// To be held while something is sealed and proposed.
+    pub async fn writing(&self) -> tokio::sync::RwLockReadGuard<'_, ()> {
+        self.writing.read().await
+    }
+
+    /// Waits until nothing is on its way to the log that was sealed before.
+    pub async fn settled(&self) {
+        drop(self.writing.write().await);
+    }
+
+    fn ring(&self) -> Arc<Ring> {
+        // A whole ring is put there at once: a panic elsewhere leaves it good.
+        self.ring.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Changes the ring, on disk first.
+    fn turn(&self, change: impl FnOnce(&Ring) -> Option<Ring>) -> io::Result<()> {
+        let mut ring = self.ring.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(next) = change(&ring) {
+            if let Some(dir) = &self.dir {
+                next.write(dir)?;
+            }
+            *ring = Arc::new(next);
         }
+        Ok(())
+    }
+
+    /// Puts a new key before the one that is there; from now on it seals. Nothing, when that was begun before.
+    ///
+    /// # Errors
+    /// When the disk fails: then the old key seals as before.
+    pub fn begin_new_key(&self) -> io::Result<()> {
+        self.turn(|ring| ring.older().is_empty().then(|| ring.with_new()))
+    }
+
+    /// Forgets the older keys: nothing that they sealed opens any more.
+    ///
+    /// # Errors
+    /// When the disk fails: then they stay.
+    pub fn forget_older_keys(&self) -> io::Result<()> {
+        self.turn(|ring| (!ring.older().is_empty()).then(|| ring.without_older()))
+    }
+
+    /// Ids of the keys that seal nothing any more and still open what they sealed.
+    #[must_use]
+    pub fn older_keys(&self) -> Vec<String> {
+        self.ring().older()
+    }
+
+    /// Id of the key that seals.
+    #[must_use]
+    pub fn newest_key(&self) -> String {
+        self.ring().newest().id.clone()
     }
 
     /// Seals every value of a Secret.
@@ -150,8 +196,81 @@ impl Sealer {
     /// [`SealError::NotBase64`], [`SealError::Twice`].
     pub fn seal(&self, spec: &SecretSpec, uid: &Uid, version: u64) -> Result<SealedSecret, SealError> {
         let clear = clear(spec)?;
+        let ring = self.ring();
+        let key = ring.newest();
+        Ok(SealedSecret {
+            kind: spec.kind,
+            version,
+            digest: key.digest_of(spec.kind, &clear),
+            sealed: key.seal(&clear, uid, version)?,
+            content: SealedSecret::content_of(version, uid),
+            generate: spec.generate().cloned(),
+            rotation: spec.rotation.clone(),
+            keep_versions: spec.keep_versions,
+        })
+    }
+
+    /// The same values under the newest key; none when it sealed them already. What a container was started with is
+    /// told as before.
+    ///
+    /// # Errors
+    /// As [`Sealer::open`].
+    pub fn reseal(&self, secret: &SealedSecret, uid: &Uid) -> Result<Option<SealedSecret>, SealError> {
+        let ring = self.ring();
+        let key = ring.newest();
+        if key_id(&secret.digest) == key.id {
+            return Ok(None);
+        }
+        let clear = self.open(secret, uid)?;
+        Ok(Some(SealedSecret {
+            digest: key.digest_of(secret.kind, &clear),
+            sealed: key.seal(&clear, uid, secret.version)?,
+            content: secret.content().to_owned(),
+            ..secret.clone()
+        }))
+    }
+
+    /// Opens every value of a Secret.
+    ///
+    /// # Errors
+    /// [`SealError::OtherKey`], [`SealError::Damaged`].
+    pub fn open(&self, secret: &SealedSecret, uid: &Uid) -> Result<Values, SealError> {
+        let ring = self.ring();
+        let found = key_id(&secret.digest);
+        let other = || SealError::OtherKey { found: found.into(), ours: ring.newest().id.clone() };
+        ring.key(found).ok_or_else(other)?.open(secret, uid)
+    }
+
+    /// Keyed digest of kind, names and values, comparable with `like`: a digest that was made with another key of the
+    /// ring is compared under that key. What is not base64 counts as it is written.
+    #[must_use]
+    pub fn digest(&self, spec: &SecretSpec, like: Option<&str>) -> String {
+        let values = clear(spec).unwrap_or_else(|_| {
+            let texts = spec.data.iter().chain(&spec.string_data);
+            texts.map(|(k, v)| (k.clone(), Zeroizing::new(v.clone().into_bytes()))).collect()
+        });
+        let ring = self.ring();
+        let key = like.and_then(|digest| ring.key(key_id(digest))).unwrap_or(ring.newest());
+        key.digest_of(spec.kind, &values)
+    }
+
+    /// Keyed fingerprint of a request's parts: the same parts, the same text; without the key nobody
+    /// can try what a stored one was made of.
+    #[must_use]
+    pub fn fingerprint(&self, parts: &[&[u8]]) -> String {
+        keyed(&self.ring().newest().request, parts.iter().copied())
+    }
+}
+
+/// Id of the key that made a digest.
+fn key_id(digest: &str) -> &str {
+    digest.split('-').next().unwrap_or_default()
+}
+
+impl Key {
+    fn seal(&self, clear: &Values, uid: &Uid, version: u64) -> Result<BTreeMap<String, String>, SealError> {
         let mut sealed = BTreeMap::new();
-        for (key, value) in &clear {
+        for (key, value) in clear {
             let nonce: [u8; NONCE] = rand::random();
             let aad = associated(uid, version, key);
             let text = self
@@ -160,19 +279,11 @@ impl Sealer {
                 .map_err(|_| SealError::Damaged { key: key.clone() })?;
             sealed.insert(key.clone(), STANDARD.encode([&nonce[..], &text].concat()));
         }
-        Ok(SealedSecret { kind: spec.kind, version, digest: self.digest_of(spec, &clear), sealed })
+        Ok(sealed)
     }
 
-    /// Opens every value of a Secret.
-    ///
-    /// # Errors
-    /// [`SealError::OtherKey`], [`SealError::Damaged`].
-    pub fn open(&self, secret: &SealedSecret, uid: &Uid) -> Result<BTreeMap<String, Zeroizing<Vec<u8>>>, SealError> {
-        let found = secret.digest.split('-').next().unwrap_or_default();
-        if found != self.id {
-            return Err(SealError::OtherKey { found: found.into(), ours: self.id.clone() });
-        }
-        let mut open = BTreeMap::new();
+    fn open(&self, secret: &SealedSecret, uid: &Uid) -> Result<Values, SealError> {
+        let mut open = Values::new();
         for (key, sealed) in &secret.sealed {
             let damaged = || SealError::Damaged { key: key.clone() };
             let bytes = STANDARD.decode(sealed).map_err(|_| damaged())?;
@@ -187,25 +298,8 @@ impl Sealer {
         Ok(open)
     }
 
-    /// Keyed digest of kind, names and values. What is not base64 counts as it is written.
-    #[must_use]
-    pub fn digest(&self, spec: &SecretSpec) -> String {
-        let values = clear(spec).unwrap_or_else(|_| {
-            let texts = spec.data.iter().chain(&spec.string_data);
-            texts.map(|(k, v)| (k.clone(), Zeroizing::new(v.clone().into_bytes()))).collect()
-        });
-        self.digest_of(spec, &values)
-    }
-
-    /// Keyed fingerprint of a request's parts: the same parts, the same text; without the key nobody
-    /// can try what a stored one was made of.
-    #[must_use]
-    pub fn fingerprint(&self, parts: &[&[u8]]) -> String {
-        keyed(&self.request, parts.iter().copied())
-    }
-
-    fn digest_of(&self, spec: &SecretSpec, values: &BTreeMap<String, Zeroizing<Vec<u8>>>) -> String {
-        let kind = format!("{:?}", spec.kind);
+    fn digest_of(&self, kind: SecretKind, values: &Values) -> String {
+        let kind = format!("{kind:?}");
         let pairs = values.iter().flat_map(|(key, value)| [key.as_bytes(), value.as_slice()]);
         format!("{}-{}", self.id, keyed(&self.digest, [kind.as_bytes()].into_iter().chain(pairs)))
     }
@@ -223,7 +317,7 @@ fn keyed<'a>(key: &[u8; 32], parts: impl Iterator<Item = &'a [u8]>) -> String {
 }
 
 /// The values in clear.
-fn clear(spec: &SecretSpec) -> Result<BTreeMap<String, Zeroizing<Vec<u8>>>, SealError> {
+fn clear(spec: &SecretSpec) -> Result<Values, SealError> {
     let mut all = BTreeMap::new();
     for (key, text) in &spec.data {
         let value = STANDARD
@@ -245,6 +339,8 @@ fn associated(uid: &Uid, version: u64, key: &str) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn spec(pairs: &[(&str, &str)]) -> SecretSpec {
@@ -309,10 +405,44 @@ mod tests {
         let sealer = Sealer::ephemeral();
         let plain = spec(&[("a", "x")]);
         let encoded = SecretSpec { data: BTreeMap::from([("a".into(), "eA==".into())]), ..SecretSpec::default() };
-        assert_eq!(sealer.digest(&plain), sealer.digest(&encoded));
+        assert_eq!(sealer.digest(&plain, None), sealer.digest(&encoded, None));
         for other in [spec(&[("a", "z")]), spec(&[("ax", "")]), spec(&[])] {
-            assert_ne!(sealer.digest(&plain), sealer.digest(&other));
+            assert_ne!(sealer.digest(&plain, None), sealer.digest(&other, None));
         }
+    }
+
+    #[test]
+    fn at_every_step_of_a_new_key_everything_opens_and_is_told_alike() {
+        let dir = tempfile::tempdir().unwrap();
+        made(dir.path());
+        let again = || Sealer::load(dir.path()).unwrap().unwrap();
+        let (plain, uid) = (spec(&[("a", "x"), ("b", "")]), uid(1));
+        let first = again().seal(&plain, &uid, 3).unwrap();
+        let opens = |sealed: &SealedSecret| again().open(sealed, &uid).is_ok_and(|v| v["a"].as_slice() == b"x");
+        again().begin_new_key().unwrap();
+        assert_eq!(again().older_keys().len(), 1);
+        assert!(opens(&first));
+        assert_eq!(again().digest(&plain, Some(&first.digest)), first.digest, "unchanged is seen under the old key");
+        again().begin_new_key().unwrap();
+        assert_eq!(again().older_keys().len(), 1, "begun once");
+        let second = again().reseal(&first, &uid).unwrap().unwrap();
+        assert!(opens(&first) && opens(&second));
+        assert_eq!(again().reseal(&second, &uid), Ok(None));
+        assert_ne!((&first.digest, &first.sealed), (&second.digest, &second.sealed));
+        assert_eq!((first.content(), first.version), (second.content(), second.version));
+        again().forget_older_keys().unwrap();
+        assert!(opens(&second) && !opens(&first));
+        assert_eq!(fs::read(dir.path().join(KEY_FILE)).unwrap().len(), 32, "as every version reads it");
+        assert!(again().older_keys().is_empty());
+    }
+
+    #[test]
+    fn what_was_sealed_before_contents_had_names_is_told_by_its_digest_for_good() {
+        let sealer = Sealer::ephemeral();
+        let old = SealedSecret { content: String::new(), ..sealer.seal(&spec(&[("a", "x")]), &uid(1), 1).unwrap() };
+        assert_eq!(old.content(), old.digest);
+        sealer.begin_new_key().unwrap();
+        assert_eq!(sealer.reseal(&old, &uid(1)).unwrap().unwrap().content(), old.digest);
     }
 
     #[test]

@@ -22,7 +22,7 @@ use super::{
     ring::{Changes, Events, PackedEvents},
     state::{ClusterInfo, LeaderInfo, State},
 };
-use crate::model::{Index, Object, ObjectKey, Replica, Revision, Status, Token, Uid, Volume};
+use crate::model::{Index, Object, ObjectKey, Replica, Revision, Status, Token, Uid, Version, Volume};
 
 const MAGIC: &[u8; 8] = b"CSTSNAP\0";
 const FORMAT: u32 = 1;
@@ -49,6 +49,8 @@ struct Packed {
     tokens: Vec<Arc<Token>>,
     #[serde(default)]
     audit: PackedAudit,
+    #[serde(default)]
+    versions: Vec<Arc<Version>>,
     events: PackedEvents,
     keys: Vec<(Arc<str>, Remembered)>,
 }
@@ -131,6 +133,7 @@ impl Content {
             volumes: s.volumes.values().cloned().collect(),
             tokens: s.tokens.values().cloned().collect(),
             audit: s.audit.pack(),
+            versions: s.versions.values().cloned().collect(),
             events: s.events.pack(),
             keys: s.keys.pack(),
         };
@@ -180,6 +183,7 @@ impl Content {
             volumes: p.volumes.into_iter().map(|v| (v.key.clone(), v)).collect(),
             tokens: p.tokens.into_iter().map(|t| (t.id.clone(), t)).collect(),
             audit: Audit::unpack(p.audit),
+            versions: p.versions.into_iter().map(|v| ((v.object.clone(), v.number), v)).collect(),
             events: Events::unpack(p.events),
             changes: Changes::since(p.index),
             epochs: p.epochs,

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::{audit::Audit, keys::Keys, ring};
 use crate::model::{
     Event, Index, Kind, NodeStatus, Object, ObjectKey, Replica, ReplicaStatus, Revision, ServiceStatus, Status, Token,
-    Uid, Volume,
+    Uid, Version, Volume,
 };
 
 /// Who and what this cluster is.
@@ -94,6 +94,8 @@ pub struct State {
     pub(super) leader: Option<LeaderInfo>,
     pub(super) objects: OrdMap<ObjectKey, Arc<Object>>,
     pub(super) revisions: OrdMap<(Uid, u64), Arc<Revision>>,
+    /// Of Configs and Secrets, by identity and number.
+    pub(super) versions: OrdMap<(Uid, u64), Arc<Version>>,
     /// Objects by identity.
     pub(super) uids: OrdMap<Uid, ObjectKey>,
     pub(super) replicas: OrdMap<Arc<str>, Arc<Replica>>,
@@ -168,6 +170,10 @@ impl State {
     pub fn newest_revision(&self, service: &Uid) -> Option<&Arc<Revision>> {
         let (key, newest) = self.revisions.get_prev(&(service.clone(), u64::MAX))?;
         (key.0 == *service).then_some(newest)
+    }
+    /// Kept versions of a Config or Secret, oldest first.
+    pub fn versions<'a>(&'a self, object: &'a Uid) -> impl DoubleEndedIterator<Item = &'a Arc<Version>> {
+        self.versions.range((object.clone(), 0)..=(object.clone(), u64::MAX)).map(|(_, v)| v)
     }
     /// One Replica.
     #[must_use]

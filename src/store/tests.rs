@@ -11,7 +11,7 @@ use crate::{
 const SOON: Duration = Duration::from_secs(10);
 
 fn config(name: &str, value: &str) -> Declared {
-    let spec = Spec::Config(ConfigSpec { data: [("k".into(), value.into())].into() });
+    let spec = Spec::Config(ConfigSpec { data: [("k".into(), value.into())].into(), ..ConfigSpec::default() });
     Declared { name: name.into(), labels: [].into(), annotations: [].into(), spec }
 }
 fn secret(name: &str, value: &str) -> Declared {

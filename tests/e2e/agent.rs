@@ -253,6 +253,8 @@ impl<'l> Agent<'l> {
 impl Drop for Agent<'_> {
     fn drop(&mut self) {
         self.kill();
+        // It mounts memory there, where the folder is on a disk.
+        let _not_mounted = Command::new("umount").arg("-l").arg(self.path("run/files")).stderr(Stdio::null()).status();
         if std::thread::panicking() {
             eprintln!("---- end of the agent's log\n{}", tail(&self.path("agent.log"), 60));
         }

@@ -37,4 +37,5 @@ mod reasons;
 mod repair;
 mod restarts;
 mod rollout;
+mod secrets;
 mod service;

@@ -92,7 +92,10 @@ pub async fn write_on(client: &Client, from: Answered) {
         let (client, sealer) = (client.clone(), sealer.clone());
         writers.spawn(async move {
             for n in from.. {
-                let spec = Spec::Config(ConfigSpec { data: [("n".into(), format!("{n:>300}"))].into() });
+                let spec = Spec::Config(ConfigSpec {
+                    data: [("n".into(), format!("{n:>300}"))].into(),
+                    ..ConfigSpec::default()
+                });
                 declare(&client, &sealer, name(writer, n), spec).await;
                 say(&format!("A {writer} {n}"));
             }

@@ -64,7 +64,7 @@ async fn no_answer_of_any_route_holds_a_value() {
         assert!(line["object"]["spec"].get("sealed").is_none(), "{line}");
         clean("a watch", line.to_string().as_bytes());
     }
-    let gone = rig.ask("DELETE", "/api/v1/secrets/db").send().await;
+    let gone = rig.ask("DELETE", "/api/v1/secrets/db?force=true").send().await;
     clean("a delete", &gone.body);
     clean("the last line of a watch", watch.line().await.unwrap().to_string().as_bytes());
 }
@@ -103,4 +103,90 @@ async fn a_broken_secret_is_refused_without_its_values() {
             clean(&body, &answer.body);
         }
     }
+}
+
+#[tokio::test]
+async fn keys_are_set_versions_come_back_and_another_key_changes_nothing_that_is_seen() {
+    let rig = Rig::new().await;
+    let coded = |text: &str| STANDARD.encode(text);
+    let post = async |path: &str, body: serde_json::Value| {
+        let answer = rig.ask("POST", path).body(body.to_string()).send().await;
+        clean(path, &answer.body);
+        answer
+    };
+    let set = async |data: serde_json::Value, remove: serde_json::Value| {
+        post("/api/v1/secrets/db/set", json!({"data": data, "remove": remove})).await
+    };
+    assert_eq!(set(json!({"user": coded("ann"), "password": coded(PLAIN)}), json!([])).await.status, 200);
+    assert_eq!(set(json!({"password": coded(CODED)}), json!([])).await.status, 200);
+    let object = rig.read("/api/v1/secrets/db").await;
+    assert_eq!((&object["spec"]["keys"], &object["spec"]["version"]), (&json!(["password", "user"]), &json!(2)));
+    assert_eq!(set(json!({}), json!(["none"])).await.status, 422);
+    assert_eq!(set(json!({"../x": "YQ=="}), json!([])).await.status, 422, "checked like a document");
+    assert_eq!(post("/api/v1/secrets/db/rotate", json!({})).await.status, 422, "nobody draws it");
+    assert_eq!(post("/api/v1/secrets/db/rotate", json!({"toVersion": 7})).await.status, 422);
+    assert_eq!(post("/api/v1/secrets/db/rotate", json!({"toVersion": 1})).await.status, 200);
+    let history = rig.read("/api/v1/secrets/db/history").await;
+    let field = |history: &serde_json::Value, name: &str| -> Vec<serde_json::Value> {
+        history["versions"].as_array().unwrap().iter().map(|v| v[name].clone()).collect()
+    };
+    assert_eq!(field(&history, "version"), [3, 2, 1]);
+    assert_eq!(field(&history, "current"), [true, false, false]);
+    let digests = field(&history, "digest");
+    assert!(digests[0] == digests[2] && digests[0] != digests[1], "{history}");
+    let before = rig.read("/api/v1/secrets/db").await;
+    let key = rig.shared.sealer.newest_key();
+    let rekeyed = rig.ask("POST", "/api/v1/cluster/rekey").send().await;
+    assert_eq!(rekeyed.status, 200, "{rekeyed:?}");
+    assert!(rig.shared.sealer.older_keys().is_empty() && rig.shared.sealer.newest_key() != key);
+    let after = rig.read("/api/v1/secrets/db").await;
+    assert_eq!(after["spec"]["version"], before["spec"]["version"]);
+    assert_eq!(after["metadata"]["generation"], before["metadata"]["generation"]);
+    assert_ne!(after["spec"]["digest"], before["spec"]["digest"]);
+    let history = rig.read("/api/v1/secrets/db/history").await;
+    let digests = field(&history, "digest");
+    assert!(digests[0] == digests[2] && digests[0] != digests[1], "every version is under the new key: {history}");
+    assert_eq!(set(json!({"password": coded(PLAIN)}), json!([])).await.status, 200);
+    assert_eq!(rig.read("/api/v1/secrets/db").await["spec"]["version"], 3, "the same values are no version");
+    assert_eq!(post("/api/v1/secrets/db/rotate", json!({"toVersion": 2})).await.status, 200, "it opens");
+}
+
+#[tokio::test]
+async fn a_drawn_value_is_drawn_anew_when_asked_and_stays_drawn() {
+    let rig = Rig::new().await;
+    let drawn = json!({
+        "apiVersion": "constellation.dev/v1", "kind": "Secret", "metadata": {"name": "db"},
+        "spec": {"type": "password", "valueFrom": {"generate": {}}},
+    });
+    let version = async || rig.read("/api/v1/secrets/db").await["spec"]["version"].clone();
+    for _ in 0..2 {
+        assert_eq!(rig.ask("POST", "/api/v1/apply").body(drawn.to_string()).send().await.status, 200);
+        assert_eq!(version().await, 1);
+    }
+    assert_eq!(rig.ask("POST", "/api/v1/secrets/db/rotate").send().await.status, 200);
+    assert_eq!(version().await, 2);
+    assert_eq!(rig.ask("POST", "/api/v1/apply").body(drawn.to_string()).send().await.status, 200);
+    assert_eq!(version().await, 2, "and the manifest is still what is there");
+    assert_eq!(rig.read("/api/v1/secrets/db").await["spec"]["generate"]["length"], 32);
+}
+
+#[tokio::test]
+async fn what_a_service_names_is_deleted_after_it_or_by_force() {
+    let rig = Rig::new().await;
+    let send = async |method: &str, path: &str, body: String| rig.ask(method, path).body(body).send().await.status;
+    let mut user = service("web", "nginx:1", 1);
+    user["spec"]["secrets"] = json!([{"source": "db/password", "env": "PASSWORD"}]);
+    for body in [manifest("a"), user.to_string()] {
+        assert_eq!(send("POST", "/api/v1/apply?set=home", body).await, 200);
+    }
+    let refused = rig.ask("DELETE", "/api/v1/secrets/db").send().await;
+    assert_eq!(refused.status, 409);
+    assert!(String::from_utf8_lossy(&refused.body).contains("svc/web"), "{refused:?}");
+    assert_eq!(send("POST", "/api/v1/apply?prune=home", user.to_string()).await, 409, "a prune would take it away");
+    assert_eq!(send("POST", "/api/v1/apply?prune=home&dryRun=true", String::from("[]")).await, 200, "with its user");
+    assert_eq!(send("DELETE", "/api/v1/secrets/db?force=true", String::new()).await, 200);
+    assert_eq!(send("POST", "/api/v1/apply", manifest("a")).await, 200);
+    assert_eq!(send("DELETE", "/api/v1/services/web", String::new()).await, 200);
+    assert_eq!(send("DELETE", "/api/v1/secrets/db", String::new()).await, 200);
+    assert_eq!(send("DELETE", "/api/v1/secrets/db", String::new()).await, 404);
 }

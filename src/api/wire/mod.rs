@@ -1,7 +1,8 @@
 //! What goes over the wire: every request and answer of the API as a type.
 //!
 //! Here: objects and lists, and the submodules [`apply`] (writes and plans), [`report`] (status, why,
-//! health, cluster), [`problem`] (errors), [`stream`] (watches, events, logs, builds), [`token`] and [`audit`].
+//! health, cluster), [`problem`] (errors), [`secret`], [`stream`] (watches, events, logs, builds), [`token`] and
+//! [`audit`].
 //! Not here: routes (`api::routes`), behaviour (`api::read`, `api::write`, …).
 //! The command line reads answers through these types, and the OpenAPI document is made from them.
 //! Invariant: names are part of the API: fields are added, never renamed; a reader ignores unknown ones.
@@ -10,6 +11,7 @@ pub mod apply;
 pub mod audit;
 pub mod problem;
 pub mod report;
+pub mod secret;
 pub mod stream;
 pub mod token;
 
@@ -26,6 +28,7 @@ pub use report::{
     Actual, Check, ClusterStatus, Health, MetricFamily, MetricsReport, RaftLeader, Readiness, ReplicaRow, Sample,
     ServiceReport, Wanted, WhyReport,
 };
+pub use secret::{History, Rekeyed, SecretRotate, SecretSet, VersionView};
 pub use stream::{BuildLine, LogLine, Resync, WatchLine, WatchOp};
 pub use token::{TokenMade, TokenRequest, TokenRevoked, TokenView};
 

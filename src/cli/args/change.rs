@@ -8,7 +8,10 @@ use clap::{Args, ValueEnum};
 
 use super::{Files, Form, Waiting};
 use crate::{
-    cli::names::{self, ScaleTo},
+    cli::{
+        names::{self, ScaleTo},
+        values,
+    },
     model::ObjectKey,
 };
 
@@ -30,6 +33,9 @@ pub struct Apply {
     /// Set that the objects belong to
     #[arg(long, value_name = "NAME", value_parser = names::set)]
     pub set: Option<String>,
+    /// What a manifest may do.
+    #[command(flatten)]
+    pub programs: Programs,
     /// Do not ask
     #[arg(short, long)]
     pub yes: bool,
@@ -39,6 +45,22 @@ pub struct Apply {
     /// How long to wait.
     #[command(flatten)]
     pub waiting: Waiting,
+}
+
+/// What a manifest may do where the command runs.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct Programs {
+    /// Run the programs that `valueFrom: {command: […]}` names, each in its manifest's folder
+    #[arg(long)]
+    pub allow_commands: bool,
+}
+
+impl Programs {
+    /// What is done about a program.
+    #[must_use]
+    pub const fn allowed(self) -> values::Programs {
+        if self.allow_commands { values::Programs::Run } else { values::Programs::Refuse }
+    }
 }
 
 /// Where a dry run ends.
@@ -56,6 +78,9 @@ pub struct Plan {
     /// Which manifests.
     #[command(flatten)]
     pub files: Files,
+    /// What a manifest may do.
+    #[command(flatten)]
+    pub programs: Programs,
     /// Plan the deletion of what belongs to the set and stands in none of the manifests
     #[arg(long, requires = "set")]
     pub prune: bool,
@@ -79,6 +104,9 @@ pub struct Diff {
     /// Manifests to compare with what is declared; - for standard input
     #[arg(short = 'f', long = "file", value_name = "PATH")]
     pub files: Vec<PathBuf>,
+    /// What a manifest may do.
+    #[command(flatten)]
+    pub programs: Programs,
     /// Form of the output; json: with -f as of `plan`, without it the objects that differ
     #[arg(short, long, value_enum, default_value = "text")]
     pub output: Form,
@@ -107,6 +135,9 @@ pub struct Delete {
     /// Do not ask
     #[arg(short, long)]
     pub yes: bool,
+    /// Delete a config or secret that a service names, too
+    #[arg(long)]
+    pub force: bool,
     /// An object that does not exist is no error
     #[arg(long)]
     pub ignore_not_found: bool,

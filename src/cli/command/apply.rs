@@ -36,7 +36,7 @@ pub async fn apply(api: &Api, screen: &Screen, args: &Apply) -> Result<(), CliEr
         return screen.answer(&changed);
     }
     if args.dry_run == Some(DryRun::Server) {
-        let answer = api.apply(&request, Change { reason, prune, dry_run: true }).await?;
+        let answer = api.apply(&request, Change { reason, prune, dry_run: true, ..Change::default() }).await?;
         outcomes(screen, &answer, " (dry run)")?;
         changed.answer(&answer);
         changed.warn(&warnings);
@@ -55,7 +55,7 @@ pub async fn apply(api: &Api, screen: &Screen, args: &Apply) -> Result<(), CliEr
     // Exactly what was shown is written, or nothing.
     let request = ApplyRequest { preconditions: plan.preconditions, ..request };
     let services = left::before(api, plan.objects.iter().any(|o| o.result == Outcome::Deleted)).await;
-    let answer = api.apply(&request, Change { reason, prune, dry_run: false }).await?;
+    let answer = api.apply(&request, Change { reason, prune, dry_run: false, ..Change::default() }).await?;
     outcomes(screen, &answer, "")?;
     left::tell(screen, &services, &answer)?;
     let followed = wait(api, screen, &answer, &args.waiting).await;
@@ -83,7 +83,7 @@ struct Wanted {
 }
 
 fn read(screen: &Screen, args: &Apply) -> Result<Wanted, CliError> {
-    let manifests = source::read(&args.files, &env)?;
+    let manifests = source::read(&args.files, &env, Some(args.programs.allowed()))?;
     if args.prune {
         source::whole(&manifests)?;
     }

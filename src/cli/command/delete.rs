@@ -21,7 +21,7 @@ pub async fn delete(api: &Api, screen: &Screen, args: &Delete) -> Result<(), Cli
     let (keys, by_files) = if args.files.is_empty() {
         (args.objects.clone(), false)
     } else {
-        (source::keys_to_delete(&source::read(&args.files, &env)?.documents), true)
+        (source::keys_to_delete(&source::read(&args.files, &env, None)?.documents), true)
     };
     for key in &keys {
         if let Some(by) = used(api, key).await {
@@ -43,7 +43,7 @@ pub async fn delete(api: &Api, screen: &Screen, args: &Delete) -> Result<(), Cli
     let services = left::before(api, keys.iter().any(|key| key.kind == Kind::Service)).await;
     let mut each = Each::default();
     for (i, key) in keys.iter().enumerate() {
-        let change = Change { reason: args.waiting.reason.as_deref(), ..Change::default() };
+        let change = Change { reason: args.waiting.reason.as_deref(), force: args.force, ..Change::default() };
         match api.delete(key, change).await {
             Ok(answer) => each.made(screen, answer)?,
             // What manifests name and nobody applied is as good as deleted.

@@ -20,7 +20,7 @@ use crate::{
 /// As the API.
 pub async fn diff(api: &Api, screen: &Screen, args: &Diff) -> Result<Exit, CliError> {
     if !args.files.is_empty() {
-        let (_, plan) = plan::ask(api, screen, &args.files, None, false).await?;
+        let (_, plan) = plan::ask(api, screen, (&args.files, args.programs.allowed()), None, false).await?;
         match args.output {
             Form::Text if !show::plan::changes(&plan) => screen.aside("nothing differs"),
             Form::Text => screen.signs(&show::plan::text(&plan, show::plan::Detail::Fields, None))?,

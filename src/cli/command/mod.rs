@@ -20,6 +20,7 @@ pub mod node;
 pub mod plan;
 pub mod rescue;
 pub mod scale;
+pub mod secret;
 pub mod settings;
 pub mod token;
 pub mod validate;

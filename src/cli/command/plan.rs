@@ -20,6 +20,7 @@ use crate::{
         screen::Screen,
         show, source,
         text::clean,
+        values::Programs,
     },
 };
 
@@ -97,7 +98,8 @@ fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CliErro
 /// # Errors
 /// Whatever goes wrong has an exit code of 2 or more, so that it is not read as "changes".
 pub async fn plan(api: &Api, screen: &Screen, args: &Plan) -> Result<Exit, CliError> {
-    let (wanted, plan) = ask(api, screen, &args.files.files, args.set.as_deref(), args.prune).await?;
+    let (wanted, plan) =
+        ask(api, screen, (&args.files.files, args.programs.allowed()), args.set.as_deref(), args.prune).await?;
     match args.output {
         Form::Json | Form::Yaml => screen.answer(&plan)?,
         Form::Text if show::plan::changes(&plan) => {
@@ -127,11 +129,11 @@ pub async fn plan(api: &Api, screen: &Screen, args: &Plan) -> Result<Exit, CliEr
 pub async fn ask(
     api: &Api,
     screen: &Screen,
-    files: &[PathBuf],
+    (files, programs): (&[PathBuf], Programs),
     set: Option<&str>,
     prune: bool,
 ) -> Result<(ApplyRequest, PlanAnswer), CliError> {
-    let manifests = source::read(files, &env)?;
+    let manifests = source::read(files, &env, Some(programs))?;
     if prune {
         source::whole(&manifests)?;
     }

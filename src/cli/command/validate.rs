@@ -10,6 +10,7 @@ use crate::cli::{
     screen::Screen,
     source::{self, Manifests},
     text::clean,
+    values::Programs,
 };
 
 /// Runs `validate`.
@@ -17,7 +18,7 @@ use crate::cli::{
 /// # Errors
 /// Every error of the manifests; in a form for programs they stand on standard output too.
 pub fn validate(screen: &Screen, args: &Validate) -> Result<(), CliError> {
-    let read = source::read(&args.files.files, &env);
+    let read = source::read(&args.files.files, &env, Some(Programs::Leave));
     if let Some(answer) = validation(&read) {
         screen.answer(&answer)?;
     }
@@ -59,7 +60,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("a.yaml");
         std::fs::write(&path, text).unwrap();
-        let said = validation(&source::read(&[path], &|_| None))?;
+        let said = validation(&source::read(&[path], &|_| None, Some(Programs::Leave)))?;
         Some(serde_json::to_value(said).unwrap())
     }
 

@@ -1,6 +1,6 @@
 //! What a shape cannot say: forms of names and addresses, and fields that contradict each other.
 //!
-//! Here: names, labels, Config, Secret and Node. `service`: the Service; `storage`: its mounts and files;
+//! Here: names, labels, Config, Secret and Node. `values`: where their values come from; `service`: the Service; `storage`: its mounts and files;
 //! `probe`: health and readiness. Not here: whether another object exists (a warning of the plan, and later a
 //! reason: it may be applied in any order).
 //! Invariant: a check reads the canonical form and changes nothing.
@@ -8,6 +8,7 @@
 mod probe;
 mod service;
 mod storage;
+pub(super) mod values;
 
 use std::collections::HashMap;
 
@@ -31,8 +32,12 @@ pub(super) fn document(walk: &mut Walk<'_, '_>, kind: Kind, metadata: &Node, spe
     labels(walk, metadata);
     match kind {
         Kind::Service => service::check(walk, metadata.get("name").and_then(Node::as_text), spec),
-        Kind::Config => data(walk, spec, CONFIG_LIMIT, "1 MiB"),
+        Kind::Config => {
+            values::check(walk, spec);
+            data(walk, spec, CONFIG_LIMIT, "1 MiB");
+        }
         Kind::Secret => {
+            values::check(walk, spec);
             data(walk, spec, SECRET_LIMIT, "500 kB");
             secret(walk, spec);
         }
@@ -136,7 +141,7 @@ fn data(walk: &mut Walk<'_, '_>, spec: &Node, limit: usize, limit_text: &str) {
         }
     }
     let wrong = ["spec.data", "spec.stringData"].iter().any(|path| walk.found_in(path));
-    if fields.map(|(_, n)| n.entries().len()).sum::<usize>() == 0 && !wrong {
+    if fields.map(|(_, n)| n.entries().len()).sum::<usize>() == 0 && spec.get("valueFrom").is_none() && !wrong {
         let field = if walk.secret { "stringData" } else { "data" };
         walk.wrong(spec.at, &join("spec", field), "holds no key", format!("add `{field}: {{name: value}}`"));
     }
@@ -157,7 +162,8 @@ fn secret(walk: &mut Walk<'_, '_>, spec: &Node) {
         let there = |field| {
             spec.get(field).is_some_and(|d| d.entry(key).is_some()) || walk.found_in(&format!("spec.{field}.{key}"))
         };
-        if !["data", "stringData"].into_iter().any(there) {
+        let comes = *key == "value" && spec.get("valueFrom").is_some();
+        if !comes && !["data", "stringData"].into_iter().any(there) {
             let message = format!("a Secret of this type has the key `{key}`");
             walk.wrong(
                 kind.at,

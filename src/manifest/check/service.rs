@@ -412,14 +412,20 @@ fn kernel(walk: &mut Walk<'_, '_>, spec: &Node) {
     }
 }
 
+/// Whether a text is a signal's name or number.
+pub(super) fn is_signal(written: &str) -> bool {
+    let upper = written.to_ascii_uppercase();
+    let bare = upper.strip_prefix("SIG").unwrap_or(&upper);
+    let realtime = bare.starts_with("RTMIN") || bare.starts_with("RTMAX");
+    SIGNALS.contains(&bare) || realtime || bare.parse::<u8>().is_ok_and(|n| (1..=64).contains(&n))
+}
+
 fn process(walk: &mut Walk<'_, '_>, spec: &Node) {
     if let Some(node) = spec.get("stopSignal") {
         let written = node.as_text().unwrap_or_default();
-        let upper = written.to_ascii_uppercase();
-        let bare = upper.strip_prefix("SIG").unwrap_or(&upper);
-        let realtime = bare.starts_with("RTMIN") || bare.starts_with("RTMAX");
-        if !SIGNALS.contains(&bare) && !realtime && !bare.parse::<u8>().is_ok_and(|n| (1..=64).contains(&n)) {
-            let fix = nearest(bare, SIGNALS)
+        if !is_signal(written) {
+            let upper = written.to_ascii_uppercase();
+            let fix = nearest(upper.strip_prefix("SIG").unwrap_or(&upper), SIGNALS)
                 .map_or_else(|| "write it like SIGTERM".into(), |n| format!("did you mean SIG{n}?"));
             walk.wrong(node.at, "spec.stopSignal", format!("{written:?} is not a signal"), fix);
         }

@@ -44,21 +44,35 @@ const VALUE_FROM: Shape = Shape::Object(&[
     works("file", Shape::Text),
     works("env", Shape::Text),
     works("command", Shape::Form(forms::command, &Shape::List(&Shape::Loose))),
-    works("generate", Shape::Object(&[works("length", Shape::Int(1, 4096)), works("charset", Shape::Text)])),
+    works(
+        "generate",
+        Shape::Object(&[
+            works("length", Shape::Int(1, 4096)),
+            works("charset", word(&["alnum", "hex", "base64", "ascii"])),
+        ]),
+    ),
 ]);
 const ROTATION: Shape = Shape::Object(&[
-    works("strategy", word(&["rolling", "reload", "manual"])),
+    works("strategy", STRATEGY),
     works("signal", Shape::Text),
     works("graceVersions", Shape::Int(0, 100)),
-    works("every", Shape::Duration),
+    later("every", Shape::Duration),
+]);
+const STRATEGY: Shape = word(&["rolling", "reload", "manual"]);
+// Nothing is drawn that everybody may read.
+const CONFIG_VALUE_FROM: Shape = Shape::Object(&[
+    works("file", Shape::Text),
+    works("env", Shape::Text),
+    works("command", Shape::Form(forms::command, &Shape::List(&Shape::Loose))),
+    later("generate", Shape::Any),
 ]);
 
 /// A Config's spec.
 pub(super) static CONFIG: &[Field] = &[
     works("data", Shape::Map(&Shape::Loose)),
-    later("valueFrom", VALUE_FROM),
-    later("rotation", ROTATION),
-    later("keepVersions", Shape::Int(1, 100)),
+    works("valueFrom", CONFIG_VALUE_FROM),
+    works("rotation", ROTATION),
+    works("keepVersions", Shape::Int(1, 50)),
     later("template", Shape::Bool),
 ];
 
@@ -67,9 +81,9 @@ pub(super) static SECRET: &[Field] = &[
     works("type", word(&["opaque", "registry", "tls", "basicAuth", "cloudflare", "password"])),
     works("data", Shape::Map(&Shape::Text)),
     works("stringData", Shape::Map(&Shape::Loose)),
-    later("valueFrom", VALUE_FROM),
-    later("rotation", ROTATION),
-    later("keepVersions", Shape::Int(1, 100)),
+    works("valueFrom", VALUE_FROM),
+    works("rotation", ROTATION),
+    works("keepVersions", Shape::Int(1, 50)),
 ];
 
 const TAINT_EFFECT: Shape = word(&["NoSchedule", "PreferNoSchedule", "NoExecute"]);

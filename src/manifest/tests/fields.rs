@@ -131,9 +131,14 @@ pub(super) const SERVICE: &str = r#"
 
 const CONFIG: &str = r#"
 + data: {a.conf: "x"}
-- valueFrom: {file: a, env: A, command: [a], generate: {length: 32, charset: alnum}}
-- rotation: {strategy: reload, signal: SIGHUP, graceVersions: 1, every: 24h}
-- keepVersions: 5
++ valueFrom: {file: a}
++ valueFrom: {env: A}
++ valueFrom: {command: [a]}
++ rotation: {strategy: reload, signal: SIGHUP, graceVersions: 1}
++ rotation: {strategy: manual}
+- valueFrom.generate | valueFrom: {generate: {}}
+- rotation.every | rotation: {every: 24h}
++ keepVersions: 5
 - template: true
 "#;
 
@@ -141,9 +146,14 @@ const SECRET: &str = r#"
 + type: password
 + data: {value: YQ==}
 + stringData: {value: a}
-- valueFrom: {file: a, env: A, command: [a], generate: {length: 32, charset: alnum}}
-- rotation: {strategy: rolling, signal: SIGHUP, graceVersions: 1, every: 24h}
-- keepVersions: 5
++ valueFrom: {file: a}
++ valueFrom: {env: A}
++ valueFrom: {command: [a]}
++ valueFrom: {generate: {length: 32, charset: alnum}}
++ rotation: {strategy: rolling, graceVersions: 1}
+- rotation.every | rotation: {every: 24h}
++ rotation: {strategy: reload, signal: SIGHUP}
++ keepVersions: 5
 "#;
 
 const NODE: &str = r#"
@@ -185,6 +195,8 @@ pub(super) fn documents() -> impl Iterator<Item = (bool, Option<&'static str>, S
                     "  image: nginx:1.27\n"
                 }
                 Kind::Config if !field.starts_with("data:") => "  data: {k: v}\n",
+                Kind::Secret if field.starts_with("valueFrom:") => "  stringData: {k: v}\n",
+                Kind::Secret if field.starts_with("rotation:") => "  valueFrom: {generate: {}}\n",
                 Kind::Secret if !field.starts_with("data:") && !field.starts_with("stringData:") => {
                     "  stringData: {value: v}\n"
                 }

@@ -34,7 +34,7 @@ fn every_manifest_reads_and_fits_its_schema() {
         let line = text.lines().next().unwrap();
         let named = line.strip_prefix("# yaml-language-server: $schema=").unwrap_or_else(|| panic!("{path:?}: {line}"));
         assert_eq!(folder.join(named).canonicalize().unwrap(), root.join(SCHEMA).canonicalize().unwrap(), "{path:?}");
-        let client = Options { resolve_paths: Some(folder.into()), interpolate: Some(&|_| None) };
+        let client = Options { resolve_paths: Some(folder.into()), interpolate: Some(&|_| None), ..Options::default() };
         let parsed = parse(&path.display().to_string(), text.as_bytes(), &client);
         assert!(parsed.errors.is_empty() && parsed.skipped.is_empty(), "{:#?} {:#?}", parsed.errors, parsed.skipped);
         for document in serde_yaml::Deserializer::from_str(&text) {

@@ -171,7 +171,8 @@ fn what_a_mount_means_follows_the_page() {
 #[test]
 fn a_client_completes_what_a_server_refuses() {
     let lookup = |name: &str| (name == "TAG").then(|| "1.27".to_owned());
-    let client = Options { resolve_paths: Some("/home/a/app".into()), interpolate: Some(&lookup) };
+    let client =
+        Options { resolve_paths: Some("/home/a/app".into()), interpolate: Some(&lookup), ..Options::default() };
     let text =
         service("image: nginx:${TAG}\nreplicas: ${N:-3}\nvolumes: [\"./conf/../web:/web:ro\"]\nenvironment: [TAG]");
     let parsed = parse("web.yaml", text.as_bytes(), &client);
@@ -204,7 +205,7 @@ fn a_client_completes_what_a_server_refuses() {
 
 #[test]
 fn a_document_of_others_is_skipped_with_its_place_and_what_to_do() {
-    let client = Options { resolve_paths: Some("/home/a".into()), interpolate: None };
+    let client = Options { resolve_paths: Some("/home/a".into()), interpolate: None, ..Options::default() };
     for (text, told) in [
         (
             "kind: Pod\napiVersion: v1\n",

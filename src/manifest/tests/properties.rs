@@ -14,7 +14,7 @@ fn cases() -> u32 {
 /// Reads as a server and as a client; every error stands within the text.
 fn holds(text: &[u8]) -> Result<(), TestCaseError> {
     let lookup = |name: &str| (name.len() < 3).then(|| name.to_owned());
-    let client = Options { resolve_paths: Some("/a".into()), interpolate: Some(&lookup) };
+    let client = Options { resolve_paths: Some("/a".into()), interpolate: Some(&lookup), ..Options::default() };
     let shown = String::from_utf8_lossy(text);
     // A carriage return alone ends a line too.
     let lines: Vec<String> = shown.replace("\r\n", "\n").split(['\n', '\r']).map(str::to_owned).collect();

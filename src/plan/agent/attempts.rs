@@ -183,6 +183,11 @@ impl Attempts {
         self.trouble = Some(Trouble { reason, message, until, count: count.saturating_add(1) });
     }
 
+    /// Its files are as they should be.
+    pub fn reloaded(&mut self) {
+        self.trouble = None;
+    }
+
     /// It is on its networks again: what was said of its health without them does not count.
     pub fn connected(&mut self) {
         (self.trouble, self.unhealthy_since, self.told_unhealthy) = (None, None, false);

@@ -166,10 +166,12 @@ pub fn status(want: &Want, step: &Step, doing: &Doing, known: Known<'_>, now: u6
     let (phase, reason, message) = match (doing, step) {
         (Doing::Pulling(progress), _) => (ReplicaPhase::Pulling, Some(Reason::Pulling), progress.clone()),
         (Doing::Step, Step::End { phase, reason, message }) => (*phase, Some(*reason), message.clone()),
-        (Doing::Step, Step::Nothing { .. } | Step::Protect { .. } | Step::Connect { .. }) if ready => {
+        (Doing::Step, Step::Nothing { .. } | Step::Protect { .. } | Step::Connect { .. } | Step::Reload { .. })
+            if ready =>
+        {
             (ReplicaPhase::Running, None, String::new())
         }
-        (Doing::Step, Step::Nothing { .. } | Step::Protect { .. } | Step::Connect { .. }) => {
+        (Doing::Step, Step::Nothing { .. } | Step::Protect { .. } | Step::Connect { .. } | Step::Reload { .. }) => {
             let unhealthy = verdict.is_some_and(|v| v.health == Health::Unhealthy);
             let message = verdict.map(|v| v.message.clone()).unwrap_or_default();
             (ReplicaPhase::Running, Some(if unhealthy { Reason::Unhealthy } else { Reason::Starting }), message)
@@ -244,7 +246,9 @@ fn unchanged(want: &Want, step: &Step, facts: &Facts, previous: &ReplicaStatus, 
 /// what holds: an engine that restarts must not empty every route. Likewise for what differs but works.
 const fn keeps_ready(step: &Step) -> bool {
     match step {
-        Step::Nothing { .. } | Step::Protect { .. } | Step::Connect { .. } | Step::End { .. } => true,
+        Step::Nothing { .. } | Step::Protect { .. } | Step::Connect { .. } | Step::Reload { .. } | Step::End { .. } => {
+            true
+        }
         Step::Wait { reason, .. } => {
             matches!(
                 reason,

@@ -15,6 +15,7 @@ pub(super) fn wanted() -> Wanted {
         probe_interval: Duration::from_secs(5),
         exclusive: false,
         gate: None,
+        reload: None,
     }
 }
 fn found(state: ContainerState) -> Found {
@@ -45,6 +46,7 @@ fn name(step: &Step) -> (&'static str, Option<Reason>) {
         Step::Retire { reason, .. } => ("retire", Some(*reason)),
         Step::Remove { reason, .. } => ("remove", Some(*reason)),
         Step::Connect { .. } => ("connect", None),
+        Step::Reload { .. } => ("reload", None),
         Step::Protect { restart: EngineRestart::No, .. } => ("protect: no", None),
         Step::Protect { restart: EngineRestart::UnlessStopped, .. } => ("protect: unless-stopped", None),
         Step::End { reason, .. } => ("end", Some(*reason)),

@@ -59,6 +59,14 @@ pub fn changes(
                 let sealed = |there: bool| there.then(|| Value::from("(sealed)"));
                 look.compare(&format!("spec.data[{key}]"), sealed(had.contains(key)), sealed(keys.contains(key)));
             }
+            let said = |policy: Value| Some(policy).filter(|value| !value.is_null());
+            let policy = |o: &SealedSecret| (value(&o.generate), value(&o.rotation), value(&o.keep_versions));
+            let (generate, rotation, kept) = old.as_ref().map(policy).unwrap_or_default();
+            look.compare("spec.valueFrom.generate", said(generate), said(value(&spec.generate())));
+            // A new one is shown where something was said.
+            let rotates = old.is_some() || !spec.rotation.is_default();
+            look.compare("spec.rotation", said(rotation), said(value(&spec.rotation)).filter(|_| rotates));
+            look.compare("spec.keepVersions", said(kept), said(value(&spec.keep_versions)));
             if old.as_ref().map(|o| o.digest.as_str()) != digest {
                 let version = old.as_ref().map_or(0, |o| o.version);
                 look.compare("spec.version", old.as_ref().map(|o| o.version.into()), Some((version + 1).into()));

@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    model::{Desired, Kind, ServiceSpec, Spec},
+    model::{Desired, Kind, ServiceSpec, Spec, rotation::Strategy, secret::SealedSecret},
     plan::{
         rollout::{Standing, standing},
         scheduler,
@@ -26,10 +26,18 @@ pub(super) fn contents(
     world: &World,
 ) -> Vec<String> {
     let Wish::Put { declared, digest, .. } = wish else { return Vec::new() };
+    let sealed = world.objects.get(&declared.key()).and_then(|o| o.parse::<SealedSecret>().ok());
+    // A new version has a name that no container was started with.
+    let kept = sealed.as_ref().filter(|s| Some(&s.digest) == digest.as_ref()).map(|s| s.content().to_owned());
     let now = |key: Option<&str>| match &declared.spec {
         Spec::Config(config) => config.digest(key),
-        Spec::Secret(_) => digest.clone(),
+        Spec::Secret(_) => Some(kept.clone().unwrap_or_default()),
         Spec::Service(_) | Spec::Node(_) => None,
+    };
+    let strategy = match &declared.spec {
+        Spec::Config(spec) => spec.rotation.strategy,
+        Spec::Secret(spec) => spec.rotation.strategy,
+        Spec::Service(_) | Spec::Node(_) => return Vec::new(),
     };
     let mut told = Vec::new();
     for (name, spec) in services {
@@ -49,11 +57,23 @@ pub(super) fn contents(
             named.iter().any(|(reference, now)| had(reference).is_some_and(|had| Some(had) != now.as_ref()))
         };
         let change = objects.iter().find(|o| o.kind == Kind::Service && o.name == *name);
-        match untouched(view, change, world).filter(older).count() {
-            0 => {}
-            1 => told.push(format!("1 running replica of svc/{name} keeps the old content until it is replaced")),
-            n => told.push(format!("{n} running replicas of svc/{name} keep the old content until they are replaced")),
-        }
+        let count = untouched(view, change, world).filter(older).count();
+        let replicas = match count {
+            0 => continue,
+            1 => format!("1 running replica of svc/{name}"),
+            n => format!("{n} running replicas of svc/{name}"),
+        };
+        let variable = references.iter().any(|r| *r.object() == *declared.name && r.env.is_some());
+        told.push(match strategy {
+            Strategy::Rolling if count == 1 => format!("{replicas} is replaced for it"),
+            Strategy::Rolling => format!("{replicas} are replaced for it, one after another"),
+            Strategy::Reload if variable => {
+                format!("{replicas}: files are replaced where they are; a variable keeps the old content until its replica is replaced")
+            }
+            Strategy::Reload => format!("{replicas}: files are replaced where they are"),
+            Strategy::Manual if count == 1 => format!("{replicas} keeps the old content until it is replaced"),
+            Strategy::Manual => format!("{replicas} keep the old content until they are replaced"),
+        });
     }
     told
 }

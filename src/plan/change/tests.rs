@@ -2,7 +2,14 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    model::{Meta, ServiceSpec, config::ConfigSpec, node::NodeSpec, secret::SealedSecret, testing::meta},
+    model::{
+        Meta, ServiceSpec,
+        config::ConfigSpec,
+        node::NodeSpec,
+        rotation::{Rotation, Strategy},
+        secret::SealedSecret,
+        testing::meta,
+    },
     plan::rollout::cluster::Cluster,
 };
 
@@ -181,6 +188,7 @@ fn every_warning_has_its_cause() {
         "nginx",
         Spec::Config(ConfigSpec {
             data: BTreeMap::from([("a.conf".into(), "x\ny".into()), ("c.conf".into(), "xyz\n".into())]),
+            ..ConfigSpec::default()
         }),
     );
     let new = declared(
@@ -308,8 +316,11 @@ fn two_writers_of_the_same_data_are_told_and_so_is_who_is_not_done_with_it() {
 #[test]
 fn replicas_that_keep_the_old_content_are_counted() {
     let mut world = running(1, json!({"image": "a", "replicas": 2, "configs": [{"source": "nginx/a.conf"}]}));
-    let config =
-        |text: &str| ConfigSpec { data: [("a.conf", text), ("b.conf", "x")].map(|(k, v)| (k.into(), v.into())).into() };
+    let config = |text: &str| ConfigSpec {
+        data: [("a.conf", text), ("b.conf", "x")].map(|(k, v)| (k.into(), v.into())).into(),
+        rotation: Rotation { strategy: Strategy::Manual, ..Rotation::default() },
+        ..ConfigSpec::default()
+    };
     let old = config("1");
     world.objects.extend([stored(Kind::Config, "nginx", &old, None)]);
     for r in &mut world.services.get_mut("web").unwrap().replicas {
@@ -336,6 +347,17 @@ fn replicas_that_keep_the_old_content_are_counted() {
         told(&[put(&new)], &world),
         ["config/nginx: 1 running replica of svc/web keeps the old content until it is replaced"]
     );
+    // Unless it is to be brought to them.
+    for (strategy, said) in [
+        (Strategy::Rolling, "config/nginx: 1 running replica of svc/web is replaced for it"),
+        (Strategy::Reload, "config/nginx: 1 running replica of svc/web: files are replaced where they are"),
+    ] {
+        let mut new = config("2");
+        new.rotation.strategy = strategy;
+        let new = declared("nginx", Spec::Config(new));
+        let warnings = plan(&[put(&new)], &world).warnings;
+        assert!(warnings.iter().any(|w| w == said), "{warnings:?}");
+    }
 }
 
 #[test]
@@ -360,7 +382,10 @@ fn ports_without_an_address_are_told_once_for_all_services_and_only_when_they_ar
 fn a_file_that_becomes_a_directory_is_told() {
     let mut world =
         running(1, json!({"image": "a", "configs": [{"source": "nginx"}, {"source": "nginx/a", "target": "/a"}]}));
-    let config = |keys: &[&str]| ConfigSpec { data: keys.iter().map(|k| ((*k).into(), "x".into())).collect() };
+    let config = |keys: &[&str]| ConfigSpec {
+        data: keys.iter().map(|k| ((*k).into(), "x".into())).collect(),
+        ..ConfigSpec::default()
+    };
     let told = |world: &World, keys: &[&str]| -> Vec<String> {
         let new = declared("nginx", Spec::Config(config(keys)));
         plan(&[put(&new)], world).warnings.into_iter().filter(|w| w.contains("instead of")).collect()

@@ -28,6 +28,7 @@ impl Cluster {
             missing: Vec::new(),
             homes: Vec::new(),
             contents: BTreeMap::new(),
+            strategies: BTreeMap::new(),
         };
         let mut cluster = Self { view, nodes, made: 0 };
         cluster.declare(spec, resolved());

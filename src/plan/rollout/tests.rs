@@ -6,7 +6,7 @@ mod fleet;
 
 use super::{cluster::*, *};
 use crate::model::{
-    Bytes, Index,
+    Bytes, Index, rotation,
     service::{Mount, Port},
 };
 
@@ -66,6 +66,36 @@ fn an_update_replaces_one_at_a_time_and_waits_for_ready() {
     assert!(cluster.plan().steps.is_empty(), "running is not ready");
     cluster.report("web-1-00004", ReplicaPhase::Running, true);
     assert_eq!(told(&cluster.plan()), ["stop web-2-00002 Superseded"]);
+}
+
+#[test]
+fn newer_content_replaces_those_that_were_started_with_older_one_at_a_time() {
+    let mut cluster = Cluster::new(1, spec("a", 3));
+    cluster.settle();
+    let names = cluster.names();
+    let had = |cluster: &mut Cluster, at: usize, reference: &str| {
+        let status = cluster.find(&names[at]).status.as_mut().unwrap();
+        status.contents.insert(reference.into(), "1".into());
+    };
+    // The third was made by a version of ours that noted nothing.
+    for at in [0, 1] {
+        had(&mut cluster, at, "secrets/db");
+        had(&mut cluster, at, "configs/app");
+    }
+    cluster.view.contents =
+        [("secrets/db", "1"), ("configs/app", "1")].map(|(reference, now)| (reference.into(), now.into())).into();
+    assert_eq!(told(&cluster.plan()), [""; 0]);
+    cluster.view.contents.insert("configs/app".into(), "2".into());
+    for strategy in [rotation::Strategy::Reload, rotation::Strategy::Manual] {
+        cluster.view.strategies = [("configs/app".to_owned(), strategy)].into();
+        assert_eq!(told(&cluster.plan()), [""; 0], "{strategy:?} replaces nothing");
+    }
+    cluster.view.contents.insert("secrets/db".into(), "2".into());
+    let plan = cluster.plan();
+    assert_eq!(plan.steps.len(), 1, "one at a time: {plan:?}");
+    assert_eq!(told(&plan), ["stop web-1-00001 Superseded"]);
+    assert!(plan.holds[&Slot::Number(2)].message.contains("waits until web.1 is ready"), "{plan:?}");
+    assert!(!plan.holds.contains_key(&Slot::Number(3)), "{plan:?}");
 }
 
 #[test]

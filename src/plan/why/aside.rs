@@ -4,7 +4,7 @@
 //! Nothing waits for these and nothing is done about them, so that they stand beside the differences that
 //! conditions are made from. Not here: what holds a slot up ([`super::Look::all`]).
 
-use crate::model::{Condition, Kind, Reason, ReplicaPhase};
+use crate::model::{Condition, Kind, Reason, ReplicaPhase, rotation::Strategy};
 
 use super::{ConditionStatus, ConditionType, Difference, Look, hint, lower, said};
 use crate::plan::{
@@ -37,10 +37,25 @@ impl Look<'_> {
                     Some((path, name)) => (path, format!("the variable {name}")),
                     None => (reference.as_str(), "its files".into()),
                 };
-                let message = format!("it changed since they were started, and a running container keeps {kept}");
-                Difference::new(path, "as it is now", format!("older in {}", old.join(", ")), Reason::DriftDetected)
-                    .because(message, since)
-                    .hinted(Some(hint::of_old(&format!("svc/{}", self.view.name))))
+                let difference = |reason, message: String| {
+                    Difference::new(path, "as it is now", format!("older in {}", old.join(", ")), reason)
+                        .because(message, since)
+                };
+                match self.view.strategy(reference) {
+                    Strategy::Rolling => difference(
+                        Reason::ReplicaSetUpdated,
+                        "it changed since they were started; they are replaced one after another".into(),
+                    ),
+                    Strategy::Reload => difference(
+                        Reason::ReplicaSetUpdated,
+                        "it changed since they were started; their files are about to be replaced".into(),
+                    ),
+                    Strategy::Manual => difference(
+                        Reason::DriftDetected,
+                        format!("it changed since they were started, and a running container keeps {kept}"),
+                    )
+                    .hinted(Some(hint::of_old(&format!("svc/{}", self.view.name)))),
+                }
             })
             .collect()
     }
@@ -92,20 +107,24 @@ pub(super) fn of_shared(kind: Kind, name: &str, view: &ServiceView) -> Option<Di
     let names = |reference: &str| {
         reference.strip_prefix(&object).is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '=']))
     };
-    let mut old: Vec<String> = view
-        .contents
-        .iter()
-        .filter(|(reference, _)| names(reference))
-        .flat_map(|(reference, digest)| started_with_older(view, reference, digest))
-        .map(|r| r.replica.display())
-        .collect();
+    let mut old = Vec::new();
+    let mut stays = false;
+    for (reference, digest) in view.contents.iter().filter(|(reference, _)| names(reference)) {
+        let before = old.len();
+        old.extend(started_with_older(view, reference, digest).map(|r| r.replica.display()));
+        stays |= old.len() > before && view.strategy(reference) == Strategy::Manual;
+    }
     old.sort();
     old.dedup();
-    let message = format!("svc/{} keeps it until its replicas are replaced", view.name);
+    let (reason, message) = if stays {
+        (Reason::DriftDetected, format!("svc/{} keeps it until its replicas are replaced", view.name))
+    } else {
+        (Reason::ReplicaSetUpdated, format!("the replicas of svc/{} are about to have it", view.name))
+    };
     (!old.is_empty()).then(|| {
-        Difference::new("data", "as it is now", format!("older in {}", old.join(", ")), Reason::DriftDetected)
+        Difference::new("data", "as it is now", format!("older in {}", old.join(", ")), reason)
             .because(message, said(view, ConditionType::ConfigSynced, ConditionStatus::False))
-            .hinted(Some(hint::of_old(&format!("svc/{}", view.name))))
+            .hinted(stays.then(|| hint::of_old(&format!("svc/{}", view.name))))
     })
 }
 

@@ -78,7 +78,6 @@ struct Tally {
 impl Tally {
     fn of(look: &Look<'_>) -> Self {
         let view = look.view;
-        let newest = view.newest().map(|r| r.spec_hash.as_str());
         let mut tally = Self {
             counts: ReplicaCounts {
                 desired: u32::try_from(look.wanted.len()).unwrap_or(u32::MAX),
@@ -98,7 +97,7 @@ impl Tally {
                 tally.leaving += u32::from(!matches!(standing, Standing::Stopped | Standing::Ended | Standing::Gone));
                 continue;
             }
-            let new = newest == Some(r.replica.spec_hash.as_str());
+            let new = view.up_to_date(r);
             let completed = completed(look, r, standing);
             let good = standing == Standing::Ready || completed;
             tally.counts.completed += u32::from(completed);

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::{
-    model::{Kind, status::LastExit},
+    model::{Kind, rotation::Strategy, status::LastExit},
     plan::{
         rollout::cluster::{Cluster, failed, resolved, spec},
         view::Missing,
@@ -262,6 +262,7 @@ fn content_that_changed_since_the_start_is_told_until_the_replica_is_replaced() 
         cluster.find(&name).status.as_mut().unwrap().contents = started.clone();
     }
     cluster.view.contents = started.clone();
+    cluster.view.strategies = started.keys().map(|reference| (reference.clone(), Strategy::Manual)).collect();
     assert_eq!(reasons(&cluster), []);
     assert_eq!(condition(&cluster, ConditionType::ConfigSynced), (ConditionStatus::True, Reason::UpToDate));
     cluster.view.contents.insert("configs/nginx/a.conf".into(), "2".into());
@@ -285,6 +286,12 @@ fn content_that_changed_since_the_start_is_told_until_the_replica_is_replaced() 
     let services = [cluster.view.clone()];
     assert_eq!(shared(Kind::Secret, "db", &services)[0].actual, "older in web.1, web.2");
     assert_eq!(shared(Kind::Secret, "d", &services), [], "another name");
+    // Where it is brought to them, time alone helps.
+    cluster.view.strategies.clear();
+    assert_eq!(condition(&cluster, ConditionType::Ready), (ConditionStatus::False, Reason::ReplicaSetUpdated));
+    assert_eq!(condition(&cluster, ConditionType::ConfigSynced), (ConditionStatus::False, Reason::ReplicaSetUpdated));
+    let services = [cluster.view.clone()];
+    assert_eq!(shared(Kind::Secret, "db", &services)[0].reason, Reason::ReplicaSetUpdated);
     declared.container.labels.insert("content".into(), "2".into());
     cluster.declare(declared, resolved());
     cluster.settle();

@@ -18,7 +18,7 @@ use crate::{
     controller::Action,
     model::{Reason, ReplicaPhase, service::ContainerSpec},
     plan::{
-        agent::{Step, Want, report::Doing},
+        agent::{Reload, Step, Want, report::Doing},
         told,
     },
     reconcile::{container::label, registry, view},
@@ -99,6 +99,10 @@ impl Agent {
                 Some(subject) => self.connect(state, key, subject, &id, &networks).await,
                 None => Ok(Some(Action::Done)),
             },
+            Step::Reload { id, reload } => match subject {
+                Some(subject) => self.reload_files(state, key, subject, &id, &reload).await,
+                None => Ok(Some(Action::Done)),
+            },
             Step::Protect { id, restart } => {
                 let set = self.runtime.set_restart(id.to_string(), restart).await;
                 self.engine("setting a restart policy", set).await?;
@@ -106,6 +110,41 @@ impl Agent {
                 Ok(None)
             }
         }
+    }
+
+    /// Replaces files where they are, then tells the container. It is told again when this ended half-way.
+    async fn reload_files(
+        &self,
+        state: &State,
+        key: &Arc<str>,
+        subject: &Subject,
+        id: &Arc<str>,
+        reload: &Reload,
+    ) -> Result<Option<Action>, PassError> {
+        let Some(spec) = &subject.spec else { return Ok(Some(Action::Done)) };
+        let what = reload.references.join(", ");
+        if let Err(error) = self.preparer.reload(state, &subject.replica, spec) {
+            self.failed(
+                key,
+                subject,
+                Reason::DriftDetected,
+                format!("{what} cannot be replaced while it runs: {error}"),
+            );
+            return Ok(None);
+        }
+        for signal in &reload.signals {
+            self.engine("sending a signal", self.runtime.signal(id.to_string(), signal.clone()).await).await?;
+        }
+        let now = view::contents(state, spec);
+        self.with(key, |m| {
+            let new = now.into_iter().filter(|(reference, _)| reload.references.contains(reference));
+            m.attempts.contents.extend(new);
+            m.attempts.reloaded();
+        });
+        let sent: Vec<&str> = reload.signals.iter().map(String::as_str).collect();
+        let told = if sent.is_empty() { String::new() } else { format!("; {} was sent", sent.join(", ")) };
+        self.say(Some(subject), Reason::Configured, format!("{what} was replaced where it is{told}"));
+        Ok(None)
     }
 
     async fn connect(

@@ -24,7 +24,8 @@ use crate::{
     reconcile::{
         container::{self, Circumstances, label},
         data::{self, Seen, Verdict},
-        files, registry,
+        files::{self, Writing},
+        registry,
     },
     runtime::{ContainerPlan, EngineRestart, Image, NetworkPlan, Runtime, RuntimeError},
     store::{
@@ -88,8 +89,10 @@ pub struct ThisNode {
     pub uid: Uid,
     /// Address that ports are published at when the spec names none.
     pub advertise: Option<String>,
-    /// Where clear files lie, a tmpfs.
+    /// Where clear files lie.
     pub run_dir: PathBuf,
+    /// A Secret's file is written to memory or not at all; tests write where they can.
+    pub in_memory: bool,
 }
 
 /// Prepares containers of this node.
@@ -149,7 +152,7 @@ impl Preparer {
         let cluster = cluster(state)?;
         let found = self.image(state, replica, spec, image, since).await?;
         self.data(state, replica, spec, Mounting::First).await?;
-        let (files, variables) = self.files(state, replica, spec)?;
+        let (files, variables) = self.files(state, replica, spec, Writing::Stopped)?;
         for network in container::networks(spec, &cluster.lineage) {
             let labels = labels(cluster);
             self.networks.get(&network, self.runtime.ensure_network(network.clone(), labels)).await?;
@@ -175,7 +178,15 @@ impl Preparer {
     /// As [`Preparer::prepare`]; [`PrepareError::Missing`] when something is.
     pub async fn again(&self, state: &State, replica: &Replica, spec: &ContainerSpec) -> Result<(), PrepareError> {
         self.data(state, replica, spec, Mounting::Again).await?;
-        self.files(state, replica, spec).map(drop)
+        self.files(state, replica, spec, Writing::Stopped).map(drop)
+    }
+
+    /// Replaces the files of a container that runs.
+    ///
+    /// # Errors
+    /// [`PrepareError::Missing`] when content is missing, or cannot take the place of what is there.
+    pub fn reload(&self, state: &State, replica: &Replica, spec: &ContainerSpec) -> Result<(), PrepareError> {
+        self.files(state, replica, spec, Writing::Running).map(drop)
     }
 
     /// Looks once more at the data of a container, right before it is made and right before its first start:
@@ -359,12 +370,19 @@ impl Preparer {
         state: &State,
         replica: &Replica,
         spec: &ContainerSpec,
+        writing: Writing,
     ) -> Result<(Vec<(String, String)>, BTreeMap<String, String>), PrepareError> {
         let contents = gate::contents(state, &self.sealer, spec)
             .map_err(|(missing, _)| PrepareError::Missing(missing.reason, missing.message))?;
-        let written =
-            files::write(&self.node.run_dir, &replica.name, &cluster(state)?.lineage.to_string(), &contents.mounts)
-                .map_err(|e| disk(&e, Reason::EngineRefused, &self.node.run_dir.display().to_string()))?;
+        if self.node.in_memory && !contents.mounts.is_empty() {
+            let memory = files::in_memory(&self.node.run_dir);
+            if let Some(error) = memory.err().filter(|_| contents.mounts.iter().any(|mount| mount.secret)) {
+                return Err(PrepareError::Missing(Reason::SecretMissing, error.to_string()));
+            }
+        }
+        let lineage = cluster(state)?.lineage.to_string();
+        let written = files::write(&self.node.run_dir, &replica.name, &lineage, &contents.mounts, writing)
+            .map_err(|e| disk(&e, Reason::EngineRefused, &self.node.run_dir.display().to_string()))?;
         Ok((written, contents.variables))
     }
 }

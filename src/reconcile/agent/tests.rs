@@ -187,7 +187,13 @@ fn make(
     node: &Uid,
     stop: &CancellationToken,
 ) -> Agent {
-    let this = ThisNode { name: "n1".into(), uid: node.clone(), advertise: None, run_dir: run.path().to_owned() };
+    let this = ThisNode {
+        name: "n1".into(),
+        uid: node.clone(),
+        advertise: None,
+        run_dir: run.path().to_owned(),
+        in_memory: false,
+    };
     let clock = now.clone();
     let agent = Agent::new(this, store.clone(), engine.clone(), sealer.clone(), Reporter::default(), stop);
     agent.with_clock(move || clock.load(Ordering::Relaxed))
@@ -260,7 +266,9 @@ async fn a_missing_secret_holds_up_the_start_until_it_comes() {
     let world = World::new().await;
     let spec = json!({ "secrets": [{ "source": "db" }], "configs": [{ "source": "conf", "target": "/etc/c" }] });
     let key = world.service("web", spec).await;
-    world.declare("conf", Spec::Config(ConfigSpec { data: [("a".into(), "1".into())].into() })).await;
+    world
+        .declare("conf", Spec::Config(ConfigSpec { data: [("a".into(), "1".into())].into(), ..ConfigSpec::default() }))
+        .await;
     world.pass(&key).await;
     assert_eq!(world.says(&key), (ReplicaPhase::Waiting, Some(Reason::SecretMissing), false));
     assert_eq!(world.engine.calls(), [""; 0]);
@@ -304,7 +312,9 @@ async fn a_dependency_is_waited_for_before_the_first_start_only() {
 async fn a_stopped_replica_is_removed_with_its_files() {
     let world = World::new().await;
     let key = world.service("web", json!({ "configs": [{ "source": "conf" }] })).await;
-    world.declare("conf", Spec::Config(ConfigSpec { data: [("a".into(), "1".into())].into() })).await;
+    world
+        .declare("conf", Spec::Config(ConfigSpec { data: [("a".into(), "1".into())].into(), ..ConfigSpec::default() }))
+        .await;
     world.pass(&key).await;
     assert!(world.run.path().join("files/web-1-abcde").exists());
     let stop = Command::SetDesired { replica: key.clone(), desired: Desired::Stop, reason: Reason::ScaledDown };

@@ -9,8 +9,8 @@ use std::{
 use bollard::{
     models::{ContainerSummary, ContainerUpdateBody, NetworkConnectRequest},
     query_parameters::{
-        CreateContainerOptions, InspectContainerOptions, ListContainersOptionsBuilder, RemoveContainerOptionsBuilder,
-        StartContainerOptions, StopContainerOptions,
+        CreateContainerOptions, InspectContainerOptions, KillContainerOptions, ListContainersOptionsBuilder,
+        RemoveContainerOptionsBuilder, StartContainerOptions, StopContainerOptions,
     },
 };
 
@@ -178,6 +178,19 @@ impl Engine {
                 }
                 Err(error) => return Err(self.translated(&error, Subject::Container(id))),
             }
+        }
+    }
+
+    pub(super) async fn signal(&self, id: &str, signal: String) -> Result<(), RuntimeError> {
+        identifier(id, "container")?;
+        let options = KillContainerOptions { signal };
+        let sent = self
+            .call(limits::SIGNAL, Subject::Container(id), |d| async move { d.kill_container(id, Some(options)).await })
+            .await;
+        match sent {
+            // The engine says so of one that does not run, too.
+            Err(RuntimeError::Conflict { .. } | RuntimeError::NotFound { .. }) => Ok(()),
+            other => other,
         }
     }
 

@@ -209,6 +209,9 @@ impl Runtime for Docker {
     fn remove(&self, id: String) -> BoxFuture<'_, Result<(), RuntimeError>> {
         async move { self.0.remove(&id).await }.boxed()
     }
+    fn signal(&self, id: String, signal: String) -> BoxFuture<'_, Result<(), RuntimeError>> {
+        async move { self.0.signal(&id, signal).await }.boxed()
+    }
     fn set_restart(&self, id: String, restart: EngineRestart) -> BoxFuture<'_, Result<(), RuntimeError>> {
         async move { self.0.set_restart(&id, restart).await }.boxed()
     }

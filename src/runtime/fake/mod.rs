@@ -324,6 +324,16 @@ impl Runtime for Fake {
         });
         ready(removed).boxed()
     }
+    fn signal(&self, id: String, signal: String) -> BoxFuture<'_, Result<(), RuntimeError>> {
+        let sent = self.answer(Some(format!("signal {} {signal}", self.name(&id))), |state| {
+            identifier(&id, "container")?;
+            if state.is_running(&id) {
+                state.say_signal(&id, &signal);
+            }
+            Ok(())
+        });
+        ready(sent).boxed()
+    }
     fn set_restart(&self, id: String, restart: EngineRestart) -> BoxFuture<'_, Result<(), RuntimeError>> {
         let set = self.answer(Some(format!("set_restart {} {restart:?}", self.name(&id))), |state| {
             identifier(&id, "container")?;

@@ -80,6 +80,9 @@ impl State {
         if put.kind == Kind::Service {
             self.revise(&object);
         }
+        if !same_spec {
+            self.keep_version(group, &object, old.as_ref());
+        }
         let (reason, outcome, verb) = match old {
             None => (Reason::Created, Outcome::Created, "created"),
             Some(_) => (Reason::Configured, Outcome::Configured, "configured"),
@@ -132,6 +135,7 @@ impl State {
         if key.kind == Kind::Service {
             self.drop_revisions(&object.meta.uid);
         }
+        self.drop_versions(&object.meta.uid);
         let subject = Subject { kind: key.kind, name: key.name.clone(), uid: object.meta.uid.clone() };
         self.event(at, Reason::Deleted, subject, None, told(group, "deleted"));
         Ok(ObjectResult {

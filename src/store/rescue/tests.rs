@@ -11,7 +11,7 @@ use crate::{
 const WRITES: usize = 20;
 
 async fn write(client: &Client, n: usize) {
-    let spec = Spec::Config(ConfigSpec { data: [("n".into(), n.to_string())].into() });
+    let spec = Spec::Config(ConfigSpec { data: [("n".into(), n.to_string())].into(), ..ConfigSpec::default() });
     let name: Arc<str> = format!("c{n}").into();
     let declared = Declared { name, labels: [].into(), annotations: [].into(), spec };
     let command = put(&declared, None, &Sealer::ephemeral(), &client.state(), Uid::from_bytes([n as u8; 16])).unwrap();

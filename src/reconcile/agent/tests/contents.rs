@@ -4,7 +4,11 @@ use super::*;
 
 impl World {
     async fn config(&self, text: &str) {
-        self.declare("c", Spec::Config(ConfigSpec { data: [("a".to_owned(), text.to_owned())].into() })).await;
+        self.declare(
+            "c",
+            Spec::Config(ConfigSpec { data: [("a".to_owned(), text.to_owned())].into(), ..ConfigSpec::default() }),
+        )
+        .await;
     }
     async fn secret(&self, text: &str) {
         let spec = serde_json::from_value(json!({ "stringData": { "a": text } })).unwrap();
@@ -54,7 +58,9 @@ async fn a_container_is_known_to_have_the_content_that_it_was_started_with() {
 async fn only_files_of_this_cluster_are_swept() {
     let world = World::new().await;
     let key = world.service("web", json!({ "configs": [{ "source": "conf" }] })).await;
-    world.declare("conf", Spec::Config(ConfigSpec { data: [("a".into(), "1".into())].into() })).await;
+    world
+        .declare("conf", Spec::Config(ConfigSpec { data: [("a".into(), "1".into())].into(), ..ConfigSpec::default() }))
+        .await;
     world.pass(&key).await;
     let files = world.run.path().join("files");
     for (name, owner) in [("old-1-zzzzz", Some(world.lineage())), ("theirs", Some("another".into())), ("older", None)] {

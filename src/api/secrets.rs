@@ -1,0 +1,265 @@
+//! Secrets beside whole documents: some keys, a new version, the versions there are, and another key under all of them.
+//!
+//! Here: set, rotate, history (of Configs too), rekey. Not here: sealing (`store::seal`), what a version is
+//! (`store::apply::versions`), deleting (`write`).
+//! Invariants: no answer holds a value; the old key is forgotten only when nothing that it sealed is left, in the state
+//! or on its way there. A rekey that ended half-way leaves both keys and everything open; asked again, it goes on.
+
+use std::collections::BTreeMap;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use warp::reply::Response;
+
+use super::{
+    audit,
+    commit::{Change, Commit},
+    documents,
+    problem::Failure,
+    reply,
+    request::Request,
+    wire::{History, Rekeyed, SecretRotate, SecretSet, VersionView},
+    write,
+};
+use crate::{
+    model::{
+        Declared, Index, Kind, Object, ObjectKey, Spec, Uid, Version,
+        config::ConfigSpec,
+        declared::canonical,
+        rotation::{VALUE, ValueFrom},
+        secret::{SealedSecret, SecretKind, SecretSpec},
+    },
+    store::{
+        State,
+        command::{Command, Group, Sealed},
+        put::{draw, put_completed},
+        seal::{Sealer, Values},
+    },
+};
+
+/// Looks for what the old key sealed at most; each seals what the one before missed.
+const ROUNDS: usize = 16;
+
+/// `POST /api/v1/secrets/{name}/set`: writes some keys. A Secret that is not there is made.
+///
+/// # Errors
+/// 422, and those of every write.
+pub async fn set(mut request: Request) -> Result<Response, Failure> {
+    let body = request.bytes().await?;
+    let asked: SecretSet = request.json(&body)?;
+    let key = request.key()?;
+    let sealer = request.server.shared.sealer.clone();
+    let answer = Commit::of(&request, body)?
+        .if_at(write::if_match(&request, &key)?)
+        .run(move |state| {
+            let old = Opened::of(state, &key, &sealer)?;
+            let mut data = old.as_ref().map(|old| encoded(&old.values)).unwrap_or_default();
+            for gone in &asked.remove {
+                if data.remove(gone).is_none() {
+                    return Err(Failure::unprocessable(format!("{key} has no key {gone}")));
+                }
+            }
+            data.extend(asked.data.clone());
+            // A value that somebody gave is not drawn any more.
+            let given = asked.data.contains_key(VALUE) || !data.contains_key(VALUE);
+            changed(state, &key, &sealer, old.as_ref(), data, !given)
+        })
+        .await?;
+    reply::json(&answer)
+}
+
+/// `POST /api/v1/secrets/{name}/rotate`: a new version, drawn or with the values of an earlier one.
+///
+/// # Errors
+/// 404, 422, and those of every write.
+pub async fn rotate(mut request: Request) -> Result<Response, Failure> {
+    let body = request.bytes().await?;
+    let asked: SecretRotate = if body.is_empty() { SecretRotate::default() } else { request.json(&body)? };
+    let key = request.key()?;
+    let sealer = request.server.shared.sealer.clone();
+    let answer = Commit::of(&request, body)?
+        .if_at(write::if_match(&request, &key)?)
+        .run(move |state| {
+            let old = Opened::of(state, &key, &sealer)?.ok_or_else(|| Failure::absent(&key))?;
+            let Some(number) = asked.to_version else {
+                let generate = old.sealed.generate.as_ref().ok_or_else(|| {
+                    Failure::unprocessable(format!("the value of {key} is not drawn by the cluster"))
+                        .hint(format!("give it a new one: constellation secret set {} KEY=-", key.name))
+                })?;
+                let mut data = encoded(&old.values);
+                data.insert(VALUE.into(), STANDARD.encode(draw(generate)));
+                return changed(state, &key, &sealer, Some(&old), data, true);
+            };
+            let kept = version(state, &old.object.meta.uid, number).ok_or_else(|| {
+                Failure::unprocessable(format!("version {number} of {key} is not kept"))
+                    .hint(format!("constellation secret history {}", key.name))
+            })?;
+            let before: SealedSecret = kept.parse().map_err(|e| Failure::unreadable(&key, e))?;
+            let values = sealer.open(&before, &old.object.meta.uid).map_err(|e| closed(&key, &e))?;
+            changed(state, &key, &sealer, Some(&old), encoded(&values), values.contains_key(VALUE))
+        })
+        .await?;
+    reply::json(&answer)
+}
+
+/// `GET /api/v1/{kind}/{name}/history`.
+///
+/// # Errors
+/// 404.
+pub async fn history(request: Request) -> Result<Response, Failure> {
+    let state = request.server.shared.store.state();
+    let key = request.key()?;
+    let object = state.object(&key).ok_or_else(|| Failure::absent(&key))?;
+    let view = |version: &Version| {
+        let object = version.kept.as_ref().unwrap_or(object);
+        let digest = match object.kind {
+            Kind::Secret => object.parse::<SealedSecret>().ok().map(|s| s.digest),
+            Kind::Config | Kind::Service | Kind::Node | Kind::Replica => {
+                object.parse::<ConfigSpec>().ok().and_then(|c| c.digest(None))
+            }
+        };
+        VersionView {
+            version: version.number,
+            made_at: version.made_at,
+            by: version.by.clone(),
+            reason: version.reason.clone(),
+            digest: digest.unwrap_or_default(),
+            current: version.kept.is_none(),
+        }
+    };
+    let versions = state.versions(&object.meta.uid).rev().map(|version| view(version)).collect();
+    reply::json(&History { versions, index: state.index().0 })
+}
+
+/// `POST /api/v1/cluster/rekey`: seals everything with a new key and forgets the old one.
+///
+/// # Errors
+/// When the disk fails, something cannot be opened, or the store takes nothing; asked again, it goes on.
+pub async fn rekey(mut request: Request) -> Result<Response, Failure> {
+    request.bytes().await?;
+    let (reason, shared) = (request.reason()?, &request.server.shared);
+    let (sealer, store) = (&shared.sealer, &shared.store);
+    let disk = |error: std::io::Error| Failure::internal(format!("the file of the key cannot be written: {error}"));
+    sealer.begin_new_key().map_err(disk)?;
+    // What was sealed before this line is in the log after it.
+    sealer.settled().await;
+    let mut resealed = 0;
+    for _ in 0..ROUNDS {
+        let commands = reseals(&store.state(), sealer)?;
+        let done = commands.is_empty();
+        resealed += commands.len();
+        // Nothing left: this one shows that all before it was carried out, and who asked for it.
+        let barrier = done.then(|| (None, Command::RecordAudit { object: "secret/(all): another key".into() }));
+        for (at, command) in commands.into_iter().map(|(at, command)| (Some(at), command)).chain(barrier) {
+            let group = Group {
+                at: store.now(),
+                preconditions: at.into_iter().map(|(key, at)| (key, Some(at))).collect(),
+                actor: request.caller.name.clone(),
+                reason: reason.clone(),
+                request: matches!(command, Command::RecordAudit { .. }).then(|| audit::asked(&request)),
+                commands: vec![command],
+                ..Group::default()
+            };
+            match store.propose(group, shared.limits.propose).await {
+                // Written meanwhile: the next round looks again.
+                Ok(_) | Err(crate::store::ProposeError::Refused(_)) => {}
+                Err(error) => return Err(Failure::write(&error, &store.state())),
+            }
+        }
+        if done && reseals(&store.state(), sealer)?.is_empty() {
+            sealer.forget_older_keys().map_err(disk)?;
+            return reply::json(&Rekeyed { key: sealer.newest_key(), resealed });
+        }
+    }
+    Err(Failure::internal("secrets were written faster than they were sealed anew; ask again"))
+}
+
+type Reseal = ((ObjectKey, Index), Command);
+
+/// What the newest key has not sealed, each under it.
+fn reseals(state: &State, sealer: &Sealer) -> Result<Vec<Reseal>, Failure> {
+    let mut commands = Vec::new();
+    for object in state.objects(Kind::Secret) {
+        let (key, uid) = (object.key(), &object.meta.uid);
+        let under = |object: &Object| -> Result<Option<Sealed>, Failure> {
+            let secret: SealedSecret = object.parse().map_err(|e| Failure::unreadable(&key, e))?;
+            let Some(secret) = sealer.reseal(&secret, uid).map_err(|e| closed(&key, &e))? else { return Ok(None) };
+            let spec = canonical(&secret).map_err(|e| Failure::unreadable(&key, e))?;
+            Ok(Some(Sealed { spec, digest: secret.identity() }))
+        };
+        let at = (key.clone(), object.meta.resource_version);
+        for version in state.versions(uid) {
+            if let Some(sealed) = version.kept.as_ref().map(|kept| under(kept)).transpose()?.flatten() {
+                let command = Command::Reseal { key: key.clone(), version: Some(version.number), sealed };
+                commands.push((at.clone(), command));
+            }
+        }
+        // Last: it moves the version that the others rest on.
+        if let Some(sealed) = under(object)? {
+            commands.push((at, Command::Reseal { key: key.clone(), version: None, sealed }));
+        }
+    }
+    Ok(commands)
+}
+
+/// A Secret with its values in clear.
+struct Opened<'s> {
+    object: &'s Object,
+    sealed: SealedSecret,
+    values: Values,
+}
+
+impl<'s> Opened<'s> {
+    fn of(state: &'s State, key: &ObjectKey, sealer: &Sealer) -> Result<Option<Self>, Failure> {
+        let Some(object) = state.object(key) else { return Ok(None) };
+        let sealed: SealedSecret = object.parse().map_err(|e| Failure::unreadable(key, e))?;
+        let values = sealer.open(&sealed, &object.meta.uid).map_err(|e| closed(key, &e))?;
+        Ok(Some(Self { object, sealed, values }))
+    }
+}
+
+fn closed(key: &ObjectKey, error: &crate::store::seal::SealError) -> Failure {
+    Failure::internal(format!("{key} cannot be opened: {error}")).hint(error.hint())
+}
+
+fn encoded(values: &Values) -> BTreeMap<String, String> {
+    values.iter().map(|(key, value)| (key.clone(), STANDARD.encode(value))).collect()
+}
+
+fn version<'s>(state: &'s State, uid: &'s Uid, number: u64) -> Option<&'s Object> {
+    state.versions(uid).find(|v| v.number == number)?.kept.as_deref()
+}
+
+/// The write of these values. `drawn`: the value is still one that the cluster draws, if it was.
+fn changed(
+    state: &State,
+    key: &ObjectKey,
+    sealer: &Sealer,
+    old: Option<&Opened<'_>>,
+    data: BTreeMap<String, String>,
+    drawn: bool,
+) -> Result<Change, Failure> {
+    let kind = old.map_or(SecretKind::Opaque, |old| old.sealed.kind);
+    // Checked like one that a user wrote.
+    let item = documents::checked(key, &serde_json::json!({ "type": kind, "data": data }))?;
+    let spec = SecretSpec {
+        kind,
+        data,
+        value_from: old
+            .and_then(|old| old.sealed.generate.clone())
+            .filter(|_| drawn)
+            .map(|generate| ValueFrom { generate: Some(generate), ..ValueFrom::default() }),
+        rotation: old.map(|old| old.sealed.rotation.clone()).unwrap_or_default(),
+        keep_versions: old.and_then(|old| old.sealed.keep_versions),
+        ..SecretSpec::default()
+    };
+    let meta = old.map(|old| &old.object.meta);
+    let declared = Declared {
+        name: item.declared.name,
+        labels: meta.map(|m| m.labels.clone()).unwrap_or_default(),
+        annotations: meta.map(|m| m.annotations.clone()).unwrap_or_default(),
+        spec: Spec::Secret(spec),
+    };
+    let put = put_completed(&declared, None, sealer, state, Uid::from_bytes(rand::random()));
+    let put = put.map_err(|error| write::unstored(key, &error))?;
+    Ok(Change { commands: vec![Command::Put(put)], read: vec![(key.clone(), meta.map(|m| m.resource_version))] })
+}
