@@ -3,7 +3,8 @@
 //! The parent starts this very test again as a child that writes and says on its standard output what was
 //! answered; it kills the child at a random moment, while it opens, writes, makes snapshots or purges,
 //! and starts it again on the same folder. The child first looks whether everything that was answered is
-//! there. This tests recovery, not a loss of power: the page cache survives a kill (`store_power` does that).
+//! there, and there once. Half of the children kill themselves instead, at a place around a write, a sync, a rename, an
+//! append or a purge (`store::fault`). This tests recovery, not a loss of power: the page cache survives a kill (`store_power` does that).
 //! `CONSTELLATION_TEST_LONG` does ten times as many rounds; `STORE_KILL_SEED` repeats one.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -12,14 +13,15 @@ mod children;
 mod writers;
 
 use std::{
+    collections::BTreeMap,
     env,
     io::{BufRead as _, BufReader},
     os::unix::process::ExitStatusExt as _,
     process::Stdio,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use constellation::store::open;
+use constellation::store::{fault::PLACES, open};
 use rand::{Rng as _, SeedableRng as _};
 
 use children::{child, say};
@@ -37,9 +39,15 @@ fn an_acknowledged_write_survives_a_kill_at_any_moment() {
     let mut random = rand::rngs::StdRng::seed_from_u64(seed);
     let dir = tempfile::tempdir().unwrap();
     let mut answered = Answered::default();
-    let (mut opened, mut snapshots) = (0, 0);
+    let (mut opened, mut snapshots, mut places) = (0, 0, BTreeMap::<&str, u32>::new());
     for round in 0..=rounds {
+        let place = (round % 2 == 1).then(|| PLACES[random.random_range(0..PLACES.len())]);
+        let times = match place {
+            Some("append" | "appended" | "synced" | "noted") => random.random_range(1..300),
+            _ => random.random_range(1..4),
+        };
         let mut child = child("the_child_of_the_other_test")
+            .env("STORE_FAULT", place.map_or_else(String::new, |place| format!("crash:{place}:{times}")))
             .env(CHILD, dir.path())
             .env(ANSWERED, answered.to_string())
             .stdout(Stdio::piped())
@@ -47,15 +55,25 @@ fn an_acknowledged_write_survives_a_kill_at_any_moment() {
             .unwrap();
         let (mut said, mut ready) = (BufReader::new(child.stdout.take().unwrap()), false);
         // One round in four is killed while it opens.
-        let opening = random.random_ratio(1, 4) && round < rounds;
-        let patience = Duration::from_millis(random.random_range(if opening { 0..150 } else { 30..600 }));
+        let opening = place.is_none() && random.random_ratio(1, 4) && round < rounds;
+        let patience = match place {
+            // Long enough to come by.
+            Some(_) => Duration::from_millis(1_500),
+            None => Duration::from_millis(random.random_range(if opening { 0..150 } else { 30..600 })),
+        };
         let mut killer = Some((child, patience));
         let kill = |killer: &mut Option<(std::process::Child, Duration)>| {
             let (mut child, patience) = killer.take()?;
             Some(std::thread::spawn(move || {
-                std::thread::sleep(patience);
+                let begun = Instant::now();
+                while begun.elapsed() < patience {
+                    if let Some(status) = child.try_wait().unwrap() {
+                        return (status, true);
+                    }
+                    std::thread::sleep(Duration::from_millis(1));
+                }
                 child.kill().unwrap();
-                child.wait().unwrap()
+                (child.wait().unwrap(), false)
             }))
         };
         let mut killed = if opening { kill(&mut killer) } else { None };
@@ -65,8 +83,9 @@ fn an_acknowledged_write_survives_a_kill_at_any_moment() {
             match words[..] {
                 // A line that the kill cut off was not said.
                 _ if !line.ends_with('\n') => {}
-                ["READY", missing, snapshot] => {
+                ["READY", missing, doubled, snapshot] => {
                     assert_eq!(missing, "0", "round {round}: acknowledged writes are missing");
+                    assert_eq!(doubled, "0", "round {round}: writes were carried out twice");
                     snapshots += u64::from(snapshot != "0");
                     (ready, opened) = (true, opened + 1);
                     if killed.is_none() {
@@ -77,14 +96,23 @@ fn an_acknowledged_write_survives_a_kill_at_any_moment() {
             }
             line.clear();
         }
-        assert!(ready || opening, "round {round}: the store did not open");
-        let status = killed.expect("it ran until it was killed").join().unwrap();
+        // One that dies as it opens never gets ready: it is waited for all the same.
+        let killed = killed.or_else(|| kill(&mut killer)).expect("it ran until it was killed");
+        let (status, by_itself) = killed.join().unwrap();
+        assert!(ready || opening || by_itself, "round {round}: the store did not open");
+        assert!(!by_itself || place.is_some(), "round {round}: the child ended by itself: {status}");
+        if let (Some(place), true) = (place, by_itself) {
+            *places.entry(place).or_default() += 1;
+        }
         // One that ended by itself, a panic in its open above all, is no killed one.
         assert_eq!(status.signal(), Some(SIGKILL), "round {round}: the child ended by itself: {status}");
     }
     let total = answered.total();
-    println!("{rounds} kills, {opened} starts, {snapshots} of them on a snapshot, {total} writes answered, 0 lost");
-    assert!(total > 0 && snapshots > 0);
+    println!(
+        "{rounds} kills, {opened} starts, {snapshots} of them on a snapshot, {total} writes answered, 0 lost, 0 doubled"
+    );
+    println!("killed by themselves at {places:?}");
+    assert!(total > 0 && snapshots > 0 && !places.is_empty());
 }
 
 #[test]
@@ -93,7 +121,9 @@ fn the_child_of_the_other_test() {
     let answered: Answered = env::var(ANSWERED).unwrap().parse().unwrap();
     tokio::runtime::Runtime::new().unwrap().block_on(async move {
         let store = open(busy(dir)).await.unwrap();
-        say(&format!("READY {} {}", answered.missing(&store.client), store.client.raft_status().snapshot));
+        let client = &store.client;
+        let (missing, doubled) = (answered.missing(client), answered.doubled(client));
+        say(&format!("READY {missing} {doubled} {}", client.raft_status().snapshot));
         write_on(&store.client, answered).await;
     });
 }

@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use super::{
     command::{Answer, Applied, Command, Group, Idempotency, ObjectResult, Refusal},
+    fault::{Mistake, is_made},
     ring::Changes,
     state::{Change, Changed, ClusterInfo, LeaderInfo, State},
 };
@@ -42,6 +43,7 @@ impl State {
         self.keys.forget(self.time);
         if let Some(asked) = &group.idempotency
             && let Some(answer) = self.keys.answer(asked, group.commands.len())
+            && !is_made(Mistake::ForgetKeys)
         {
             return answer;
         }
@@ -50,7 +52,7 @@ impl State {
         let answer = if group.commands.len() > 1 {
             let mut next = self.clone();
             let answer = next.carry_out(group);
-            if answer.is_ok() {
+            if answer.is_ok() || is_made(Mistake::KeepRefused) {
                 *self = next;
             }
             answer
@@ -72,7 +74,7 @@ impl State {
     fn carry_out(&mut self, group: &Group) -> Answer {
         for (key, expected) in &group.preconditions {
             let found = self.version(key);
-            if found != *expected {
+            if found != *expected && !is_made(Mistake::IgnorePreconditions) {
                 return Err(Refusal::Conflict { key: key.clone(), expected: *expected, found });
             }
         }

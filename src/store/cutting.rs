@@ -7,7 +7,7 @@
 //! the choices.
 
 #[path = "../../tests/children/mod.rs"]
-mod children;
+pub(super) mod children;
 #[path = "../../tests/damage/mod.rs"]
 mod damage;
 #[path = "../../tests/power/mod.rs"]

@@ -12,6 +12,8 @@ use std::{
     path::Path,
 };
 
+use super::fault::{Mistake, crash, is_made};
+
 /// Whether a folder stays unusable until somebody mends it or names another: not its disk failed, but
 /// what was found there is not what it has to be.
 #[must_use]
@@ -25,6 +27,9 @@ pub fn waits_for_a_person(error: &io::Error) -> bool {
 /// # Errors
 /// When the disk fails.
 pub fn sync(folder: &Path) -> io::Result<()> {
+    if is_made(Mistake::SkipFolderSync) {
+        return Ok(());
+    }
     File::open(folder)?.sync_all()?;
     #[cfg(test)]
     seen::add(folder);
@@ -36,6 +41,9 @@ pub fn sync(folder: &Path) -> io::Result<()> {
 /// # Errors
 /// When the disk fails.
 pub fn sync_data(file: &File, path: &Path) -> io::Result<()> {
+    if is_made(Mistake::SkipDataSync) {
+        return Ok(());
+    }
     file.sync_data()?;
     #[cfg(test)]
     seen::add(path);
@@ -52,8 +60,11 @@ pub fn write_durably(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> 
     let temporary = folder.join(format!("{name}.tmp"));
     let mut file = private_file(&temporary)?;
     file.write_all(bytes)?;
+    crash("file-written");
     file.sync_all()?;
+    crash("file-synced");
     fs::rename(&temporary, folder.join(name))?;
+    crash("file-renamed");
     sync(folder)
 }
 

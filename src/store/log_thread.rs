@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
     disk::Disk,
+    fault::{Mistake, crash, is_made},
     log::LogError,
     metrics::Metrics,
     raft::{MemberId, Types},
@@ -154,7 +155,7 @@ pub(super) fn check<D: Disk>(disk: &mut D, snapshot: Option<u64>, start: Start) 
         };
     };
     let next = after(found.last);
-    if next < witness.next {
+    if next < witness.next && !is_made(Mistake::IgnoreWitness) {
         let to = witness.next - 1;
         return Err(damaged("its end", format!("entries {next} to {to} were written and are missing")));
     }
@@ -292,7 +293,12 @@ impl<D: Disk> Thread<D> {
             return Ok(());
         }
         let bytes = records.iter().map(|(_, record)| record.len() as u64).sum();
+        if is_made(Mistake::AnswerEarly) {
+            flushed.drain(..).for_each(|done| done.log_io_completed(Ok(())));
+        }
+        crash("append");
         self.disk.append(std::mem::take(records))?;
+        crash("appended");
         self.sync()?;
         self.metrics.log_written.inc_by(bytes);
         for done in flushed.drain(..) {
@@ -305,12 +311,18 @@ impl<D: Disk> Thread<D> {
         let begun = Instant::now();
         self.disk.sync()?;
         self.metrics.sync_seconds.observe(begun.elapsed().as_secs_f64());
+        crash("synced");
         // After the sync and before any answer: it never says more than is durable, nor less than was answered.
         self.note()
     }
 
     fn note(&mut self) -> io::Result<()> {
-        self.disk.note(&rmp_serde::to_vec_named(&self.witness).map_err(io::Error::other)?)
+        if is_made(Mistake::SkipNote) {
+            return Ok(());
+        }
+        self.disk.note(&rmp_serde::to_vec_named(&self.witness).map_err(io::Error::other)?)?;
+        crash("noted");
+        Ok(())
     }
 
     fn serve(&mut self, request: Request) -> io::Result<()> {
@@ -321,7 +333,9 @@ impl<D: Disk> Thread<D> {
             Request::Vote(vote, answer) => {
                 self.put_mark(Kind::Vote, &vote)?;
                 self.witness.vote = Some(vote);
-                self.sync()?;
+                if !is_made(Mistake::AnswerVoteEarly) {
+                    self.sync()?;
+                }
                 let _ = answer.send(Ok(()));
             }
             Request::Truncate(from, answer) => {
@@ -337,11 +351,15 @@ impl<D: Disk> Thread<D> {
                 let _ = answer.send(Ok(()));
             }
             Request::Purge(upto, answer) => {
+                crash("purge");
                 self.put_mark(Kind::Purged, &upto)?;
                 if self.witness.next <= upto.index + 1 {
                     self.witness = Witness { next: upto.index + 1, chain: None, ..self.witness };
                 }
-                self.sync()?;
+                if !is_made(Mistake::PurgeUnmarked) {
+                    self.sync()?;
+                }
+                crash("purge-marked");
                 self.disk.purge(upto.index)?;
                 let _ = answer.send(Ok(()));
             }

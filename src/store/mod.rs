@@ -15,6 +15,7 @@ mod clock;
 pub mod command;
 mod disk;
 pub mod durable;
+pub mod fault;
 mod keeper;
 pub mod keys;
 mod leading;
@@ -53,5 +54,7 @@ pub use state::State;
 mod conformance;
 #[cfg(test)]
 mod cutting;
+#[cfg(test)]
+mod mutants;
 #[cfg(test)]
 mod tests;

@@ -1,11 +1,11 @@
 //! What happens to a store that is not what was written: its files stay as they were found, and it does not
-//! open again until a person decides.
+//! open again until they are whole or a person decides.
 //!
 //! Here: a copy of the log from before sled touches it ([`keep_as_found`], [`put_back`], [`forget`]), and the
 //! [`Verdict`] that keeps a damaged store closed. Not here: what counts as damage (`log_thread`, `snapshot`, `member`, `open`), what to do about
 //! it (`rescue`).
 //! Why a copy: sled cuts a log where it finds damage, as it opens it, and what it cut off is gone.
-//! Why a verdict that stays: a disk that reads well again tomorrow has still lost what it lost.
+//! Why a verdict: what was seen first is the cause; `rescue` goes on only from a store that has one.
 //! Invariant: nothing is appended to a log while its copy is there. So the copy of an opening that a kill ended
 //! is put back; one of another boot may be torn, and is not.
 
@@ -18,7 +18,11 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{durable, member::LOG};
+use super::{
+    durable,
+    fault::{Mistake, crash, is_made},
+    member::LOG,
+};
 
 /// Name of the verdict's file, beside the log.
 pub const VERDICT: &str = "quarantine.json";
@@ -73,6 +77,18 @@ impl Verdict {
     }
 }
 
+impl Verdict {
+    /// Lifts it: somebody put back what was damaged, and the store is what was written.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn lift(self, dir: &Path) -> io::Result<()> {
+        tracing::warn!(was = %self.what, "the store was damaged, and is whole again");
+        fs::remove_file(dir.join(VERDICT))?;
+        durable::sync(dir)
+    }
+}
+
 /// Copies the log of a store's folder before it is opened, after the copy of an interrupted opening was put back.
 /// Without room for it there is none.
 ///
@@ -101,7 +117,11 @@ pub fn keep_as_found(dir: &Path) -> io::Result<()> {
         return Ok(());
     }
     match copy_folder(&log, &draft) {
-        Ok(()) => fs::rename(draft, copy),
+        Ok(()) => {
+            fs::rename(draft, copy)?;
+            crash("copied");
+            Ok(())
+        }
         Err(error) => {
             tracing::warn!(%error, "the log cannot be copied: if it is damaged, sled may cut it further");
             fs::remove_dir_all(draft)
@@ -114,6 +134,9 @@ pub fn keep_as_found(dir: &Path) -> io::Result<()> {
 /// # Errors
 /// When the disk fails.
 pub fn put_back(dir: &Path) -> io::Result<bool> {
+    if is_made(Mistake::KeepAltered) {
+        return forget(dir).map(|()| true);
+    }
     let (log, copy, altered) = (dir.join(LOG), copy_of_this_boot(dir), dir.join(ALTERED));
     if !copy.exists() {
         return Ok(false);

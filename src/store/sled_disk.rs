@@ -23,7 +23,7 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use super::{disk::Disk, durable, record::Kind, witness::Notes};
+use super::{disk::Disk, durable, fault::crash, record::Kind, witness::Notes};
 use generation::{Generation, holds_an_entry, is_ready, name};
 pub use salvage::{Salvage, salvage};
 
@@ -128,8 +128,11 @@ impl Sled {
                 next.mark(kind, record)?;
             }
         }
+        crash("generation-marked");
         next.sync()?;
+        crash("generation-synced");
         next.mark_ready()?;
+        crash("generation-ready");
         self.next = open_ahead(&self.folder, next.number + 1);
         let old = std::mem::replace(&mut self.newest, next);
         self.sealed.push(Sealed { number: old.number, last: old.last() });
@@ -169,9 +172,9 @@ impl Sled {
             }
             for Sealed { number, .. } in dead {
                 let grave = log.join(format!("dead-{number:012}"));
-                let removed = fs::rename(log.join(name(number)), &grave)
-                    .and_then(|()| durable::sync(&log))
-                    .and_then(|()| fs::remove_dir_all(&grave));
+                let named = fs::rename(log.join(name(number)), &grave);
+                crash("grave-named");
+                let removed = named.and_then(|()| durable::sync(&log)).and_then(|()| fs::remove_dir_all(&grave));
                 if let Err(error) = removed {
                     tracing::warn!(number, %error, "an old generation of the log stays until the next start");
                 }

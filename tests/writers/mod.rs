@@ -78,6 +78,20 @@ impl Answered {
         });
         all.sum()
     }
+    /// How many of the newest were carried out twice, or not in their turn: an object has one generation for each
+    /// number that was written to it.
+    pub fn doubled(&self, client: &Client) -> u64 {
+        let state = client.state();
+        let doubled = |writer: usize, n: u64| {
+            let object = state.object(&ObjectKey::new(Kind::Config, name(writer, n)))?;
+            let value: u64 = object.parse::<ConfigSpec>().ok()?.data.get("n")?.trim().parse().ok()?;
+            (object.meta.generation != value / KEYS + 1).then_some(())
+        };
+        let all = self.0.iter().enumerate().map(|(writer, answered)| {
+            (answered.saturating_sub(KEYS)..*answered).filter_map(|n| doubled(writer, n)).count() as u64
+        });
+        all.sum()
+    }
 }
 
 fn name(writer: usize, n: u64) -> Arc<str> {

@@ -107,7 +107,7 @@ async fn the_cluster_says_who_leads_and_how_much_is_ready() {
     let ready = rig.read("/ready").await;
     let checks: Vec<_> =
         ready["checks"].as_array().unwrap().iter().map(|c| (c["name"].clone(), c["ok"].clone())).collect();
-    assert_eq!(checks, ["cluster", "leader", "engine"].map(|n| (json!(n), json!(true))), "{ready}");
+    assert_eq!(checks, ["cluster", "leader", "disk", "engine"].map(|n| (json!(n), json!(true))), "{ready}");
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use crate::{
     model::{Desired, Epoch, Kind, ObjectKey, Reason, Replica, Volume, event::Subject},
     store::{
         command::Refusal,
+        fault::{Mistake, is_made},
         state::{Changed, State},
     },
 };
@@ -38,7 +39,9 @@ impl State {
             return Err(Refusal::Invalid(format!("slot {} is held by {}", replica.display(), other.name)));
         }
         let index = self.step();
-        self.epochs += 1;
+        if !is_made(Mistake::ReuseEpoch) {
+            self.epochs += 1;
+        }
         let placed = Arc::new(Replica {
             index,
             resource_version: index,

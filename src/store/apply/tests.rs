@@ -201,7 +201,10 @@ proptest! {
         for (n, (steps, expect)) in (1..).zip(&history) {
             let group = group(steps, *expect, &state, n);
             let (before, was) = (state.index(), trace(&state));
-            match state.apply(&group) {
+            let stale = group.preconditions.iter().any(|(key, expected)| state.version(key) != *expected);
+            let answer = state.apply(&group);
+            prop_assert!(!stale || matches!(answer, Err(Refusal::Conflict { .. })), "{:?}: {:?}", group, answer);
+            match answer {
                 Err(_) => prop_assert_eq!(trace(&state), was, "a refusal left a trace: {:?}", group),
                 Ok(applied) => {
                     prop_assert_eq!(applied.index, state.index());

@@ -24,16 +24,18 @@ use crate::store::{
 pub(super) fn read(dir: PathBuf, generation: usize, fatal: watch::Sender<Option<String>>) -> Result<Opened, OpenError> {
     let io = |source: io::Error| OpenError::Io { dir: dir.clone(), source };
     durable::private_directory(&dir).map_err(io)?;
-    if let Some(Verdict { what, .. }) = Verdict::read(&dir).map_err(io)? {
-        return Err(OpenError::Damaged { dir, what });
-    }
+    let verdict = Verdict::read(&dir).map_err(io)?;
     quarantine::keep_as_found(&dir).map_err(io)?;
     // sled panics on some kinds of damage.
     let opened = catch_unwind(AssertUnwindSafe(|| read_found(&dir, generation, fatal)))
         .unwrap_or_else(|panic| Err(OpenError::Damaged { dir: dir.clone(), what: panicked(&*panic) }));
     let kept = match &opened {
-        Ok(_) => quarantine::forget(&dir),
-        Err(OpenError::Damaged { what, .. }) => quarantine::put_back(&dir).and_then(|_| Verdict::give(&dir, what)),
+        Ok(_) => quarantine::forget(&dir).and_then(|()| verdict.map_or(Ok(()), |verdict| verdict.lift(&dir))),
+        Err(OpenError::Damaged { what, .. }) => quarantine::put_back(&dir).and_then(|_| match verdict {
+            // What was seen first says more than what a copy that was put back in part looks like.
+            Some(_) => Ok(()),
+            None => Verdict::give(&dir, what),
+        }),
         Err(_) => quarantine::put_back(&dir).map(drop),
     };
     match (opened, kept) {

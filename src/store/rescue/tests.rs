@@ -111,6 +111,21 @@ async fn a_damaged_store_is_kept_as_it_was_found_and_goes_on_when_told_what_is_l
 }
 
 #[tokio::test]
+async fn a_store_that_was_put_back_whole_opens_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path();
+    written(data).await;
+    let whole = fs::read(data.join(DB)).unwrap();
+    damage(data, 12, true);
+    assert_eq!(opened(data).await.unwrap_err().exit_code(), 78);
+    fs::write(data.join(DB), whole).unwrap();
+    let store = opened(data).await.unwrap();
+    assert_eq!(store.client.state().objects(Kind::Config).count(), WRITES);
+    store.close().await;
+    assert!(survey(data).unwrap().verdict.is_none());
+}
+
+#[tokio::test]
 async fn what_only_the_database_lost_is_not_lost() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path();
