@@ -206,5 +206,10 @@ fn whatever_call_goes_wrong_what_shall_run_runs_once() {
         now if now == stood => Ok(()),
         now => Err(format!("{now:?}")),
     });
-    let _only_by_id = lab.docker.attempt(&["rmi", "-f", &format!("{}/team/busybox:1", lab.registry)]);
+    // Another test pulls it: by its digest it stays when its tag is removed.
+    let victim = lab.docker.runs("victim", 1).unwrap()[0].id.clone();
+    let image = lab.docker.inspect(&victim, "{{.Config.Image}}");
+    drop(agent);
+    lab.docker.clear();
+    lab.docker.run(&["rmi", "-f", &image]);
 }
