@@ -42,6 +42,8 @@ pub struct FileMount {
     pub mode: u32,
     /// They hold a Secret's values.
     pub secret: bool,
+    /// What they come from, as a reference is told and kept.
+    pub reference: String,
 }
 
 impl FileMount {
@@ -134,6 +136,7 @@ pub fn wanted(reference: &FileRef, origin: Origin, values: Option<&Values>) -> R
         owner: (reference.uid.unwrap_or(0), reference.gid.unwrap_or(0)),
         mode: reference.mode.as_deref().and_then(|m| u32::from_str_radix(m, 8).ok()).unwrap_or(mode),
         secret: origin == Origin::Secret,
+        reference: reference.label(kind),
     }))
 }
 
@@ -155,11 +158,12 @@ pub fn owner(run_dir: &Path, replica: &str) -> Option<String> {
 
 /// Whether the container that has the files mounted runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Writing {
+pub enum Writing<'a> {
     /// It does not: it finds what lies under the names when it starts.
     Stopped,
-    /// It does: a single file is written where it is, and a file stays a file.
-    Running,
+    /// It does: of these references, a single file is written where it is, and a file stays a file. The others stay
+    /// as they are.
+    Running(&'a [String]),
 }
 
 /// Sees to it that files below the run directory lie in memory: it is there already, or a file system of our own is
@@ -206,7 +210,7 @@ pub fn write(
     replica: &str,
     lineage: &str,
     mounts: &[FileMount],
-    writing: Writing,
+    writing: Writing<'_>,
 ) -> io::Result<Vec<(String, String)>> {
     let root = directory(run_dir, replica);
     if mounts.is_empty() {
@@ -221,8 +225,12 @@ pub fn write(
         fs::write(&half, lineage)?;
         fs::rename(half, root.join(OWNER))?;
     }
-    if writing == Writing::Running {
-        for (n, mount) in mounts.iter().enumerate() {
+    let stays = |mount: &FileMount| match writing {
+        Writing::Stopped => false,
+        Writing::Running(references) => !references.contains(&mount.reference),
+    };
+    if matches!(writing, Writing::Running(_)) {
+        for (n, mount) in mounts.iter().enumerate().filter(|(_, mount)| !stays(mount)) {
             if fs::symlink_metadata(root.join(n.to_string()))?.is_file() != mount.is_file() {
                 let message = format!("{} was one file and is a directory now, or the other way round", mount.target);
                 return Err(io::Error::other(message));
@@ -236,12 +244,14 @@ pub fn write(
         .enumerate()
         .map(|(n, mount)| {
             let path = root.join(n.to_string());
-            if mount.is_file() {
+            if stays(mount) {
+                // Its container was not told of anything newer.
+            } else if mount.is_file() {
                 clear(&path, |found| found.is_dir())?;
                 for content in mount.files.values() {
                     match writing {
                         Writing::Stopped => put(&half, content, mount).and_then(|()| fs::rename(&half, &path))?,
-                        Writing::Running => put(&path, content, mount)?,
+                        Writing::Running(_) => put(&path, content, mount)?,
                     }
                 }
             } else {
@@ -380,7 +390,7 @@ mod tests {
             mode: Some("0600".into()),
             ..reference("c")
         };
-        let write = |pairs: &[(&str, &str)], writing| {
+        let write = |pairs: &[(&str, &str)], writing: Writing<'_>| {
             let Ok(Wanted::Mount(mount)) = wanted(&own, Origin::Secret, Some(&values(pairs))) else {
                 panic!("no mount")
             };
@@ -389,16 +399,20 @@ mod tests {
         let inode = |path: &Path| fs::metadata(path).unwrap().ino();
         let path = write(&[("a", "long")], Writing::Stopped).unwrap();
         let held = inode(&path);
-        write(&[("a", "b")], Writing::Running).unwrap();
+        let references = [own.label(Kind::Secret)];
+        let running = Writing::Running(&references);
+        write(&[("a", "other")], Writing::Running(&[])).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "long", "what is not named stays");
+        write(&[("a", "b")], running).unwrap();
         assert_eq!((fs::read_to_string(&path).unwrap().as_str(), inode(&path)), ("b", held), "the file itself");
-        let error = write(&[("a", "1"), ("b", "2")], Writing::Running).unwrap_err().to_string();
+        let error = write(&[("a", "1"), ("b", "2")], running).unwrap_err().to_string();
         assert!(error.contains("one file and is a directory"), "{error}");
         assert_eq!(fs::read_to_string(&path).unwrap(), "b", "and nothing was touched");
         write(&[("a", "c")], Writing::Stopped).unwrap();
         assert_ne!(inode(&path), held, "another file under the name");
         write(&[("a", "1"), ("b", "2")], Writing::Stopped).unwrap();
         let (directory, file) = (inode(&path), inode(&path.join("a")));
-        write(&[("a", "3"), ("c", "4")], Writing::Running).unwrap();
+        write(&[("a", "3"), ("c", "4")], running).unwrap();
         assert_eq!((inode(&path), fs::read_to_string(path.join("a")).unwrap().as_str()), (directory, "3"));
         assert_ne!(inode(&path.join("a")), file, "at once or not at all");
         let names: Vec<_> = fs::read_dir(&path).unwrap().map(|e| e.unwrap().file_name()).collect();

@@ -50,7 +50,13 @@ impl Free {
     /// Whether there is room for a group.
     #[must_use]
     pub fn takes(&self, group: &Group) -> bool {
-        self.free >= self.reserve || (self.free >= self.reserve / FLOOR && !group.commands.iter().any(is_declared))
+        !self.is_low() || (!self.is_out() && !group.commands.iter().any(is_declared))
+    }
+
+    /// Whether it takes nothing at all.
+    #[must_use]
+    pub fn is_out(&self) -> bool {
+        self.free < self.reserve / FLOOR
     }
 
     /// Whether it takes less than it would with room.

@@ -165,10 +165,6 @@ impl<'l> Agent<'l> {
         self.child = None;
         Some(status.code())
     }
-    /// Waits until it does.
-    pub fn ends(&mut self) -> Option<i32> {
-        eventually(secs(20), "the agent ends by itself", || self.ended().ok_or_else(|| "it still runs".to_owned()))
-    }
     /// Everything it said.
     pub fn log(&self) -> String {
         fs::read_to_string(self.path("agent.log")).unwrap_or_default()

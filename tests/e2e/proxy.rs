@@ -76,6 +76,7 @@ struct Inner {
 pub struct Proxy {
     at: PathBuf,
     inner: Arc<Inner>,
+    listener: UnixListener,
     listening: Option<JoinHandle<()>>,
 }
 
@@ -83,6 +84,7 @@ impl Proxy {
     /// In front of `engine`, at a path of its own.
     pub fn before(engine: &Path, at: PathBuf) -> Self {
         let listener = UnixListener::bind(&at).unwrap();
+        let kept = listener.try_clone().unwrap();
         let (inner, engine) = (Arc::new(Inner::default()), engine.to_owned());
         let shared = inner.clone();
         let listening = std::thread::spawn(move || {
@@ -95,7 +97,7 @@ impl Proxy {
                 std::thread::spawn(move || serve(client, &engine, &shared));
             }
         });
-        Self { at, inner, listening: Some(listening) }
+        Self { at, inner, listener: kept, listening: Some(listening) }
     }
     /// As `--docker-host` takes it.
     pub fn host(&self) -> String {
@@ -123,8 +125,8 @@ impl Drop for Proxy {
     fn drop(&mut self) {
         self.clear();
         self.inner.stop.store(true, Ordering::Relaxed);
-        // Wakes the listener.
-        let _ = UnixStream::connect(&self.at);
+        // Wakes the thread; its path may be gone already.
+        let _ = rustix::net::shutdown(&self.listener, rustix::net::Shutdown::Both);
         if let Some(listening) = self.listening.take() {
             let _ = listening.join();
         }

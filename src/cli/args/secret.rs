@@ -57,7 +57,7 @@ pub enum SecretCommand {
     #[command(after_help = "Examples:\n  constellation secret rm old older -y")]
     Rm(RmSecret),
     /// Seal every secret with a new key and forget the old one; values and containers stay as they are
-    #[command(after_help = "Examples:\n  constellation secret rekey -m \"a disk was lost\"\n\n\
+    #[command(after_help = "Examples:\n  constellation secret rekey -m disk-lost\n\n\
         Ended half-way it leaves both keys in the data directory's seal.key and everything open; asked again, it goes on.\n\
         A backup that was made before needs the key of then.")]
     Rekey {

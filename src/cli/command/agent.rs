@@ -6,7 +6,9 @@
 use std::{io::IsTerminal as _, sync::Arc};
 
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt as _, reload, util::SubscriberInitExt as _};
+use tracing_subscriber::{
+    EnvFilter, filter::filter_fn, fmt, layer::SubscriberExt as _, reload, util::SubscriberInitExt as _,
+};
 
 use crate::{
     agent::{self, AgentError, reload::Reload},
@@ -61,6 +63,12 @@ fn failed(error: AgentError) -> CliError {
     CliError::Agent { code: error.exit_code(), hint: error.hint(), source: Box::new(error) }
 }
 
+/// Whether what a library says may be logged at all. bollard tells whole requests below info, and with them the
+/// variables of containers: values of Secrets, where they were asked for as variables.
+fn is_harmless(record: &tracing::Metadata<'_>) -> bool {
+    *record.level() <= tracing::Level::INFO || !record.target().starts_with("bollard")
+}
+
 /// Begins the log on standard error; what it gives changes later what is logged.
 fn log(config: &AgentConfig) -> Result<impl Fn(&str) -> Result<(), String> + Send + Sync + use<>, CliError> {
     let wrong = |why: String| CliError::Configuration {
@@ -69,7 +77,7 @@ fn log(config: &AgentConfig) -> Result<impl Fn(&str) -> Result<(), String> + Sen
     };
     let filter = EnvFilter::try_new(&config.log_filter).map_err(|e| wrong(e.to_string()))?;
     let (filter, handle) = reload::Layer::new(filter);
-    let registry = tracing_subscriber::registry().with(filter);
+    let registry = tracing_subscriber::registry().with(filter).with(filter_fn(is_harmless));
     let begun = match config.log_format {
         LogFormat::Text => {
             let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();

@@ -123,7 +123,7 @@ impl Agent {
     ) -> Result<Option<Action>, PassError> {
         let Some(spec) = &subject.spec else { return Ok(Some(Action::Done)) };
         let what = reload.references.join(", ");
-        if let Err(error) = self.preparer.reload(state, &subject.replica, spec) {
+        if let Err(error) = self.preparer.reload(state, &subject.replica, spec, &reload.references) {
             self.failed(
                 key,
                 subject,

@@ -181,12 +181,18 @@ impl Preparer {
         self.files(state, replica, spec, Writing::Stopped).map(drop)
     }
 
-    /// Replaces the files of a container that runs.
+    /// Replaces the files of a container that runs, those of these references.
     ///
     /// # Errors
     /// [`PrepareError::Missing`] when content is missing, or cannot take the place of what is there.
-    pub fn reload(&self, state: &State, replica: &Replica, spec: &ContainerSpec) -> Result<(), PrepareError> {
-        self.files(state, replica, spec, Writing::Running).map(drop)
+    pub fn reload(
+        &self,
+        state: &State,
+        replica: &Replica,
+        spec: &ContainerSpec,
+        references: &[String],
+    ) -> Result<(), PrepareError> {
+        self.files(state, replica, spec, Writing::Running(references)).map(drop)
     }
 
     /// Looks once more at the data of a container, right before it is made and right before its first start:
@@ -370,7 +376,7 @@ impl Preparer {
         state: &State,
         replica: &Replica,
         spec: &ContainerSpec,
-        writing: Writing,
+        writing: Writing<'_>,
     ) -> Result<(Vec<(String, String)>, BTreeMap<String, String>), PrepareError> {
         let contents = gate::contents(state, &self.sealer, spec)
             .map_err(|(missing, _)| PrepareError::Missing(missing.reason, missing.message))?;

@@ -16,6 +16,7 @@ use crate::store::{
     machine::Machine,
     member::{self, Member},
     quarantine::{self, Verdict},
+    room::{Free, Room},
     sled_disk::Sled,
     snapshot::{Content, Folder, SnapshotError},
 };
@@ -24,6 +25,9 @@ use crate::store::{
 pub(super) fn read(dir: PathBuf, generation: usize, fatal: watch::Sender<Option<String>>) -> Result<Opened, OpenError> {
     let io = |source: io::Error| OpenError::Io { dir: dir.clone(), source };
     durable::private_directory(&dir).map_err(io)?;
+    if let Some(free) = Room::of(Some(dir.clone())).look().filter(Free::is_out) {
+        return Err(io(io::Error::new(io::ErrorKind::StorageFull, free.to_string())));
+    }
     let verdict = Verdict::read(&dir).map_err(io)?;
     quarantine::keep_as_found(&dir).map_err(io)?;
     // sled panics on some kinds of damage.
