@@ -106,7 +106,7 @@ run_tests() {
   install_packages $PACKAGES
   venv
   # Each wait in the tests has a deadline of its own; this one ends what has none.
-  within timeout "$([ -n "${CONSTELLATION_TEST_LONG:-}" ] && echo 3h || echo 25m)" cargo test --offline "$@"
+  within timeout "$([ -n "${CONSTELLATION_TEST_LONG:-}" ] && echo 4h || echo 35m)" cargo test --offline "$@"
 }
 
 command=${1:-}
