@@ -36,6 +36,8 @@ const FEW: Counts = Counts { heads: 200, bodies: 50, stalled: 100, live: 1_000 }
 const OLD: usize = 3_000;
 /// Nothing takes so long; the limits are 10 s.
 const DEADLINE: Duration = Duration::from_secs(90);
+/// Probes that show how quick it is alone.
+const QUIET: usize = 400;
 /// What the allocator may keep of what was given back.
 const KEPT: u64 = 20 << 20;
 
@@ -51,7 +53,10 @@ fn clients_that_behave_badly_starve_nobody_and_leave_nothing_behind() {
     let agent = Agent::start();
     agent.fill(OLD);
     let quiet = Prober::start(&agent);
-    std::thread::sleep(Duration::from_secs(3));
+    abuse::eventually(DEADLINE, "the quiet is measured", || match quiet.asked() {
+        0..QUIET => Err(format!("{} probes", quiet.asked())),
+        _ => Ok(()),
+    });
     let quiet = quiet.end();
     let before = agent.resident();
 

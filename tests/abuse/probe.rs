@@ -4,7 +4,7 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread::JoinHandle,
     time::{Duration, Instant},
@@ -16,6 +16,8 @@ const EVERY: Duration = Duration::from_millis(20);
 
 pub struct Prober {
     stop: Arc<AtomicBool>,
+    /// Probes so far, of all kinds.
+    asked: Arc<AtomicUsize>,
     probes: Vec<JoinHandle<Probe>>,
 }
 
@@ -38,14 +40,15 @@ impl fmt::Display for Probe {
 
 impl Prober {
     pub fn start(agent: &Agent) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
+        let (stop, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let asks: [(&'static str, &'static str, &'static str); 3] = [
             ("GET /health", "GET", "/health"),
             ("GET status", "GET", "/api/v1/status"),
             ("PUT config", "PUT", "/api/v1/configs/probe"),
         ];
         let probes = asks.map(|(name, method, path)| {
-            let (stop, address, token) = (stop.clone(), agent.address, agent.token.clone());
+            let (stop, asked) = (stop.clone(), asked.clone());
+            let (address, token) = (agent.address, agent.token.clone());
             std::thread::spawn(move || {
                 let mut probe = Probe { name, count: 0, failed: Vec::new(), took: Vec::new() };
                 while !stop.load(Ordering::Relaxed) {
@@ -57,13 +60,18 @@ impl Prober {
                         Err(error) => probe.failed.push(error.to_string()),
                     }
                     probe.count += 1;
+                    asked.fetch_add(1, Ordering::Relaxed);
                     std::thread::sleep(EVERY.saturating_sub(began.elapsed()));
                 }
                 probe.took.sort_by(f64::total_cmp);
                 probe
             })
         });
-        Self { stop, probes: probes.into() }
+        Self { stop, asked, probes: probes.into() }
+    }
+    /// Probes so far, of all kinds.
+    pub fn asked(&self) -> usize {
+        self.asked.load(Ordering::Relaxed)
     }
     pub fn end(self) -> Vec<Probe> {
         self.stop.store(true, Ordering::Relaxed);
