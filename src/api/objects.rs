@@ -18,7 +18,7 @@ use crate::{
         meta::API_VERSION,
         secret::{SealedSecret, SecretView},
     },
-    plan::{view::ServiceView, why},
+    plan::why::{self, usage::Users},
     reconcile::view,
     store::State,
 };
@@ -56,14 +56,14 @@ pub enum Seen<'s> {
 pub struct Reader<'s> {
     state: &'s State,
     /// Only Configs and Secrets need to know who uses them: read when first asked.
-    services: OnceCell<Vec<ServiceView>>,
+    users: OnceCell<Users>,
 }
 
 impl<'s> Reader<'s> {
     /// Of this state.
     #[must_use]
     pub fn new(state: &'s State) -> Self {
-        Self { state, services: OnceCell::new() }
+        Self { state, users: OnceCell::new() }
     }
 
     /// A declared object, with its status as the state has it.
@@ -90,11 +90,12 @@ impl<'s> Reader<'s> {
     }
 
     fn usage(&self, object: &Object) -> UsageStatus {
-        let services = self.services.get_or_init(|| view::services(self.state));
-        let meta = &object.meta;
-        let conditions =
-            why::conditions::of_shared(object.kind, &meta.name, meta.generation, meta.created_at, services);
-        UsageStatus { conditions }
+        let users = self.users.get_or_init(|| view::users(self.state));
+        let (usage, next_rotation) = match view::shared(self.state, object) {
+            Some(shared) => (users.of(&shared), view::schedule(self.state, object).map(|s| s.due())),
+            None => return UsageStatus::default(),
+        };
+        UsageStatus { conditions: usage.conditions, versions: usage.versions, next_rotation }
     }
 
     /// A Replica. It carries the labels of its Service.

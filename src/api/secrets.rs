@@ -3,11 +3,10 @@
 //! Here: set, rotate, history (of Configs too), rekey. Not here: sealing (`store::seal`), what a version is
 //! (`store::apply::versions`), deleting (`write`).
 //! Invariants: no answer holds a value; the old key is forgotten only when nothing that it sealed is left, in the state
-//! or on its way there. A rekey that ended half-way leaves both keys and everything open; asked again, it goes on.
+//! or on its way there. A rekey that was cut off leaves both keys and everything open; the leader goes on with it.
 
 use std::collections::BTreeMap;
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use warp::reply::Response;
 
 use super::{
@@ -22,21 +21,22 @@ use super::{
 };
 use crate::{
     model::{
-        Declared, Index, Kind, Object, ObjectKey, Spec, Uid, Version,
+        Declared, Kind, Object, ObjectKey, Spec, Uid, Version,
         config::ConfigSpec,
-        declared::canonical,
         rotation::{VALUE, ValueFrom},
         secret::{SealedSecret, SecretKind, SecretSpec},
     },
+    reconcile::view,
     store::{
         State,
-        command::{Command, Group, Sealed},
-        put::{draw, put_completed},
+        command::Command,
+        put::{encoded, put_completed, redrawn},
+        rekey::{By, RekeyError, Turn, go_on},
         seal::{Sealer, Values},
     },
 };
 
-/// Looks for what the old key sealed at most; each seals what the one before missed.
+/// Turns of a rekey at most; each seals what the one before missed.
 const ROUNDS: usize = 16;
 
 /// `POST /api/v1/secrets/{name}/set`: writes some keys. A Secret that is not there is made.
@@ -79,16 +79,13 @@ pub async fn rotate(mut request: Request) -> Result<Response, Failure> {
     let answer = Commit::of(&request, body)?
         .if_at(write::if_match(&request, &key)?)
         .run(move |state| {
-            let old = Opened::of(state, &key, &sealer)?.ok_or_else(|| Failure::absent(&key))?;
             let Some(number) = asked.to_version else {
-                let generate = old.sealed.generate.as_ref().ok_or_else(|| {
-                    Failure::unprocessable(format!("the value of {key} is not drawn by the cluster"))
-                        .hint(format!("give it a new one: constellation secret set {} KEY=-", key.name))
-                })?;
-                let mut data = encoded(&old.values);
-                data.insert(VALUE.into(), STANDARD.encode(draw(generate)));
-                return changed(state, &key, &sealer, Some(&old), data, true);
+                let object = state.object(&key).ok_or_else(|| Failure::absent(&key))?;
+                let put = redrawn(object, &sealer, state).map_err(|error| write::unstored(&key, &error))?;
+                let read = vec![(key.clone(), Some(object.meta.resource_version))];
+                return Ok(Change { commands: vec![Command::Put(put)], read });
             };
+            let old = Opened::of(state, &key, &sealer)?.ok_or_else(|| Failure::absent(&key))?;
             let kept = version(state, &old.object.meta.uid, number).ok_or_else(|| {
                 Failure::unprocessable(format!("version {number} of {key} is not kept"))
                     .hint(format!("constellation secret history {}", key.name))
@@ -127,7 +124,8 @@ pub async fn history(request: Request) -> Result<Response, Failure> {
         }
     };
     let versions = state.versions(&object.meta.uid).rev().map(|version| view(version)).collect();
-    reply::json(&History { versions, index: state.index().0 })
+    let next_rotation = view::schedule(&state, object).map(|s| s.due());
+    reply::json(&History { versions, next_rotation, index: state.index().0 })
 }
 
 /// `POST /api/v1/cluster/rekey`: seals everything with a new key and forgets the old one.
@@ -139,66 +137,28 @@ pub async fn rekey(mut request: Request) -> Result<Response, Failure> {
     let (reason, shared) = (request.reason()?, &request.server.shared);
     let (sealer, store) = (&shared.sealer, &shared.store);
     let disk = |error: std::io::Error| Failure::internal(format!("the file of the key cannot be written: {error}"));
+    // Whoever goes on with one that was cut off comes to its end first.
+    let _alone = sealer.rekeying().await;
     sealer.begin_new_key().map_err(disk)?;
-    // What was sealed before this line is in the log after it.
-    sealer.settled().await;
+    let deadline = shared.limits.propose;
+    let by = By { actor: request.caller.name.clone(), reason, request: Some(audit::asked(&request)), deadline };
     let mut resealed = 0;
     for _ in 0..ROUNDS {
-        let commands = reseals(&store.state(), sealer)?;
-        let done = commands.is_empty();
-        resealed += commands.len();
-        // Nothing left: this one shows that all before it was carried out, and who asked for it.
-        let barrier = done.then(|| (None, Command::RecordAudit { object: "secret/(all): another key".into() }));
-        for (at, command) in commands.into_iter().map(|(at, command)| (Some(at), command)).chain(barrier) {
-            let group = Group {
-                at: store.now(),
-                preconditions: at.into_iter().map(|(key, at)| (key, Some(at))).collect(),
-                actor: request.caller.name.clone(),
-                reason: reason.clone(),
-                request: matches!(command, Command::RecordAudit { .. }).then(|| audit::asked(&request)),
-                commands: vec![command],
-                ..Group::default()
-            };
-            match store.propose(group, shared.limits.propose).await {
-                // Written meanwhile: the next round looks again.
-                Ok(_) | Err(crate::store::ProposeError::Refused(_)) => {}
-                Err(error) => return Err(Failure::write(&error, &store.state())),
-            }
-        }
-        if done && reseals(&store.state(), sealer)?.is_empty() {
-            sealer.forget_older_keys().map_err(disk)?;
-            return reply::json(&Rekeyed { key: sealer.newest_key(), resealed });
+        match go_on(store, sealer, &by, usize::MAX).await.map_err(|error| stuck(error, &store.state()))? {
+            Turn::More(sealed) => resealed += sealed,
+            Turn::Done => return reply::json(&Rekeyed { key: sealer.newest_key(), resealed }),
         }
     }
     Err(Failure::internal("secrets were written faster than they were sealed anew; ask again"))
 }
 
-type Reseal = ((ObjectKey, Index), Command);
-
-/// What the newest key has not sealed, each under it.
-fn reseals(state: &State, sealer: &Sealer) -> Result<Vec<Reseal>, Failure> {
-    let mut commands = Vec::new();
-    for object in state.objects(Kind::Secret) {
-        let (key, uid) = (object.key(), &object.meta.uid);
-        let under = |object: &Object| -> Result<Option<Sealed>, Failure> {
-            let secret: SealedSecret = object.parse().map_err(|e| Failure::unreadable(&key, e))?;
-            let Some(secret) = sealer.reseal(&secret, uid).map_err(|e| closed(&key, &e))? else { return Ok(None) };
-            let spec = canonical(&secret).map_err(|e| Failure::unreadable(&key, e))?;
-            Ok(Some(Sealed { spec, digest: secret.identity() }))
-        };
-        let at = (key.clone(), object.meta.resource_version);
-        for version in state.versions(uid) {
-            if let Some(sealed) = version.kept.as_ref().map(|kept| under(kept)).transpose()?.flatten() {
-                let command = Command::Reseal { key: key.clone(), version: Some(version.number), sealed };
-                commands.push((at.clone(), command));
-            }
-        }
-        // Last: it moves the version that the others rest on.
-        if let Some(sealed) = under(object)? {
-            commands.push((at, Command::Reseal { key: key.clone(), version: None, sealed }));
-        }
+fn stuck(error: RekeyError, state: &State) -> Failure {
+    match error {
+        RekeyError::Disk(error) => Failure::internal(format!("the file of the key cannot be written: {error}")),
+        RekeyError::Closed { key, error } => closed(&key, &error),
+        RekeyError::Unreadable { key, error } => Failure::unreadable(&key, error),
+        RekeyError::Propose(error) => Failure::write(&error, state),
     }
-    Ok(commands)
 }
 
 /// A Secret with its values in clear.
@@ -219,10 +179,6 @@ impl<'s> Opened<'s> {
 
 fn closed(key: &ObjectKey, error: &crate::store::seal::SealError) -> Failure {
     Failure::internal(format!("{key} cannot be opened: {error}")).hint(error.hint())
-}
-
-fn encoded(values: &Values) -> BTreeMap<String, String> {
-    values.iter().map(|(key, value)| (key.clone(), STANDARD.encode(value))).collect()
 }
 
 fn version<'s>(state: &'s State, uid: &'s Uid, number: u64) -> Option<&'s Object> {

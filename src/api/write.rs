@@ -304,6 +304,9 @@ pub(super) fn unstored(key: &ObjectKey, error: &PutError) -> Failure {
     match error {
         PutError::OfClient { .. } => Failure::unprocessable(format!("{key}: {error}"))
             .hint("`constellation apply` puts the value in; over the API send it below `data` or `stringData`"),
+        PutError::NotDrawn(_) => Failure::unprocessable(error.to_string())
+            .hint(format!("give it a new one: constellation secret set {} KEY=-", key.name)),
+        PutError::TooLarge { .. } => Failure::unprocessable(error.to_string()).hint("draw a shorter one, or split it"),
         PutError::Seal(error) => Failure::unprocessable(format!("{key}: {error}")).hint(error.hint()),
         PutError::Canonical(error) => Failure::internal(format!("{key} has no canonical form: {error}")),
         PutError::Unreadable { key, error } => Failure::unreadable(key, error),

@@ -69,6 +69,8 @@ pub(super) enum State {
     Only(&'static str),
     /// Its shape is checked, then it is refused.
     Later,
+    /// It works in another kind only: what is wrong with it here, and what to do.
+    Elsewhere(&'static str, &'static str),
     /// The cluster writes it, people do not.
     ClusterOnly,
 }
@@ -304,6 +306,7 @@ impl Walk<'_, '_> {
                 State::ClusterOnly => {
                     self.wrong(entry.at, &below, format!("`{}` is written by the cluster", field.name), "remove it");
                 }
+                State::Elsewhere(message, fix) => self.wrong(entry.at, &below, message, fix),
                 State::Only(value) if entry.value.is_null() || entry.value.raw() == Some(value) => {}
                 State::Later | State::Only(_) => self.later(entry.at, &entry.value, &field.shape, &below),
                 State::Works | State::Required(_) => {

@@ -55,6 +55,8 @@ pub enum ConditionType {
     DockerReachable,
     /// Some container uses it.
     InUse,
+    /// The newest version has arrived at every replica that shall have it.
+    RotationComplete,
 }
 impl std::fmt::Display for ConditionType {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::rotation::{ConfigValueFrom, Rotation};
+use super::rotation::{ConfigRotation, ConfigValueFrom};
 
 /// Largest sum of keys and values, bytes.
 pub const CONFIG_LIMIT: usize = 1 << 20;
@@ -21,8 +21,8 @@ pub struct ConfigSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value_from: Option<ConfigValueFrom>,
     /// What follows a new value.
-    #[serde(default, skip_serializing_if = "Rotation::is_default")]
-    pub rotation: Rotation,
+    #[serde(default, skip_serializing_if = "ConfigRotation::is_default")]
+    pub rotation: ConfigRotation,
     /// Versions kept, the newest included; 5.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep_versions: Option<u32>,

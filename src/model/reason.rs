@@ -105,6 +105,10 @@ reasons! {
     NewReplicaReady,
     /// A change is being carried out.
     ReplicaSetUpdated,
+    /// Something keeps a new version of a Config or Secret from the replicas that use it; no newer one is drawn by schedule.
+    RotationHalted,
+    /// Replicas run with a version of a Config or Secret that is not kept any more.
+    VersionMissing,
     /// Everything is as declared.
     UpToDate,
     /// Nothing has reported yet.

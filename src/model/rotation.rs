@@ -1,10 +1,12 @@
 //! What follows a new value of a Config or Secret, how many versions are kept, and where a value comes from.
 //!
-//! Here: [`Rotation`], [`ValueFrom`], [`Generate`], and the defaults. Not here: fetching a value (`cli::values`), drawing
-//! one (`store::generate`), carrying a rotation out (`plan::rollout`, `reconcile::agent`).
+//! Here: [`Rotation`], [`ConfigRotation`], [`ValueFrom`], [`Generate`], and the defaults. Not here: fetching a value (`cli::values`), drawing
+//! one (`store::put`), when one is due (`plan::rotation`), carrying a rotation out (`plan::rollout`, `reconcile::agent`).
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use super::Period;
 
 /// Versions kept when nothing is said, the newest included.
 pub const KEPT_VERSIONS: u32 = 5;
@@ -12,7 +14,14 @@ pub const KEPT_VERSIONS: u32 = 5;
 /// Key that `valueFrom` fills.
 pub const VALUE: &str = "value";
 
-/// What follows a new value.
+/// Shortest time between two values that the cluster draws by itself: each replaces every replica that uses them, and
+/// the five kept versions shall reach further back than a night.
+pub const EVERY_MIN: Period = Period::secs(3_600);
+
+/// Longest: a little more than the year that rules of rotation ask for at most. What is longer is a slip of the unit.
+pub const EVERY_MAX: Period = Period::secs(400 * 86_400);
+
+/// What follows a new value, and when the cluster draws one by itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Rotation {
@@ -26,13 +35,45 @@ pub struct Rotation {
     /// started with.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub grace_versions: u32,
+    /// With `valueFrom.generate` only: a new value is drawn when the newest is so old, `1h` to `400d`. Not while an
+    /// earlier one is still on its way to the replicas.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub every: Option<Period>,
 }
 impl Default for Rotation {
+    fn default() -> Self {
+        Self { strategy: Strategy::Rolling, signal: None, grace_versions: 1, every: None }
+    }
+}
+impl Rotation {
+    /// Whether nothing was said.
+    #[must_use]
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// What follows a new value of a Config.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ConfigRotation {
+    /// How it reaches the replicas that use it.
+    #[serde(default, skip_serializing_if = "Strategy::is_default")]
+    pub strategy: Strategy,
+    /// `strategy: reload` only: sent to the container's first process when its files are new, like `SIGHUP`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signal: Option<String>,
+    /// Versions before the newest that replicas still have while they are replaced. Always 1: the one they were
+    /// started with.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub grace_versions: u32,
+}
+impl Default for ConfigRotation {
     fn default() -> Self {
         Self { strategy: Strategy::Rolling, signal: None, grace_versions: 1 }
     }
 }
-impl Rotation {
+impl ConfigRotation {
     /// Whether nothing was said.
     #[must_use]
     pub fn is_default(&self) -> bool {

@@ -1,7 +1,7 @@
 //! Why something is not as declared: differences with reasons from the closed set.
 //!
 //! Here: [`Difference`] and what makes it for each kind ([`differences`] of a Service, [`replica`],
-//! [`node`], [`shared`] of a Config or Secret); the conditions that sum up ([`conditions`]); the way from an object to what a person can change ([`chain`]); what a
+//! [`node`], [`shared`] of a Config or Secret); the conditions that sum up ([`conditions`], and who uses what: [`usage`]); the way from an object to what a person can change ([`chain`]); what a
 //! person can do ([`hint`]). `why`, `describe`, the API and the leader's status all read these.
 //! Not here: what the loops will do about it ([`super::rollout`], which is asked, not repeated).
 //! Invariants: everything as declared gives no difference; a difference always has a reason; the
@@ -28,6 +28,7 @@ mod chain;
 pub mod conditions;
 pub mod hint;
 pub mod news;
+pub mod usage;
 
 pub use chain::chain;
 pub use conditions::{conditions, status};

@@ -13,8 +13,10 @@ use crate::{
     controller::{self, Metrics, Options},
     model::{Index, Uid},
     reconcile::{
+        rekey::Rekey,
         resolver::{self, Resolver},
         rollout::Rollout,
+        rotation::Rotations,
         status::Conditions,
         triggers,
     },
@@ -120,6 +122,23 @@ fn spawn(loops: &mut JoinSet<()>, tools: &Tools) {
         Options::named("rollout").grace(GRACE),
         rollout,
         keys,
+        metrics.clone(),
+        stop.clone(),
+    ));
+    let (rotations, rekey) = (Rotations::new(store.clone(), sealer.clone()), Rekey::new(store.clone(), sealer.clone()));
+    let keys = Box::pin(rotations.keys());
+    loops.spawn(controller::run(
+        // One at a time: each may replace many replicas.
+        Options::named("rotation").grace(GRACE),
+        Arc::new(rotations),
+        keys,
+        metrics.clone(),
+        stop.clone(),
+    ));
+    loops.spawn(controller::run(
+        Options::named("rekey").grace(GRACE),
+        Arc::new(rekey),
+        Box::pin(Rekey::keys()),
         metrics.clone(),
         stop.clone(),
     ));

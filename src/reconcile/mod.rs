@@ -2,6 +2,7 @@
 //!
 //! Here, one file a loop: [`rollout`] (leader: replicas of a Service, placement included),
 //! [`resolver`] (leader: image references), [`status`] (leader: conditions of Services),
+//! [`rotation`] (leader: values of Secrets by schedule), [`rekey`] (leader: a change of the key that was cut off),
 //! [`agent`] (every node: its own containers), [`node`] (every node: its own registration).
 //! And what they share: [`view`] (state → planners' inputs), [`container`] (revision → what the engine is
 //! given), [`files`], [`data`], [`prober`], [`reporter`].
@@ -17,9 +18,11 @@ pub mod leader;
 pub mod node;
 pub mod prober;
 pub mod registry;
+pub mod rekey;
 pub mod reporter;
 pub mod resolver;
 pub mod rollout;
+pub mod rotation;
 pub mod status;
 pub mod triggers;
 pub mod view;

@@ -1,6 +1,6 @@
 //! From the state to what planners read.
 //!
-//! Here: [`service`], [`services`], [`nodes`], [`world`]. Only reading and parsing: no decision.
+//! Here: [`service`], [`services`], [`nodes`], [`world`], [`users`] with [`shared`], [`schedule`]. Only reading and parsing: no decision.
 //! Invariant: what this version cannot read (a newer one wrote it) gives no view at all, so that no
 //! planner takes it for deleted or empty.
 
@@ -13,13 +13,17 @@ use serde::Deserialize;
 
 use crate::{
     model::{
-        Bytes, Kind, Millicores, ObjectKey, Replica, ReplicaPhase, Revision, ServiceSpec, Uid, Volume,
+        Bytes, Kind, Millicores, Object, ObjectKey, Replica, ReplicaPhase, Revision, ServiceSpec, Uid, Volume,
         config::ConfigSpec,
         rotation::{Rotation, Strategy},
         secret::SealedSecret,
         service::{ContainerSpec, FileRef},
     },
-    plan::view::{Home, Missing, NodeView, ReplicaView, ServiceView, World},
+    plan::{
+        rotation::Schedule,
+        view::{Home, Missing, NodeView, ReplicaView, ServiceView, World},
+        why::usage::{Content, Kept, Shared, Users},
+    },
     store::State,
 };
 
@@ -41,6 +45,49 @@ pub fn services(state: &State) -> Vec<ServiceView> {
     let mut names: BTreeSet<Arc<str>> = state.objects(Kind::Service).map(|o| o.meta.name.clone()).collect();
     names.extend(replicas.keys().cloned());
     names.iter().filter_map(|name| assemble(state, name, replicas.remove(name).unwrap_or_default())).collect()
+}
+
+/// Who uses Configs and Secrets.
+#[must_use]
+pub fn users(state: &State) -> Users {
+    Users::new(services(state), nodes(state))
+}
+
+/// A Config or Secret with its versions; none when this version cannot read it.
+#[must_use]
+pub fn shared(state: &State, object: &Object) -> Option<Shared> {
+    let content = |object: &Object| match object.kind {
+        Kind::Config => Some(Content::Config(Box::new(object.parse().ok()?))),
+        Kind::Secret => Some(Content::Secret(object.parse::<SealedSecret>().ok()?.content().to_owned())),
+        Kind::Service | Kind::Node | Kind::Replica => None,
+    };
+    // What it is now is known even where nobody noted its versions.
+    let now = content(object)?;
+    let meta = &object.meta;
+    let mut versions: Vec<Kept> = state
+        .versions(&meta.uid)
+        .rev()
+        .filter_map(|v| {
+            let content = v.kept.as_ref().map_or_else(|| Some(now.clone()), |kept| content(kept))?;
+            Some(Kept { number: v.number, made_at: v.made_at, content })
+        })
+        .collect();
+    if versions.is_empty() {
+        let number = object.parse::<SealedSecret>().map_or(meta.generation, |s| s.version);
+        versions.push(Kept { number, made_at: meta.created_at, content: now });
+    }
+    let (name, uid) = (meta.name.clone(), meta.uid.clone());
+    let (generation, created_at) = (meta.generation, meta.created_at);
+    Some(Shared { kind: object.kind, name, uid, generation, created_at, versions })
+}
+
+/// When a Secret is drawn anew, if somebody said so.
+#[must_use]
+pub fn schedule(state: &State, object: &Object) -> Option<Schedule> {
+    let sealed: SealedSecret = (object.kind == Kind::Secret).then(|| object.parse().ok()).flatten()?;
+    let every = sealed.generate.and(sealed.rotation.every)?;
+    let newest = state.versions(&object.meta.uid).rev().find(|v| v.kept.is_none());
+    Some(Schedule { every, made_at: newest.map_or(object.meta.created_at, |v| v.made_at) })
 }
 
 /// Every Node, with what is placed there.

@@ -31,6 +31,7 @@ mod quarantine;
 mod raft;
 mod rebuild;
 mod record;
+pub mod rekey;
 pub mod rescue;
 pub mod ring;
 pub mod room;

@@ -1,13 +1,14 @@
 //! From what people declare to the command that stores it.
 //!
 //! Here: canonical bytes, a Service's hash, a Secret's seal, what a declaration leaves
-//! to what is there ([`completed`]). Not here:
+//! to what is there ([`completed`]), a value drawn anew ([`redrawn`]). Not here:
 //! reading text (`manifest`), the effect of the command ([`super::apply`]).
 //! Why a Secret's put names the object it was sealed over: uid and version are part of the seal; if
 //! another write came between, apply refuses it as a conflict and the caller converts again.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeMap};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
@@ -16,12 +17,12 @@ use crate::model::{
     declared::canonical,
     node::NodeSpec,
     rotation::{Generate, VALUE, ValueFrom},
-    secret::{SealedSecret, SecretSpec},
+    secret::{SECRET_LIMIT, SealedSecret, SecretSpec},
 };
 
 use super::{
     command::PutObject,
-    seal::{SealError, Sealer},
+    seal::{SealError, Sealer, Values},
     state::State,
 };
 
@@ -40,6 +41,15 @@ pub enum PutError {
     /// A value has no JSON form.
     #[error("the spec has no canonical form")]
     Canonical(#[from] serde_json::Error),
+    /// Nobody but a person knows its value.
+    #[error("the value of {0} is not drawn by the cluster")]
+    NotDrawn(ObjectKey),
+    /// With another value of this length it would be.
+    #[error("{key} would have more than {SECRET_LIMIT} bytes")]
+    TooLarge {
+        /// The Secret.
+        key: ObjectKey,
+    },
     /// What is stored was written by a version that knows more: it is not written over.
     #[error("the stored spec of {key} cannot be read")]
     Unreadable {
@@ -97,6 +107,42 @@ pub fn draw(generate: &Generate) -> Zeroizing<Vec<u8>> {
     use rand::seq::IndexedRandom as _;
     let (characters, mut rng) = (generate.charset.characters(), rand::rng());
     Zeroizing::new((0..generate.length).filter_map(|_| characters.choose(&mut rng).copied()).collect())
+}
+
+/// A stored Secret with its value drawn anew and all else as it is: what `secret rotate` and the schedule write.
+///
+/// # Errors
+/// [`PutError::NotDrawn`], [`PutError::TooLarge`], and those of [`put`].
+pub fn redrawn(object: &Object, sealer: &Sealer, state: &State) -> Result<PutObject, PutError> {
+    let (key, meta) = (object.key(), &object.meta);
+    let sealed: SealedSecret = stored(object)?;
+    let Some(generate) = sealed.generate.clone() else { return Err(PutError::NotDrawn(key)) };
+    let mut values = sealer.open(&sealed, &meta.uid)?;
+    values.insert(VALUE.into(), draw(&generate));
+    if values.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>() > SECRET_LIMIT {
+        return Err(PutError::TooLarge { key });
+    }
+    let spec = SecretSpec {
+        kind: sealed.kind,
+        data: encoded(&values),
+        value_from: Some(ValueFrom { generate: Some(generate), ..ValueFrom::default() }),
+        rotation: sealed.rotation,
+        keep_versions: sealed.keep_versions,
+        ..SecretSpec::default()
+    };
+    let declared = Declared {
+        name: meta.name.clone(),
+        labels: meta.labels.clone(),
+        annotations: meta.annotations.clone(),
+        spec: Spec::Secret(spec),
+    };
+    put_completed(&declared, None, sealer, state, meta.uid.clone())
+}
+
+/// Values as a declaration holds them.
+#[must_use]
+pub fn encoded(values: &Values) -> BTreeMap<String, String> {
+    values.iter().map(|(key, value)| (key.clone(), STANDARD.encode(value))).collect()
 }
 
 /// Converts a declared object. `new_uid` is used when the object does not exist yet.
@@ -211,6 +257,28 @@ mod tests {
         assert_eq!(cluster.stored(), (2, "x".into()));
         assert_eq!(cluster.apply(&drawn(20)), Outcome::Configured, "it has a value");
         assert_eq!(cluster.stored(), (2, "x".into()));
+    }
+
+    #[test]
+    fn a_value_drawn_anew_changes_nothing_around_it() {
+        let mut cluster = Cluster(State::default(), Sealer::ephemeral());
+        let policy = serde_json::json!({"strategy": "manual", "every": "24h"});
+        let declared = secret(serde_json::json!({"type": "password", "stringData": {"user": "ann"},
+            "valueFrom": {"generate": {"length": 8}}, "rotation": policy, "keepVersions": 3}));
+        cluster.apply(&declared);
+        let before = cluster.stored();
+        let key = ObjectKey::new(Kind::Secret, "s");
+        let object = cluster.0.object(&key).unwrap().clone();
+        let put = redrawn(&object, &cluster.1, &cluster.0).unwrap();
+        let group = Group { commands: vec![Command::Put(put)], ..Group::default() };
+        assert_eq!(cluster.0.apply(&group).unwrap().objects[0].result, Outcome::Configured);
+        let after = cluster.stored();
+        assert!((before.0, after.0) == (1, 2) && before.1 != after.1 && after.1.len() == 8, "{before:?} {after:?}");
+        assert_eq!(cluster.apply(&declared), Outcome::Unchanged, "the manifest is still what is there");
+        cluster.apply(&secret(serde_json::json!({"stringData": {"value": "x"}})));
+        let given = cluster.0.object(&key).unwrap().clone();
+        let error = redrawn(&given, &cluster.1, &cluster.0).unwrap_err();
+        assert!(matches!(error, PutError::NotDrawn(_)), "{error}");
     }
 
     #[test]

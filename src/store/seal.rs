@@ -92,6 +92,8 @@ pub struct Sealer {
     dir: Option<PathBuf>,
     /// Held shared from the seal of a value until the log has it or never will.
     writing: tokio::sync::RwLock<()>,
+    /// Held by whoever seals everything anew.
+    rekeying: tokio::sync::Mutex<()>,
 }
 impl std::fmt::Debug for Sealer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -132,7 +134,12 @@ impl Sealer {
     }
 
     fn with(ring: Ring, dir: Option<PathBuf>) -> Self {
-        Self { ring: RwLock::new(Arc::new(ring)), dir, writing: tokio::sync::RwLock::default() }
+        Self {
+            ring: RwLock::new(Arc::new(ring)),
+            dir,
+            writing: tokio::sync::RwLock::default(),
+            rekeying: tokio::sync::Mutex::default(),
+        }
     }
 
     /// To be held while something is sealed and proposed.
@@ -143,6 +150,16 @@ impl Sealer {
     /// Waits until nothing is on its way to the log that was sealed before.
     pub async fn settled(&self) {
         drop(self.writing.write().await);
+    }
+
+    /// To be held while everything is sealed anew: one at a time.
+    pub async fn rekeying(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.rekeying.lock().await
+    }
+
+    /// As [`Self::rekeying`], when nobody holds it.
+    pub fn try_rekeying(&self) -> Option<tokio::sync::MutexGuard<'_, ()>> {
+        self.rekeying.try_lock().ok()
     }
 
     fn ring(&self) -> Arc<Ring> {

@@ -4,7 +4,10 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::json;
 
 use super::rig::{Rig, service};
-use crate::api::routes::TABLE;
+use crate::{
+    api::routes::TABLE,
+    model::{Kind, ObjectKey, ReplicaPhase, ReplicaStatus, Status, secret::SealedSecret},
+};
 
 const PLAIN: &str = "hunter2-in-plain-words";
 const CODED: &str = "xyzzy-in-base64";
@@ -168,6 +171,45 @@ async fn a_drawn_value_is_drawn_anew_when_asked_and_stays_drawn() {
     assert_eq!(rig.ask("POST", "/api/v1/apply").body(drawn.to_string()).send().await.status, 200);
     assert_eq!(version().await, 2, "and the manifest is still what is there");
     assert_eq!(rig.read("/api/v1/secrets/db").await["spec"]["generate"]["length"], 32);
+}
+
+#[tokio::test]
+async fn the_next_value_and_the_versions_in_use_are_told() {
+    let rig = Rig::new().await;
+    rig.node().await;
+    let drawn = json!({
+        "apiVersion": "constellation.dev/v1", "kind": "Secret", "metadata": {"name": "db"},
+        "spec": {"valueFrom": {"generate": {}}, "rotation": {"every": "24h"}},
+    });
+    let mut user = service("web", "nginx:1", 1);
+    user["spec"]["secrets"] = json!([{"source": "db/value", "env": "PASSWORD"}]);
+    rig.apply(&json!([drawn, user]).to_string()).await;
+    let read = async || rig.read("/api/v1/secrets/db").await["status"].clone();
+    let history = async || rig.read("/api/v1/secrets/db/history").await;
+    let (first, told) = (read().await, history().await);
+    let due = told["versions"][0]["madeAt"].as_u64().unwrap() + 24 * 3_600_000;
+    assert_eq!((&first["nextRotation"], &told["nextRotation"]), (&json!(due), &json!(due)));
+    assert!(first.get("versions").is_none(), "nothing runs yet: {first}");
+
+    let name = rig.place("web", 1).await;
+    let uid = rig.shared.store.state().object(&ObjectKey::new(Kind::Secret, "db")).unwrap().meta.uid.clone();
+    let contents = [("secrets/db/value=PASSWORD".to_owned(), SealedSecret::content_of(1, &uid))].into();
+    let status = ReplicaStatus { phase: ReplicaPhase::Running, ready: true, contents, ..ReplicaStatus::default() };
+    rig.observe(ObjectKey::replica(name.as_str()), Status::Replica(status)).await;
+    let running = |version: u64, current| json!([{"version": version, "current": current, "kept": true, "replicas": 1, "services": {"web": 1}}]);
+    assert_eq!(read().await["versions"], running(1, true));
+    assert_eq!(rig.ask("POST", "/api/v1/secrets/db/rotate").send().await.status, 200);
+    let after = read().await;
+    assert_eq!(after["versions"], running(1, false));
+    let complete = |status: &serde_json::Value| {
+        let all = status["conditions"].as_array().unwrap().clone();
+        all.into_iter().find(|c| c["type"] == "RotationComplete").unwrap()
+    };
+    assert_eq!(complete(&after)["status"], "False", "{after}");
+    assert!(after["nextRotation"].as_u64().unwrap() >= due, "it counts from the newest");
+    let set = json!({"data": {"value": STANDARD.encode("x")}});
+    assert_eq!(rig.post("/api/v1/secrets/db/set", &set.to_string()).await.status, 200);
+    assert!(read().await.get("nextRotation").is_none(), "what somebody gave is not drawn any more");
 }
 
 #[tokio::test]

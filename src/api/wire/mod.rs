@@ -37,7 +37,7 @@ pub use crate::{
     model::{Condition, Event, Kind, Meta, secret::SecretView},
     plan::{
         change::{ChangePlan as PlanAnswer, FieldChange, ObjectChange as PlanObject, Operation},
-        why::Difference,
+        why::{Difference, usage::VersionUse},
     },
     store::client::RaftStatus,
 };
@@ -96,8 +96,15 @@ pub struct ReplicaSpec {
 }
 
 /// `status` of a Config or Secret.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct UsageStatus {
-    /// Whether it is there and who uses it.
+    /// Whether it is there, who uses it, and whether its newest version has arrived.
     pub conditions: Vec<Condition>,
+    /// Versions that replicas run with, newest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub versions: Vec<VersionUse>,
+    /// When the cluster draws the next value by itself, milliseconds since 1970; later while the newest has not arrived.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_rotation: Option<u64>,
 }

@@ -37,6 +37,9 @@ pub struct SecretRotate {
 pub struct History {
     /// Newest first.
     pub versions: Vec<VersionView>,
+    /// When the cluster draws the next value by itself, milliseconds since 1970; later while the newest has not arrived.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_rotation: Option<u64>,
     /// Where it was read.
     pub index: u64,
 }

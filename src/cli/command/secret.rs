@@ -168,7 +168,21 @@ async fn history(api: &Api, screen: &Screen, name: &str, output: Form) -> Result
     if output != Form::Text {
         return screen.answer(&history);
     }
-    screen.print(&versions(&history, Times::new(false)))
+    let times = Times::new(false);
+    screen.print(&versions(&history, times))?;
+    if let Some(next) = history.next_rotation {
+        screen.aside(&next_rotation(next, times));
+    }
+    Ok(())
+}
+
+/// When the cluster draws the next value. One that is due and not drawn waits for the last one to arrive.
+fn next_rotation(next: u64, times: Times) -> String {
+    let when = times.around(next);
+    if when.ends_with(" ago") {
+        return format!("next value due {when}: it waits for the newest one to arrive");
+    }
+    format!("next value: {when}")
 }
 
 fn versions(history: &History, times: Times) -> String {
@@ -203,7 +217,11 @@ mod tests {
             digest: "01-ab".into(),
             current,
         };
-        let history = History { versions: vec![view(2, "token \x1b[2Jboss", true), view(1, "", false)], index: 9 };
+        let history = History {
+            versions: vec![view(2, "token \x1b[2Jboss", true), view(1, "", false)],
+            next_rotation: Some(220_000),
+            index: 9,
+        };
         let said = versions(&history, Times::RelativeTo(100_000));
         let lines: Vec<&str> = said.lines().map(str::trim_end).collect();
         assert_eq!(
@@ -214,5 +232,8 @@ mod tests {
                 "1            1m   -           01-ab",
             ]
         );
+        assert_eq!(next_rotation(220_000, Times::RelativeTo(100_000)), "next value: in 2m");
+        let late = next_rotation(40_000, Times::RelativeTo(100_000));
+        assert_eq!(late, "next value due 1m ago: it waits for the newest one to arrive");
     }
 }

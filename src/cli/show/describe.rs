@@ -7,12 +7,12 @@ use serde_json::Value;
 
 use super::{events, replicas};
 use crate::{
-    api::wire::{Object, WhyReport},
+    api::wire::{Object, UsageStatus, VersionUse, WhyReport},
     cli::{
         replicas::Replicas,
         text::{self, Times, clean},
     },
-    model::{Condition, Decision, Event, ObjectKey},
+    model::{Condition, Decision, Event, Kind, ObjectKey},
 };
 
 /// Everything that is known of one object.
@@ -56,6 +56,13 @@ pub fn text(whole: &Whole<'_>) -> String {
     if let Some(observed) = object.status.as_ref().and_then(|s| s.get("observedGeneration")) {
         rows.push(vec!["Observed generation:".into(), observed.to_string()]);
     }
+    let usage: Option<UsageStatus> = match object.kind {
+        Kind::Config | Kind::Secret => object.status.as_ref().and_then(|s| UsageStatus::deserialize(s).ok()),
+        Kind::Service | Kind::Node | Kind::Replica => None,
+    };
+    if let Some(next) = usage.as_ref().and_then(|u| u.next_rotation) {
+        rows.push(vec!["Next value:".into(), format!("{} ({})", times.around(next), text::absolute(next))]);
+    }
     let mut out = text::table(0, &[], &rows);
     section(&mut out, "Spec", &yaml(&object.spec));
     let conditions: Vec<Condition> = object
@@ -74,9 +81,12 @@ pub fn text(whole: &Whole<'_>) -> String {
             .collect();
         section(&mut out, "Conditions", &text::table(2, &["TYPE", "STATUS", "REASON", "SINCE", "MESSAGE"], &rows));
     }
+    if let Some(usage) = usage.filter(|u| !u.versions.is_empty()) {
+        section(&mut out, "Versions in use", &versions(&usage));
+    }
     // What the status says beyond its conditions.
     if let Some(Value::Object(status)) = &object.status {
-        let shown = ["conditions", "observedGeneration"];
+        let shown = ["conditions", "observedGeneration", "versions", "nextRotation"];
         let rest: serde_json::Map<_, _> = status
             .iter()
             .filter(|(name, _)| !shown.contains(&name.as_str()))
@@ -102,6 +112,22 @@ pub fn text(whole: &Whole<'_>) -> String {
         section(&mut out, "Events", &text::table(2, &events::HEADER, &rows));
     }
     out
+}
+
+/// How many replicas run with which version.
+fn versions(usage: &UsageStatus) -> String {
+    let row = |v: &VersionUse| {
+        let number = v.version.map_or_else(|| "unknown".into(), |n| n.to_string());
+        let mark = match (v.current, v.kept) {
+            (true, _) => " (current)",
+            (false, true) => "",
+            (false, false) => " (not kept)",
+        };
+        let services = v.services.iter().map(|(name, count)| format!("svc/{name}: {count}"));
+        vec![format!("{number}{mark}"), v.replicas.to_string(), services.collect::<Vec<_>>().join(", ")]
+    };
+    let rows: Vec<Vec<String>> = usage.versions.iter().map(row).collect();
+    text::table(2, &["VERSION", "REPLICAS", "USED BY"], &rows)
 }
 
 fn section(out: &mut String, title: &str, body: &str) {

@@ -144,6 +144,21 @@ fn tables_of_every_kind() {
 }
 
 #[test]
+fn describe_of_a_secret_says_which_replicas_run_with_which_version() {
+    let late = condition("RotationComplete", "False", "ReplicaSetUpdated", "svc/web: older in 1 of 3 replicas");
+    let status = json!({"conditions": [condition("Ready", "True", "UpToDate", ""), late], "nextRotation": NOW + 14_400_000,
+        "versions": [
+            {"version": 4, "current": true, "kept": true, "replicas": 2, "services": {"api": 1, "web": 1}},
+            {"version": 3, "current": false, "kept": true, "replicas": 1, "services": {"web": 1}},
+            {"version": 1, "current": false, "kept": false, "replicas": 1, "services": {"web": 1}},
+            {"current": false, "kept": false, "replicas": 1, "services": {"web": 1}}]});
+    let secret = object("Secret", "db", 90, json!({"type": "opaque", "version": 4, "keys": ["value"]}), status);
+    let (why, known) = (WhyReport::default(), Replicas::from_list(&[]));
+    let whole = describe::Whole { object: &secret, replicas: &[], why: &why, events: &[], known: &known, times: TIMES };
+    insta::assert_snapshot!(describe::text(&whole));
+}
+
+#[test]
 fn later_rows_of_a_list_that_goes_on_stand_under_the_first() {
     let header = objects::header(Kind::Service, false);
     let row =

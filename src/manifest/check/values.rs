@@ -12,9 +12,9 @@ use crate::{
         tree::{Entry, Node},
     },
     model::{
-        Spec,
+        Period, Spec,
         config::CONFIG_LIMIT,
-        rotation::{VALUE, ValueFrom},
+        rotation::{EVERY_MAX, EVERY_MIN, VALUE, ValueFrom},
         secret::{SECRET_LIMIT, SecretSpec},
     },
 };
@@ -25,7 +25,7 @@ pub(super) fn check(walk: &mut Walk<'_, '_>, spec: &Node) {
         value_from(walk, spec, from);
     }
     if let Some(rotation) = spec.get("rotation") {
-        self::rotation(walk, rotation);
+        self::rotation(walk, spec, rotation);
     }
 }
 
@@ -66,7 +66,7 @@ fn value_from(walk: &mut Walk<'_, '_>, spec: &Node, from: &Node) {
     }
 }
 
-fn rotation(walk: &mut Walk<'_, '_>, rotation: &Node) {
+fn rotation(walk: &mut Walk<'_, '_>, spec: &Node, rotation: &Node) {
     let strategy = rotation.get("strategy").and_then(Node::as_text).unwrap_or("rolling");
     if let Some(node) = rotation.get("signal") {
         let written = node.as_text().unwrap_or_default();
@@ -81,6 +81,38 @@ fn rotation(walk: &mut Walk<'_, '_>, rotation: &Node) {
     if let Some(node) = rotation.get("graceVersions").filter(|n| n.as_u64() != Some(1)) {
         let message = "is not built yet: a replica keeps the one version it has until it is replaced";
         walk.wrong(node.at, "spec.rotation.graceVersions", message, "write 1, or remove it");
+    }
+    if let Some(node) = rotation.get("every") {
+        every(walk, spec, node);
+    }
+}
+
+fn every(walk: &mut Walk<'_, '_>, spec: &Node, node: &Node) {
+    const PATH: &str = "spec.rotation.every";
+    let from = spec.get("valueFrom").and_then(|from| from.entries().first());
+    match from {
+        Some(entry) if entry.key == "generate" => {}
+        // What it says was refused.
+        _ if walk.found_in("spec.valueFrom") => {}
+        Some(entry) => {
+            let message = format!("the value comes from `valueFrom.{}`, and the cluster cannot ask there", entry.key);
+            let fix = "write `valueFrom: {generate: {}}`, or remove `every` and apply again when the value changes";
+            walk.wrong(node.at, PATH, message, fix);
+        }
+        None => {
+            let message = "the value is given by hand, and the cluster draws only what it drew before";
+            let fix = "write `valueFrom: {generate: {}}`, or remove `every` and use `constellation secret set`";
+            walk.wrong(node.at, PATH, message, fix);
+        }
+    }
+    let Some(asked) = node.as_text().and_then(|text| text.parse::<Period>().ok()) else { return };
+    if asked < EVERY_MIN {
+        let message = format!("{asked} is less than {EVERY_MIN}: each new value replaces every replica that uses it");
+        walk.wrong(node.at, PATH, message, format!("write {EVERY_MIN} or more"));
+    } else if asked > EVERY_MAX {
+        let days = EVERY_MAX.0.as_secs() / 86_400;
+        let message = format!("{asked} is more than {days} days: nobody would see it come");
+        walk.wrong(node.at, PATH, message, format!("write {days}d or less"));
     }
 }
 

@@ -7,7 +7,7 @@ pub(super) mod service;
 
 use super::{
     forms,
-    shape::{Field, Shape, cluster_only, later, required, word, works},
+    shape::{Field, Shape, State, cluster_only, later, required, word, works},
 };
 use crate::model::Kind;
 
@@ -56,7 +56,20 @@ const ROTATION: Shape = Shape::Object(&[
     works("strategy", STRATEGY),
     works("signal", Shape::Text),
     works("graceVersions", Shape::Int(0, 100)),
-    later("every", Shape::Duration),
+    works("every", Shape::Duration),
+]);
+const CONFIG_ROTATION: Shape = Shape::Object(&[
+    works("strategy", STRATEGY),
+    works("signal", Shape::Text),
+    works("graceVersions", Shape::Int(0, 100)),
+    Field {
+        name: "every",
+        shape: Shape::Duration,
+        state: State::Elsewhere(
+            "a Config is never drawn anew",
+            "remove it, or write a Secret with `valueFrom: {generate: {}}`",
+        ),
+    },
 ]);
 const STRATEGY: Shape = word(&["rolling", "reload", "manual"]);
 // Nothing is drawn that everybody may read.
@@ -71,7 +84,7 @@ const CONFIG_VALUE_FROM: Shape = Shape::Object(&[
 pub(super) static CONFIG: &[Field] = &[
     works("data", Shape::Map(&Shape::Loose)),
     works("valueFrom", CONFIG_VALUE_FROM),
-    works("rotation", ROTATION),
+    works("rotation", CONFIG_ROTATION),
     works("keepVersions", Shape::Int(1, 50)),
     later("template", Shape::Bool),
 ];

@@ -149,3 +149,36 @@ fn a_stop_that_would_be_cut_short_is_refused() {
     let [one] = &found[..] else { panic!("{found:?}") };
     assert!(one.contains("spec.stopGracePeriod") && one.contains("longer than an hour; write at most 1h"), "{one}");
 }
+
+#[test]
+fn a_value_is_drawn_by_schedule_only_where_the_cluster_draws_it_and_not_all_the_time() {
+    let found = |kind: &str, spec: &str, every: &str| {
+        let text = format!(
+            "apiVersion: constellation.dev/v1\nkind: {kind}\nmetadata: {{name: db}}\nspec:\n  {spec}\n  rotation:\n    every: {every}\n"
+        );
+        errors(&text)
+    };
+    let (drawn, given) = ("valueFrom: {generate: {}}", "stringData: {a: b}");
+    for every in ["1h", "60m", "24h", "30d", "400d"] {
+        assert_eq!(found("Secret", drawn, every), Vec::<String>::new(), "{every}");
+    }
+    let far = "write 400d or less";
+    for (kind, spec, every, said, fix) in [
+        ("Secret", drawn, "59m59s", "59m59s is less than 1h", "write 1h or more"),
+        ("Secret", drawn, "0s", "0s is less than 1h", "write 1h or more"),
+        ("Secret", drawn, "401d", "is more than 400 days", far),
+        ("Secret", drawn, "1000000h", "is more than 400 days", far),
+        ("Secret", drawn, "daily", "expected a duration", "write it like"),
+        ("Secret", given, "24h", "given by hand", "constellation secret set"),
+        ("Secret", "valueFrom: {file: a}", "24h", "`valueFrom.file`", "valueFrom: {generate: {}}"),
+        ("Secret", "valueFrom: {command: [a]}", "24h", "`valueFrom.command`", "valueFrom: {generate: {}}"),
+        ("Config", "data: {a: b}", "24h", "a Config is never drawn", "write a Secret"),
+    ] {
+        let found = found(kind, spec, every);
+        assert_eq!(found.len(), 1, "{kind} {spec} {every}: {found:?}");
+        let one = &found[0];
+        assert!(one.starts_with("web.yaml:7:"), "{one}");
+        assert!(one.contains("spec.rotation.every: ") && one.contains(said) && one.contains(fix), "{one}");
+    }
+    assert_eq!(found("Secret", given, "5m").len(), 2, "each fault is told");
+}

@@ -6,7 +6,7 @@ use crate::{
         Meta, ServiceSpec,
         config::ConfigSpec,
         node::NodeSpec,
-        rotation::{Rotation, Strategy},
+        rotation::{ConfigRotation, Strategy},
         secret::SealedSecret,
         testing::meta,
     },
@@ -318,7 +318,7 @@ fn replicas_that_keep_the_old_content_are_counted() {
     let mut world = running(1, json!({"image": "a", "replicas": 2, "configs": [{"source": "nginx/a.conf"}]}));
     let config = |text: &str| ConfigSpec {
         data: [("a.conf", text), ("b.conf", "x")].map(|(k, v)| (k.into(), v.into())).into(),
-        rotation: Rotation { strategy: Strategy::Manual, ..Rotation::default() },
+        rotation: ConfigRotation { strategy: Strategy::Manual, ..ConfigRotation::default() },
         ..ConfigSpec::default()
     };
     let old = config("1");

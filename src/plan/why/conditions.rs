@@ -5,11 +5,11 @@
 //! condition's status does; equal facts give an equal value.
 
 use crate::model::{
-    Condition, ConditionStatus, ConditionType, Kind, Reason, ReplicaPhase, ServiceStatus, Slot, service::Restart,
+    Condition, ConditionStatus, ConditionType, Reason, ReplicaPhase, ServiceStatus, Slot, service::Restart,
     status::ReplicaCounts,
 };
 
-use super::{Difference, Look, NOWHERE, users};
+use super::{Difference, Look, NOWHERE};
 use crate::plan::{
     rollout::{Standing, standing},
     view::{NodeView, ReplicaView, ServiceView},
@@ -40,26 +40,12 @@ pub fn conditions(view: &ServiceView, nodes: &[NodeView], now: u64) -> Vec<Condi
     status(view, nodes, now).map_or_else(Vec::new, |s| s.conditions)
 }
 
-/// Conditions of a Config or Secret: `Ready`, and whether some service uses it.
-#[must_use]
-pub fn of_shared(kind: Kind, name: &str, generation: u64, created_at: u64, services: &[ServiceView]) -> Vec<Condition> {
-    let names: Vec<String> = users(kind, name, services).map(|s| format!("svc/{}", s.name)).collect();
-    let lacking = services.iter().flat_map(|s| &s.missing).find(|m| m.kind == kind && m.name == name);
-    let condition = |kind, holds: bool, reason, message| Condition {
-        kind,
-        status: holds.into(),
-        reason,
-        message,
-        last_transition_time: created_at,
-        observed_generation: generation,
-    };
-    let ready = match lacking.and_then(|m| m.key.as_ref().map(|k| (m.reason(), k))) {
-        Some((reason, key)) => condition(ConditionType::Ready, false, reason, format!("it has no key {key}")),
-        None => condition(ConditionType::Ready, true, Reason::UpToDate, String::new()),
-    };
-    let message =
-        if names.is_empty() { "no service names it".into() } else { format!("named by {}", names.join(", ")) };
-    vec![ready, condition(ConditionType::InUse, !names.is_empty(), Reason::UpToDate, message)]
+/// What keeps a Service from being as declared: the reason that says most, and the facts. None: it is.
+pub(super) fn unfinished(view: &ServiceView, nodes: &[NodeView]) -> Option<(Reason, String)> {
+    let look = Look::new(view, nodes, 0);
+    let (tally, differences) = (Tally::of(&look), look.all());
+    let told = || (Reason::ReplicaSetUpdated, tally.counts.told());
+    (!tally.done(&differences)).then(|| leading(&differences).map_or_else(told, |d| (d.reason, facts(d))))
 }
 
 /// How many slots are how.
@@ -112,6 +98,14 @@ impl Tally {
     }
 }
 
+impl Tally {
+    /// Everything is as declared.
+    fn done(&self, differences: &[Difference]) -> bool {
+        let nowhere = differences.iter().any(|d| d.path == NOWHERE);
+        self.good_and_new == self.counts.desired && self.leaving == 0 && !nowhere
+    }
+}
+
 fn completed(look: &Look<'_>, r: &ReplicaView, standing: Standing) -> bool {
     let restart = look.view.declared.as_ref().map(|(_, spec)| spec.container.restart);
     standing == Standing::Ended
@@ -124,7 +118,7 @@ fn made(look: &Look<'_>, tally: &Tally, generation: u64) -> Vec<Condition> {
     let suspended = look.view.declared.as_ref().is_some_and(|(_, spec)| spec.suspend);
     let desired = tally.counts.desired;
     let nowhere = differences.iter().find(|d| d.path == NOWHERE);
-    let done = tally.good_and_new == desired && tally.leaving == 0 && nowhere.is_none();
+    let done = tally.done(&differences);
     let old = |kind| look.view.status.as_ref().and_then(|s| s.conditions.iter().find(|c| c.kind == kind));
     let condition = |kind, status: ConditionStatus, reason, message: String| Condition {
         kind,
@@ -248,6 +242,8 @@ pub const fn stuck(reason: Reason) -> bool {
         | Reason::ArchitectureMismatch
         | Reason::NotGranted
         | Reason::Cordoned
+        | Reason::RotationHalted
+        | Reason::VersionMissing
         | Reason::Failed => true,
         Reason::ImageUnresolved
         | Reason::DriftDetected

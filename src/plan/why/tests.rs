@@ -100,7 +100,7 @@ fn what_is_missing_is_named_with_what_to_do() {
     assert_eq!(condition(&cluster, ConditionType::ConfigSynced), synced, "also where all that runs is well");
     let services = [cluster.view.clone()];
     assert_eq!(shared(Kind::Config, "nginx", &services)[0].path, "data[a.conf]");
-    let conditions = conditions::of_shared(Kind::Config, "nginx", 1, 0, &services);
+    let conditions = usage::Users::new(services.to_vec(), vec![]).of(&usage::tests::config("nginx", &["x"])).conditions;
     assert_eq!((conditions[0].status, conditions[0].reason), (ConditionStatus::False, Reason::ConfigMissing));
 }
 

@@ -7,14 +7,17 @@ use serde_json::json;
 
 use super::*;
 use crate::{
+    controller::Reconciler as _,
     model::{
         Bytes, Condition, ConditionStatus, ConditionType, Declared, Desired, Kind, Millicores, NodeStatus, ObjectKey,
         Reason, ReplicaPhase, ReplicaStatus, Resolution, ResolvedImage, ServiceSpec, Spec, Status, node::NodeSpec,
     },
+    plan::why::usage,
+    reconcile::view,
     store::{
         State,
         command::{Command, Group},
-        put, testing,
+        put, rekey, testing,
     },
 };
 
@@ -22,17 +25,17 @@ const DEADLINE: Duration = Duration::from_secs(20);
 
 struct Lab {
     store: Client,
-    sealer: Sealer,
+    sealer: Arc<Sealer>,
     stop: CancellationToken,
     loops: JoinSet<()>,
 }
 
 impl Lab {
-    /// A cluster of one with its node, and the loops `rollout` and `status`.
+    /// A cluster of one with its node, and the loops `rollout`, `status` and `rotation`.
     async fn new() -> Self {
         let mut lab = Self {
             store: testing::memory("n1").await,
-            sealer: Sealer::ephemeral(),
+            sealer: Arc::new(Sealer::ephemeral()),
             stop: CancellationToken::new(),
             loops: JoinSet::new(),
         };
@@ -45,7 +48,10 @@ impl Lab {
         lab.loops.spawn(controller::run(Options::named("rollout"), rollout, keys, metrics.clone(), lab.stop.clone()));
         let status = Arc::new(Conditions::new(lab.store.clone()));
         let keys = Box::pin(status.keys());
-        lab.loops.spawn(controller::run(Options::named("status"), status, keys, metrics, lab.stop.clone()));
+        lab.loops.spawn(controller::run(Options::named("status"), status, keys, metrics.clone(), lab.stop.clone()));
+        let rotations = Arc::new(Rotations::new(lab.store.clone(), lab.sealer.clone()));
+        let keys = Box::pin(rotations.keys());
+        lab.loops.spawn(controller::run(Options::named("rotation"), rotations, keys, metrics, lab.stop.clone()));
         lab
     }
     async fn propose(&self, command: Command) {
@@ -96,7 +102,11 @@ impl Lab {
                     };
                     if state.replica_status(&replica.name).is_none_or(|s| s.phase != phase) {
                         let ready = phase == ReplicaPhase::Running;
-                        let status = ReplicaStatus { phase, ready, ..ReplicaStatus::default() };
+                        let contents = match ready {
+                            true => view::service(&state, &replica.service).map(|s| s.contents).unwrap_or_default(),
+                            false => BTreeMap::new(),
+                        };
+                        let status = ReplicaStatus { phase, ready, contents, ..ReplicaStatus::default() };
                         self.observe(ObjectKey::replica(replica.name.clone()), Status::Replica(status)).await;
                     }
                 }
@@ -191,6 +201,102 @@ async fn a_service_comes_up_in_one_group_is_updated_scaled_and_deleted() {
 
     lab.propose(Command::Delete { key: ObjectKey::service("web") }).await;
     lab.until("nothing is left", |s| s.replicas().next().is_none()).await;
+    lab.end().await;
+}
+
+/// Number of the newest version of the Secret, and how far it has come.
+fn newest(state: &State) -> (u64, usage::Rollout) {
+    let object = state.object(&ObjectKey::new(Kind::Secret, "db")).unwrap();
+    let shared = view::shared(state, object).unwrap();
+    (shared.versions[0].number, view::users(state).of(&shared).rollout)
+}
+
+#[tokio::test]
+async fn values_are_drawn_by_schedule_and_none_before_the_last_one_has_arrived() {
+    let lab = Lab::new().await;
+    let every = Duration::from_millis(200);
+    let spec = json!({"valueFrom": {"generate": {}}, "rotation": {"every": "200ms"}, "keepVersions": 50});
+    lab.put("db", Spec::Secret(serde_json::from_value(spec).unwrap())).await;
+    let spec = json!({"image": "a", "replicas": 2, "secrets": [{"source": "db"}]});
+    lab.put("web", Spec::Service(Box::new(serde_json::from_value(spec).unwrap()))).await;
+    // It has no image yet: the service is not as declared.
+    let mut watch = lab.store.watch();
+    let drawn = tokio::time::timeout(3 * every, watch.wait_for(|s| newest(s).0 > 1)).await;
+    assert!(drawn.is_err(), "a user of it is on its way: {:?}", newest(&lab.store.state()));
+    lab.resolve().await;
+    let mut before = 1;
+    let state = lab
+        .until("four values were drawn", |s| {
+            let (number, rollout) = newest(s);
+            if number != before {
+                assert_eq!(number, before + 1, "each is seen");
+                assert_ne!(rollout, usage::Rollout::Complete, "the replicas have the one before");
+                before = number;
+            }
+            number == 5
+        })
+        .await;
+    let uid = &state.object(&ObjectKey::new(Kind::Secret, "db")).unwrap().meta.uid;
+    let versions: Vec<_> = state.versions(uid).collect();
+    for pair in versions.windows(2) {
+        assert!(pair[1].made_at - pair[0].made_at >= 200, "{versions:?}");
+        assert_eq!((&*pair[1].by, pair[1].reason.as_deref()), ("schedule", Some("rotation.every: 200ms")));
+    }
+    let records: Vec<_> = state.audit().records().filter(|r| &*r.who == "schedule").collect();
+    assert_eq!(records.len(), 4);
+    assert_eq!(&*records[0].path, "/api/v1/secrets/db/rotate");
+    assert!(state.events().any(|e| e.object.name == "db".into() && e.message.contains("schedule")));
+    // No node answers any more: at most the one that was on its way comes.
+    let mut watch = lab.store.watch();
+    let stuck = tokio::time::timeout(5 * every, watch.wait_for(|s| newest(s).0 > 6)).await;
+    assert!(stuck.is_err(), "{:?}", newest(&lab.store.state()));
+    lab.end().await;
+}
+
+#[tokio::test]
+async fn a_change_of_the_key_that_was_cut_off_is_gone_on_with() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut lab = Lab::new().await;
+    lab.sealer = Arc::new(Sealer::create(dir.path(), &State::default()).unwrap());
+    for version in 0..40 {
+        let spec = json!({"stringData": {"value": version.to_string()}, "keepVersions": 50});
+        lab.put("db", Spec::Secret(serde_json::from_value(spec).unwrap())).await;
+    }
+    let before = newest(&lab.store.state());
+    let old = lab.sealer.newest_key();
+    lab.sealer.begin_new_key().unwrap();
+    let deadline = DEADLINE;
+    let by = rekey::By { actor: "ann".into(), reason: None, request: None, deadline };
+    let turn = rekey::go_on(&lab.store, &lab.sealer, &by, 3).await.unwrap();
+    assert_eq!(turn, rekey::Turn::More(3), "and here the process is killed");
+    lab.sealer = Arc::new(Sealer::load(dir.path()).unwrap().unwrap());
+    assert_eq!(lab.sealer.older_keys(), [old]);
+    let alone = lab.sealer.rekeying().await;
+    let again = Rekey::new(lab.store.clone(), lab.sealer.clone());
+    assert!(matches!(again.reconcile(()).await, Ok(controller::Action::RequeueAfter(_))));
+    assert_eq!(lab.sealer.older_keys().len(), 1, "somebody else is at work");
+    drop(alone);
+    let mut turns = 0;
+    while !lab.sealer.older_keys().is_empty() {
+        again.reconcile(()).await.unwrap();
+        turns += 1;
+        assert!(turns <= 3, "32 in a turn, then the end");
+    }
+    assert_eq!(turns, 3);
+    let index = lab.store.state().index();
+    again.reconcile(()).await.unwrap();
+    assert_eq!(lab.store.state().index(), index, "there is nothing left to do");
+    let sealer = Sealer::load(dir.path()).unwrap().unwrap();
+    assert!(sealer.older_keys().is_empty());
+    let state = lab.store.state();
+    assert_eq!(newest(&state).0, before.0, "no new version");
+    let uid = &state.object(&ObjectKey::new(Kind::Secret, "db")).unwrap().meta.uid;
+    for version in state.versions(uid) {
+        let object =
+            version.kept.as_ref().unwrap_or_else(|| state.object(&ObjectKey::new(Kind::Secret, "db")).unwrap());
+        let values = sealer.open(&object.parse().unwrap(), uid).unwrap();
+        assert_eq!(*values["value"], (version.number - 1).to_string().into_bytes());
+    }
     lab.end().await;
 }
 
