@@ -35,19 +35,32 @@ fn is_small(size: usize) -> bool {
 #[allow(unsafe_code)]
 unsafe impl GlobalAlloc for Allocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        #[cfg(test)]
+        held::add(layout.size());
         unsafe { if is_small(layout.size()) { MiMalloc.alloc(layout) } else { System.alloc(layout) } }
     }
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        #[cfg(test)]
+        held::add(layout.size());
         unsafe { if is_small(layout.size()) { MiMalloc.alloc_zeroed(layout) } else { System.alloc_zeroed(layout) } }
     }
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        #[cfg(test)]
+        held::less(layout.size());
         unsafe { if is_small(layout.size()) { MiMalloc.dealloc(block, layout) } else { System.dealloc(block, layout) } }
     }
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         unsafe {
             match (is_small(layout.size()), is_small(size)) {
-                (true, true) => MiMalloc.realloc(block, layout, size),
-                (false, false) => System.realloc(block, layout, size),
+                (true, true) | (false, false) => {
+                    #[cfg(test)]
+                    held::changed(layout.size(), size);
+                    if is_small(size) {
+                        MiMalloc.realloc(block, layout, size)
+                    } else {
+                        System.realloc(block, layout, size)
+                    }
+                }
                 (true, false) | (false, true) => {
                     // The caller vouches that this size with this alignment is a layout.
                     let moved = self.alloc(Layout::from_size_align_unchecked(size, layout.align()));
@@ -89,9 +102,56 @@ pub fn rest() {
     }
 }
 
+/// What the calling thread holds, for tests that bound it.
+#[cfg(test)]
+pub mod held {
+    use std::cell::Cell;
+
+    thread_local! {
+        /// Bytes now: less than zero when it frees what others made.
+        static NOW: Cell<isize> = const { Cell::new(0) };
+        static MOST: Cell<isize> = const { Cell::new(0) };
+    }
+
+    pub(super) fn add(size: usize) {
+        NOW.set(NOW.get().wrapping_add_unsigned(size));
+        MOST.set(MOST.get().max(NOW.get()));
+    }
+    pub(super) fn less(size: usize) {
+        NOW.set(NOW.get().wrapping_sub_unsigned(size));
+    }
+    pub(super) fn changed(before: usize, after: usize) {
+        less(before);
+        add(after);
+    }
+
+    /// Begins to look for the most.
+    pub fn begin() -> isize {
+        MOST.set(NOW.get());
+        NOW.get()
+    }
+    /// Bytes at most since then beyond those of then.
+    pub fn most_since(then: isize) -> usize {
+        usize::try_from(MOST.get().saturating_sub(then)).unwrap_or(0)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_thread_holds_is_counted_whatever_the_size() {
+        for size in [1_000, LARGE - 1, LARGE, 4 * LARGE] {
+            let then = held::begin();
+            let mut block = vec![1_u8; size];
+            block.reserve_exact(size);
+            drop(block);
+            let most = held::most_since(then);
+            assert!((2 * size..=4 * size).contains(&most), "{size}: {most}");
+            assert_eq!(held::begin(), then, "{size} bytes are given back");
+        }
+    }
 
     #[test]
     fn what_grows_and_shrinks_across_the_border_keeps_its_content() {

@@ -16,7 +16,7 @@
 //! | What it acts with | [`store`]: Raft, the state machine, the log on disk; [`runtime`]: the container engine; [`controller`]: queue, backoff, runner |
 //! | What decides | [`plan`]: scheduler, rollout, node, change, why; [`manifest`]: text to model; [`config`]: an agent's settings |
 //! | What is | [`model`]: kinds, conditions, reasons, events |
-//! | Below all | `allocator`: memory of the process |
+//! | Below all | `allocator`: memory of the process; `mutate`, in tests: what outsiders could send |
 //!
 //! # The life of one apply
 //!
@@ -59,6 +59,8 @@ pub mod controller;
 pub mod doctor;
 pub mod manifest;
 pub mod model;
+#[cfg(test)]
+mod mutate;
 pub mod plan;
 pub mod reconcile;
 pub mod runtime;

@@ -19,7 +19,7 @@ use super::{
     wire::{ManifestFault, Problem, problem::TYPES},
 };
 use crate::{
-    model::{Index, Kind, ObjectKey},
+    model::{Index, Kind, ObjectKey, visible::made_visible},
     runtime::RuntimeError,
     store::{ProposeError, State, command::Refusal, state::Gone},
 };
@@ -195,7 +195,7 @@ impl Failure {
     /// A query or header that cannot be read.
     #[must_use]
     pub fn bad_request(detail: impl Into<String>) -> Self {
-        Self::new(400, "bad-request", "The request cannot be read", detail)
+        Self::new(400, "bad-request", "The request cannot be read", made_visible(detail.into()))
     }
     /// The documents have faults.
     #[must_use]
@@ -216,7 +216,7 @@ impl Failure {
     /// A value that cannot be carried out.
     #[must_use]
     pub fn unprocessable(detail: impl Into<String>) -> Self {
-        Self::new(422, "invalid", "The request cannot be carried out", detail)
+        Self::new(422, "invalid", "The request cannot be carried out", made_visible(detail.into()))
     }
     /// A body of another kind.
     #[must_use]

@@ -13,7 +13,7 @@ use super::{
     Server, accept::Call, auth::Caller, class::Place, guard, problem::Failure, routes::Route, socket::Handshake,
     wire::ManifestFault,
 };
-use crate::model::{Kind, ObjectKey};
+use crate::model::{Kind, ObjectKey, visible::made_visible};
 
 /// Longest idempotency key, bytes.
 const KEY_LIMIT: usize = 255;
@@ -181,7 +181,7 @@ pub fn json_fault(error: &serde_json::Error) -> Failure {
         document: 1,
         line: error.line(),
         column: error.column(),
-        message,
+        message: made_visible(message),
         fix: Some("correct the JSON there".into()),
         ..ManifestFault::default()
     }])

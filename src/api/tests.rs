@@ -11,6 +11,7 @@ pub mod events;
 mod grants;
 mod idempotency;
 mod limits;
+mod mutated;
 mod paths;
 mod plans;
 mod reads;

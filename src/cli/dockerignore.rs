@@ -79,17 +79,30 @@ fn pattern(line: &str) -> Option<Pattern> {
     (!segments.is_empty()).then_some(Pattern { keep, segments })
 }
 
-/// Whether a pattern matches a whole path; `**` stands for any number of segments.
+/// Whether a pattern matches a whole path; `**` stands for any number of segments. As [`glob`],
+/// with one point to come back to: a later `**` can do all that an earlier one could.
 fn segments_match(pattern: &[Vec<char>], path: &[Vec<char>]) -> bool {
-    match (pattern.split_first(), path.split_first()) {
-        (None, None) => true,
-        (Some((first, rest)), _) if is_any(first) => {
-            // `a/**` matches what is below `a`, not `a` itself.
-            if rest.is_empty() { !path.is_empty() } else { (0..=path.len()).any(|n| segments_match(rest, &path[n..])) }
+    let (mut p, mut n) = (0, 0);
+    let mut any: Option<(usize, usize)> = None;
+    while let Some(name) = path.get(n) {
+        match pattern.get(p) {
+            Some(first) if is_any(first) => {
+                // `a/**` matches what is below `a`, not `a` itself.
+                if p + 1 == pattern.len() {
+                    return true;
+                }
+                any = Some((p, n));
+                p += 1;
+            }
+            Some(first) if glob(first, name) => (p, n) = (p + 1, n + 1),
+            Some(_) | None => {
+                let Some((at, from)) = any else { return false };
+                any = Some((at, from + 1));
+                (p, n) = (at + 1, from + 1);
+            }
         }
-        (Some((first, rest)), Some((name, tail))) => glob(first, name) && segments_match(rest, tail),
-        (None, Some(_)) | (Some(_), None) => false,
     }
+    p == pattern.len()
 }
 
 /// Whether a pattern could match something below a directory.
@@ -167,6 +180,38 @@ fn one(pattern: &[char], c: char) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_number_of_double_stars_takes_exponential_time() {
+        // Tried one after the other, the ways to share these names out are some 10^19.
+        let ignore = Ignore::parse(&format!("{}b", "**/a/".repeat(32)));
+        let path = |last: &str| format!("{}{last}", "a/".repeat(64));
+        assert!(!ignore.excludes(&path("a")) && ignore.excludes(&path("b")));
+        assert!(Ignore::parse(&"**/".repeat(64)).excludes(&path("a")));
+    }
+
+    /// What [`segments_match`] means, tried out in every way.
+    fn every_way(pattern: &[Vec<char>], path: &[Vec<char>]) -> bool {
+        match (pattern.split_first(), path.split_first()) {
+            (None, _) => path.is_empty(),
+            (Some((first, [])), _) if is_any(first) => !path.is_empty(),
+            (Some((first, rest)), _) if is_any(first) => (0..=path.len()).any(|n| every_way(rest, &path[n..])),
+            (Some((first, rest)), Some((name, tail))) => glob(first, name) && every_way(rest, tail),
+            (Some(_), None) => false,
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn double_stars_mean_what_every_way_of_sharing_means(
+            pattern in proptest::collection::vec("a|b|\\*\\*|\\*", 1..7),
+            path in proptest::collection::vec("[ab]", 1..7),
+        ) {
+            let segments = |texts: &[String]| texts.iter().map(|t| t.chars().collect()).collect::<Vec<Vec<char>>>();
+            let (pattern, path) = (segments(&pattern), segments(&path));
+            proptest::prop_assert_eq!(segments_match(&pattern, &path), every_way(&pattern, &path));
+        }
+    }
 
     #[test]
     fn patterns_mean_what_they_mean_to_docker() {

@@ -69,11 +69,22 @@ impl FromStr for Endpoint {
         if authority.contains(['/', '?', '@']) {
             return Err(wrong("it has more than a host and a port"));
         }
-        let host = uri.host().trim_start_matches('[').trim_end_matches(']');
-        if host.is_empty() {
+        let host = uri.host();
+        let port = match authority.strip_prefix(host) {
+            Some("") => 7443,
+            // Digits alone: what is no port shall not be taken for none.
+            Some(rest) => rest
+                .strip_prefix(':')
+                .filter(|digits| digits.bytes().all(|b| b.is_ascii_digit()))
+                .and_then(|digits| digits.parse().ok())
+                .ok_or_else(|| wrong("its port is none from 0 to 65535"))?,
+            None => return Err(wrong("it is not HOST:PORT")),
+        };
+        let host = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+        if host.is_empty() || host.contains(['[', ']']) {
             return Err(wrong("it has no host"));
         }
-        Ok(Self::Tcp { host: host.to_owned(), port: uri.port_u16().unwrap_or(7443) })
+        Ok(Self::Tcp { host: host.to_owned(), port })
     }
 }
 
@@ -129,6 +140,10 @@ mod tests {
             ("http://", "HOST:PORT"),
             ("http://n1:1/x", "HOST:PORT"),
             ("http://u@n1:1", "more than"),
+            ("http://n1:99999", "its port"),
+            ("http://n1:+80", "its port"),
+            ("http://n1:", "its port"),
+            ("http://0[::1]:80", "no host"),
         ] {
             let error = text.parse::<Endpoint>().unwrap_err();
             assert!(error.to_string().contains(why), "{text}: {error}");

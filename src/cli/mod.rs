@@ -18,6 +18,8 @@ pub mod failure;
 pub mod follow;
 pub mod form;
 pub mod log;
+#[cfg(test)]
+mod mutated;
 pub mod names;
 pub mod progress;
 pub mod replicas;

@@ -46,8 +46,10 @@ pub fn kind(text: &str) -> Result<Kind, String> {
 /// # Errors
 /// When it is not a kind and a name.
 pub fn key(text: &str) -> Result<ObjectKey, String> {
-    let (first, name) =
-        text.split_once('/').ok_or_else(|| format!("{text:?} is not KIND/NAME; write it like svc/{text}"))?;
+    let (first, name) = text.split_once('/').ok_or_else(|| {
+        let like = name(text).unwrap_or_else(|_| "web".to_owned());
+        format!("{text:?} is not KIND/NAME; write it like svc/{like}")
+    })?;
     Ok(ObjectKey::new(kind(first)?, self::name(name)?))
 }
 
@@ -169,6 +171,7 @@ mod tests {
         assert_eq!(scale("svc/web=0").unwrap(), ScaleTo { service: "web".into(), replicas: 0 });
         for (error, said) in [
             (key("web").unwrap_err(), "write it like svc/web"),
+            (key("a\u{1b}[2J").unwrap_err(), "write it like svc/web"),
             (key("srv/web").unwrap_err(), "did you mean svc?"),
             (kind("secert").unwrap_err(), "did you mean secret?"),
             (kind("ingress").unwrap_err(), "known: service"),

@@ -7,11 +7,14 @@ use std::borrow::Cow;
 
 use comfy_table::{ContentArrangement, Table};
 
+use crate::model::visible::reorders;
+pub use crate::model::visible::visible;
+
 /// Removes what could steer a terminal: escape sequences whole, then every other control character.
 /// A tab stays; a line break becomes a space.
 #[must_use]
 pub fn clean(text: &str) -> Cow<'_, str> {
-    let steers = |c: char| (c.is_control() && c != '\t') || is_bidi(c);
+    let steers = |c: char| (c.is_control() && c != '\t') || reorders(c);
     if !text.contains(steers) {
         return Cow::Borrowed(text);
     }
@@ -23,7 +26,7 @@ pub fn clean(text: &str) -> Cow<'_, str> {
             '\u{9b}' => skip_csi(&mut rest),
             '\n' => out.push(' '),
             '\t' => out.push('\t'),
-            c if c.is_control() || is_bidi(c) => {}
+            c if c.is_control() || reorders(c) => {}
             c => out.push(c),
         }
     }
@@ -61,28 +64,12 @@ pub fn colour(text: &str) -> Option<(usize, usize)> {
     })
 }
 
-/// The same with what could steer a terminal written out, `\u{1b}[2J`: where it matters that it was there.
-#[must_use]
-pub fn visible(text: &str) -> Cow<'_, str> {
-    let steers = |c: char| c.is_control() || is_bidi(c);
-    if !text.contains(steers) {
-        return Cow::Borrowed(text);
-    }
-    let written = |c: char| if steers(c) { c.escape_unicode().to_string() } else { c.to_string() };
-    Cow::Owned(text.chars().map(written).collect())
-}
-
-/// Characters that reorder what stands around them: a name could look like another one.
-const fn is_bidi(c: char) -> bool {
-    matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
 /// JSON text without characters that could steer a terminal. `serde_json` escapes those below U+0020; the
 /// rest stands only within strings, where an escape means the same.
 #[must_use]
 pub fn json(text: &str) -> Cow<'_, str> {
     use std::fmt::Write as _;
-    let steers = |c: char| matches!(c, '\u{7f}'..='\u{9f}' | '\u{61c}' | '\u{200e}' | '\u{200f}') || is_bidi(c);
+    let steers = |c: char| matches!(c, '\u{7f}'..='\u{9f}' | '\u{61c}' | '\u{200e}' | '\u{200f}') || reorders(c);
     if !text.contains(steers) {
         return Cow::Borrowed(text);
     }
@@ -290,7 +277,7 @@ mod tests {
         });
         for text in [serde_json::to_string(&value).unwrap(), serde_json::to_string_pretty(&value).unwrap()] {
             let said = json(&text);
-            let harmless = |c: char| (c == '\n' || !c.is_control()) && !is_bidi(c) && !"\u{200f}\u{61c}".contains(c);
+            let harmless = |c: char| (c == '\n' || !c.is_control()) && !reorders(c) && !"\u{200f}\u{61c}".contains(c);
             assert!(said.chars().all(harmless), "{said:?}");
             assert!(said.contains("a\\u009b31mred\\u007f") && said.contains("größer"), "{said}");
             assert_eq!(serde_json::from_str::<serde_json::Value>(&said).unwrap(), value);
@@ -343,12 +330,6 @@ mod tests {
         ] {
             assert_eq!(coloured_line(line), shown, "{line:?}");
         }
-    }
-
-    #[test]
-    fn what_steers_is_written_out_where_it_must_be_seen() {
-        assert_eq!(visible("a\x1b[2J\nb\u{202e}ß"), "a\\u{1b}[2J\\u{a}b\\u{202e}ß");
-        assert!(matches!(visible("svc/web ✓"), Cow::Borrowed(_)));
     }
 
     proptest::proptest! {

@@ -5,7 +5,7 @@
 use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use tracing_subscriber::EnvFilter;
@@ -37,6 +37,16 @@ impl Check<'_> {
         }
     }
 
+    /// The socket that nobody chose: what is wrong with it was written as the directory it stands in.
+    fn derived_socket(&mut self, socket: &Path) {
+        if let (None, Some(run_dir)) = (self.written.get(&Setting::ApiSocket), self.written.get(&Setting::RunDir))
+            && is_long(socket)
+        {
+            let message = format!("{:?}, the socket in it, is longer than {SOCKET_MOST} bytes", socket.display());
+            self.faults.push(run_dir.fault(message, SHORTER));
+        }
+    }
+
     fn read<T>(&mut self, written: &Written, read: impl FnOnce(&str) -> Result<T, Wrong>) -> Option<T> {
         match read(written.text.trim()) {
             Ok(value) => Some(value),
@@ -61,6 +71,7 @@ pub(super) fn check(
     let data_dir = check.text(Setting::DataDir, path);
     let run_dir = check.text(Setting::RunDir, path);
     let socket = run_dir.clone().unwrap_or_default().join("api.sock");
+    check.derived_socket(&socket);
     let api_socket = check.value(Setting::ApiSocket, socket, socket_path);
     let node_name = check.value(Setting::NodeName, from_hostname(hostname), node_name);
     let docker_host = check.text(Setting::DockerHost, docker_host);
@@ -126,11 +137,17 @@ fn path(text: &str) -> Result<PathBuf, Wrong> {
 }
 
 /// The kernel keeps the path of a socket in 108 bytes, the last one zero.
+const SOCKET_MOST: usize = 107;
+const SHORTER: &str = "choose a shorter path: the kernel takes no longer one for a socket";
+
+fn is_long(socket: &Path) -> bool {
+    socket.as_os_str().len() > SOCKET_MOST
+}
+
 fn socket_path(text: &str) -> Result<PathBuf, Wrong> {
     let path = path(text)?;
-    if path.as_os_str().len() > 107 {
-        let fix = "choose a shorter path: the kernel takes no longer one for a socket";
-        return Err((format!("{text:?} is longer than 107 bytes"), fix));
+    if is_long(&path) {
+        return Err((format!("{text:?} is longer than {SOCKET_MOST} bytes"), SHORTER));
     }
     Ok(path)
 }

@@ -105,7 +105,7 @@ pub fn load(
             let passed_over = of_docker.filter(|other| *other != config.docker_host);
             Ok(AgentConfig { passed_over, file: from_file.path, ..config })
         }
-        _ => Err(ConfigError { faults }),
+        _ => Err(ConfigError { faults: faults.into_iter().map(Fault::made_visible).collect() }),
     }
 }
 

@@ -13,6 +13,8 @@ mod check;
 pub mod example;
 mod file;
 mod load;
+#[cfg(test)]
+mod mutated;
 mod origin;
 mod settings;
 #[cfg(test)]

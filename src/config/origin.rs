@@ -4,6 +4,8 @@ use std::{fmt, path::PathBuf};
 
 use serde::Serialize;
 
+use crate::model::visible::made_visible;
+
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
@@ -101,6 +103,11 @@ impl Fault {
     #[must_use]
     pub fn of(place: impl Into<String>, message: impl Into<String>, fix: impl Into<String>) -> Self {
         Self { place: place.into(), line: None, column: None, message: message.into(), fix: fix.into() }
+    }
+    /// What somebody wrote stands in it: it shall steer no terminal.
+    pub(super) fn made_visible(self) -> Self {
+        let [place, message, fix] = [self.place, self.message, self.fix].map(made_visible);
+        Self { place, message, fix, ..self }
     }
 }
 

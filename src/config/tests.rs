@@ -56,6 +56,20 @@ fn the_socket_stands_in_the_run_directory() {
 }
 
 #[test]
+fn a_socket_that_nobody_chose_is_no_longer_than_the_kernel_takes() {
+    let long = format!("/{}", "r".repeat(97));
+    let error = loaded(&AgentFlags { run_dir: Some(format!("{long}r")), ..AgentFlags::default() }, &[]).unwrap_err();
+    assert!(error.len() == 1 && error[0].starts_with("--run-dir: ") && error[0].contains("107 bytes"), "{error:?}");
+    assert!(loaded(&AgentFlags { run_dir: Some(long), ..AgentFlags::default() }, &[]).is_ok());
+}
+
+#[test]
+fn what_steers_a_terminal_is_written_out_in_a_fault() {
+    let faults = loaded(&AgentFlags::default(), &[("CONSTELLATION_X\u{1b}[2J", "1")]).unwrap_err();
+    assert!(faults[0].starts_with("CONSTELLATION_X\\u{1b}[2J: "), "{faults:?}");
+}
+
+#[test]
 fn every_fault_is_named_as_it_was_written() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("agent.yaml");

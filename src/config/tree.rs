@@ -1,7 +1,7 @@
 //! A configuration file as a tree in which every node knows its line and column.
 //!
 //! Here: [`read`] of YAML or JSON. Not here: what the keys mean (`file`).
-//! Invariant: one document, no aliases, at most [`DEPTH`] deep, no key twice in a mapping.
+//! Invariant: one document, no aliases, no control characters, at most [`DEPTH`] deep, no key twice in a mapping.
 
 use saphyr_parser::{Event, Parser};
 
@@ -47,6 +47,11 @@ pub(super) struct Unreadable {
     pub(super) fix: &'static str,
 }
 
+/// What neither YAML nor JSON allows to stand in a text as it is.
+fn is_control(c: char) -> bool {
+    c < ' ' && !matches!(c, '\t' | '\n' | '\r')
+}
+
 /// A list or mapping whose end has not come yet.
 struct Open {
     at: At,
@@ -58,6 +63,13 @@ struct Open {
 /// first counts, and `twice` says so.
 pub(super) fn read(text: &str, twice: &mut Vec<Unreadable>) -> Result<Option<Tree>, Unreadable> {
     let wrong = |at: At, message: String, fix: &'static str| Err(Unreadable { at, message, fix });
+    // The parser takes a NUL for the end of the text: what stands behind it would be ignored in silence.
+    if let Some((good, rest)) = text.find(is_control).and_then(|at| text.split_at_checked(at)) {
+        let line = good.rsplit('\n').next().unwrap_or_default();
+        let at = At { line: good.matches('\n').count() + 1, column: line.chars().count() + 1 };
+        let code = rest.chars().next().map_or(0, u32::from);
+        return wrong(at, format!("the control character U+{code:04X}"), "remove it");
+    }
     let (mut open, mut root, mut documents): (Vec<Open>, Option<Tree>, usize) = (Vec::new(), None, 0);
     for event in Parser::new_from_str(text) {
         let (event, span) = match event {
@@ -168,6 +180,7 @@ mod tests {
             ("a: &x 1\nb: *x\n", 2, "an alias"),
             ("a: 1\n---\nb: 2\n", 2, "a second document"),
             ("? {a: b}\n: c\n", 1, "a key that is no text"),
+            ("peerPort: 1\n\0joinPort: 2\n", 2, "the control character U+0000"),
             (deep.as_str(), 1, "nested more than 16 deep"),
         ] {
             let fault = read(text, &mut Vec::new()).unwrap_err();

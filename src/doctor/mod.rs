@@ -11,6 +11,8 @@ pub mod engine;
 pub mod holes;
 pub mod listening;
 pub mod machine;
+#[cfg(test)]
+mod mutated;
 pub mod probe;
 
 use std::path::Path;

@@ -2,13 +2,15 @@
 //!
 //! Here: [`ManifestError`], as people and programs read it, and [`Faults`], where one pass over a text
 //! collects them. Not here: what counts as wrong (`shape`, `check`).
-//! Invariant: every error has a line, a column and a fix; a Secret's values are in none of them.
+//! Invariant: every error has a line, a column and a fix; a Secret's values are in none of them, and nothing that
+//! steers a terminal.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use super::tree::Pos;
+use crate::model::visible::{made_visible, visible};
 
 /// More errors than this in one text are counted, not listed.
 const MOST_ERRORS: usize = 100;
@@ -77,9 +79,9 @@ impl Faults {
             document: self.document,
             line: at.line,
             column: at.column,
-            path: path.into(),
-            message: message.into(),
-            fix: fix.into(),
+            path: visible(path).into_owned(),
+            message: made_visible(message.into()),
+            fix: made_visible(fix.into()),
         });
     }
 
@@ -90,7 +92,9 @@ impl Faults {
 
     /// Whether something is wrong with a field or below it, in the document that is being read.
     pub(super) fn found_in(&self, path: &str) -> bool {
-        let below = |p: &str| p.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']));
+        let path = visible(path);
+        let below =
+            |p: &str| p.strip_prefix(&*path).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']));
         self.list.iter().any(|f| f.document == self.document && below(&f.path))
     }
 

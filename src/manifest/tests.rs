@@ -5,6 +5,7 @@ mod fields;
 mod files;
 mod forms;
 mod limits;
+mod mutated;
 mod properties;
 mod schema;
 

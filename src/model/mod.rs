@@ -4,7 +4,7 @@
 //! cluster makes from them ([`revision`], [`replica`], [`volume`]), what it says of them
 //! ([`condition`], [`reason`], [`event`], [`status`]), what an engine says ([`engine`]), who may ask and who did
 //! ([`token`], [`audit`]), and the words both use
-//! ([`meta`], [`quantity`], [`constraint`]).
+//! ([`meta`], [`quantity`], [`constraint`]); and how the texts of others are shown ([`visible`]).
 //! Not here: reading YAML (`manifest`), deciding anything (`plan`), storing (`store`).
 //! Invariant: every type here is a plain value; nothing reads a clock, a file or a socket.
 //! Next: `manifest` (text → these types), `store::state` (where they live).
@@ -17,6 +17,8 @@ pub mod declared;
 pub mod engine;
 pub mod event;
 pub mod meta;
+#[cfg(test)]
+mod mutated;
 pub mod node;
 pub mod profile;
 pub mod published;
@@ -33,6 +35,7 @@ pub mod status;
 pub mod testing;
 pub mod token;
 pub mod version;
+pub mod visible;
 pub mod volume;
 
 pub use audit::AuditRecord;

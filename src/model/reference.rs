@@ -118,8 +118,9 @@ impl ImageReference {
             return Err(malformed(registry, "registry", "registry.example.org:5000/app"));
         }
         if let Some(part) = repository.split('/').find(|part| !is_component(part)) {
-            if is_component(&part.to_ascii_lowercase()) {
-                let lowercase = text.to_ascii_lowercase();
+            let lowercase = text.to_ascii_lowercase();
+            // Only what would be taken is proposed.
+            if lowercase != text && Self::parse(&lowercase).is_ok() {
                 return Err(ReferenceError::Uppercase { text: text.to_owned(), lowercase });
             }
             return Err(malformed(part, "part of a repository name", "ghcr.io/team/my-app"));
@@ -189,7 +190,10 @@ fn is_host(text: &str) -> bool {
     let (host, port) = match (text.strip_prefix('['), text.rsplit_once(':')) {
         (Some(rest), _) => match rest.split_once(']') {
             Some((v6, "")) => return v6.parse::<std::net::Ipv6Addr>().is_ok(),
-            Some((v6, port)) if v6.parse::<std::net::Ipv6Addr>().is_ok() => ("v6", port.strip_prefix(':')),
+            Some((v6, rest)) if v6.parse::<std::net::Ipv6Addr>().is_ok() => match rest.strip_prefix(':') {
+                Some(port) => ("v6", Some(port)),
+                None => return false,
+            },
             _ => return false,
         },
         (None, Some((host, port))) => (host, Some(port)),
@@ -300,6 +304,9 @@ mod tests {
             ("a..b/c", "registry"),
             ("host:99999/a", "registry"),
             ("-x.org/a", "registry"),
+            ("[fd00::1]x:5000/a", "registry"),
+            ("[fd00::1]5000/a", "registry"),
+            ("Redis!:1", "repository name"),
             (&"a".repeat(256), "255"),
         ] {
             let error = ImageReference::parse(text).expect_err(text).to_string();

@@ -26,7 +26,7 @@ use super::{
     disk::Disk,
     log_thread::{self, Request, Thread},
     metrics::Metrics,
-    proposer,
+    packed, proposer,
     raft::{MemberId, StorageError, Types},
     record,
     witness::Start,
@@ -212,7 +212,7 @@ impl RaftLogReader<Types> for Log {
             .iter()
             .map(|(_, bytes)| {
                 let (_, payload) = record::decode(bytes).map_err(|e| read_failed(&e))?;
-                rmp_serde::from_slice(payload).map_err(|e| read_failed(&e))
+                packed::read(payload).map_err(|e| read_failed(&e))
             })
             .collect()
     }

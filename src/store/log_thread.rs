@@ -20,6 +20,7 @@ use super::{
     fault::{Mistake, crash, is_made},
     log::LogError,
     metrics::Metrics,
+    packed,
     raft::{MemberId, Types},
     record::{self, Damage, Kind},
     witness::{Start, Witness},
@@ -85,13 +86,13 @@ fn read<T: serde::de::DeserializeOwned>(at: &str, bytes: &[u8]) -> Result<(recor
         Damage::Unknown(_) => newer(e.to_string()),
         Damage::Short | Damage::Magic | Damage::Checksum => damaged(at, e),
     })?;
-    Ok((record, rmp_serde::from_slice(payload).map_err(|e| newer(e.to_string()))?))
+    Ok((record, packed::read(payload).map_err(|e| newer(e.to_string()))?))
 }
 
 /// The newest note of the witness.
 pub(super) fn noted<D: Disk>(disk: &D) -> Result<Option<Witness>, LogError> {
     let newer = |e: rmp_serde::decode::Error| LogError::Newer { at: "the witness".into(), what: e.to_string() };
-    disk.noted().map(rmp_serde::from_slice).transpose().map_err(newer)
+    disk.noted().map(packed::read).transpose().map_err(newer)
 }
 
 /// Reads the marks and checks every record from the purge mark on, against each other and the witness. `start`: the

@@ -25,6 +25,7 @@ mod machine;
 mod member;
 mod metrics;
 mod open;
+mod packed;
 mod proposer;
 pub mod put;
 mod quarantine;
@@ -57,5 +58,7 @@ mod conformance;
 mod cutting;
 #[cfg(test)]
 mod mutants;
+#[cfg(test)]
+mod mutated;
 #[cfg(test)]
 mod tests;

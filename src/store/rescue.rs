@@ -14,6 +14,7 @@ use super::{
     State,
     command::{Command, Group},
     member::{self, LOG, SNAPSHOTS},
+    packed,
     quarantine::{self, Verdict},
     raft::{MemberId, Types},
     rebuild::rebuild,
@@ -146,7 +147,7 @@ fn witness(dir: &Path, seen: &mut Vec<String>) -> Option<Witness> {
     let notes = Notes::open(&dir.join(LOG), false).map_err(|error| error.to_string());
     let read = notes.and_then(|notes| {
         let note = notes.newest().ok_or("the witness holds no note")?;
-        rmp_serde::from_slice(note).map_err(|error| format!("the witness cannot be read: {error}"))
+        packed::read(note).map_err(|error| format!("the witness cannot be read: {error}"))
     });
     read.map_err(|what| seen.push(what)).ok()
 }
@@ -190,7 +191,7 @@ fn follow(content: Content, found: &Salvage, seen: &mut Vec<String>) -> Followed
     let first = last.map_or(0, |last| last.index + 1);
     for index in first.. {
         let Some((record, payload)) = newest(index, chain) else { break };
-        let entry: Entry<Types> = match rmp_serde::from_slice(payload) {
+        let entry: Entry<Types> = match packed::read(payload) {
             Ok(entry) => entry,
             Err(error) => {
                 seen.push(format!("entry {index} was written by a newer version: {error}"));

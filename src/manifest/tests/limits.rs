@@ -75,6 +75,8 @@ fn what_is_no_text_is_shown_where_it_begins() {
         "spec.environment.A: the text holds a NUL character"
     );
     assert_eq!(only(b"\x1b[31m").2, ": the control character U+001B");
+    let steers = errors(&service("\"a\\e[2J\": 1"));
+    assert!(steers.len() == 1 && steers[0].contains("unknown field `a\\u{1b}[2J`"), "{steers:?}");
 }
 
 #[test]

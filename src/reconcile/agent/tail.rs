@@ -68,6 +68,18 @@ fn line_of_run(line: &str, from: Option<i64>) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mutate::{Mutations, survives_text};
+
+    #[test]
+    fn moments_survive_any_engine() {
+        let corpus = ["2026-01-01T00:00:01.4Z new words", "1677-09-21T00:12:43.2Z", "2262-04-11T23:47:16Z a"];
+        survives_text(Mutations::of("moments", corpus, 2_000), |line| {
+            let stamp = line.split(' ').next().unwrap_or_default();
+            let from = run_began(stamp, Some("2025-12-31T00:00:00Z")).or(run_began(stamp, Some(stamp)));
+            let kept = line_of_run(line, from).unwrap_or_default();
+            assert!(line.ends_with(kept));
+        });
+    }
 
     #[test]
     fn the_lines_of_a_run_are_told_from_those_before_it() {

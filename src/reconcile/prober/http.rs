@@ -55,6 +55,46 @@ fn accepts(ranges: &str, status: u16) -> bool {
 }
 
 #[cfg(test)]
+mod mutated {
+    use super::*;
+    use crate::mutate::{Answering, Mutations, answer, plain};
+
+    #[tokio::test]
+    async fn probes_survive_what_a_program_answers() {
+        let corpus = [
+            answer(200, "text/plain", "ok"),
+            answer(503, "text/plain", "not yet"),
+            b"HTTP/1.1 204 No Content\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n".to_vec(),
+            b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\n".to_vec(),
+            b"HTTP/1.0 302 Found\r\nlocation: /x\r\n\r\n".to_vec(),
+            format!("HTTP/1.1 200 OK\r\n{}\r\n", "a: b\r\n".repeat(200)).into_bytes(),
+        ];
+        let server = Answering::new(|_| None).await;
+        let probe: HttpProbe = serde_json::from_value(serde_json::json!({"path": "/", "port": 80})).unwrap();
+        let limit = Duration::from_secs(5);
+        let mut good = 0;
+        for case in Mutations::of("answers to probes", corpus, 250) {
+            server.say(case);
+            // The deadline is its own: a second one around it would mean that it does not hold.
+            let asked = timeout(limit * 4, get(&probe, server.address, limit)).await.expect("it ends");
+            match asked {
+                Ok(()) => good += 1,
+                Err(error) => plain(&error),
+            }
+        }
+        assert!(good > 0, "some of them are whole");
+    }
+
+    #[test]
+    fn statuses_survive_what_is_written() {
+        crate::mutate::survives_text(Mutations::of("statuses", ["200-399", "200, 204", "100-599"], 1_000), |ranges| {
+            let taken = (0..=u16::MAX).step_by(997).filter(|status| accepts(ranges, *status)).count();
+            assert!(taken == 0 || ranges.contains(|c: char| c.is_ascii_digit()), "{ranges:?}");
+        });
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

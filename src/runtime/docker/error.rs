@@ -60,7 +60,10 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 /// Reads a status and a message.
 pub(super) fn explain(status: u16, message: &str, subject: Subject<'_>) -> RuntimeError {
-    let message: String = message.trim().chars().take(MESSAGE_MAX).collect();
+    let mut message: String = message.trim().chars().take(MESSAGE_MAX).collect();
+    if message.is_empty() {
+        message = format!("the engine answered {status} and gave no reason");
+    }
     let has = |words: &[&str]| words.iter().any(|w| message.contains(w));
     if has(&["no space left on device"]) {
         return RuntimeError::DiskFull { message };
@@ -278,6 +281,14 @@ mod tests {
         ] {
             let got = explain(status, message, subject);
             assert_eq!(kind(&got), want, "{message}: {got:?}");
+        }
+    }
+
+    #[test]
+    fn an_answer_without_a_reason_is_told_as_one() {
+        for (status, message) in [(500, ""), (409, " \n")] {
+            let told = explain(status, message, ID).to_string();
+            assert!(told.contains(&format!("the engine answered {status} and gave no reason")), "{told:?}");
         }
     }
 

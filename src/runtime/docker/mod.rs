@@ -15,6 +15,8 @@ mod error;
 mod exec;
 mod images;
 mod look;
+#[cfg(test)]
+mod mutated;
 mod named;
 mod streams;
 mod survey;

@@ -17,6 +17,7 @@ use openraft::Vote;
 
 use super::generation::{DB, Generation};
 use crate::store::{
+    packed,
     raft::MemberId,
     record::{self, HEADER, Kind},
 };
@@ -94,7 +95,7 @@ fn take(bytes: &[u8], found: &mut Salvage) {
             found.entries.insert((record.index, record.checksum), bytes.to_vec());
         }
         Kind::Vote => {
-            let vote: Option<Vote<MemberId>> = rmp_serde::from_slice(payload).ok();
+            let vote: Option<Vote<MemberId>> = packed::read(payload).ok();
             found.term = found.term.max(vote.map_or(0, |vote| vote.leader_id().term));
         }
         Kind::Purged | Kind::Committed | Kind::Witness => {}
