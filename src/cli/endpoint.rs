@@ -143,7 +143,7 @@ mod tests {
             ("http://n1:99999", "its port"),
             ("http://n1:+80", "its port"),
             ("http://n1:", "its port"),
-            ("http://0[::1]:80", "no host"),
+            ("http://0[::1]:80", "its port"),
         ] {
             let error = text.parse::<Endpoint>().unwrap_err();
             assert!(error.to_string().contains(why), "{text}: {error}");
