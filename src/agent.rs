@@ -27,7 +27,7 @@ use prometheus_client::registry::Registry;
 use tokio::{
     net::{TcpListener, UnixListener, UnixStream},
     signal::unix::{Signal, SignalKind, signal},
-    sync::mpsc,
+    sync::{mpsc, watch},
     task::JoinSet,
     time::timeout,
 };
@@ -44,7 +44,7 @@ use crate::{
     api,
     config::AgentConfig,
     controller::{self, Metrics},
-    model::service::STOP_GRACE_MAX,
+    model::{Grants, service::STOP_GRACE_MAX},
     reconcile::{
         agent::{
             self as replicas, Agent,
@@ -122,7 +122,8 @@ pub async fn run(config: AgentConfig, reload: Reload, stop: CancellationToken) -
     tracing::info!(node = %name, data = %home.data.display(), run = %home.run.display(), "the agent runs");
     let mut fatal = store.fatal.clone();
     let (home, store_client) = (Arc::new(home), store.client.clone());
-    let parts = Parts { config, files, home, sealer, runtime, identity, store: store_client, notify };
+    let grants = watch::Sender::new(Arc::new(config.grants.clone()));
+    let parts = Parts { config, grants, files, home, sealer, runtime, identity, store: store_client, notify };
     let outcome = tokio::select! {
         outcome = parts.run(listeners, engine, (hangup, reload), stop) => outcome,
         why = failure(&mut fatal) => Err(AgentError::Store(why)),
@@ -193,6 +194,8 @@ async fn bind_socket(path: &Path) -> io::Result<UnixListener> {
 /// What the parts of a node share.
 struct Parts {
     config: AgentConfig,
+    /// Who may give a service power over its host; a reload changes it.
+    grants: watch::Sender<Arc<Grants>>,
     /// How many may be open.
     files: usize,
     home: Arc<Home>,
@@ -223,7 +226,8 @@ impl Parts {
         tasks.spawn(signals(stop.clone()));
         tasks.spawn(api::serve(self.shared(registry, http), listeners, stop.clone()));
         let notify = self.notify.clone();
-        tasks.spawn(reload::listen(hangup, self.config.clone(), reload, notify.clone(), stop.clone()));
+        let live = reload::Live { running: self.config.clone(), grants: self.grants.clone() };
+        tasks.spawn(reload::listen(hangup, live, reload, notify.clone(), stop.clone()));
         let (ask, questions) = mpsc::channel(1);
         tasks.spawn(self.beat(ask, stop.clone()));
         // The store leads or follows since it is open, and the API answers.
@@ -299,6 +303,7 @@ impl Parts {
             http,
             admin_token: self.home.token.clone(),
             uid: rustix::process::getuid().as_raw(),
+            grants: self.grants.subscribe(),
             limits,
         })
     }
@@ -346,14 +351,15 @@ impl Parts {
         );
         let listening = self.listen(engine, agent.clone(), &stop);
         let registered = node::stay_registered(&self.store, &node, &stop);
-        let tags = agent.watch_tags(&stop);
-        let ((), (), (), (), (), listened) = tokio::join!(passes, leading, watching, registered, tags, async {
-            let listened = listening.await;
-            if listened.is_err() {
-                stop.cancel();
-            }
-            listened
-        });
+        let (tags, granted) = (agent.watch_tags(&stop), agent.watch_grants(&stop));
+        let ((), (), (), (), (), (), listened) =
+            tokio::join!(passes, leading, watching, registered, tags, granted, async {
+                let listened = listening.await;
+                if listened.is_err() {
+                    stop.cancel();
+                }
+                listened
+            });
         agent.closed().await;
         listened
     }
@@ -364,6 +370,7 @@ impl Parts {
             uid: self.identity.uid.clone(),
             advertise: self.config.advertise_address.map(|a: IpAddr| a.to_string()),
             run_dir: self.home.run.clone(),
+            grants: self.grants.subscribe(),
             in_memory: true,
         }
     }

@@ -6,11 +6,14 @@
 
 use std::sync::Arc;
 
-use tokio::{signal::unix::Signal, task::spawn_blocking};
+use tokio::{signal::unix::Signal, sync::watch, task::spawn_blocking};
 use tokio_util::sync::CancellationToken;
 
 use super::notify::Notify;
-use crate::config::{AgentConfig, ConfigError, change::change};
+use crate::{
+    config::{AgentConfig, ConfigError, change::change},
+    model::{Grants, power::Places},
+};
 
 /// Reads the configuration as at the start.
 pub type Read = dyn Fn() -> Result<AgentConfig, ConfigError> + Send + Sync;
@@ -31,20 +34,23 @@ impl std::fmt::Debug for Reload {
     }
 }
 
-/// Reads the configuration again at every `hangup` until `stop`. `running`: what the agent runs with.
-pub async fn listen(
-    mut hangup: Signal,
-    mut running: AgentConfig,
-    reload: Reload,
-    notify: Arc<Notify>,
-    stop: CancellationToken,
-) {
+/// What a reload may change.
+#[derive(Debug)]
+pub struct Live {
+    /// What the agent runs with.
+    pub running: AgentConfig,
+    /// Who may give a service power over its host.
+    pub grants: watch::Sender<Arc<Grants>>,
+}
+
+/// Reads the configuration again at every `hangup` until `stop`.
+pub async fn listen(mut hangup: Signal, mut live: Live, reload: Reload, notify: Arc<Notify>, stop: CancellationToken) {
     while let Some(Some(())) = stop.run_until_cancelled(hangup.recv()).await {
         notify.reloading();
         let read = reload.read.clone();
         // A file on a disk that does not answer must hold up nothing else.
         match spawn_blocking(move || read()).await {
-            Ok(read) => take(&mut running, read, &reload),
+            Ok(read) => take(&mut live, read, &reload),
             Err(error) => {
                 tracing::error!(%error, "the configuration could not be read again; everything stays as it was")
             }
@@ -53,7 +59,7 @@ pub async fn listen(
     }
 }
 
-fn take(running: &mut AgentConfig, read: Result<AgentConfig, ConfigError>, reload: &Reload) {
+fn take(Live { running, grants }: &mut Live, read: Result<AgentConfig, ConfigError>, reload: &Reload) {
     let read = match read {
         Ok(read) => read,
         Err(error) => {
@@ -72,6 +78,13 @@ fn take(running: &mut AgentConfig, read: Result<AgentConfig, ConfigError>, reloa
         }
         running.log_filter.clone_from(&read.log_filter);
     }
+    // Where the engine and the agent's own places are has not changed.
+    let places = Places { roots: read.grants.places.roots.clone(), ..running.grants.places.clone() };
+    let granted = Grants { places, ..read.grants.clone() };
+    if running.grants != granted {
+        running.grants.clone_from(&granted);
+        grants.send_replace(Arc::new(granted));
+    }
     for key in &change.waiting {
         let line = read.origins.get(key).map(ToString::to_string).unwrap_or_default();
         tracing::warn!(key, place = %line, "needs a restart of the agent; it stays as it was");
@@ -85,7 +98,10 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
-    use crate::config::{AgentFlags, Fault, load};
+    use crate::{
+        config::{AgentFlags, Fault, load},
+        model::Power,
+    };
 
     fn config(pairs: &[(&str, &str)]) -> AgentConfig {
         load(&AgentFlags::default(), pairs.iter().copied(), "n1", None).unwrap()
@@ -102,15 +118,23 @@ mod tests {
                 if filter == "off" { Err("no".into()) } else { Ok(()) }
             }),
         };
-        let mut running = config(&[]);
+        let mut live = Live { running: config(&[]), grants: watch::Sender::new(Arc::default()) };
         let both = config(&[("CONSTELLATION_LOG_FILTER", "debug"), ("CONSTELLATION_PROFILE", "wan")]);
-        take(&mut running, Ok(both.clone()), &reload);
-        assert_eq!((running.log_filter.as_str(), running.profile), ("debug", config(&[]).profile));
-        take(&mut running, Ok(both), &reload);
+        take(&mut live, Ok(both.clone()), &reload);
+        assert_eq!((live.running.log_filter.as_str(), live.running.profile), ("debug", config(&[]).profile));
+        take(&mut live, Ok(both), &reload);
         assert_eq!(*said.lock().unwrap(), ["debug"], "what is as it was is not done again");
         let fault = Fault::of("x", "y", "z");
-        take(&mut running, Err(ConfigError { faults: vec![fault] }), &reload);
-        take(&mut running, Ok(config(&[("CONSTELLATION_LOG_FILTER", "off")])), &reload);
-        assert_eq!(running.log_filter, "debug");
+        take(&mut live, Err(ConfigError { faults: vec![fault] }), &reload);
+        let off = [("CONSTELLATION_LOG_FILTER", "off"), ("CONSTELLATION_GRANTS_ADMIN", "none")];
+        take(&mut live, Ok(config(&off)), &reload);
+        assert_eq!(live.running.log_filter, "debug");
+        assert!(live.grants.borrow().has(Power::Binds), "nothing at all");
+        // The data directory stays where it is, and so does what is free to mount beside it.
+        let moved = [("CONSTELLATION_DATA_DIR", "/srv/c"), ("CONSTELLATION_GRANTS_BIND_ROOTS", "/var/lib")];
+        take(&mut live, Ok(config(&moved)), &reload);
+        let granted = live.grants.borrow().clone();
+        assert_eq!(granted.places.power("/var/lib/app"), None);
+        assert_eq!(granted.places.power("/var/lib/constellation"), Some(Power::Binds));
     }
 }

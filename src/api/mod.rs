@@ -35,7 +35,7 @@ use bytes::Bytes;
 use prometheus_client::registry::Registry;
 use tokio::{
     net::{TcpListener, UnixListener},
-    sync::Semaphore,
+    sync::{Semaphore, watch::Receiver},
     task::JoinSet,
     time::sleep,
 };
@@ -44,6 +44,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use self::rates::{Buckets, Rate};
 use crate::{
     allocator,
+    model::Grants,
     runtime::Runtime,
     store::{Client, seal::Sealer},
 };
@@ -108,8 +109,17 @@ pub struct Shared {
     pub admin_token: String,
     /// User id of this process: its peers on the socket need no token, as root's do not.
     pub uid: u32,
+    /// Who may give a service power over its host; a reload of the configuration changes it.
+    pub grants: Receiver<Arc<Grants>>,
     /// How much and how long.
     pub limits: Limits,
+}
+
+impl Shared {
+    /// Who may give a service power over its host now.
+    fn granted(&self) -> Arc<Grants> {
+        self.grants.borrow().clone()
+    }
 }
 
 /// Where it listens: loopback and a socket.

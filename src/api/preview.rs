@@ -9,14 +9,19 @@ use super::{
     write::{self, Asked},
 };
 use crate::{
-    model::{Spec, secret::SealedSecret},
+    model::{Grants, Spec, secret::SealedSecret},
     plan::change::{self, ChangePlan, Wish},
     reconcile::view,
     store::{State, seal::Sealer},
 };
 
 /// The plan of a request against one state, for a caller of this role.
-pub(super) fn plan(asked: &Asked, state: &State, sealer: &Sealer, role: Role) -> Result<ChangePlan, Failure> {
+pub(super) fn plan(
+    asked: &Asked,
+    state: &State,
+    sealer: &Sealer,
+    (role, granted): (Role, &Grants),
+) -> Result<ChangePlan, Failure> {
     let items = &asked.documents.items;
     let declared = items.iter().map(|item| write::as_written(item, state, sealer)).collect::<Result<Vec<_>, _>>()?;
     let put = items.iter().zip(&declared).map(|(item, declared)| Wish::Put {
@@ -33,7 +38,7 @@ pub(super) fn plan(asked: &Asked, state: &State, sealer: &Sealer, role: Role) ->
     let pruned = asked.pruned(state).into_iter().map(|(key, _)| Wish::Delete(key));
     let wishes: Vec<Wish<'_>> = put.chain(pruned).collect();
     let mut plan = change::plan(&wishes, &view::world(state));
-    let (refused, granted) = grants::told(items, state, role)?;
+    let (refused, granted) = grants::told(items, state, role, granted)?;
     plan.warnings.splice(0..0, refused.into_iter().chain(asked.warnings()));
     plan.notes.extend(granted);
     Ok(plan)

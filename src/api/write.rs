@@ -20,7 +20,7 @@ use super::{
     request::Request,
 };
 use crate::{
-    model::{Declared, Index, Kind, ObjectKey, ServiceSpec, Spec, Uid, node::NodeSpec},
+    model::{Declared, Grants, Index, Kind, ObjectKey, ServiceSpec, Spec, Uid, node::NodeSpec},
     plan::{change::servers, why},
     store::{
         State,
@@ -40,8 +40,8 @@ pub async fn apply(mut request: Request) -> Result<Response, Failure> {
     request.caller.must_be(asked.role())?;
     let sealer = request.server.shared.sealer.clone();
     let commit = Commit::of(&request, body)?.if_at(asked.documents.preconditions.clone());
-    let (wanted, caller) = (asked.clone(), request.caller.clone());
-    let mut answer = commit.run(move |state| wanted.change(state, &sealer, &caller)).await?;
+    let (wanted, caller, granted) = (asked.clone(), request.caller.clone(), request.server.shared.granted());
+    let mut answer = commit.run(move |state| wanted.change(state, &sealer, (&caller, &granted))).await?;
     answer.warnings = asked.warnings();
     reply::json(&answer)
 }
@@ -62,11 +62,11 @@ pub async fn put_one(mut request: Request) -> Result<Response, Failure> {
     }
     let sealer = request.server.shared.sealer.clone();
     let commit = Commit::of(&request, body)?.if_at(preconditions);
-    let (warnings, caller) = (item.warnings.clone(), request.caller.clone());
+    let (warnings, caller, granted) = (item.warnings.clone(), request.caller.clone(), request.server.shared.granted());
     let mut answer = commit
         .run(move |state| {
             let mut read = servers_stay(std::slice::from_ref(&item), state, &sealer)?;
-            read.extend(grants::admit([&item], state, &caller)?);
+            read.extend(grants::admit([&item], state, (&caller, &granted))?);
             Ok(Change { commands: vec![command(&item, None, state, &sealer)?], read })
         })
         .await?;
@@ -183,9 +183,9 @@ impl Asked {
             .collect()
     }
 
-    fn change(&self, state: &State, sealer: &Sealer, caller: &Caller) -> Result<Change, Failure> {
+    fn change(&self, state: &State, sealer: &Sealer, by: (&Caller, &Grants)) -> Result<Change, Failure> {
         let mut change = Change { read: servers_stay(&self.documents.items, state, sealer)?, ..Change::default() };
-        change.read.extend(grants::admit(&self.documents.items, state, caller)?);
+        change.read.extend(grants::admit(&self.documents.items, state, by)?);
         for item in &self.documents.items {
             change.commands.push(command(item, self.set.clone(), state, sealer)?);
         }
@@ -321,8 +321,8 @@ pub async fn plan(mut request: Request) -> Result<Response, Failure> {
     let body = request.bytes().await?;
     let asked = Asked::read(&request, &body).await?;
     let (shared, role) = (&request.server.shared, request.caller.role);
-    let (state, sealer) = (shared.store.state(), shared.sealer.clone());
+    let (state, sealer, granted) = (shared.store.state(), shared.sealer.clone(), shared.granted());
     let size = body.len() + heavy::stored(&state, Kind::Service);
-    heavy::run(&request.server, size, move || reply::json(&super::preview::plan(&asked, &state, &sealer, role)?))
-        .await?
+    let plan = move || super::preview::plan(&asked, &state, &sealer, (role, &granted));
+    heavy::run(&request.server, size, move || reply::json(&plan()?)).await?
 }

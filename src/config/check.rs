@@ -11,10 +11,11 @@ use std::{
 use tracing_subscriber::EnvFilter;
 
 use super::{
-    AgentConfig, Fault, LogFormat, Origin, Profile,
+    AgentConfig, Fault, LogFormat, Origin, Profile, grants,
     origin::Written,
     settings::{SETTINGS, Setting},
 };
+use crate::model::{Grants, power::Places};
 
 struct Check<'c> {
     written: &'c BTreeMap<Setting, Written>,
@@ -30,7 +31,7 @@ impl Check<'_> {
 
     /// The same of a setting whose default is a text as one writes it.
     fn text<T>(&mut self, setting: Setting, read: impl FnOnce(&str) -> Result<T, Wrong>) -> Option<T> {
-        let usual = || Written { text: setting.default().into(), origin: Origin::Default, key: setting.key() };
+        let usual = || Written::new(setting.default().into(), Origin::Default, setting.key());
         match self.written.get(&setting) {
             Some(written) => self.read(written, read),
             None => self.read(&usual(), read),
@@ -44,6 +45,14 @@ impl Check<'_> {
         {
             let message = format!("{:?}, the socket in it, is longer than {SOCKET_MOST} bytes", socket.display());
             self.faults.push(run_dir.fault(message, SHORTER));
+        }
+    }
+
+    /// The same of a list.
+    fn list<T>(&mut self, setting: Setting, read: impl FnOnce(&Written, &mut Vec<Fault>) -> Option<T>) -> Option<T> {
+        match self.written.get(&setting) {
+            Some(written) => read(written, self.faults),
+            None => read(&Written::new(setting.default().into(), Origin::Default, setting.key()), self.faults),
         }
     }
 
@@ -84,6 +93,13 @@ pub(super) fn check(
     let profile = check.text(Setting::Profile, profile);
     let log_format = check.text(Setting::LogFormat, log_format);
     let log_filter = check.text(Setting::LogFilter, log_filter);
+    let admin = check.list(Setting::GrantsAdmin, grants::powers);
+    let write = check.list(Setting::GrantsWrite, grants::powers);
+    let mut places = Places::default();
+    places.sockets.extend(docker_host.as_deref().and_then(|host| host.strip_prefix("unix://")).map(str::to_owned));
+    let own = [&data_dir, &run_dir, &api_socket].into_iter().flatten();
+    places.own.extend(own.map(|path| path.display().to_string()));
+    let roots = check.list(Setting::GrantsBindRoots, |written, faults| grants::roots(written, &places, faults));
     let origin = |s: &Setting| written.get(s).map_or(Origin::Default, |w| w.origin.clone());
     let config = AgentConfig {
         data_dir: data_dir?,
@@ -100,6 +116,7 @@ pub(super) fn check(
         profile: profile?,
         log_format: log_format?,
         log_filter: log_filter?,
+        grants: Grants { admin: admin?, write: write?, places: Places { roots: roots?, ..places } },
         passed_over: None,
         file: None,
         origins: SETTINGS.iter().map(|s| (s.key(), origin(s))).collect(),

@@ -8,8 +8,9 @@ use serde_json::{Map, Value, json};
 
 use super::{
     USUAL_FILE,
-    settings::{SETTINGS, Setting},
+    settings::{ALL, NONE, SETTINGS, Setting},
 };
+use crate::model::Power;
 
 /// Every key with what it means and its default, as comments: a file that changes nothing.
 #[must_use]
@@ -23,16 +24,22 @@ pub fn example() -> String {
          #   constellation agent config show      says what holds, and where it comes from\n\
          #   systemctl reload constellation       takes over what needs no restart, and logs what does\n"
     );
+    let mut section = None;
     for setting in SETTINGS {
+        let (inside, key) = setting.nested();
+        if let Some(name) = inside.filter(|_| inside != section) {
+            let _ = write!(out, "\n#{name}:\n");
+        }
+        section = inside;
+        let indent = if inside.is_some() { "  " } else { "" };
         let effect = if setting.is_live() { "reload" } else { "restart" };
         // Writing to a String does not fail.
         let _ = write!(
             out,
-            "\n# {}\n# {}, {}; takes effect at a {effect}\n#{}: {}\n",
+            "\n# {}\n# {}, {}; takes effect at a {effect}\n#{indent}{key}: {}\n",
             setting.about(),
             setting.flag(),
             setting.variable(),
-            setting.key(),
             setting.sample()
         );
     }
@@ -59,6 +66,13 @@ pub fn schema() -> Value {
             | Setting::AdvertiseAddress
             | Setting::Join
             | Setting::LogFilter => json!({"type": "string"}),
+            Setting::GrantsAdmin | Setting::GrantsWrite => {
+                let names: Vec<&str> = Power::ALL.into_iter().map(Power::name).collect();
+                json!({"oneOf": [{"enum": [ALL, NONE]}, {"type": "array", "items": {"enum": names}}]})
+            }
+            Setting::GrantsBindRoots => {
+                json!({"oneOf": [{"enum": [NONE]}, {"type": "array", "items": {"type": "string", "pattern": "^/."}}]})
+            }
         };
         let default = match setting.default() {
             "" => None,
@@ -68,13 +82,24 @@ pub fn schema() -> Value {
             property.extend(kind);
             property.extend(default.map(|default| ("default".to_owned(), default)));
         }
-        (setting.key().to_owned(), property)
+        property
     };
+    let mapping = |properties: Map<String, Value>| json!({"type": "object", "additionalProperties": false, "properties": properties});
+    let mut properties = Map::new();
+    for setting in SETTINGS {
+        match setting.nested() {
+            (None, key) => drop(properties.insert(key.to_owned(), property(setting))),
+            (Some(section), key) => {
+                let section = properties.entry(section).or_insert_with(|| mapping(Map::new()));
+                section["properties"][key] = property(setting);
+            }
+        }
+    }
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Configuration of a Constellation agent",
         "type": "object",
         "additionalProperties": false,
-        "properties": SETTINGS.into_iter().map(property).collect::<Map<_, _>>(),
+        "properties": properties,
     })
 }

@@ -14,8 +14,8 @@ use super::{
     Fault, Origin,
     load::suggest,
     origin::Written,
-    settings::{SETTINGS, Setting},
-    tree::{self, At, Entry, Value},
+    settings::{NONE, SETTINGS, Setting},
+    tree::{self, At, Entry, Tree, Value},
 };
 
 /// Largest file, bytes: all that can be said needs far less.
@@ -81,7 +81,7 @@ impl Reader<'_> {
         }
         match root.map(|tree| (tree.at, tree.value)) {
             None => {}
-            Some((_, Value::Map(entries))) => entries.into_iter().for_each(|e| self.field(e, &mut content.settings)),
+            Some((_, Value::Map(entries))) => self.fields(entries, None, &mut content.settings),
             Some((at, Value::Scalar(_) | Value::List(_))) => {
                 let fix = "a configuration is a mapping, like `dataDir: /srv/constellation`";
                 self.wrong(at, "", "expected KEY: VALUE".into(), fix);
@@ -101,22 +101,67 @@ impl Reader<'_> {
         self.faults.push(Fault { place, line, column, message, fix: fix.into() });
     }
 
-    fn field(&mut self, entry: Entry, settings: &mut BTreeMap<Setting, Written>) {
-        let Some(setting) = Setting::of_key(&entry.key) else {
-            let known = || SETTINGS.iter().map(|s| s.key());
-            let all = || format!("known: {}", known().collect::<Vec<_>>().join(", "));
-            let fix = suggest(&entry.key, known()).unwrap_or_else(all);
-            self.wrong(entry.at, &entry.key, "unknown key".into(), &fix);
-            return;
+    /// The keys of one mapping: the file's own, or that of a section.
+    fn fields(&mut self, entries: Vec<Entry>, section: Option<&str>, settings: &mut BTreeMap<Setting, Written>) {
+        for entry in entries {
+            self.field(entry, section, settings);
+        }
+    }
+
+    fn field(&mut self, entry: Entry, section: Option<&str>, settings: &mut BTreeMap<Setting, Written>) {
+        let named = match section {
+            Some(section) => format!("{section}.{}", entry.key),
+            None => entry.key.clone(),
         };
-        match entry.value.value {
+        if let Some(setting) = Setting::of_key(section, &entry.key) {
+            return self.value(setting, entry.value, settings);
+        }
+        if section.is_none() && SETTINGS.iter().any(|s| s.nested().0 == Some(&*entry.key)) {
+            match entry.value.value {
+                Value::Map(entries) => self.fields(entries, Some(&entry.key), settings),
+                // Everything in it is a comment.
+                Value::Scalar(text) if matches!(text.as_str(), "" | "~" | "null") => {}
+                Value::Scalar(_) | Value::List(_) => {
+                    let inside = |s: &Setting| s.nested().0.filter(|inside| *inside == entry.key).map(|_| s.nested().1);
+                    let keys: Vec<&str> = SETTINGS.iter().filter_map(inside).collect();
+                    let fix = format!("write a mapping of {}", keys.join(", "));
+                    self.wrong(entry.value.at, &named, "expected KEY: VALUE".into(), &fix);
+                }
+            }
+            return;
+        }
+        let mut known: Vec<&str> = Vec::new();
+        for (inside, key) in SETTINGS.iter().map(|s| s.nested()) {
+            let key = if inside == section { Some(key) } else { inside.filter(|_| section.is_none()) };
+            known.extend(key.filter(|key| !known.contains(key)));
+        }
+        let all = || format!("known: {}", known.join(", "));
+        let fix = suggest(&entry.key, known.iter().copied()).unwrap_or_else(all);
+        self.wrong(entry.at, &named, "unknown key".into(), &fix);
+    }
+
+    fn value(&mut self, setting: Setting, value: Tree, settings: &mut BTreeMap<Setting, Written>) {
+        let origin = self.origin(value.at);
+        match value.value {
             Value::Scalar(text) => {
-                let origin = self.origin(entry.value.at);
-                settings.insert(setting, Written { text, origin, key: setting.key() });
+                settings.insert(setting, Written::new(text, origin, setting.key()));
+            }
+            Value::List(items) if setting.is_list() => {
+                let mut list = Vec::new();
+                for item in items {
+                    match item.value {
+                        Value::Scalar(text) => list.push(Written::new(text, self.origin(item.at), setting.key())),
+                        Value::List(_) | Value::Map(_) => {
+                            let fix = "write a list of texts";
+                            self.wrong(item.at, setting.key(), "expected a text".into(), fix);
+                        }
+                    }
+                }
+                settings.insert(setting, Written { list, ..Written::new(NONE.into(), origin, setting.key()) });
             }
             Value::List(_) | Value::Map(_) => {
-                let fix = format!("write one value, like `{}: {}`", setting.key(), setting.sample());
-                self.wrong(entry.value.at, setting.key(), "expected one value".into(), &fix);
+                let fix = format!("write one value, like `{}: {}`", setting.nested().1, setting.sample());
+                self.wrong(value.at, setting.key(), "expected one value".into(), &fix);
             }
         }
     }

@@ -88,11 +88,11 @@ pub fn load(
         let key = setting.key();
         let last_word = rust_log.as_ref().filter(|_| setting == Setting::LogFilter);
         let value = if let Some(text) = last_word {
-            Written { text: text.clone(), origin: Origin::Environment(RUST_LOG.into()), key }
+            Written::new(text.clone(), Origin::Environment(RUST_LOG.into()), key)
         } else if let Some(text) = flags.value(setting) {
-            Written { text: text.clone(), origin: Origin::Flag(setting.flag()), key }
+            Written::new(text.clone(), Origin::Flag(setting.flag()), key)
         } else if let Some(text) = ours.get(&setting.variable()) {
-            Written { text: text.clone(), origin: Origin::Environment(setting.variable()), key }
+            Written::new(text.clone(), Origin::Environment(setting.variable()), key)
         } else if let Some(value) = from_file.settings.remove(&setting) {
             value
         } else {

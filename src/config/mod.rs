@@ -12,6 +12,7 @@ pub mod change;
 mod check;
 pub mod example;
 mod file;
+mod grants;
 mod load;
 #[cfg(test)]
 mod mutated;
@@ -22,19 +23,20 @@ mod tests;
 mod tree;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
     path::PathBuf,
 };
 
 use serde::Serialize;
 
-use self::settings::{SETTINGS, Setting};
+use self::settings::{ALL, NONE, SETTINGS, Setting};
 pub use self::{
     load::{load, same_engine},
     origin::{ConfigError, Fault, Origin},
 };
 pub use crate::model::Profile;
+use crate::model::{Grants, Power};
 
 /// The configuration file that is read when it is there and no other is named.
 pub const USUAL_FILE: &str = "/etc/constellation/agent.yaml";
@@ -89,6 +91,15 @@ pub struct AgentFlags {
     /// What is logged, in the words of RUST_LOG, which wins [env: CONSTELLATION_LOG_FILTER] [default: warn,constellation=info]
     #[arg(long, value_name = "FILTER")]
     pub log_filter: Option<String>,
+    /// Power over the host that the role admin may give: all, none, or names with commas [env: CONSTELLATION_GRANTS_ADMIN] [default: all]
+    #[arg(long, value_name = "POWERS")]
+    pub grants_admin: Option<String>,
+    /// The same of the role write [env: CONSTELLATION_GRANTS_WRITE] [default: none]
+    #[arg(long, value_name = "POWERS")]
+    pub grants_write: Option<String>,
+    /// Directories whose bind mounts need no grant, with commas [env: CONSTELLATION_GRANTS_BIND_ROOTS] [default: none]
+    #[arg(long, value_name = "DIRS")]
+    pub grants_bind_roots: Option<String>,
 }
 
 impl AgentFlags {
@@ -108,6 +119,9 @@ impl AgentFlags {
             Setting::Profile => self.profile.as_ref(),
             Setting::LogFormat => self.log_format.as_ref(),
             Setting::LogFilter => self.log_filter.as_ref(),
+            Setting::GrantsAdmin => self.grants_admin.as_ref(),
+            Setting::GrantsWrite => self.grants_write.as_ref(),
+            Setting::GrantsBindRoots => self.grants_bind_roots.as_ref(),
         }
     }
 }
@@ -143,6 +157,8 @@ pub struct AgentConfig {
     pub log_format: LogFormat,
     /// What is logged, in the words of `RUST_LOG`.
     pub log_filter: String,
+    /// Which role may give a service which power over its host.
+    pub grants: Grants,
     /// The file that was read.
     pub file: Option<PathBuf>,
     /// `DOCKER_HOST` where it names another engine: a client's variable, that an agent leaves alone.
@@ -194,8 +210,22 @@ impl AgentConfig {
                 LogFormat::Json => "json".into(),
             },
             Setting::LogFilter => self.log_filter.clone(),
+            Setting::GrantsAdmin => powers(&self.grants.admin),
+            Setting::GrantsWrite => powers(&self.grants.write),
+            Setting::GrantsBindRoots => list(self.grants.places.roots.iter().map(String::as_str)),
         })
     }
+}
+
+/// Powers as one would write them.
+fn powers(powers: &BTreeSet<Power>) -> String {
+    if powers.len() == Power::ALL.len() { ALL.into() } else { list(powers.iter().map(|power| power.name())) }
+}
+
+/// A list as one would write it.
+fn list<'i>(items: impl Iterator<Item = &'i str>) -> String {
+    let text = items.collect::<Vec<_>>().join(",");
+    if text.is_empty() { NONE.into() } else { text }
 }
 
 /// What stands in the place of a secret.

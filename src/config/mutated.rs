@@ -9,12 +9,14 @@ fn corpus() -> Vec<String> {
     // The documented example, with every key in use.
     let example: String = example::example()
         .lines()
-        .filter_map(|line| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).filter(|rest| !rest.is_empty()))
+        .filter_map(|line| line.strip_prefix('#'))
+        .filter(|line| line.strip_prefix("  ").unwrap_or(line).starts_with(|c: char| c.is_ascii_lowercase()))
         .map(|line| format!("{line}\n"))
         .collect();
-    assert!(example.contains("peerPort: 7444\n"), "{example}");
+    assert!(example.contains("peerPort: 7444\n") && example.contains("grants:\n  admin: all\n"), "{example}");
     let all = "# of n1\ndataDir: /srv/c\nnodeName: n1\napiAddress: '[::1]:7443'\nadvertiseAddress: fd00::1\npeerPort: 1\n\
-               joinPort: 2\ngossipPort: 3\nprofile: wan\nlogFormat: json\nlogFilter: warn,constellation=debug\n";
+               joinPort: 2\ngossipPort: 3\nprofile: wan\nlogFormat: json\nlogFilter: warn,constellation=debug\n\
+               grants:\n  admin: [binds, devices]\n  write: binds,sysctls\n  bindRoots: [/data, /mnt/x]\n";
     vec![
         example,
         all.into(),
@@ -28,9 +30,14 @@ fn answers(loaded: Result<AgentConfig, ConfigError>, file: &std::path::Path) {
     match loaded {
         Ok(config) => {
             let shown = |config: &AgentConfig| config.shown().into_iter().map(|s| (s.key, s.value)).collect::<Vec<_>>();
-            let out: BTreeMap<_, _> =
-                shown(&config).into_iter().filter_map(|(key, value)| Some((key, value?))).collect();
-            let text = serde_json::to_string(&out).unwrap();
+            let mut out = serde_json::json!({});
+            for (key, value) in shown(&config).into_iter().filter_map(|(key, value)| Some((key, value?))) {
+                match key.split_once('.') {
+                    Some((section, key)) => out[section][key] = value.into(),
+                    None => out[key] = value.into(),
+                }
+            }
+            let text = out.to_string();
             if text.len() > 64 << 10 {
                 // A variable may be longer than a whole file.
                 return;
@@ -85,6 +92,9 @@ fn variables_and_flags_survive_what_is_written() {
         "text",
         "warn,a[b{c=d}]=debug",
         "t@h:1",
+        "binds,devices",
+        "all",
+        "/data, /mnt/x",
     ];
     let dir = tempfile::tempdir().unwrap();
     let again = dir.path().join("again.json");

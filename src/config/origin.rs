@@ -4,6 +4,7 @@ use std::{fmt, path::PathBuf};
 
 use serde::Serialize;
 
+use super::settings::NONE;
 use crate::model::visible::made_visible;
 
 /// Where a value came from.
@@ -64,9 +65,25 @@ pub(super) struct Written {
     pub(super) origin: Origin,
     /// Key in the file; a flag and a variable say by themselves what they are.
     pub(super) key: &'static str,
+    /// The items of a list in the file, each where it stands; elsewhere a list is one text.
+    pub(super) list: Vec<Written>,
 }
 
 impl Written {
+    /// One value.
+    pub(super) const fn new(text: String, origin: Origin, key: &'static str) -> Self {
+        Self { text, origin, key, list: Vec::new() }
+    }
+
+    /// The values of a list: from the file, or a text with commas; `none` has none.
+    pub(super) fn items(&self) -> Vec<Self> {
+        if !self.list.is_empty() || self.text.trim() == NONE {
+            return self.list.clone();
+        }
+        let items = self.text.split(',').filter(|item| !item.trim().is_empty());
+        items.map(|item| Self::new(item.to_owned(), self.origin.clone(), self.key)).collect()
+    }
+
     /// A fault of this value.
     pub(super) fn fault(&self, message: String, fix: &str) -> Fault {
         let (line, column) = match &self.origin {

@@ -2,6 +2,11 @@
 //!
 //! Not here: what a value must be (`check`), where it was written (`file`, `load`).
 
+/// Of a list: every value there is.
+pub(super) const ALL: &str = "all";
+/// Of a list: no value.
+pub(super) const NONE: &str = "none";
+
 /// One setting. Its key in the file, its flag and its variable follow from one name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Setting {
@@ -19,10 +24,13 @@ pub(super) enum Setting {
     Profile,
     LogFormat,
     LogFilter,
+    GrantsAdmin,
+    GrantsWrite,
+    GrantsBindRoots,
 }
 
 /// All of them.
-pub(super) const SETTINGS: [Setting; 14] = [
+pub(super) const SETTINGS: [Setting; 17] = [
     Setting::DataDir,
     Setting::NodeName,
     Setting::DockerHost,
@@ -37,10 +45,13 @@ pub(super) const SETTINGS: [Setting; 14] = [
     Setting::Profile,
     Setting::LogFormat,
     Setting::LogFilter,
+    Setting::GrantsAdmin,
+    Setting::GrantsWrite,
+    Setting::GrantsBindRoots,
 ];
 
 impl Setting {
-    /// Key in the file.
+    /// Key in the file; below a dot it stands in the mapping that is named before it.
     pub(super) const fn key(self) -> &'static str {
         match self {
             Self::DataDir => "dataDir",
@@ -57,15 +68,18 @@ impl Setting {
             Self::Profile => "profile",
             Self::LogFormat => "logFormat",
             Self::LogFilter => "logFilter",
+            Self::GrantsAdmin => "grants.admin",
+            Self::GrantsWrite => "grants.write",
+            Self::GrantsBindRoots => "grants.bindRoots",
         }
     }
     fn words(self, separator: char) -> String {
         let mut out = String::new();
         for c in self.key().chars() {
-            if c.is_ascii_uppercase() {
+            if c.is_ascii_uppercase() || c == '.' {
                 out.push(separator);
             }
-            out.push(c.to_ascii_lowercase());
+            out.extend(Some(c.to_ascii_lowercase()).filter(|c| *c != '.'));
         }
         out
     }
@@ -77,8 +91,9 @@ impl Setting {
     pub(super) fn variable(self) -> String {
         format!("CONSTELLATION_{}", self.words('_').to_ascii_uppercase())
     }
-    pub(super) fn of_key(key: &str) -> Option<Self> {
-        SETTINGS.into_iter().find(|s| s.key() == key)
+    /// The one with this key in a mapping of the file, or in the file itself.
+    pub(super) fn of_key(section: Option<&str>, key: &str) -> Option<Self> {
+        SETTINGS.into_iter().find(|s| s.nested() == (section, key))
     }
     pub(super) fn of_variable(name: &str) -> Option<Self> {
         SETTINGS.into_iter().find(|s| s.variable() == name)
@@ -96,6 +111,8 @@ impl Setting {
             Self::Profile => "lan",
             Self::LogFormat => "text",
             Self::LogFilter => "warn,constellation=info",
+            Self::GrantsAdmin => ALL,
+            Self::GrantsWrite | Self::GrantsBindRoots => NONE,
             Self::NodeName | Self::ApiSocket | Self::AdvertiseAddress | Self::Join => "",
         }
     }
@@ -115,7 +132,10 @@ impl Setting {
             | Self::GossipPort
             | Self::Profile
             | Self::LogFormat
-            | Self::LogFilter => self.default(),
+            | Self::LogFilter
+            | Self::GrantsAdmin
+            | Self::GrantsWrite
+            | Self::GrantsBindRoots => self.default(),
         }
     }
     /// What it is, in one sentence.
@@ -139,6 +159,26 @@ impl Setting {
             Self::Profile => "lan: members on one site; wan: on several.",
             Self::LogFormat => "text, or json: one object a line.",
             Self::LogFilter => "What is logged, as RUST_LOG says it; RUST_LOG wins over every other place.",
+            Self::GrantsAdmin => {
+                "Power over the host that the role admin may give to services: all, none, or a list of privileged, \
+                 capabilities, devices, hostNetwork, hostPid, hostIpc, dockerSocket, sysctls, unconfined, binds."
+            }
+            Self::GrantsWrite => "The same of the role write. What neither has, this node's agent does not carry out.",
+            Self::GrantsBindRoots => {
+                "Directories whose bind mounts need no grant, like [/srv, /data]; a link that leads out of them is \
+                 refused."
+            }
+        }
+    }
+    /// Whether it has any number of values.
+    pub(super) const fn is_list(self) -> bool {
+        matches!(self, Self::GrantsAdmin | Self::GrantsWrite | Self::GrantsBindRoots)
+    }
+    /// The mapping that it stands in, and its key there.
+    pub(super) fn nested(self) -> (Option<&'static str>, &'static str) {
+        match self.key().split_once('.') {
+            Some((section, key)) => (Some(section), key),
+            None => (None, self.key()),
         }
     }
     /// Whether its value is shown to nobody.
@@ -157,14 +197,18 @@ impl Setting {
             | Self::GossipPort
             | Self::Profile
             | Self::LogFormat
-            | Self::LogFilter => false,
+            | Self::LogFilter
+            | Self::GrantsAdmin
+            | Self::GrantsWrite
+            | Self::GrantsBindRoots => false,
         }
     }
     /// Whether a reload takes it over; all others need a restart. What is bound, locked, stored or already told to
     /// containers cannot change under them.
     pub(super) const fn is_live(self) -> bool {
         match self {
-            Self::LogFilter => true,
+            // They are read when something is written, and before a container is made.
+            Self::LogFilter | Self::GrantsAdmin | Self::GrantsWrite | Self::GrantsBindRoots => true,
             Self::DataDir
             | Self::NodeName
             | Self::DockerHost

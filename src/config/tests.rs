@@ -247,9 +247,13 @@ fn the_example_says_every_key_with_its_default() {
     let example = example::example();
     assert_eq!(read(&example).unwrap().shown(), defaults.shown(), "as it is it changes nothing");
     // With every comment taken away before a key, all of them are chosen, and none is another than the default.
-    let is_key = |line: &&str| line.starts_with('#') && !line.starts_with("# ") && line.len() > 1;
+    // A key of a section stands two blanks in; words of a comment one, or three.
+    let is_key = |line: &&str| {
+        let text = line.strip_prefix('#').unwrap_or_default();
+        text.strip_prefix("  ").unwrap_or(text).starts_with(|c: char| c.is_ascii_lowercase())
+    };
     let keys: String = example.lines().filter(is_key).map(|line| format!("{}\n", &line[1..])).collect();
-    assert_eq!(keys.lines().count(), SETTINGS.len());
+    assert_eq!(keys.lines().count(), SETTINGS.len() + 1, "and one section: {keys}");
     let join = keys.lines().find(|line| line.starts_with("join:")).unwrap();
     let config = read(&keys.replace(join, "")).unwrap();
     for setting in SETTINGS.into_iter().filter(|s| *s != Setting::Join) {
@@ -259,9 +263,15 @@ fn the_example_says_every_key_with_its_default() {
         }
     }
     let schema = example::schema();
+    let of = |section: &serde_json::Value| -> Vec<String> {
+        section["properties"].as_object().unwrap().keys().cloned().collect()
+    };
+    let mut said = of(&schema);
+    said.retain(|key| key != "grants");
+    said.extend(of(&schema["properties"]["grants"]).iter().map(|key| format!("grants.{key}")));
     let known: Vec<&str> = SETTINGS.iter().map(|s| s.key()).collect();
-    let said: Vec<&String> = schema["properties"].as_object().unwrap().keys().collect();
     assert!(said.len() == known.len() && said.iter().all(|key| known.contains(&key.as_str())), "{said:?}");
+    assert_eq!(schema["properties"]["grants"]["properties"]["admin"]["default"], "all");
     assert_eq!(schema["properties"]["peerPort"]["default"], 7444);
 }
 
@@ -288,4 +298,86 @@ fn a_reload_takes_over_what_is_safe_and_names_the_rest() {
         loaded(&AgentFlags::default(), &[("CONSTELLATION_LOG_FILTER", "debug"), ("CONSTELLATION_PROFILE", "wan")]);
     let change = change::change(&running, &read.unwrap());
     assert_eq!((change.taken, change.waiting), (vec!["logFilter"], vec!["profile"]));
+}
+
+#[test]
+fn grants_stand_in_a_section_of_the_file_and_win_like_every_setting() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("agent.yaml");
+    let flags = AgentFlags { config: Some(file.clone()), ..AgentFlags::default() };
+    let with = |text: &str, pairs: &[(&str, &str)]| {
+        fs::write(&file, text).unwrap();
+        loaded(&flags, pairs)
+    };
+    let fresh = loaded(&AgentFlags::default(), &[]).unwrap();
+    assert_eq!((fresh.grants.admin.len(), fresh.grants.write.len()), (Power::ALL.len(), 0));
+    let text = "grants:\n  admin: [binds, dockerSocket]\n  write:\n    - binds\n  bindRoots: [/srv, '/data/a b']\n";
+    let config = with(text, &[]).unwrap();
+    assert_eq!(config.grants.admin, [Power::DockerSocket, Power::Binds].into());
+    assert_eq!(config.grants.write, [Power::Binds].into());
+    assert_eq!(config.grants.places.roots, ["/srv", "/data/a b"]);
+    assert_eq!(config.grants.places.power("/srv/x"), None);
+    assert_eq!(config.origins["grants.write"], Origin::File { path: file.clone(), line: 4, column: 5 });
+    let shown = config.shown();
+    let of = |key: &str| shown.iter().find(|s| s.key == key).unwrap();
+    assert_eq!(of("grants.admin").value.as_deref(), Some("dockerSocket,binds"));
+    assert!(of("grants.bindRoots").live && of("grants.bindRoots").from == "file");
+    // As one text: from a variable, from a flag, in the file.
+    let config =
+        with(text, &[("CONSTELLATION_GRANTS_WRITE", " none "), ("CONSTELLATION_GRANTS_ADMIN", "all")]).unwrap();
+    assert_eq!((config.grants.admin.len(), config.grants.write.len()), (Power::ALL.len(), 0));
+    let flag = AgentFlags { grants_bind_roots: Some("/srv, /data".into()), ..flags.clone() };
+    let config = loaded(&flag, &[("CONSTELLATION_GRANTS_BIND_ROOTS", "/mnt")]).unwrap();
+    assert_eq!(config.grants.places.roots, ["/srv", "/data"]);
+    for nothing in ["grants: {admin: []}", "grants: {admin: none}", "grants:\n  admin: ''\n"] {
+        assert_eq!(with(nothing, &[]).unwrap().grants.admin, [].into(), "{nothing}");
+    }
+    assert_eq!(with("grants:\n#  admin: none\n", &[]).unwrap().grants, fresh.grants);
+    // The engine's socket is where it was chosen to be.
+    let elsewhere = [("CONSTELLATION_DOCKER_HOST", "unix:///srv/docker/engine.sock")];
+    assert_eq!(
+        loaded(&AgentFlags::default(), &elsewhere).unwrap().grants.places.power("/srv"),
+        Some(Power::DockerSocket)
+    );
+}
+
+#[test]
+fn a_wrong_grant_is_told_with_its_line_and_what_would_be_right() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("agent.yaml");
+    let flags = AgentFlags { config: Some(file.clone()), ..AgentFlags::default() };
+    for (text, place, fix) in [
+        ("grants: {admin: [binds, privilged]}", "1:25: grants.admin", "did you mean privileged?"),
+        ("grants:\n  write:\n    - root\n", "3:7: grants.write", "some of privileged, capabilities"),
+        ("grants: {write: [none]}", "1:18: grants.write", "write all, none"),
+        ("grants: {write: [{binds: true}]}", "1:18: grants.write", "a list of texts"),
+        ("grants: {write: {binds: true}}", "1:17: grants.write", "like `write: none`"),
+        ("grants: all", "1:9: grants", "a mapping of admin, write, bindRoots"),
+        ("grants: {wrote: all}", "1:10: grants.wrote", "did you mean write?"),
+        ("grants: {logFilter: debug}", "1:10: grants.logFilter", "known: admin, write, bindRoots"),
+        ("grants.write: all", "1:1: grants.write", "known: dataDir"),
+        ("admin: all", "1:1: admin", "grants"),
+        ("peerPort: [1]", "1:11: peerPort", "one value"),
+        ("grants: {bindRoots: [/srv, data]}", "1:28: grants.bindRoots", "like /srv"),
+        ("grants: {bindRoots: [/srv/../etc]}", "1:22: grants.bindRoots", "without it"),
+        ("grants: {bindRoots: ['/a,b']}", "1:22: grants.bindRoots", "for itself"),
+        ("grants: {bindRoots: [/]}", "1:22: grants.bindRoots", "like /srv"),
+        ("grants: {bindRoots: [//./]}", "1:22: grants.bindRoots", "like /srv"),
+        ("grants: {bindRoots: [/var/run]}", "1:22: grants.bindRoots", "like /srv"),
+        ("grants: {bindRoots: [/var/lib/]}", "1:22: grants.bindRoots", "like /srv"),
+        ("grants: {bindRoots: [/var/lib/constellation/x]}", "1:22: grants.bindRoots", "like /srv"),
+        ("dataDir: /srv/c\ngrants: {bindRoots: [/srv]}", "2:22: grants.bindRoots", "like /srv"),
+        ("dockerHost: unix:///srv/e.sock\ngrants: {bindRoots: [/srv]}", "2:22: grants.bindRoots", "like /srv"),
+    ] {
+        fs::write(&file, format!("{text}\n")).unwrap();
+        let faults = loaded(&flags, &[]).unwrap_err();
+        let said = format!("agent.yaml:{place}: ");
+        assert!(faults.len() == 1 && faults[0].contains(&said) && faults[0].contains(fix), "{text}: {faults:?}");
+    }
+    for (variable, value) in
+        [("CONSTELLATION_GRANTS_ADMIN", "binds,sysctl"), ("CONSTELLATION_GRANTS_BIND_ROOTS", "srv")]
+    {
+        let faults = loaded(&AgentFlags::default(), &[(variable, value)]).unwrap_err();
+        assert!(faults.len() == 1 && faults[0].starts_with(variable), "{faults:?}");
+    }
 }

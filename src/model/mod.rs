@@ -3,7 +3,7 @@
 //! Here: kinds and their specs ([`service`], [`config`], [`secret`], [`node`]), what the
 //! cluster makes from them ([`revision`], [`replica`], [`volume`]), what it says of them
 //! ([`condition`], [`reason`], [`event`], [`status`]), what an engine says ([`engine`]), who may ask and who did
-//! ([`token`], [`audit`]), and the words both use
+//! ([`token`], [`audit`]), which power over a host there is ([`power`]), and the words both use
 //! ([`meta`], [`quantity`], [`constraint`]); and how the texts of others are shown ([`visible`]).
 //! Not here: reading YAML (`manifest`), deciding anything (`plan`), storing (`store`).
 //! Invariant: every type here is a plain value; nothing reads a clock, a file or a socket.
@@ -20,6 +20,7 @@ pub mod meta;
 #[cfg(test)]
 mod mutated;
 pub mod node;
+pub mod power;
 pub mod profile;
 pub mod published;
 pub mod quantity;
@@ -43,6 +44,7 @@ pub use condition::{Condition, ConditionStatus, ConditionType};
 pub use declared::{Declared, Spec};
 pub use event::{Event, EventType, NewEvent};
 pub use meta::{Epoch, Index, Kind, Meta, Object, ObjectKey, Uid};
+pub use power::{Grants, Power};
 pub use profile::Profile;
 pub use quantity::{Bytes, Millicores, Period};
 pub use reason::Reason;

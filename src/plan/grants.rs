@@ -1,65 +1,16 @@
 //! What of the host a service takes for itself: power that not everybody who may write has.
 //!
-//! Here: [`needs`], which names each field and the grant that it asks for, and [`only_counts`], whether a change
-//! leaves alone how that power is used. Not here: who has which grant (`api::grants`).
+//! Here: [`needs`], which names each field and the grant that it asks for; [`only_counts`], whether a change
+//! leaves alone how that power is used; what a node refuses to carry out ([`refused`], [`leads_astray`]).
+//! Not here: which powers there are and what a path needs (`model::power`), who is asking (`api::grants`), following
+//! a link (`reconcile`).
 //! Invariant: a field is harmless because it is known to be, never because it is not known.
-//! A path is compared as it is written, without `.` and `..`; a symbolic link on the node is not followed here.
-
-use std::fmt;
 
 use crate::model::{
-    Kind, ServiceSpec,
-    service::{MountKind, NetworkMode},
+    Grants, Kind, Power, ServiceSpec,
+    power::Places,
+    service::{ContainerSpec, MountKind, NetworkMode},
 };
-
-/// A grant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Power {
-    /// Everything the kernel has.
-    Privileged,
-    /// Capabilities that containers do not have.
-    Capabilities,
-    /// Devices of the host.
-    Devices,
-    /// The host's network.
-    HostNetwork,
-    /// The host's processes.
-    HostPid,
-    /// The host's shared memory.
-    HostIpc,
-    /// The engine's socket, itself or a directory above it: as good as root.
-    DockerSocket,
-    /// Settings of the kernel.
-    Sysctls,
-    /// Without the engine's confinement.
-    Unconfined,
-    /// Paths of the host.
-    Binds,
-}
-
-impl Power {
-    /// As a configuration names it.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Privileged => "privileged",
-            Self::Capabilities => "capabilities",
-            Self::Devices => "devices",
-            Self::HostNetwork => "hostNetwork",
-            Self::HostPid => "hostPid",
-            Self::HostIpc => "hostIpc",
-            Self::DockerSocket => "dockerSocket",
-            Self::Sysctls => "sysctls",
-            Self::Unconfined => "unconfined",
-            Self::Binds => "binds",
-        }
-    }
-}
-impl fmt::Display for Power {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
 
 /// One field that needs a grant.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,26 +21,18 @@ pub struct Need {
     pub field: String,
 }
 
-/// What of it is the engine's socket.
-const SOCKETS: [&str; 4] = [
-    "/var/run/docker.sock",
-    "/run/docker.sock",
-    "/run/containerd/containerd.sock",
-    "/var/run/containerd/containerd.sock",
-];
-
 /// Options that take power away.
 const CONFINES: [&str; 3] = ["no-new-privileges", "no-new-privileges=true", "no-new-privileges:true"];
 
-/// Every field of a service that needs a grant, in the order of the fields.
+/// Every field of a container that needs a grant, in the order of the fields.
 #[must_use]
-pub fn needs(spec: &ServiceSpec) -> Vec<Need> {
-    let c = &spec.container;
+pub fn needs(c: &ContainerSpec, places: &Places) -> Vec<Need> {
     let mut all = Vec::new();
     let mut need = |power, field: String| all.push(Need { power, field });
     for (i, mount) in c.volumes.iter().enumerate().filter(|(_, m)| m.kind == MountKind::Bind) {
-        let source = mount.source.as_deref().unwrap_or_default();
-        need(if holds_socket(source) { Power::DockerSocket } else { Power::Binds }, format!("spec.volumes[{i}]"));
+        if let Some(power) = places.power(mount.source.as_deref().unwrap_or_default()) {
+            need(power, format!("spec.volumes[{i}]"));
+        }
     }
     if !c.devices.is_empty() {
         need(Power::Devices, "spec.devices".into());
@@ -140,31 +83,42 @@ pub fn reads(spec: &ServiceSpec, kind: Kind, name: &str) -> bool {
     }
 }
 
-/// Whether a path is the engine's socket or a directory above it.
-fn holds_socket(path: &str) -> bool {
-    let parts = plain(path);
-    SOCKETS.iter().any(|socket| plain(socket).starts_with(&parts))
+/// The first field with power that no role has, as this node says it; none: it may carry out all of them. Where a
+/// path leads on its disks is another question: [`leads_astray`].
+#[must_use]
+pub fn refused(spec: &ContainerSpec, grants: &Grants) -> Option<String> {
+    let refused = needs(spec, &grants.places).into_iter().find(|need| !grants.has(need.power))?;
+    Some(lacking(&refused.field, refused.power))
 }
 
-/// The steps of a path without `.`, `..` and empty ones.
-fn plain(path: &str) -> Vec<&str> {
-    let mut steps = Vec::new();
-    for step in path.split('/') {
-        match step {
-            "" | "." => {}
-            ".." => {
-                steps.pop();
-            }
-            step => steps.push(step),
-        }
+/// What a node says of a bind mount whose path leads to another place than it is written: none, when it may be
+/// mounted all the same. `written`: the places as the configuration names them; `on_disk`: where they lie.
+///
+/// Who wrote the service is not known here: what anybody may mount because it is in a root has to be in one.
+#[must_use]
+pub fn leads_astray(field: &str, source: &str, real: &str, grants: &Grants, on_disk: &Places) -> Option<String> {
+    let power = on_disk.power(real)?;
+    if grants.places.power(source).is_none() {
+        let which = match power {
+            Power::DockerSocket => "reaches the engine's socket",
+            _ => "is in none of them",
+        };
+        return Some(format!(
+            "{field}: {source} is in a directory of grants.bindRoots and leads to {real}, which {which}; mounted under \
+             that path it needs the grant {power}"
+        ));
     }
-    steps
+    (!grants.has(power)).then(|| format!("{source} leads to {real}: {}", lacking(field, power)))
+}
+
+fn lacking(field: &str, power: Power) -> String {
+    format!("{field} needs the grant {power}, which the configuration of this node's agent gives to no role")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{ServiceSpec, service::Mount};
+    use crate::model::service::Mount;
 
     fn spec(fields: serde_json::Value) -> ServiceSpec {
         let mut all = serde_json::json!({"image": "nginx:1"});
@@ -172,7 +126,10 @@ mod tests {
         serde_json::from_value(all).unwrap()
     }
     fn names(spec: &ServiceSpec) -> Vec<String> {
-        needs(spec).into_iter().map(|need| format!("{} {}", need.power, need.field)).collect()
+        needs(&spec.container, &Places::default())
+            .into_iter()
+            .map(|need| format!("{} {}", need.power, need.field))
+            .collect()
     }
 
     #[test]
@@ -199,42 +156,67 @@ mod tests {
         }
     }
 
+    fn mounting(kind: &str, source: &str) -> ContainerSpec {
+        let mount: Mount =
+            serde_json::from_value(serde_json::json!({"type": kind, "source": source, "target": "/x"})).unwrap();
+        ContainerSpec { volumes: vec![mount], ..spec(serde_json::json!({})).container }
+    }
+    fn rooted(admin: &[Power]) -> Grants {
+        let places = Places { roots: vec!["/srv".into()], ..Places::default() };
+        Grants { admin: admin.iter().copied().collect(), places, ..Grants::default() }
+    }
+
     #[test]
-    fn a_path_is_the_sockets_however_it_is_written() {
-        let bind = |source: &str| {
-            let mount: Mount =
-                serde_json::from_value(serde_json::json!({"type": "bind", "source": source, "target": "/x"})).unwrap();
-            let mut spec = spec(serde_json::json!({}));
-            spec.container.volumes = vec![mount];
-            needs(&spec)[0].power
+    fn a_mount_needs_what_its_path_is() {
+        let needed = |kind: &str, source: &str| {
+            needs(&mounting(kind, source), &rooted(&[]).places).first().map(|need| need.power)
         };
-        for socket in [
-            "/var/run/docker.sock",
-            "/run/docker.sock",
-            "/var/run",
-            "/var/run/",
-            "/run",
-            "/var",
-            "/",
-            "//",
-            "/.",
-            "/..",
-            "/var/../var/run",
-            "/srv/../run//docker.sock/",
-            "/var/./run/docker.sock",
-            "/run/containerd",
-            "",
+        for (source, power) in [
+            ("/var/run/docker.sock", Some(Power::DockerSocket)),
+            ("/", Some(Power::DockerSocket)),
+            ("", Some(Power::DockerSocket)),
+            ("/etc", Some(Power::Binds)),
+            ("/srv/../etc", Some(Power::Binds)),
+            ("/srv/app", None),
         ] {
-            assert_eq!(bind(socket), Power::DockerSocket, "{socket}");
+            assert_eq!(needed("bind", source), power, "{source}");
         }
-        for other in ["/srv", "/var/lib", "/var/runner", "/run/dockers.sock", "/var/run/../log", "/srv/docker.sock"] {
-            assert_eq!(bind(other), Power::Binds, "{other}");
-        }
-        let volume: Mount =
-            serde_json::from_value(serde_json::json!({"type": "volume", "source": "run", "target": "/x"})).unwrap();
-        let mut kept = spec(serde_json::json!({}));
-        kept.container.volumes = vec![volume];
-        assert_eq!(needs(&kept), []);
+        assert_eq!(needed("volume", "run"), None);
+    }
+
+    #[test]
+    fn a_node_carries_out_what_some_role_has() {
+        let privileged = spec(serde_json::json!({"privileged": true})).container;
+        let said = refused(&privileged, &rooted(&[Power::Binds])).unwrap();
+        assert!(said.starts_with("spec.privileged needs the grant privileged"), "{said}");
+        let writers = Grants { write: [Power::Privileged].into(), ..rooted(&[]) };
+        assert_eq!(refused(&privileged, &writers), None);
+        assert_eq!(refused(&mounting("bind", "/srv/x"), &rooted(&[])), None);
+        assert!(refused(&mounting("bind", "/etc"), &rooted(&[Power::Privileged])).is_some());
+    }
+
+    #[test]
+    fn what_is_in_a_root_has_to_lead_there() {
+        let on_disk = Places { roots: vec!["/mnt/disk".into()], ..Places::default() };
+        let says = |source: &str, real: &str, admin: &[Power]| {
+            leads_astray("spec.volumes[0]", source, real, &rooted(admin), &on_disk).unwrap_or_default()
+        };
+        // The root itself is a link to a disk.
+        assert_eq!(says("/srv/app", "/mnt/disk/app", &[]), "");
+        // Whatever an administrator may: somebody else may have written it.
+        let out = says("/srv/app", "/etc", &Power::ALL);
+        assert!(out.contains("/srv/app is in a directory of grants.bindRoots and leads to /etc"), "{out}");
+        let socket = says("/srv/sock", "/run/docker.sock", &Power::ALL);
+        assert!(socket.contains("needs the grant dockerSocket"), "{socket}");
+        // From outside, what it leads to counts as well.
+        assert_eq!(says("/link", "/mnt/disk/app", &[Power::Binds]), "");
+        assert_eq!(says("/link", "/etc", &[Power::Binds]), "");
+        assert_eq!(says("/link", "/run/docker.sock", &Power::ALL), "");
+        let link = says("/link", "/run/docker.sock", &[Power::Binds]);
+        assert!(
+            link.starts_with("/link leads to /run/docker.sock: spec.volumes[0] needs the grant dockerSocket"),
+            "{link}"
+        );
     }
 
     #[test]

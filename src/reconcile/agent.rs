@@ -12,6 +12,7 @@
 mod act;
 pub mod containers;
 pub mod gate;
+mod granted;
 pub mod listen;
 mod look;
 mod ports;

@@ -9,6 +9,7 @@
 
 use std::{os::unix::fs::MetadataExt as _, path::Path};
 
+use super::disk::Disk;
 use crate::{
     model::{
         Reason, Uid, Volume,
@@ -27,6 +28,8 @@ pub enum Seen {
         /// Identity of the file system.
         filesystem: String,
     },
+    /// Its disk does not answer: nothing is known.
+    Silent(String),
     /// It was gone when a container was made, and the engine made an empty one.
     Unasked,
 }
@@ -67,6 +70,8 @@ pub fn verdict(mount: &Mount, source: &str, record: Option<&Volume>, seen: &Seen
     let record = record.filter(|_| mount.policy() != DataPolicy::Cache);
     match (mount.kind, seen, record) {
         (Tmpfs, _, _) => Verdict::Use,
+        // Silence is not absence: nothing is made.
+        (_, Seen::Silent(why), _) => lost(why.clone()),
         (_, Seen::Unasked, _) if mount.policy().remembered() => lost(format!(
             "volume {source} was gone when a container was made, and the engine made an empty one; \
              remove that, and before it a container that names it: docker volume rm {source}"
@@ -110,21 +115,25 @@ fn comparable(policy: DataPolicy, seen: &str, recorded: &str) -> bool {
 ///
 /// # Errors
 /// When the engine does not answer: silence is not absence.
-pub async fn look(runtime: &dyn Runtime, kind: MountKind, source: &str) -> Result<Seen, RuntimeError> {
+pub async fn look(runtime: &dyn Runtime, disk: &Disk, kind: MountKind, source: &str) -> Result<Seen, RuntimeError> {
     match kind {
         MountKind::Tmpfs => Ok(Seen::Absent),
-        MountKind::Bind => Ok(at(Path::new(source))),
+        MountKind::Bind => Ok(seen(disk, source).await),
         MountKind::Volume => Ok(match runtime.volume(source.to_owned()).await? {
             None => Seen::Absent,
             Some(volume) if volume.unasked => Seen::Unasked,
             Some(volume) if volume.mounted_late => Seen::Present { filesystem: NO_PATH.into() },
             // The engine knows it; a driver may keep it where this host has no path.
-            Some(volume) => match at(Path::new(&volume.path)) {
+            Some(volume) => match seen(disk, &volume.path).await {
                 Seen::Absent => Seen::Present { filesystem: NO_PATH.into() },
-                present => present,
+                seen => seen,
             },
         }),
     }
+}
+
+async fn seen(disk: &Disk, path: &str) -> Seen {
+    disk.look(Path::new(path), at).await.unwrap_or_else(|silent| Seen::Silent(silent.to_string()))
 }
 
 /// Looks at a path. A socket or device file is there too.
@@ -204,6 +213,7 @@ mod tests {
             ("external", mount(Named, false, true), None, Seen::Absent, Some(Reason::DataMissing)),
             ("made by the engine", mount(Named, false, false), None, Seen::Unasked, Some(Reason::DataMissing)),
             ("made by the engine as a cache", cache.clone(), None, Seen::Unasked, None),
+            ("silent", mount(Bind, true, false), None, Seen::Silent("x".into()), Some(Reason::DataMissing)),
             ("a driver without a path", mount(Named, false, false), Some(&had), here(NO_PATH), None),
             ("shared and not mounted", media(), Some(&had), here("bb"), Some(Reason::DataMissing)),
             ("shared and gone", media(), Some(&had), Seen::Absent, Some(Reason::DataMissing)),

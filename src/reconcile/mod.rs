@@ -5,7 +5,7 @@
 //! [`rotation`] (leader: values of Secrets by schedule), [`rekey`] (leader: a change of the key that was cut off),
 //! [`agent`] (every node: its own containers), [`node`] (every node: its own registration).
 //! And what they share: [`view`] (state → planners' inputs), [`container`] (revision → what the engine is
-//! given), [`files`], [`data`], [`prober`], [`reporter`].
+//! given), [`files`], [`data`], [`disk`], [`prober`], [`reporter`].
 //! Not here: decisions (`plan`), the queue and backoff (`controller`), the engine (`runtime`).
 //! Invariant: a loop may be dropped at any `.await` and run again: proposals carry preconditions and
 //! engine calls are keyed by the Replica's name.
@@ -13,6 +13,7 @@
 pub mod agent;
 pub mod container;
 pub mod data;
+pub mod disk;
 pub mod files;
 pub mod leader;
 pub mod node;

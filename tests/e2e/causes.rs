@@ -97,10 +97,13 @@ fn what_was_declared_names_its_causes() {
     let mut agent = Agent::prepared(&lab);
     let proxy = Proxy::before(lab.docker.socket(), agent.path("engine.sock"));
     agent.docker_host = Some(proxy.host());
+    let mut table = Table::default();
+    let (disk, free) = (agent.path("disk"), agent.path("free"));
+    std::fs::create_dir_all(&free).unwrap();
+    std::os::unix::fs::symlink("/", free.join("way-out")).unwrap();
+    agent.flags.extend(["--grants-bind-roots".into(), free.display().to_string()]);
     agent.spawn();
     agent.wait_until_ready();
-    let mut table = Table::default();
-    let disk = agent.path("disk");
     let mounted = Disk::mount(&disk);
     let (open, private) = (&lab.registry, &lab.private_registry);
     let foreign =
@@ -120,6 +123,7 @@ fn what_was_declared_names_its_causes() {
         ("blind", with("secrets: [{source: db-url}]")),
         ("lost", with("configs: [{source: app}]")),
         ("unbound", bind("/no/such/place")),
+        ("strayed", bind(free.join("way-out").to_str().unwrap())),
         ("data", bind(disk.to_str().unwrap())),
         ("late", with("dependsOn: [{name: sick, condition: service_healthy}]")),
         (
@@ -157,6 +161,7 @@ fn what_was_declared_names_its_causes() {
         ("secret missing", "svc/blind", "SecretMissing", "db-url", "apply Secret db-url"),
         ("config missing", "svc/lost", "ConfigMissing", "app", "apply Config app"),
         ("bind source missing", "svc/unbound", "BindSourceMissing", "/no/such/place", "createHostPath"),
+        ("not granted", "svc/strayed", "NotGranted", "way-out is in a directory of grants.bindRoots", "grants.admin"),
         (
             "dependency not ready",
             "svc/late",

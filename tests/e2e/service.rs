@@ -3,7 +3,7 @@
 use std::{fs, os::unix::net::UnixDatagram};
 
 use crate::{
-    agent::{Agent, cli},
+    agent::{Agent, HELLO, cli, service},
     lab::Lab,
     wait::{always, eventually, secs},
 };
@@ -108,6 +108,48 @@ fn a_reload_takes_over_what_is_safe_and_a_broken_file_changes_nothing() {
     assert_eq!(agent.cli(&["status"]).exits(0).code, 0);
     assert_eq!(agent.pid(), pid);
     assert!(!agent.log()[from..].contains("TRACE"), "{}", agent.log());
+}
+
+#[test]
+fn a_grant_that_is_taken_away_stops_nothing_and_makes_nothing() {
+    let lab = Lab::take();
+    let mut agent = Agent::prepared(&lab);
+    let (file, root, outside) = (agent.path("agent.yaml"), agent.path("srv"), agent.path("outside"));
+    fs::create_dir_all(root.join("app")).unwrap();
+    fs::create_dir_all(&outside).unwrap();
+    let grants = |admin: &str| format!("grants:\n  admin: {admin}\n  bindRoots: [{}]\n", root.display());
+    fs::write(&file, grants("[capabilities, binds]")).unwrap();
+    agent.flags = vec!["--config".into(), file.display().to_string()];
+    agent.spawn();
+    agent.wait_until_ready();
+    let reload = |text: &str| {
+        let from = agent.log().len();
+        fs::write(&file, text).unwrap();
+        signal(&agent, rustix::process::Signal::HUP);
+        says(&agent, from, &["the configuration was read again", "grants.admin"]);
+    };
+    let powerful = format!("{HELLO}capAdd: [NET_ADMIN]\n");
+    agent.apply(&service("net", &powerful));
+    let id = |name: &str| lab.docker.runs(name, 1).unwrap()[0].id.clone();
+    let first = id("net");
+    reload(&grants("none"));
+    let said = agent.apply_with(&service("other", &powerful), &["-d"]).exits(4);
+    assert!(said.err.contains("spec.capAdd") && said.err.contains("add capabilities to grants.admin"), "{}", said.err);
+    always(secs(2), "what runs goes on", || if id("net") == first { Ok(()) } else { Err(id("net")) });
+    lab.docker.run(&["rm", "-f", &first]);
+    agent.wait_for_reason("net", "NotGranted", secs(20));
+    reload(&grants("[capabilities]"));
+    agent.wait_until_settled("net", secs(20));
+
+    // Free to mount, until somebody makes a link of it that leads out.
+    let app = root.join("app");
+    agent.apply(&service("app", &format!("{HELLO}volumes: [{{type: bind, source: {}, target: /d}}]\n", app.display())));
+    fs::remove_dir(&app).unwrap();
+    std::os::unix::fs::symlink(&outside, &app).unwrap();
+    lab.docker.run(&["kill", &id("app")]);
+    agent.wait_for_reason("app", "NotGranted", secs(40));
+    let why = agent.cli(&["why", "svc/app"]).exits(0).out;
+    assert!(why.contains(&format!("leads to {}", outside.display())) && why.contains("spec.volumes[0]"), "{why}");
 }
 
 #[test]

@@ -1,11 +1,14 @@
 //! Power over the host: who may give it, and that nobody else uses it.
 
+use std::{collections::BTreeSet, sync::Arc};
+
 use serde_json::{Value, json};
 
 use super::{
     client::Answer,
     rig::{Rig, config, service},
 };
+use crate::model::{Grants, Power, power::Places};
 
 fn privileged(image: &str) -> Value {
     let mut all = service("vpn", image, 1);
@@ -75,4 +78,91 @@ async fn a_writer_gives_no_power_and_uses_none() {
     assert_eq!(refused(apply("", &privileged("vpn:1")).await), ["spec.privileged"], "and is not given back");
     let metrics = rig.get("/metrics").await;
     assert!(metrics.text().contains("constellation_api_denied_total{why=\"not-granted\"}"));
+}
+
+/// A service that asks for each power, and the field that it asks with.
+fn asking() -> Vec<(Power, Value, &'static str)> {
+    let table = vec![
+        (Power::Privileged, json!({"privileged": true}), "spec.privileged"),
+        (Power::Capabilities, json!({"capAdd": ["NET_ADMIN"]}), "spec.capAdd"),
+        (Power::Devices, json!({"devices": ["/dev/dri"]}), "spec.devices"),
+        (Power::HostNetwork, json!({"networkMode": "host"}), "spec.networkMode"),
+        (Power::HostPid, json!({"pid": "host"}), "spec.pid"),
+        (Power::HostIpc, json!({"ipc": "host"}), "spec.ipc"),
+        (Power::DockerSocket, json!({"volumes": ["/var/run/docker.sock:/d"]}), "spec.volumes[0]"),
+        (Power::Sysctls, json!({"sysctls": {"net.core.somaxconn": "1"}}), "spec.sysctls"),
+        (Power::Unconfined, json!({"securityOpt": ["seccomp=unconfined"]}), "spec.securityOpt[0]"),
+        (Power::Binds, json!({"volumes": ["/etc:/d"]}), "spec.volumes[0]"),
+    ];
+    assert_eq!(table.iter().map(|(power, ..)| *power).collect::<Vec<_>>(), Power::ALL);
+    table
+}
+
+#[tokio::test]
+async fn each_role_has_what_the_configuration_grants_it_and_nothing_else() {
+    let rig = Rig::new().await;
+    rig.node().await;
+    let ci = rig.token("ci", "write").await;
+    let dry = async |token: Option<&str>, fields: &Value| -> Answer {
+        let mut body = service("s", "nginx:1", 1);
+        body["spec"].as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        let ask = rig.ask("POST", "/api/v1/apply?dryRun=true").body(body.to_string());
+        if let Some(token) = token { ask.token(Some(token)).send().await } else { ask.send().await }
+    };
+    let refusal = |answer: Answer, field: &str, words: &[String]| {
+        assert_eq!(answer.problem(), (403, "not-granted".into()), "{answer:?}");
+        let errors = answer.json()["errors"].clone();
+        assert_eq!((errors.as_array().unwrap().len(), errors[0]["path"].as_str()), (1, Some(field)), "{errors}");
+        let said = format!("{} {}", errors[0]["message"], errors[0]["fix"]);
+        assert!(words.iter().all(|word| said.contains(word)), "{said}");
+    };
+    for (power, fields, field) in asking() {
+        // A fresh install: the administrator all, the writer none.
+        rig.grants.send_replace(Arc::default());
+        assert_eq!(dry(None, &fields).await.status, 200, "{power}");
+        let way = ["let an administrator".to_owned(), format!("grant {power}"), format!("add {power} to grants.write")];
+        refusal(dry(Some(&ci), &fields).await, field, &way);
+        // The other way round.
+        let grants = Grants { admin: [].into(), write: [power].into(), ..Grants::default() };
+        rig.grants.send_replace(Arc::new(grants));
+        assert_eq!(dry(Some(&ci), &fields).await.status, 200, "{power}");
+        refusal(dry(None, &fields).await, field, &[format!("add {power} to grants.admin")]);
+        // Every power but this one.
+        let others: BTreeSet<Power> = Power::ALL.into_iter().filter(|p| *p != power).collect();
+        let grants = Grants { admin: others.clone(), write: others, ..Grants::default() };
+        rig.grants.send_replace(Arc::new(grants));
+        for token in [None, Some(&*ci)] {
+            let answer = dry(token, &fields).await;
+            assert!(!answer.json().to_string().contains("let an administrator"), "{answer:?}");
+            refusal(answer, field, &[]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_writer_binds_inside_the_roots_and_nowhere_else() {
+    let rig = Rig::new().await;
+    rig.node().await;
+    let ci = rig.token("ci", "write").await;
+    let places = Places { roots: vec!["/srv".into()], ..Places::default() };
+    rig.grants.send_replace(Arc::new(Grants { places, ..Grants::default() }));
+    let apply = async |source: &str| {
+        let mut body = service("web", "nginx:1", 1);
+        body["spec"]["volumes"] = json!([{"type": "bind", "source": source, "target": "/d"}]);
+        rig.ask("POST", "/api/v1/apply").token(Some(&ci)).body(body.to_string()).send().await
+    };
+    for inside in ["/srv", "/srv/", "/srv/web/data"] {
+        assert_eq!(apply(inside).await.status, 200, "{inside}");
+    }
+    assert_eq!(apply("/srv/../etc").await.status, 422, "no manifest goes up");
+    for (outside, power) in [("/etc", "binds"), ("/srvx", "binds"), ("/", "dockerSocket"), ("/run", "dockerSocket")] {
+        let answer = apply(outside).await;
+        assert_eq!(answer.problem(), (403, "not-granted".into()), "{outside}: {answer:?}");
+        let said = answer.json()["errors"][0].to_string();
+        assert!(said.contains(&format!("grant {power}")), "{outside}: {said}");
+        assert_eq!(said.contains("grants.bindRoots"), power == "binds", "{outside}: {said}");
+    }
+    // A root that is taken away is asked for at the next change.
+    rig.grants.send_replace(Arc::default());
+    assert_eq!(apply("/srv/web/other").await.problem().0, 403);
 }

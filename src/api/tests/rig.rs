@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
+    sync::watch,
     task::JoinHandle,
 };
 use tokio_util::sync::CancellationToken;
@@ -15,8 +16,8 @@ use super::client::{Answer, Ask, Wire};
 use crate::{
     api::{HttpMetrics, Limits, Listeners, Shared, serve},
     model::{
-        Condition, ConditionStatus, ConditionType, Declared, NodeStatus, ObjectKey, Reason, Replica, Spec, Status, Uid,
-        node::NodeSpec, testing::replica,
+        Condition, ConditionStatus, ConditionType, Declared, Grants, NodeStatus, ObjectKey, Reason, Replica, Spec,
+        Status, Uid, node::NodeSpec, testing::replica,
     },
     runtime::fake::Fake,
     store::{
@@ -52,6 +53,8 @@ pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
 pub struct Rig {
     pub shared: Arc<Shared>,
     pub engine: Fake,
+    /// What the configuration grants.
+    pub grants: watch::Sender<Arc<Grants>>,
     pub address: SocketAddr,
     pub socket: PathBuf,
     pub stop: CancellationToken,
@@ -78,6 +81,7 @@ impl Rig {
         let engine = Fake::new();
         let store = testing::memory("n1").await;
         store.register(&mut registry);
+        let grants = watch::Sender::new(Arc::new(Grants::default()));
         let shared = Arc::new(Shared {
             store,
             runtime: Arc::new(engine.clone()),
@@ -87,6 +91,7 @@ impl Rig {
             http,
             admin_token: TOKEN.into(),
             uid: rustix::process::geteuid().as_raw(),
+            grants: grants.subscribe(),
             limits,
         });
         let dir = tempfile::tempdir().unwrap();
@@ -96,7 +101,7 @@ impl Rig {
         let listeners = Listeners { tcp: vec![tcp], unix: Some(UnixListener::bind(&socket).unwrap()) };
         let stop = CancellationToken::new();
         let serving = Some(tokio::spawn(serve(shared.clone(), listeners, stop.clone())));
-        Self { shared, engine, address, socket, stop, serving, _dir: dir }
+        Self { shared, engine, grants, address, socket, stop, serving, _dir: dir }
     }
 
     pub async fn tcp(&self) -> Wire {

@@ -112,7 +112,10 @@ pub fn of_replica(reason: Reason, of: &ReplicaView, view: &ServiceView) -> Optio
         Reason::DiskFull => format!("make room on {node}: docker system df"),
         Reason::DeviceMissing => format!("check `devices` against /dev on {node}"),
         Reason::EngineRefused => "correct the setting that the engine names".into(),
-        Reason::NotGranted => format!("grant it in the agent's configuration on {node}"),
+        Reason::NotGranted => format!(
+            "on {node}, add the grant to grants.admin, or what a link leads to to grants.bindRoots, in the agent's \
+             configuration; then: systemctl reload constellation"
+        ),
         Reason::ArchitectureMismatch => "change `platform`, or the image".into(),
         Reason::ImageNotFound | Reason::ImagePullRefused | Reason::RegistryUnreachable => {
             let spec = rollout::spec_of(view, replica.revision);

@@ -2,13 +2,19 @@
 //!
 //! Here: [`Preparer`], which makes what may be made and says what is missing. Safe to repeat.
 //! Not here: the verdict on data (`reconcile::data`), what the container looks like
-//! (`reconcile::container`), when to try again (`plan::agent`).
+//! (`reconcile::container`), whether a mount is granted (`granted`), when to try again (`plan::agent`).
 //! Invariants: the record of a first mount is committed before the first start; nothing here removes
 //! or empties anything; a directory is made only with `createHostPath`.
 
-use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 
 use super::{
     gate,
@@ -17,13 +23,15 @@ use super::{
 };
 use crate::{
     model::{
-        Reason, Replica, ResolvedImage, Uid, Volume,
+        Grants, Reason, Replica, ResolvedImage, Uid, Volume,
         reference::ImageReference,
         service::{ContainerSpec, DataPolicy, Mount, MountKind, PullPolicy},
     },
+    plan::grants,
     reconcile::{
         container::{self, Circumstances, label},
         data::{self, Seen, Verdict},
+        disk::Disk,
         files::{self, Writing},
         registry,
     },
@@ -73,11 +81,15 @@ pub enum PrepareError {
     Pulling(String),
 }
 
-/// Whether a container is about to be made, or was prepared before.
+/// What a container is about to go through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mounting {
+    /// It is being prepared.
     First,
+    /// It was prepared and is about to be made.
     Again,
+    /// It was made before and is started again.
+    Restart,
 }
 
 /// Which node this is.
@@ -89,6 +101,8 @@ pub struct ThisNode {
     pub uid: Uid,
     /// Address that ports are published at when the spec names none.
     pub advertise: Option<String>,
+    /// What its configuration grants.
+    pub grants: watch::Receiver<Arc<Grants>>,
     /// Where clear files lie.
     pub run_dir: PathBuf,
     /// A Secret's file is written to memory or not at all; tests write where they can.
@@ -102,6 +116,7 @@ pub struct Preparer {
     sealer: Arc<Sealer>,
     node: ThisNode,
     pulls: Pulls,
+    pub(super) disk: Disk,
     images: Remembered<Image>,
     networks: Remembered<()>,
 }
@@ -116,6 +131,7 @@ impl Preparer {
             sealer,
             node,
             pulls,
+            disk: Disk::default(),
             images: Remembered::new(IMAGE_HOLDS),
             networks: Remembered::new(NETWORK_HOLDS),
         }
@@ -150,6 +166,7 @@ impl Preparer {
         since: Instant,
     ) -> Result<Prepared, PrepareError> {
         let cluster = cluster(state)?;
+        self.may_have(spec)?;
         let found = self.image(state, replica, spec, image, since).await?;
         self.data(state, replica, spec, Mounting::First).await?;
         let (files, variables) = self.files(state, replica, spec, Writing::Stopped)?;
@@ -177,7 +194,7 @@ impl Preparer {
     /// # Errors
     /// As [`Preparer::prepare`]; [`PrepareError::Missing`] when something is.
     pub async fn again(&self, state: &State, replica: &Replica, spec: &ContainerSpec) -> Result<(), PrepareError> {
-        self.data(state, replica, spec, Mounting::Again).await?;
+        self.data(state, replica, spec, Mounting::Restart).await?;
         self.files(state, replica, spec, Writing::Stopped).map(drop)
     }
 
@@ -206,7 +223,14 @@ impl Preparer {
         replica: &Replica,
         spec: &ContainerSpec,
     ) -> Result<(), PrepareError> {
+        self.may_have(spec)?;
         self.data(state, replica, spec, Mounting::Again).await
+    }
+
+    /// Whether the configuration grants a container its power, as far as its declaration says it.
+    fn may_have(&self, spec: &ContainerSpec) -> Result<(), PrepareError> {
+        let refused = grants::refused(spec, &self.node.grants.borrow());
+        refused.map_or(Ok(()), |message| Err(PrepareError::Missing(Reason::NotGranted, message)))
     }
 
     /// Puts a container on networks that somebody took it off.
@@ -302,25 +326,34 @@ impl Preparer {
     ) -> Result<(), PrepareError> {
         let cluster = cluster(state)?;
         let slot = replica.slot.to_string();
+        let granted = self.node.grants.borrow().clone();
         let mut commands = Vec::new();
-        for mount in spec.volumes.iter().filter(|m| m.kind != MountKind::Tmpfs) {
+        for (i, mount) in spec.volumes.iter().enumerate().filter(|(_, m)| m.kind != MountKind::Tmpfs) {
             let source = match mount.kind {
                 MountKind::Volume => container::volume_name(mount, &slot, &cluster.lineage),
                 MountKind::Bind | MountKind::Tmpfs => mount.source.clone().unwrap_or_default(),
             };
             let key = data::key(&self.node.uid, mount.kind, &source);
             let record = state.volume(&key).map(AsRef::as_ref);
-            let mut seen = data::look(&*self.runtime, mount.kind, &source).await?;
-            match data::verdict(mount, &source, record, &seen) {
-                Verdict::Use => {}
-                Verdict::Missing(reason, message) => return Err(PrepareError::Missing(reason, message)),
+            let mut seen = data::look(&*self.runtime, &self.disk, mount.kind, &source).await?;
+            let verdict = data::verdict(mount, &source, record, &seen);
+            if let Verdict::Missing(reason, message) = verdict {
+                return Err(PrepareError::Missing(reason, message));
+            }
+            // A container that was made keeps what is not granted any more, and not what a link leads to since.
+            let link = || granted.places.power(&source).is_none();
+            if mount.kind == MountKind::Bind && (mounting != Mounting::Restart || link()) {
+                self.may_bind(&format!("spec.volumes[{i}]"), &source, &granted).await?;
+            }
+            match verdict {
+                Verdict::Use | Verdict::Missing(..) => {}
                 // A container that was made with it is there, or almost: it was no empty start then either.
-                Verdict::Make if mounting == Mounting::Again && mount.policy().remembered() => {
+                Verdict::Make if mounting != Mounting::First && mount.policy().remembered() => {
                     return Err(PrepareError::Missing(Reason::DataMissing, format!("{source} was there and is gone")));
                 }
                 Verdict::Make => {
                     self.make(mount, &source, cluster).await?;
-                    seen = data::look(&*self.runtime, mount.kind, &source).await?;
+                    seen = data::look(&*self.runtime, &self.disk, mount.kind, &source).await?;
                 }
             }
             let shared = mount.policy() != DataPolicy::State;
@@ -365,7 +398,10 @@ impl Preparer {
                 Ok(())
             }
             MountKind::Bind | MountKind::Tmpfs => {
-                std::fs::create_dir_all(source).map_err(|e| disk(&e, Reason::BindSourceMissing, source))
+                match self.disk.look(Path::new(source), |path| std::fs::create_dir_all(path)).await {
+                    Ok(made) => made.map_err(|e| disk(&e, Reason::BindSourceMissing, source)),
+                    Err(silent) => Err(PrepareError::Missing(Reason::DataMissing, silent.to_string())),
+                }
             }
         }
     }

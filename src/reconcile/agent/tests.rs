@@ -6,6 +6,7 @@ mod contents;
 mod data;
 mod drift;
 mod exits;
+mod granted;
 mod health;
 mod images;
 mod silence;
@@ -14,12 +15,14 @@ mod stops;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::json;
+use tokio::sync::watch;
 
 use super::*;
 use crate::{
     controller,
     model::{
-        Declared, Index, Kind, ReplicaPhase, ResolvedImage, Spec, Status, Uid, config::ConfigSpec, testing::replica,
+        Declared, Grants, Index, Kind, ReplicaPhase, ResolvedImage, Spec, Status, Uid, config::ConfigSpec,
+        testing::replica,
     },
     reconcile::{container::label, node},
     runtime::{
@@ -44,6 +47,8 @@ struct World {
     now: Arc<AtomicU64>,
     run: tempfile::TempDir,
     node: Uid,
+    /// What the configuration grants.
+    grants: watch::Sender<Arc<Grants>>,
     stop: CancellationToken,
     /// Processes that this machine shows.
     processes: Processes,
@@ -61,9 +66,9 @@ impl World {
         let says = vec![fake::out("starting\n"), fake::out("\x1b[31mpanic: no database\x07\n")];
         engine.teach_the_rest(fake::Program { says, ends: Ends::At(vec![("SIGTERM", 0)]) });
         let (now, run) = (Arc::new(AtomicU64::new(1_000_000)), tempfile::tempdir().unwrap());
-        let processes = Processes::default();
-        let agent = seeing(&processes, make(&store, &engine, &sealer, &now, &run, &node, &stop));
-        let world = Self { store, engine, sealer, agent, now, run, node, stop, processes };
+        let (processes, grants) = (Processes::default(), watch::Sender::new(Arc::default()));
+        let agent = seeing(&processes, make(&store, &engine, &sealer, &now, &run, (&node, &grants), &stop));
+        let world = Self { store, engine, sealer, agent, now, run, node, grants, stop, processes };
         world.list().await;
         world
     }
@@ -75,7 +80,8 @@ impl World {
     /// Another one begins, and has asked the engine nothing yet.
     fn begin_agent(&mut self) {
         let (engine, sealer) = (&self.engine, &self.sealer);
-        let agent = make(&self.store, engine, sealer, &self.now, &self.run, &self.node, &self.stop);
+        let node = (&self.node, &self.grants);
+        let agent = make(&self.store, engine, sealer, &self.now, &self.run, node, &self.stop);
         self.agent = seeing(&self.processes, agent);
     }
     /// What a full list does.
@@ -184,7 +190,7 @@ fn make(
     sealer: &Arc<Sealer>,
     now: &Arc<AtomicU64>,
     run: &tempfile::TempDir,
-    node: &Uid,
+    (node, grants): (&Uid, &watch::Sender<Arc<Grants>>),
     stop: &CancellationToken,
 ) -> Agent {
     let this = ThisNode {
@@ -192,6 +198,7 @@ fn make(
         uid: node.clone(),
         advertise: None,
         run_dir: run.path().to_owned(),
+        grants: grants.subscribe(),
         in_memory: false,
     };
     let clock = now.clone();
