@@ -2,7 +2,8 @@
 //!
 //! Here: [`run`], from a configuration to a process that serves and reconciles until it is told to end.
 //! Not here: what any part does; directories and locks ([`home`]); which node this is ([`identity`]); what a
-//! service manager hears ([`notify`]); a new configuration ([`reload`]); how many files may be open ([`descriptors`]).
+//! service manager hears ([`notify`]); a new configuration ([`reload`]); a directory made of a
+//! backup ([`restore`]); how many files may be open ([`descriptors`]).
 //! Order: directories and locks, keys, store, API, the node's own object, loops. The engine may come
 //! later: until it answers, everything else works and says so.
 //! Invariants: ending stops no container; every part ends within a bound; an engine is driven only
@@ -14,6 +15,7 @@ pub mod home;
 pub mod identity;
 pub mod notify;
 pub mod reload;
+pub mod restore;
 
 use std::{
     io,
@@ -345,15 +347,16 @@ impl Parts {
             self.config.advertise_address,
             self.store.clone(),
             self.runtime.clone(),
-            agent.containers(),
+            (agent.containers(), agent.adoption()),
             reporter,
             stop.clone(),
         );
         let listening = self.listen(engine, agent.clone(), &stop);
         let registered = node::stay_registered(&self.store, &node, &stop);
         let (tags, granted) = (agent.watch_tags(&stop), agent.watch_grants(&stop));
-        let ((), (), (), (), (), (), listened) =
-            tokio::join!(passes, leading, watching, registered, tags, granted, async {
+        let confirmed = agent.confirmed(&stop);
+        let ((), (), (), (), (), (), (), listened) =
+            tokio::join!(passes, leading, watching, registered, tags, granted, confirmed, async {
                 let listened = listening.await;
                 if listened.is_err() {
                     stop.cancel();

@@ -20,7 +20,7 @@ use crate::store::{self, durable, seal::KEY_FILE};
 /// Administrator's token in the data directory.
 pub const TOKEN: &str = "admin.token";
 /// What agents put into a data directory, and what a file system of its own has at its root.
-const OURS: [&str; 6] = ["lock", store::FOLDER, TOKEN, KEY_FILE, super::identity::FILE, "lost+found"];
+pub(super) const OURS: [&str; 6] = ["lock", store::FOLDER, TOKEN, KEY_FILE, super::identity::FILE, "lost+found"];
 
 /// Directories of one agent, held as long as this lives.
 #[derive(Debug)]

@@ -85,6 +85,8 @@ reasons! {
     NotGranted,
     /// This node has not read the log far enough.
     StoreBehind,
+    /// The cluster was restored from a backup, and nobody has confirmed yet what would change.
+    RestoreUnconfirmed,
     /// The replica does not belong on this node, or not any more.
     NotPlacedHere,
     /// A newer replica took its place.
@@ -153,6 +155,8 @@ reasons! {
     ClusterFormed,
     /// The cluster was rescued or restored and goes on from what was left.
     ClusterRecovered,
+    /// What a restored cluster would change was confirmed: it goes on.
+    RestoreConfirmed,
     /// An image reference was resolved.
     ImageResolved,
     /// A volume was used for the first time.

@@ -240,6 +240,72 @@ pub struct NodeStatus {
     /// Docker images that only exist here are not listed; ids of networks and volumes neither.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operating_system: Option<String>,
+    /// What it would do if the backup that was restored were confirmed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restoring: Option<Restoring>,
+}
+
+/// What a node would do if the backup that was restored were confirmed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Restoring {
+    /// Everything on this node was looked at.
+    pub whole: bool,
+    /// Containers that run as the backup declares them: they stay.
+    pub adopted: u32,
+    /// What is held back.
+    #[serde(default)]
+    pub steps: Vec<HeldStep>,
+    /// How many more.
+    #[serde(default)]
+    pub untold: u32,
+}
+
+/// What a confirmation lets happen to one container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum HeldAction {
+    /// It is made and started.
+    Create,
+    /// The one that is there is started.
+    Start,
+    /// It is stopped and started again.
+    Restart,
+    /// It is stopped and removed.
+    Stop,
+    /// What does not run is removed.
+    Remove,
+    /// It is put on networks that it was taken off.
+    Connect,
+    /// Its files are replaced while it runs.
+    Reload,
+}
+impl HeldAction {
+    /// As people read it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Start => "start",
+            Self::Restart => "restart",
+            Self::Stop => "stop",
+            Self::Remove => "remove",
+            Self::Connect => "connect",
+            Self::Reload => "reload",
+        }
+    }
+}
+
+/// What is held back of one replica.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HeldStep {
+    /// Its name, which is the container's.
+    pub replica: Arc<str>,
+    /// What would be done.
+    pub action: HeldAction,
+    /// Why.
+    pub message: String,
 }
 
 /// What is known of an engine.

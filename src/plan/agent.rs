@@ -9,6 +9,7 @@
 //! Why one step and not a list: the world moves under a list. Next: `reconcile::agent`.
 
 pub mod attempts;
+pub mod held;
 pub mod report;
 #[cfg(test)]
 mod tests;

@@ -10,6 +10,7 @@
 //! first mount of data, which must be known before it holds any.
 
 mod act;
+pub mod adoption;
 pub mod containers;
 pub mod gate;
 mod granted;
@@ -37,6 +38,7 @@ use tokio::{sync::Semaphore, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use self::{
+    adoption::{Adoption, Found},
     containers::{Containers, Engine},
     gate::Shut,
     look::Look,
@@ -55,9 +57,9 @@ use crate::{
     controller::{Action, Reconciler},
     model::{
         Desired, Kind, ObjectKey, Reason, Replica, ReplicaPhase, ReplicaStatus, Resolution, Revision, ServiceSpec,
-        rotation::Strategy, service::ContainerSpec,
+        rotation::Strategy, service::ContainerSpec, status::HeldStep,
     },
-    plan::agent::{Attempts, Gate, Reload, Step, Want, Wanted, plan, report::Doing},
+    plan::agent::{Attempts, Gate, Reload, Seen, Step, Want, Wanted, held::hold, plan, report::Doing},
     runtime::{Runtime, RuntimeError},
     store::{Client, State, seal::Sealer, state::Changed},
 };
@@ -133,6 +135,7 @@ pub struct Agent {
     memory: Mutex<BTreeMap<Arc<str>, Memory>>,
     /// Replicas that wait for objects.
     gates: Mutex<BTreeMap<Arc<str>, Vec<ObjectKey>>>,
+    adoption: Arc<Adoption>,
     /// Cluster time, milliseconds.
     now: Box<dyn Fn() -> u64 + Send + Sync>,
     /// When a process of this machine began, if it runs.
@@ -169,6 +172,7 @@ impl Agent {
             starts: Semaphore::new(STARTS),
             memory: Mutex::default(),
             gates: Mutex::default(),
+            adoption: Arc::default(),
             now: Box::new(move || clock.now()),
             processes: Box::new(processes::began),
             node,
@@ -197,10 +201,32 @@ impl Agent {
     pub fn containers(&self) -> Arc<Containers> {
         self.containers.clone()
     }
+    /// What a restored backup would change here. Gathered only while it is not confirmed.
+    #[must_use]
+    pub fn adoption(&self) -> Arc<Adoption> {
+        self.adoption.clone()
+    }
     /// Where replicas are named that want a look.
     #[must_use]
     pub fn wakes(&self) -> Wakes {
         self.wakes.clone()
+    }
+    /// Waits for the confirmation of a restored backup, if there is one, and looks at everything again then.
+    pub async fn confirmed(&self, stop: &CancellationToken) {
+        let mut states = self.store.watch();
+        if states.borrow_and_update().unconfirmed().is_none() {
+            return;
+        }
+        tracing::warn!(
+            "this cluster comes from a backup: nothing is started or stopped until `constellation backup confirm`"
+        );
+        let confirmed = states.wait_for(|state| state.unconfirmed().is_none());
+        // The store is closed, or the agent ends.
+        let Some(Ok(state)) = stop.run_until_cancelled(confirmed).await.map(|s| s.map(|s| s.clone())) else { return };
+        self.adoption.clear();
+        for replica in self.touched(&state, Scope::All) {
+            self.wakes.wake(&replica);
+        }
     }
     /// Waits until probes and pulls have ended; the caller has cancelled them.
     pub async fn closed(&self) {
@@ -217,6 +243,10 @@ impl Agent {
     /// containers of another one have mounted is not ours. Once, at the start.
     pub fn sweep_files(&self) {
         let state = self.store.state();
+        // What was made since the backup runs on, with its files.
+        if state.unconfirmed().is_some() {
+            return;
+        }
         let Some(lineage) = state.cluster().map(|c| c.lineage.to_string()) else { return };
         let Ok(found) = std::fs::read_dir(self.node.run_dir.join("files")) else { return };
         for name in found.flatten().filter_map(|e| e.file_name().into_string().ok()) {
@@ -242,6 +272,7 @@ impl Agent {
             let want = self.want(&state, key, subject.as_ref(), &look);
             let (attempts, now) = (self.with(key, |m| m.attempts.clone()), (self.now)());
             let step = plan(&want, &look.seen, &attempts, state.index(), now);
+            let step = if state.unconfirmed().is_some() { self.hold_back(key, &want, &look, step) } else { step };
             tracing::debug!(replica = %key, ?step, "next step");
             // A start is said when everything for it is there.
             if !matches!(step, Step::Create | Step::Start { .. }) {
@@ -264,6 +295,19 @@ impl Agent {
             }
         }
         Err(PassError::Restless)
+    }
+
+    /// What to do instead of a step while a restored backup is not confirmed.
+    fn hold_back(&self, key: &Arc<str>, want: &Want, look: &Look, step: Step) -> Step {
+        let (instead, held) = hold(step);
+        let found = match held {
+            _ if matches!(look.seen, Seen::Unknown(_)) => None,
+            Some((action, message)) => Some(Found::Held(HeldStep { replica: key.clone(), action, message })),
+            None if matches!(want, Want::Run(_)) && look.running() => Some(Found::Adopted),
+            None => Some(Found::Settled),
+        };
+        self.adoption.note(key, found);
+        instead
     }
 
     fn subject(&self, state: &State, key: &str) -> Option<Subject> {
@@ -295,7 +339,8 @@ impl Agent {
             (Some(_), None) => Some(unreadable("was written by a newer version that this one cannot read")),
             (Some(revision), Some(spec)) => {
                 let first = self.with(key, |m| m.attempts.life.is_none());
-                gate::gate(state, &self.sealer, &replica.service, revision, spec, first)
+                let gated = gate::gate(state, &self.sealer, &replica.service, revision, spec, first);
+                gated.or_else(|| self.rival(state, replica, spec))
             }
         };
         self.write_down(key, shut.as_ref());
@@ -326,6 +371,21 @@ impl Agent {
             }
         }
         (!reload.references.is_empty()).then(|| Box::new(reload))
+    }
+
+    /// A container that still writes what this replica would write, and that the log knows nothing of: what was
+    /// restored or rescued is older than it. It is an orphan, and has to end first.
+    fn rival(&self, state: &State, replica: &Replica, spec: &ContainerSpec) -> Option<Shut> {
+        let there = spec.exclusive().then(|| self.containers.in_slot(&replica.service, &replica.slot.to_string()))?;
+        let rival = there.into_iter().find(|owner| state.replica(owner).is_none())?;
+        let message = format!("container {rival} is still in its place, with its data");
+        Some(Shut { gate: Gate { reason: Reason::Orphaned, message }, waits_for: Vec::new() })
+    }
+
+    fn wake_gated(&self) {
+        for waiting in self.lock_gates().keys() {
+            self.wakes.wake(waiting);
+        }
     }
 
     fn write_down(&self, key: &Arc<str>, shut: Option<&Shut>) {

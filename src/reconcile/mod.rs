@@ -10,6 +10,11 @@
 //! Invariant: a loop may be dropped at any `.await` and run again: proposals carry preconditions and
 //! engine calls are keyed by the Replica's name.
 
+use std::time::Duration;
+
+/// Between two looks at whether a restored backup was confirmed; until then the loops change nothing.
+const UNCONFIRMED: Duration = Duration::from_secs(1);
+
 pub mod agent;
 pub mod container;
 pub mod data;

@@ -13,7 +13,11 @@ use std::{
 
 use tokio_util::sync::CancellationToken;
 
-use super::{agent::containers::Containers, reporter::Reporter};
+use super::{
+    UNCONFIRMED,
+    agent::{adoption::Adoption, containers::Containers},
+    reporter::Reporter,
+};
 use crate::{
     model::{
         Bytes, Condition, ConditionStatus, ConditionType, EventType, Kind, Millicores, NewEvent, NodeStatus, ObjectKey,
@@ -154,6 +158,7 @@ pub fn status(
         addresses: facts.addresses.clone(),
         kernel: uname.release().to_string_lossy().into_owned(),
         operating_system: operating_system(),
+        restoring: None,
     }
 }
 
@@ -163,7 +168,7 @@ pub async fn watch(
     advertise: Option<IpAddr>,
     store: Client,
     runtime: Arc<dyn Runtime>,
-    containers: Arc<Containers>,
+    (containers, adoption): (Arc<Containers>, Arc<Adoption>),
     reporter: Reporter,
     stop: CancellationToken,
 ) {
@@ -204,7 +209,11 @@ pub async fn watch(
             let schedulable = (spec.is_none_or(|s| s.schedulable), object.map_or(0, |o| o.meta.generation));
             let words = silence.as_ref().map(|e| (super::registry::reason(e), e.to_string()));
             let words = words.as_ref().map(|(r, m)| (*r, m.as_str()));
-            let new = status(&facts.clone().unwrap_or_default(), words, schedulable, said.as_ref(), store.now());
+            let mut new = status(&facts.clone().unwrap_or_default(), words, schedulable, said.as_ref(), store.now());
+            new.restoring = state.unconfirmed().map(|_| {
+                let declared = state.replicas().filter(|r| r.node == node.0).map(|r| r.name.clone());
+                adoption.report(containers.replicas().into_iter().chain(declared))
+            });
             // A node that came back has no status until it is said again.
             if said.as_ref() != Some(&new) || state.node_status(&node.0).is_none() {
                 tell(&reporter, &node, said.as_ref(), &new, store.now());
@@ -212,8 +221,10 @@ pub async fn watch(
                 said = Some(new);
             }
         }
+        // Somebody waits to see what a confirmation would change, or has just given it.
+        let restoring = said.as_ref().is_some_and(|s| s.restoring.is_some());
         tokio::select! {
-            () = tokio::time::sleep(LOOK) => {}
+            () = tokio::time::sleep(if restoring { UNCONFIRMED } else { LOOK }) => {}
             // Passes and lists notice it first. The news may be this loop's own: one look a moment.
             Ok(()) = engine.changed() => {
                 engine.borrow_and_update();
@@ -295,7 +306,7 @@ mod tests {
             None,
             store.clone(),
             Arc::new(crate::runtime::fake::Fake::new()),
-            Arc::default(),
+            (Arc::default(), Arc::default()),
             reporter.clone(),
             stop.clone(),
         );

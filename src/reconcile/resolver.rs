@@ -17,7 +17,7 @@ use crate::{
         Index, Kind, ObjectKey, Resolution, ResolvedImage, Revision, ServiceSpec, Uid, reference::ImageReference,
         service::PullPolicy,
     },
-    reconcile::registry,
+    reconcile::{UNCONFIRMED, registry},
     runtime::{Runtime, RuntimeError},
     store::{
         Client, ProposeError, State,
@@ -57,6 +57,9 @@ impl Reconciler for Resolver {
 
     async fn reconcile(&self, name: Arc<str>) -> Result<Action, ResolveError> {
         let state = self.store.state();
+        if state.unconfirmed().is_some() {
+            return Ok(Action::RequeueAfter(UNCONFIRMED));
+        }
         let Some(service) = state.object(&ObjectKey::service(name)) else {
             self.asked().retain(|(uid, _), _| state.object_by_uid(uid).is_some());
             return Ok(Action::Done);

@@ -20,6 +20,7 @@ use crate::{
         view::ServiceView,
     },
     reconcile::{
+        UNCONFIRMED,
         triggers::{self, Waiting},
         view,
     },
@@ -76,6 +77,9 @@ impl Reconciler for Rollout {
     async fn reconcile(&self, name: Arc<str>) -> Result<Action, RolloutError> {
         self.waiting.begin(&name);
         let state = self.store.state();
+        if state.unconfirmed().is_some() {
+            return Ok(Action::RequeueAfter(UNCONFIRMED));
+        }
         let Some(service) = view::service(&state, &name) else {
             self.waiting.settled(&name);
             return Ok(Action::Done);

@@ -16,11 +16,13 @@ mod versions;
 
 use std::sync::Arc;
 
+use imbl::OrdMap;
+
 use super::{
     command::{Answer, Applied, Command, Group, Idempotency, ObjectResult, Refusal},
     fault::{Mistake, is_made},
     ring::Changes,
-    state::{Change, Changed, ClusterInfo, LeaderInfo, State},
+    state::{Change, Changed, ClusterInfo, LeaderInfo, Restored, State},
 };
 use crate::model::{Event, EventType, Index, Kind, NewEvent, ObjectKey, Reason, Status, Uid, event::Subject};
 
@@ -108,6 +110,7 @@ impl State {
                 self.form(at, name, node, cluster, lineage).map(|()| None)
             }
             Command::Recover { node, told, cluster } => self.recover(at, node, told, cluster.as_ref()).map(|()| None),
+            Command::ConfirmRestore { node } => self.confirm(at, node).map(|()| None),
             Command::LeaderStarted { member, incarnation, nonce, node } => {
                 let token = self.step();
                 self.leader = Some(LeaderInfo {
@@ -165,8 +168,13 @@ impl State {
             return Err(Refusal::AlreadyFormed);
         }
         self.step();
-        self.cluster =
-            Some(ClusterInfo { name: name.clone(), cluster: cluster.clone(), lineage: lineage.clone(), recovery: 0 });
+        self.cluster = Some(ClusterInfo {
+            name: name.clone(),
+            cluster: cluster.clone(),
+            lineage: lineage.clone(),
+            recovery: 0,
+            restored: None,
+        });
         let subject = self.cluster_subject(node);
         self.event(at, Reason::ClusterFormed, subject, Some(node.clone()), format!("cluster {name} was formed"));
         Ok(())
@@ -177,15 +185,35 @@ impl State {
             return Err(Refusal::Invalid("there is no cluster to recover".into()));
         };
         info.recovery += 1;
-        if let Some(cluster) = cluster {
-            info.cluster = cluster.clone();
-        }
         let name = info.name.clone();
+        if let Some(cluster) = cluster {
+            let before = std::mem::replace(&mut info.cluster, cluster.clone());
+            info.restored = Some(Restored { cluster: before, index: self.index, time: self.time });
+            // Nobody knows which of them were revoked since, nor what the machines are now.
+            self.tokens = OrdMap::new();
+            self.statuses = self
+                .statuses
+                .iter()
+                .filter(|(key, _)| key.kind != Kind::Node)
+                .map(|(k, v)| (k.clone(), v.clone()))
+                .collect();
+        }
         self.index = Index(self.index.0.saturating_add(BEYOND));
         self.events.close(self.index);
         self.changes = Changes::since(self.index);
         let subject = self.cluster_subject(node);
         self.warn(at, Reason::ClusterRecovered, subject, Some(node.clone()), format!("cluster {name} goes on: {told}"));
+        Ok(())
+    }
+    fn confirm(&mut self, at: u64, node: &Arc<str>) -> Result<(), Refusal> {
+        let restored = self.cluster.as_mut().and_then(|info| info.restored.take());
+        if restored.is_none() {
+            return Err(Refusal::Invalid("nothing waits to be confirmed".into()));
+        }
+        self.step();
+        let subject = self.cluster_subject(node);
+        let message = "what the backup declares is carried out from now on".into();
+        self.event(at, Reason::RestoreConfirmed, subject, Some(node.clone()), message);
         Ok(())
     }
     /// The cluster itself has no kind: its events stand at the node that tells them.

@@ -139,6 +139,7 @@ fn objects(group: &Group, answer: &Answer) -> Vec<AuditObject> {
             Command::CreateToken { token } => (format!("token/{}", token.name), done(AuditResult::Created)),
             Command::RevokeToken { name } => (format!("token/{name}"), done(AuditResult::Revoked)),
             Command::RecordAudit { object } => (object.to_string(), done(AuditResult::Begun)),
+            Command::ConfirmRestore { .. } => ("cluster/restore".into(), done(AuditResult::Configured)),
             Command::FormCluster { .. }
             | Command::LeaderStarted { .. }
             | Command::Recover { .. }

@@ -56,6 +56,8 @@ pub enum Command {
     /// The cluster goes on from what was left of it: positions and epochs of before are below those that come. `cluster`: its
     /// new identity, when a backup was restored.
     Recover { node: Arc<str>, told: String, cluster: Option<Uid> },
+    /// What a restored cluster would start and stop was seen, and may be.
+    ConfirmRestore { node: Arc<str> },
     /// A process begins to lead; the index of this entry is its token.
     LeaderStarted { member: u64, incarnation: u64, nonce: u64, node: Arc<str> },
     /// Writes a declared object. Unchanged spec, labels, annotations and set: the answer is `unchanged`, no index moves.

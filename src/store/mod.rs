@@ -10,6 +10,7 @@
 
 pub mod apply;
 pub mod audit;
+pub mod backup;
 pub mod client;
 mod clock;
 pub mod command;

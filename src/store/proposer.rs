@@ -84,6 +84,7 @@ pub fn size(group: &Group) -> usize {
         }
         Command::FormCluster { .. }
         | Command::Recover { .. }
+        | Command::ConfirmRestore { .. }
         | Command::LeaderStarted { .. }
         | Command::Delete { .. }
         | Command::SetDesired { .. }

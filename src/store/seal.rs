@@ -133,6 +133,18 @@ impl Sealer {
         Self::with(Ring::drawn(), None)
     }
 
+    /// With the keys of a backup, which are written nowhere; none when these are no keys.
+    #[must_use]
+    pub fn of_keys(file: &[u8]) -> Option<Self> {
+        Some(Self::with(Ring::parse(file)?, None))
+    }
+
+    /// The file of the keys: for a backup, which is sealed.
+    #[must_use]
+    pub fn key_file(&self) -> Zeroizing<Vec<u8>> {
+        self.ring().to_bytes()
+    }
+
     fn with(ring: Ring, dir: Option<PathBuf>) -> Self {
         Self {
             ring: RwLock::new(Arc::new(ring)),

@@ -219,6 +219,22 @@ impl State {
     }
 }
 
+impl State {
+    /// Hash of what is declared and placed, and of the data that is known: what a restore leaves as it was.
+    #[must_use]
+    pub fn lasting_hash(&self) -> String {
+        let lasting = Self {
+            objects: self.objects.clone(),
+            revisions: self.revisions.clone(),
+            versions: self.versions.clone(),
+            replicas: self.replicas.clone(),
+            volumes: self.volumes.clone(),
+            ..Self::default()
+        };
+        lasting.hash()
+    }
+}
+
 /// A whole snapshot with its path, if there is one.
 pub type Newest = Option<(Content, PathBuf)>;
 

@@ -7,6 +7,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use imbl::OrdMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{audit::Audit, keys::Keys, ring};
@@ -27,6 +28,21 @@ pub struct ClusterInfo {
     pub lineage: Uid,
     /// How often it was rescued or restored.
     pub recovery: u32,
+    /// It comes from a backup, and until somebody confirms it nothing is started or stopped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restored: Option<Restored>,
+}
+
+/// Which backup a cluster comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Restored {
+    /// The cluster that it was made of.
+    pub cluster: Uid,
+    /// Index of its state then.
+    pub index: Index,
+    /// Newest cluster time in it, milliseconds since 1970.
+    pub time: u64,
 }
 
 /// The process that leads, as the log knows it.
@@ -126,6 +142,11 @@ impl State {
     #[must_use]
     pub fn cluster(&self) -> Option<&ClusterInfo> {
         self.cluster.as_ref()
+    }
+    /// The backup that it was restored from, while nobody has confirmed it: nothing may be started or stopped.
+    #[must_use]
+    pub fn unconfirmed(&self) -> Option<&Restored> {
+        self.cluster.as_ref()?.restored.as_ref()
     }
     /// The leader as the log knows it.
     #[must_use]

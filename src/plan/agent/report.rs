@@ -255,6 +255,7 @@ const fn keeps_ready(step: &Step) -> bool {
                 Reason::DockerDown
                     | Reason::DockerUnresponsive
                     | Reason::StoreBehind
+                    | Reason::RestoreUnconfirmed
                     | Reason::DriftDetected
                     | Reason::ChangedByHand
             )

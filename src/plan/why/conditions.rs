@@ -252,6 +252,7 @@ pub const fn stuck(reason: Reason) -> bool {
         | Reason::Suspended
         | Reason::BackOff
         | Reason::StoreBehind
+        | Reason::RestoreUnconfirmed
         | Reason::NotPlacedHere
         | Reason::Superseded
         | Reason::ScaledDown
@@ -282,6 +283,7 @@ pub const fn stuck(reason: Reason) -> bool {
         | Reason::LeaderElected
         | Reason::ClusterFormed
         | Reason::ClusterRecovered
+        | Reason::RestoreConfirmed
         | Reason::ImageResolved
         | Reason::VolumeInitialised
         | Reason::VolumeUnmounted

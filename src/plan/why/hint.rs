@@ -116,6 +116,7 @@ pub fn of_replica(reason: Reason, of: &ReplicaView, view: &ServiceView) -> Optio
             "on {node}, add the grant to grants.admin, or what a link leads to to grants.bindRoots, in the agent's \
              configuration; then: systemctl reload constellation"
         ),
+        Reason::RestoreUnconfirmed => "constellation backup confirm".into(),
         Reason::ArchitectureMismatch => "change `platform`, or the image".into(),
         Reason::ImageNotFound | Reason::ImagePullRefused | Reason::RegistryUnreachable => {
             let spec = rollout::spec_of(view, replica.revision);

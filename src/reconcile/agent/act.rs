@@ -93,6 +93,10 @@ impl Agent {
                 self.engine("removing a container", self.runtime.remove(id.to_string()).await).await?;
                 self.containers.gone(&id);
                 self.say_removed(subject, want, key, &message);
+                if subject.is_none() {
+                    // Whoever takes its place waits for this.
+                    self.wake_gated();
+                }
                 Ok(None)
             }
             Step::Connect { id, networks } => match subject {

@@ -124,6 +124,16 @@ impl Containers {
         let own = |e: &&Entry| *replica_of(&e.summary.labels, &e.summary.name) == *replica;
         inner.entries.values().filter(own).cloned().collect()
     }
+    /// Replicas that have a container of their name for this slot of a service.
+    #[must_use]
+    pub fn in_slot(&self, service: &str, slot: &str) -> Vec<Arc<str>> {
+        let inner = self.lock();
+        let is = |e: &&Entry, name, value| e.summary.labels.get(name).is_some_and(|v: &String| v == value);
+        let there = inner.entries.values().filter(|e| is(e, label::SERVICE, service) && is(e, label::SLOT, slot));
+        let owners = there.map(|e| (replica_of(&e.summary.labels, &e.summary.name), &e.summary.name));
+        // A copy that somebody made from an image of ours carries our labels too.
+        owners.filter(|(owner, name)| **owner == ***name).map(|(owner, _)| owner).collect()
+    }
     /// Every replica that has a container.
     #[must_use]
     pub fn replicas(&self) -> Vec<Arc<str>> {

@@ -96,7 +96,7 @@ impl Ring {
         parsed.map(Some).ok_or_else(|| named(io::ErrorKind::InvalidData, "it does not hold a key of 32 bytes"))
     }
 
-    fn parse(bytes: &[u8]) -> Option<Self> {
+    pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
         if let Ok(raw) = <[u8; 32]>::try_from(bytes) {
             return Some(Self { newest: Key::new(Zeroizing::new(raw)), older: Vec::new() });
         }
@@ -110,8 +110,13 @@ impl Ring {
 
     /// Writes it durably; before this returns nothing may be sealed with a key that was not there before.
     pub(super) fn write(&self, dir: &Path) -> io::Result<()> {
+        durable::write_durably(dir, KEY_FILE, &self.to_bytes())
+    }
+
+    /// As the file has it.
+    pub(super) fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
         if self.older.is_empty() {
-            return durable::write_durably(dir, KEY_FILE, self.newest.raw.as_slice());
+            return Zeroizing::new(self.newest.raw.to_vec());
         }
         let mut text = Zeroizing::new(format!("{SEVERAL}\n"));
         for key in std::iter::once(&self.newest).chain(&self.older) {
@@ -120,7 +125,7 @@ impl Ring {
             }
             text.push('\n');
         }
-        durable::write_durably(dir, KEY_FILE, text.as_bytes())
+        Zeroizing::new(text.as_bytes().to_vec())
     }
 }
 
