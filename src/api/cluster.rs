@@ -32,6 +32,7 @@ pub async fn status(request: Request) -> Result<Response, Failure> {
         cluster: cluster.map_or_else(String::new, |c| c.cluster.to_string()),
         lineage: cluster.map_or_else(String::new, |c| c.lineage.to_string()),
         recovery: cluster.map_or(0, |c| c.recovery),
+        restored: state.unconfirmed().cloned(),
         index: state.index().0,
         now: shared.store.now(),
         version: env!("CARGO_PKG_VERSION").into(),

@@ -52,6 +52,7 @@ use crate::{
 pub mod accept;
 pub mod audit;
 pub mod auth;
+pub mod backups;
 pub mod builds;
 pub mod class;
 pub mod cluster;

@@ -143,8 +143,8 @@ mod tests {
             let operation = &document["paths"][route.path][route.method.to_ascii_lowercase()];
             let parameters = operation["parameters"].as_array().unwrap();
             let keyed = parameters.iter().any(|p| p["name"] == "Idempotency-Key");
-            // A plan writes nothing, a build is not a write of the store, another key twice is as good as once.
-            let unkeyed = ["/api/v1/plan", "/api/v1/builds", "/api/v1/cluster/rekey"];
+            // A plan writes nothing, a build or a backup is not a write of the store, another key twice is as good as once.
+            let unkeyed = ["/api/v1/plan", "/api/v1/builds", "/api/v1/backups", "/api/v1/cluster/rekey"];
             let writes = route.method != "GET" && !unkeyed.contains(&route.path);
             assert_eq!(keyed, writes, "{} {}", route.method, route.path);
         }

@@ -23,6 +23,8 @@ const WAITING: usize = 16;
 pub const NDJSON: &str = "application/x-ndjson";
 /// Media type of most answers.
 pub const JSON: &str = "application/json";
+/// Media type of files.
+pub const OCTETS: &str = "application/octet-stream";
 /// Media type of logs for people.
 pub const TEXT: &str = "text/plain; charset=utf-8";
 

@@ -16,12 +16,12 @@ use warp::reply::Response;
 use super::{
     Limits, audit,
     auth::Role::{self, Admin, None as Nobody, Read, Write},
-    builds,
+    backups, builds,
     class::Class,
     cluster, events, logs, nodes, openapi,
     problem::Failure,
     read,
-    reply::{JSON, NDJSON, TEXT},
+    reply::{JSON, NDJSON, OCTETS, TEXT},
     request::{self, Request},
     scale, secrets, tokens, watch, wire,
     wire::{Object, Written},
@@ -215,6 +215,10 @@ impl Route {
         self.gives.push(Content { media, shape: Some(|g| g.subschema_for::<T>()) });
         self
     }
+    fn gives_bytes(mut self) -> Self {
+        self.gives.push(Content { media: OCTETS, shape: None });
+        self
+    }
     fn gives_text(mut self) -> Self {
         self.gives.push(Content { media: TEXT, shape: None });
         self
@@ -362,6 +366,22 @@ fn table() -> Vec<Route> {
             Box::pin(secrets::rekey(r))
         })
         .gives::<wire::Rekeyed>(JSON),
+        Route::new("POST", "/api/v1/backups", Admin, "A backup of the store, sealed.", |r| {
+            Box::pin(backups::create(r))
+        })
+        // It changes nothing, and takes its time.
+        .class(Class::Logs)
+        .takes::<wire::BackupRequest>(JSON)
+        .gives_bytes(),
+        Route::new("GET", "/api/v1/cluster/restore", Read, "What confirming a restored backup would change.", |r| {
+            Box::pin(backups::restore(r))
+        })
+        .gives::<wire::RestoreReport>(JSON),
+        Route::new("POST", "/api/v1/cluster/restore", Admin, "Confirms a restored backup: it is carried out.", |r| {
+            Box::pin(backups::confirm(r))
+        })
+        .takes::<wire::RestoreConfirm>(JSON)
+        .writes(),
         Route::new("GET", "/api/v1/tokens", Admin, "The tokens; never a secret.", |r| Box::pin(tokens::list(r)))
             .gives::<wire::List<wire::TokenView>>(JSON),
         Route::new("POST", "/api/v1/tokens", Admin, "Makes a token; its secret is told once.", |r| {

@@ -4,6 +4,7 @@
 //! also behave badly). Every wait for the server has a deadline there.
 
 mod audit;
+mod backups;
 mod bodies;
 pub mod client;
 mod connections;

@@ -8,12 +8,13 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub mod access;
+pub mod backup;
 pub mod change;
 pub mod look;
 pub mod own;
 pub mod secret;
 
-pub use self::{access::*, change::*, look::*, own::*, secret::*};
+pub use self::{access::*, backup::*, change::*, look::*, own::*, secret::*};
 use crate::model::Period;
 
 /// Runs and watches containers on one to fifty Docker machines.
@@ -181,6 +182,14 @@ pub enum Client {
         constellation secret rotate session\n  constellation secret history db"
     )]
     Secret(SecretCommand),
+    /// Sealed backups: make, try, restore, confirm what a restored one would change
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  constellation backup key backup.key\n  constellation backup create --recipient age1… home.age\n  \
+        constellation backup verify -i backup.key home.age\n  constellation backup restore -i backup.key home.age\n  \
+        constellation backup confirm"
+    )]
+    Backup(BackupCommand),
     /// Show who changed what: every change through the API, refused ones too
     #[command(after_help = "Examples:\n  constellation audit\n  constellation audit --who ci --since 24h\n  \
         constellation audit --for svc/web -o wide\n  \

@@ -15,8 +15,9 @@ use super::{
 };
 use crate::{
     api::wire::{
-        ApplyAnswer, ApplyRequest, AuditList, ClusterStatus, History, List, Object, PlanAnswer, Rekeyed, Scale,
-        SecretRotate, SecretSet, ServiceReport, TokenMade, TokenRequest, TokenRevoked, TokenView, WatchLine, WhyReport,
+        ApplyAnswer, ApplyRequest, AuditList, BackupRequest, ClusterStatus, History, List, Object, PlanAnswer, Rekeyed,
+        RestoreConfirm, RestoreReport, Scale, SecretRotate, SecretSet, ServiceReport, TokenMade, TokenRequest,
+        TokenRevoked, TokenView, WatchLine, WhyReport,
     },
     model::{Kind, ObjectKey},
 };
@@ -233,6 +234,30 @@ impl Api {
     pub async fn revoke_token(&self, name: &str, change: Change<'_>) -> Result<TokenRevoked, CliError> {
         let request = post(&format!("/api/v1/tokens/{}", escape(name)), None::<&()>, change)?;
         self.change(Request { method: Method::DELETE, ..request }).await
+    }
+
+    /// A backup, as it comes.
+    ///
+    /// # Errors
+    /// As [`Transport::send`].
+    pub async fn backup(&self, wanted: &BackupRequest, change: Change<'_>) -> Result<Answer, CliError> {
+        self.transport.send(&post("/api/v1/backups", Some(wanted), change)?).await
+    }
+
+    /// What a confirmation of the restored backup would change.
+    ///
+    /// # Errors
+    /// As [`Api::status`].
+    pub async fn restoring(&self) -> Result<RestoreReport, CliError> {
+        self.read("/api/v1/cluster/restore".into()).await
+    }
+
+    /// Confirms the restored backup.
+    ///
+    /// # Errors
+    /// As [`Transport::change`].
+    pub async fn confirm(&self, seen: &RestoreConfirm, change: Change<'_>) -> Result<ApplyAnswer, CliError> {
+        self.change(post("/api/v1/cluster/restore", Some(seen), change)?).await
     }
 
     async fn change<T: DeserializeOwned>(&self, request: Request) -> Result<T, CliError> {

@@ -3,8 +3,11 @@
 //! Here: one type for each shape. Not here: lists, plans, reasons and the cluster (`api::wire`), printing (`screen`).
 //! Invariant: names are kept as the API's are: fields are added, never renamed.
 
+mod backup;
+
 use serde::{Deserialize, Serialize};
 
+pub use self::backup::*;
 use super::failure::CliError;
 use crate::{
     api::wire::{ApplyAnswer, Difference, Event, ManifestFault, Object, ObjectOutcome, Problem},

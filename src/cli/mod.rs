@@ -17,6 +17,7 @@ pub mod endpoint;
 pub mod failure;
 pub mod follow;
 pub mod form;
+pub mod hidden;
 pub mod log;
 #[cfg(test)]
 mod mutated;
@@ -34,11 +35,11 @@ pub mod values;
 pub mod wait;
 
 use self::{
-    args::{AgentCommand, Cli, Client, Command, NodeCommand, SecretCommand, TokenCommand},
+    args::{AgentCommand, BackupCommand, Cli, Client, Command, NodeCommand, SecretCommand, TokenCommand},
     client::Api,
     command::{
-        agent, apply, audit, build, delete, diff, doctor, env, events, get, install, logs, look, node, plan, rescue,
-        scale, secret, settings, token, validate, version,
+        agent, apply, audit, backup, build, delete, diff, doctor, env, events, get, install, logs, look, node, plan,
+        rescue, scale, secret, settings, token, validate, version,
     },
     endpoint::Endpoint,
     failure::{CliError, Exit},
@@ -98,6 +99,11 @@ fn screen(command: &Client) -> Screen {
         Client::Secret(SecretCommand::Rm(args)) => Screen::of_change(args.output),
         Client::Secret(SecretCommand::Rekey { output, .. }) => Screen::of_change(*output),
         Client::Secret(SecretCommand::Ls { output } | SecretCommand::History { output, .. }) => Screen::of(*output),
+        Client::Backup(BackupCommand::Create(args)) => Screen::of_change(args.output),
+        Client::Backup(BackupCommand::Verify(args)) => Screen::of_change(args.output),
+        Client::Backup(BackupCommand::Restore(args)) => Screen::of_change(args.output),
+        Client::Backup(BackupCommand::Confirm(args)) => Screen::of_change(args.output),
+        Client::Backup(BackupCommand::Key(args)) => Screen::of_change(args.output),
         Client::Token(TokenCommand::Create(args)) => Screen::of_change(args.output),
         Client::Token(TokenCommand::Revoke(args)) => Screen::of_change(args.output),
         Client::Token(TokenCommand::Ls { output }) => Screen::of(*output),
@@ -148,6 +154,7 @@ async fn answer(command: Client, given: Option<&str>, screen: &Screen) -> Result
         Client::Node(command) => node::node(&api()?, screen, &command).await?,
         Client::Audit(args) => audit::audit(&api()?, screen, &args).await?,
         Client::Secret(command) => secret::secret(&api()?, screen, &command).await?,
+        Client::Backup(command) => return backup::backup(api, screen, &command).await,
         Client::Token(command) => token::token(&api()?, screen, &command).await?,
         Client::Schema => look::schema(screen)?,
         Client::Version(args) => version::version(api, screen, &args).await?,

@@ -278,6 +278,31 @@ impl Answer {
         }
     }
 
+    /// The body, piece by piece, to `take`; how many bytes came. `silence`: the longest wait for the next piece.
+    ///
+    /// # Errors
+    /// When it does not come whole, or `take` fails.
+    pub async fn each(
+        self,
+        silence: Duration,
+        mut take: impl FnMut(&[u8]) -> Result<(), CliError>,
+    ) -> Result<u64, CliError> {
+        let Self { what, endpoint, mut body, _connection, .. } = self;
+        let mut count = 0;
+        loop {
+            match timeout(silence, body.frame()).await {
+                Ok(None) => return Ok(count),
+                Ok(Some(Ok(frame))) => {
+                    let Ok(piece) = frame.into_data() else { continue };
+                    count += piece.len() as u64;
+                    take(&piece)?;
+                }
+                Ok(Some(Err(source))) => return Err(CliError::Broken { endpoint, what, source: source.into() }),
+                Err(_) => return Err(CliError::Deadline { endpoint, what, limit: silence }),
+            }
+        }
+    }
+
     /// The whole body as a type.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 //!
 //! Here, from the outside in: [`open`](open()) and [`Store`]; [`Client`], which reads, watches and
 //! proposes; [`command`] and [`put`], what may change the state; [`state`] and its pure, total
-//! [`apply`]; [`seal`] for Secrets. Inside: `proposer` (groups become entries), `leading` (the
+//! [`apply`]; [`seal`] for Secrets; [`backup`] and [`rescue`], to go on from elsewhere. Inside: `proposer` (groups become entries), `leading` (the
 //! token), `keeper` (snapshots), `machine`, `log` and `log_thread` (group commit) over a `disk` with its
 //! `witness` (a tail that is missing is noticed) and `quarantine` (a damaged one stays closed); `room` (it stops before the disk is full); `metrics`, what all of them count.
 //! Not here: deciding what to change (`plan`), carrying it out (`reconcile`).

@@ -30,11 +30,24 @@ impl Answer {
 
 /// One request; an error when the connection breaks before the answer is whole.
 pub fn ask(socket: &Path, method: &str, path: &str, content: &str, body: &[u8]) -> std::io::Result<Answer> {
+    ask_with(socket, method, path, None, content, body)
+}
+
+/// As [`ask`], with a token.
+pub fn ask_with(
+    socket: &Path,
+    method: &str,
+    path: &str,
+    token: Option<&str>,
+    content: &str,
+    body: &[u8],
+) -> std::io::Result<Answer> {
+    let token = token.map_or_else(String::new, |token| format!("Authorization: Bearer {token}\r\n"));
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(Duration::from_secs(30)))?;
     stream.set_write_timeout(Some(Duration::from_secs(30)))?;
     let head = format!(
-        "{method} {path} HTTP/1.1\r\nHost: local\r\nConnection: close\r\nContent-Type: {content}\r\nContent-Length: {}\r\n\r\n",
+        "{method} {path} HTTP/1.1\r\nHost: local\r\n{token}Connection: close\r\nContent-Type: {content}\r\nContent-Length: {}\r\n\r\n",
         body.len()
     );
     stream.write_all(head.as_bytes())?;

@@ -17,6 +17,7 @@ mod wait;
 mod watcher;
 
 mod access;
+mod backup;
 mod broken;
 mod building;
 mod causes;

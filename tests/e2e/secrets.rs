@@ -6,6 +6,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use crate::{
     agent::{Agent, HELLO, service},
+    http,
     lab::Lab,
     wait::{eventually, secs},
 };
@@ -63,6 +64,9 @@ fn a_value_is_nowhere_but_in_the_container_that_names_it() {
     let path = agent.path("manifest.yaml");
     fs::write(&path, &manifest).unwrap();
     let path = path.to_str().unwrap().to_owned();
+    let (key, backup) = (agent.path("backup.key"), agent.path("backup.age"));
+    let (key, backup) = (key.to_str().unwrap(), backup.to_str().unwrap());
+    let public = agent.cli(&["backup", "key", key]).exits(0).out;
     for args in [
         &["plan", "-f", &path][..],
         &["plan", "-f", &path, "-o", "json"],
@@ -72,6 +76,8 @@ fn a_value_is_nowhere_but_in_the_container_that_names_it() {
         &["secret", "ls"],
         &["secret", "history", "as-file", "-o", "json"],
         &["secret", "rekey"],
+        &["backup", "create", "--recipient", public.trim(), backup],
+        &["backup", "verify", "-i", key, backup],
         &["describe", "svc/app"],
         &["why", "svc/app"],
         &["get", "secrets", "-o", "yaml"],
@@ -86,6 +92,12 @@ fn a_value_is_nowhere_but_in_the_container_that_names_it() {
     let inside = lab.docker.run(&["exec", &id, "sh", "-c", "cat /run/secrets/as-file; echo; echo $CANARY"]);
     assert_eq!(inside.split_whitespace().collect::<Vec<_>>(), [file_text.as_str(), variable_text.as_str()]);
     fs::remove_file(&path).unwrap();
+    searched.push(("a backup".into(), fs::read(backup).unwrap()));
+    let mut callers = vec![("admin", agent.token())];
+    for role in ["read", "write"] {
+        let token = agent.cli(&["token", "create", role, "--role", role]).exits(0).out;
+        callers.push((role, token.trim().to_owned()));
+    }
     let described = agent.get("/openapi.json");
     for (route, methods) in described["paths"].as_object().unwrap() {
         if methods.get("get").is_none() || route == "/ws" {
@@ -94,9 +106,12 @@ fn a_value_is_nowhere_but_in_the_container_that_names_it() {
         let replica = &lab.docker.running("app")[0].name;
         for name in ["app", "as-file", "as-variable", "n1", replica.trim_start_matches('/')] {
             let query = if route == "/api/v1/events" { "?fromIndex=0&follow=false" } else { "" };
-            let answer =
-                agent.ask("GET", &format!("{}{query}", route.replace("{name}", name)), "application/json", b"");
-            searched.push((format!("GET {route} of {name}: {}", answer.status), answer.body));
+            let path = format!("{}{query}", route.replace("{name}", name));
+            for (role, token) in &callers {
+                let answer =
+                    http::ask_with(&agent.socket(), "GET", &path, Some(token), "application/json", b"").unwrap();
+                searched.push((format!("GET {route} of {name} as {role}: {}", answer.status), answer.body));
+            }
             if !route.contains("{name}") {
                 break;
             }

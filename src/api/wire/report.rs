@@ -11,6 +11,7 @@ use crate::{
         status::{LastExit, ReplicaCounts, ReplicaPhase},
     },
     plan::why::Difference,
+    store::state::Restored,
 };
 
 /// `GET /api/v1/services/NAME/status`: desired beside actual.
@@ -144,6 +145,9 @@ pub struct ClusterStatus {
     pub lineage: String,
     /// How often it was rescued or restored.
     pub recovery: u32,
+    /// The backup that it was restored from, while nobody has confirmed it: nothing is started or stopped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restored: Option<Restored>,
     /// Index of this node's state.
     pub index: u64,
     /// Cluster time, milliseconds since 1970.

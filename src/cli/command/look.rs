@@ -199,7 +199,7 @@ fn summary(status: &ClusterStatus) -> String {
         None => "no quorum: writes are refused, what runs goes on".to_owned(),
     };
     let ratio = |r: crate::api::wire::report::Ratio| format!("{}/{} ready", r.ready, r.total);
-    let rows: Vec<Vec<String>> = vec![
+    let mut rows: Vec<Vec<String>> = vec![
         vec!["Cluster".into(), name.to_owned(), writes],
         vec![
             "Leader".into(),
@@ -215,6 +215,10 @@ fn summary(status: &ClusterStatus) -> String {
         vec!["Services".into(), ratio(status.services), String::new()],
         vec!["Replicas".into(), ratio(status.replicas), String::new()],
     ];
+    if let Some(from) = &status.restored {
+        let held = "nothing is started or stopped until: constellation backup confirm".into();
+        rows.insert(1, vec!["Restored".into(), format!("index {}", from.index), held]);
+    }
     text::table(0, &[], &rows)
 }
 

@@ -5,6 +5,7 @@
 pub mod agent;
 pub mod apply;
 pub mod audit;
+pub mod backup;
 pub mod build;
 pub mod delete;
 pub mod diff;

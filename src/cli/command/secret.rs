@@ -8,7 +8,6 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 use zeroize::Zeroizing;
 
 use super::{delete, outcomes};
@@ -19,6 +18,7 @@ use crate::{
         client::{Api, Change},
         failure::CliError,
         form::Changed,
+        hidden::Hidden,
         screen::Screen,
         text::{self, Times},
         values::Fetcher,
@@ -114,25 +114,6 @@ fn standard_input(screen: &Screen, name: &str, key: &str) -> Result<Zeroizing<Ve
         ));
     }
     Ok(value)
-}
-
-/// A terminal that does not show what is typed, until this is dropped.
-struct Hidden(rustix::termios::Termios);
-
-impl Hidden {
-    fn new() -> io::Result<Self> {
-        let before = tcgetattr(io::stdin())?;
-        let mut hidden = before.clone();
-        hidden.local_modes -= LocalModes::ECHO;
-        tcsetattr(io::stdin(), OptionalActions::Flush, &hidden)?;
-        Ok(Self(before))
-    }
-}
-impl Drop for Hidden {
-    fn drop(&mut self) {
-        // The terminal may be gone: then nobody sees anything.
-        let _ = tcsetattr(io::stdin(), OptionalActions::Now, &self.0);
-    }
 }
 
 async fn list(api: &Api, screen: &Screen, output: Form) -> Result<(), CliError> {

@@ -11,6 +11,8 @@ use crate::model::{Reason, status::HeldAction};
 #[must_use]
 pub fn hold(step: Step) -> (Step, Option<(HeldAction, String)>) {
     let (action, why) = match step {
+        // It is made once what is in its place has ended, which is held back too.
+        Step::Wait { reason: Reason::Orphaned, message, .. } => (HeldAction::Create, message),
         Step::Nothing { .. } | Step::Wait { .. } | Step::End { .. } => return (step, None),
         // The engine's restarts of a container change nothing that anybody sees.
         Step::Protect { .. } => return (Step::Nothing { look_again: None }, None),
@@ -52,13 +54,16 @@ mod tests {
             (Step::Protect { id, restart: EngineRestart::No }, None),
             (Step::Nothing { look_again: Some(7) }, None),
             (Step::Wait { reason, message: message.clone(), until: Some(7) }, None),
+            (Step::Wait { reason: Reason::Orphaned, message: message.clone(), until: None }, Some(HeldAction::Create)),
             (Step::End { phase: ReplicaPhase::Stopped, reason, message }, None),
         ];
         for (step, want) in table {
             let (instead, held) = hold(step.clone());
             assert_eq!(held.as_ref().map(|(action, _)| *action), want, "{step:?}");
             match (&step, &instead) {
-                (Step::Nothing { .. } | Step::Wait { .. } | Step::End { .. }, _) => assert_eq!(step, instead),
+                (Step::Nothing { .. } | Step::Wait { .. } | Step::End { .. }, _) if want.is_none() => {
+                    assert_eq!(step, instead);
+                }
                 (_, Step::Nothing { .. }) => {}
                 (_, Step::Wait { reason: Reason::RestoreUnconfirmed, .. }) => {}
                 (_, other) => panic!("{step:?} became {other:?}"),

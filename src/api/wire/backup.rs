@@ -1,0 +1,103 @@
+//! Shapes of backups and of what a restored cluster waits for.
+
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    model::{Kind, status::HeldAction},
+    store::{
+        State,
+        state::{ClusterInfo, Restored},
+    },
+};
+
+/// `POST /api/v1/backups`: what seals it; the answer is an age file.
+#[derive(Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BackupRequest {
+    /// Whoever knows it opens the file. Not beside `recipients`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passphrase: Option<String>,
+    /// Public keys, `age1…`; whoever has the secret part of one opens the file.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recipients: Vec<String>,
+}
+
+/// `GET /api/v1/cluster/restore`: what a confirmation of the restored backup would change.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RestoreReport {
+    /// The backup that waits to be confirmed; none: nothing waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Restored>,
+    /// Containers that run as the backup declares them: they stay as they are.
+    pub adopted: u32,
+    /// What would be done, by node and replica.
+    pub steps: Vec<RestoreStep>,
+    /// How many more steps are not listed.
+    #[serde(default)]
+    pub untold: u32,
+    /// Nodes that have not said what runs on them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unheard: Vec<Arc<str>>,
+    /// What a confirmation has to name: it changes with what is shown.
+    pub shown: String,
+}
+
+/// What would be done to one container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RestoreStep {
+    /// On which node.
+    pub node: Arc<str>,
+    /// The replica, which is the container's name.
+    pub replica: Arc<str>,
+    /// Its service; none: the backup knows of no such replica.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<Arc<str>>,
+    /// What.
+    pub action: HeldAction,
+    /// Why.
+    pub message: String,
+}
+
+/// `POST /api/v1/cluster/restore`: what was shown may be done.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RestoreConfirm {
+    /// [`RestoreReport::shown`] of what the caller has seen.
+    pub shown: String,
+}
+
+impl RestoreReport {
+    /// Of a state.
+    #[must_use]
+    pub fn of(state: &State) -> Self {
+        let Some(ClusterInfo { cluster, restored: Some(from), .. }) = state.cluster() else { return Self::default() };
+        let mut report = Self { from: Some(from.clone()), ..Self::default() };
+        for node in state.objects(Kind::Node).map(|o| o.meta.name.clone()) {
+            let said = state.node_status(&node).and_then(|s| s.restoring.as_ref());
+            let Some(said) = said.filter(|said| said.whole) else {
+                report.unheard.push(node);
+                continue;
+            };
+            report.adopted += said.adopted;
+            report.untold += said.untold;
+            report.steps.extend(said.steps.iter().map(|step| RestoreStep {
+                node: node.clone(),
+                replica: step.replica.clone(),
+                service: state.replica(&step.replica).map(|r| r.service.clone()),
+                action: step.action,
+                message: step.message.clone(),
+            }));
+        }
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(cluster.0.as_bytes());
+        let seen = serde_json::to_vec(&(&report.steps, report.untold, &report.unheard)).unwrap_or_default();
+        hasher.update(&seen);
+        report.shown = hasher.finalize().to_hex()[..16].to_owned();
+        report
+    }
+}
