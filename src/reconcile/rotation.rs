@@ -21,6 +21,7 @@ use crate::{
         why::usage::Rollout,
     },
     reconcile::{
+        UNCONFIRMED,
         triggers::{self, Scope},
         view,
     },
@@ -113,6 +114,9 @@ impl Reconciler for Rotations {
         // Before the look: what is said of a Service while the pass looks is not missed.
         self.holds(&name, true);
         let (state, now) = (self.store.state(), self.store.now());
+        if state.unconfirmed().is_some() {
+            return Ok(Action::RequeueAfter(UNCONFIRMED));
+        }
         let key = ObjectKey::new(Kind::Secret, name.clone());
         let Some(object) = state.object(&key) else {
             self.holds(&name, false);
