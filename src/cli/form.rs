@@ -88,7 +88,7 @@ pub enum Action {
     Untried,
 }
 
-/// How the wait for a service ended.
+/// How the wait for a service, or for a new version of a Config or Secret, ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Waited {
     /// In one word.
@@ -231,6 +231,16 @@ impl Changed {
             let said = line.strip_prefix(&key)?.strip_prefix(": ")?;
             Some((object, said))
         })
+    }
+
+    /// How the wait for each new version of a Config or Secret ended.
+    pub fn arrived(&mut self, objects: &[(ObjectKey, Waited)]) {
+        for (key, waited) in objects {
+            let ours = |o: &&mut ChangedObject| o.kind == key.kind && *o.name == *key.name;
+            if let Some(object) = self.objects.iter_mut().find(ours) {
+                object.wait = Some(waited.clone());
+            }
+        }
     }
 
     /// How the wait for each service ended.

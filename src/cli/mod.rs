@@ -9,6 +9,7 @@
 
 pub mod again;
 pub mod args;
+pub mod arrival;
 pub mod client;
 pub mod command;
 pub mod context;

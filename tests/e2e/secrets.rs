@@ -160,17 +160,15 @@ fn a_new_value_replaces_replicas_or_files_as_its_rotation_says() {
     let has = |id: &str| lab.docker.run(&["exec", id, "sh", "-c", "echo $(cat /rolls/a /reloads/b /one /stays/a)"]);
     assert_eq!(has(&first).trim(), "oneoneoneone");
     agent.apply(&config("stays", "two", stays));
-    agent.apply(&config("reloads", "two", reloads));
-    eventually(secs(20), "files are new in the container that runs", || {
-        let said = has(&first);
-        if said.trim() == "onetwotwoone" { Ok(()) } else { Err(said) }
-    });
+    let said = agent.apply(&config("reloads", "two", reloads));
+    assert!(said.out.contains("config/reloads arrived"), "{}", said.out);
+    assert_eq!(has(&first).trim(), "onetwotwoone", "files are new in the container that runs");
     assert_eq!(running().unwrap(), first, "nothing was replaced");
     assert!(agent.why("app").iter().any(|r| r == "DriftDetected"), "what stays is told: {:?}", agent.why("app"));
-    agent.apply(&config("rolls", "two", rolls));
-    let second = eventually(secs(30), "another container runs", || {
-        running().and_then(|id| if id == first { Err(id) } else { Ok(id) })
-    });
+    let said = agent.apply(&config("rolls", "two", rolls));
+    assert!(said.out.contains("config/rolls arrived"), "{}", said.out);
+    let second = running().unwrap();
+    assert_ne!(second, first, "another container runs");
     agent.wait_until_settled("app", secs(20));
     assert_eq!(has(&second).trim(), "twotwotwotwo");
     // Sealed anew is not new.

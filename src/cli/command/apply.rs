@@ -1,12 +1,13 @@
 //! `apply`: plan, ask, write, wait.
 
-use std::path::Path;
+use std::{path::Path, time::Instant};
 
 use super::{env, goals, left, outcomes, plan::Saved, wait};
 use crate::{
-    api::wire::{ApplyAnswer, ApplyRequest, PlanAnswer},
+    api::wire::{ApplyAnswer, ApplyRequest, ObjectOutcome, PlanAnswer},
     cli::{
         args::{Apply, DryRun},
+        arrival,
         client::{Api, Change},
         failure::CliError,
         form::{Action, Changed, ChangedObject},
@@ -15,7 +16,7 @@ use crate::{
         source::{self, Manifests},
         text::clean,
     },
-    model::Kind,
+    model::{Kind, ObjectKey},
     store::command::Outcome,
 };
 
@@ -58,17 +59,35 @@ pub async fn apply(api: &Api, screen: &Screen, args: &Apply) -> Result<(), CliEr
     let answer = api.apply(&request, Change { reason, prune, dry_run: false, ..Change::default() }).await?;
     outcomes(screen, &answer, "")?;
     left::tell(screen, &services, &answer)?;
-    let followed = wait(api, screen, &answer, &args.waiting).await;
+    let began = Instant::now();
+    let mut followed = wait(api, screen, &answer, &args.waiting).await;
+    let arrived = match followed.result.is_ok() && !args.waiting.detach {
+        true => {
+            let limit = args.waiting.timeout.0.saturating_sub(began.elapsed());
+            let arrived = arrival::arrive(api, screen, &shared(&answer), limit).await;
+            followed.result = arrived.result;
+            arrived.objects
+        }
+        false => Vec::new(),
+    };
     changed.answer(&answer);
     changed.warn(&plan.warnings);
     changed.note(&plan.notes);
     changed.warn(&warnings);
     changed.waited(&followed.services);
+    changed.arrived(&arrived);
     if followed.result.is_ok() && !args.waiting.detach {
         changed.warn(&unready(api, screen, &answer).await);
     }
     screen.answer(&changed)?;
     followed.result
+}
+
+/// Configs and Secrets that were written.
+fn shared(answer: &ApplyAnswer) -> Vec<ObjectKey> {
+    let written = |o: &&ObjectOutcome| matches!(o.result, Outcome::Created | Outcome::Configured);
+    let shared = answer.objects.iter().filter(|o| matches!(o.kind, Kind::Config | Kind::Secret));
+    shared.filter(written).map(|o| ObjectKey::new(o.kind, o.name.as_str())).collect()
 }
 
 /// What shall be applied.
