@@ -8,7 +8,7 @@ use crate::{
     agent::{Agent, HELLO, service},
     http,
     lab::Lab,
-    wait::{eventually, secs},
+    wait::secs,
 };
 
 /// A value, as it is and in base64 at each of the three places where it may begin.
