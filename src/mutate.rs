@@ -191,7 +191,8 @@ impl Mutations {
         // Each has its own, so that it can be had without those before it.
         let mut rng = StdRng::seed_from_u64(self.seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let mut text = self.corpus.choose(&mut rng).cloned().unwrap_or_default();
-        for _ in 0..=rng.random_range(0..4) {
+        // Often one alone: what is right around it leads the parser to it.
+        for _ in 0..*[1, 1, 1, 2, 3, 5].choose(&mut rng).unwrap_or(&1) {
             change(&mut text, &self.corpus, &mut rng);
             text.truncate(MOST_BYTES);
         }
@@ -236,20 +237,20 @@ fn change(text: &mut Vec<u8>, corpus: &[Vec<u8>], rng: &mut StdRng) {
         0..12 if at < text.len() => text[at] ^= 1 << rng.random_range(0..8),
         12..18 if at < text.len() => text[at] = rng.random(),
         18..28 => drop(text.drain(at..end)),
-        28..44 => drop(text.splice(at..at, word(rng))),
-        44..52 => drop(text.splice(at..end, word(rng))),
-        52..58 => {
+        28..40 => drop(text.splice(at..at, word(rng))),
+        40..48 => drop(text.splice(at..end, word(rng))),
+        48..52 => {
             let piece = text[at..end].to_vec();
             text.splice(at..at, piece);
         }
-        58..62 => text.truncate(at),
-        62..70 => {
+        52..56 => text.truncate(at),
+        56..62 => {
             // The head of this one and the tail of another, which may be itself.
             let other = corpus.choose(rng).cloned().unwrap_or_default();
             text.truncate(at);
             text.extend_from_slice(&other[rng.random_range(0..=other.len())..]);
         }
-        70..80 => number(text, at, rng),
+        62..80 => number(text, rng),
         80..88 => line(text, at, rng),
         88..92 => nest(text, at, rng),
         92..94 => bomb(text, at, rng),
@@ -266,9 +267,11 @@ fn change(text: &mut Vec<u8>, corpus: &[Vec<u8>], rng: &mut StdRng) {
     }
 }
 
-/// Another number in the place of one behind `at`.
-fn number(text: &mut Vec<u8>, at: usize, rng: &mut StdRng) {
-    let Some(from) = text.iter().skip(at).position(u8::is_ascii_digit).map(|n| at + n) else { return };
+/// Another number in the place of one, each as likely.
+fn number(text: &mut Vec<u8>, rng: &mut StdRng) {
+    let digit = |n: usize| text.get(n).is_some_and(u8::is_ascii_digit);
+    let all: Vec<usize> = (0..text.len()).filter(|n| digit(*n) && !n.checked_sub(1).is_some_and(digit)).collect();
+    let Some(from) = all.choose(rng).copied() else { return };
     let to = text.iter().skip(from).position(|b| !b.is_ascii_digit()).map_or(text.len(), |n| from + n);
     let other = NUMBERS.choose(rng).map(|n| n.bytes()).into_iter().flatten();
     text.splice(from..to, other);

@@ -82,7 +82,7 @@ fn small_files_survive_what_a_disk_holds() {
     member.count(dir.path()).unwrap();
     Verdict::give(dir.path(), "entry 9 is damaged").unwrap();
     let corpus = [read("member.json"), read("quarantine.json")];
-    survives(Mutations::of("files", corpus, 400), move |bytes| {
+    survives(Mutations::of("files", corpus, 800), move |bytes| {
         for name in ["member.json", "quarantine.json"] {
             std::fs::write(dir.path().join(name), bytes).unwrap();
         }

@@ -39,8 +39,12 @@ fn bodies_survive_what_is_sent() {
     let (one, two) = (config("a", "1"), service("web", "redis:7", 2));
     let envelope = serde_json::json!({ "objects": [one, two], "preconditions": { "svc/web": 7, "config/a": null }, "set": "home" });
     let mut corpus = files("manifests", &["yaml"]);
+    // What the short way has to judge by itself: names, keys and texts at their edges.
+    let edges =
+        [("a-1", "x"), ("app-config-2", "\t"), ("b", "\u{e9}\n")].map(|(name, value)| config(name, value).to_string());
+    corpus.extend(edges.map(String::into_bytes));
     corpus.extend([one.to_string(), format!("[{one},\n {two}]"), envelope.to_string()].map(String::into_bytes));
-    survives(Mutations::of("bodies", corpus, 2_000), |body| {
+    survives(Mutations::of("bodies", corpus, 3_000), |body| {
         for format in [Format::Json, Format::Yaml] {
             if let Err(failure) = documents::many(body, format) {
                 refused(&failure);

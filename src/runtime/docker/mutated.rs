@@ -16,7 +16,7 @@ use super::{
 use crate::mutate::{Answering, Mutations, answer, endless, survives, survives_text};
 
 /// Answers as engines give them.
-fn corpus() -> [String; 8] {
+fn corpus() -> [String; 9] {
     let inspected = json!({
         "Id": "c1", "Name": "/web-1", "Image": "sha256:1", "Created": "2026-01-01T00:00:00Z",
         "State": {
@@ -52,7 +52,9 @@ fn corpus() -> [String; 8] {
     let known =
         json!({ "Version": "27.1", "ApiVersion": "1.46", "NCPU": 4, "MemTotal": 8_000_000_000_u64, "ID": "e1" });
     let network = json!([{ "Name": "front", "Id": "n1", "Created": "2026-01-01T00:00:00Z", "Labels": { "a": "b" } }]);
-    [inspected, listed, image, event, pulled, built, known, network].map(|json| json.to_string())
+    // The part that is counted with, once more and alone.
+    let limits = json!({ "HostConfig": { "CpuQuota": 50_000, "CpuPeriod": 100_000, "NanoCpus": 1, "Memory": 2, "PidsLimit": 3 } });
+    [inspected, listed, image, event, pulled, built, known, network, limits].map(|json| json.to_string())
 }
 
 #[test]
