@@ -34,13 +34,14 @@ use std::{
     cell::Cell,
     env,
     fmt::Write as _,
+    io::Write as _,
     panic,
     sync::{
         Arc, Mutex, Once,
         mpsc::{self, RecvTimeoutError},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
@@ -59,6 +60,10 @@ const MEMORY: usize = 64 << 20;
 const MEMORY_OF_LENGTH: usize = 1_000;
 /// A case of which nothing was heard for so long, however busy the machine is, does not end.
 const HANGS: Duration = Duration::from_secs(120);
+/// Between two looks at a case that goes on.
+const LOOK: Duration = Duration::from_millis(50);
+/// Growth of the whole process during one case, bytes: it will not end by itself.
+const EXPLODES: u64 = 1 << 30;
 /// Largest case, bytes.
 const MOST_BYTES: usize = 96 << 10;
 
@@ -124,7 +129,7 @@ const WORDS: [&str; 58] = [
     "=",
 ];
 /// Numbers at the edges of their types.
-const NUMBERS: [&str; 14] = [
+const NUMBERS: [&str; 16] = [
     "0",
     "-1",
     "255",
@@ -132,6 +137,8 @@ const NUMBERS: [&str; 14] = [
     "65535",
     "65536",
     "4294967296",
+    "1000000000000000000",
+    "9007199254740993",
     "9223372036854775807",
     "9223372036854775808",
     "18446744073709551615",
@@ -329,6 +336,12 @@ fn spent() -> Duration {
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
+/// Memory of this process, bytes.
+fn resident() -> u64 {
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    pages.split(' ').nth(1).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0) * 4_096
+}
+
 /// A parser meets every case: it ends, within a bound of time and memory that only a bomb or a square reaches.
 pub fn survives(mut cases: Mutations, mut meet: impl FnMut(&[u8]) + Send + 'static) {
     let (name, seed) = (cases.name, cases.seed);
@@ -345,12 +358,21 @@ pub fn survives(mut cases: Mutations, mut meet: impl FnMut(&[u8]) + Send + 'stat
             assert!(most < bound, "{name}: it held {most} bytes, more than {bound}");
         }
     });
-    let mut last = (0, Vec::new());
+    let (mut last, mut since, mut before) = ((0, Vec::new()), Instant::now(), resident());
     loop {
-        match heard.recv_timeout(HANGS) {
-            Ok(now) => last = now,
+        match heard.recv_timeout(LOOK) {
+            Ok(now) => (last, since, before) = (now, Instant::now(), resident()),
             Err(RecvTimeoutError::Disconnected) => break,
-            Err(RecvTimeoutError::Timeout) => panic!("it does not end; {}", told(name, seed, last.0, &last.1)),
+            Err(RecvTimeoutError::Timeout) => {
+                let told = || told(name, seed, last.0, &last.1);
+                assert!(since.elapsed() < HANGS, "it does not end; {}", told());
+                // Nobody can stop that thread: the machine is worth more than the other tests.
+                if resident() > before + EXPLODES {
+                    // Not `eprintln`: what that says is kept for the end of the test, which does not come.
+                    let _ = writeln!(std::io::stderr(), "it takes all the memory; {}", told());
+                    std::process::abort();
+                }
+            }
         }
     }
     if let Err(cause) = meeting.join() {
