@@ -57,6 +57,9 @@ impl fmt::Display for Bytes {
     }
 }
 
+/// Fewer cores than this in either form: no machine has so many, and both forms can say what the other can.
+const MOST_CORES: u64 = 1_000_000_000;
+
 /// CPU in thousandths of a core: `"0.5"` or `500m`.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Millicores(pub u64);
@@ -66,10 +69,12 @@ impl FromStr for Millicores {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let bad = || QuantityError { text: text.into(), what: "an amount of CPU", example: "\"0.5\" or 500m" };
         if let Some(milli) = text.strip_suffix('m') {
-            return milli.parse().map(Self).map_err(|_| bad());
+            let plain = milli.bytes().all(|b| b.is_ascii_digit());
+            let amount = milli.parse().ok().filter(|milli| plain && *milli < MOST_CORES * 1000);
+            return amount.map(Self).ok_or_else(bad);
         }
         let cores: f64 = text.parse().map_err(|_| bad())?;
-        if !(0.0..1e9).contains(&cores) {
+        if !(0.0..MOST_CORES as f64).contains(&cores) {
             return Err(bad());
         }
         Ok(Self((cores * 1000.0).round() as u64))
@@ -235,7 +240,7 @@ mod tests {
         for (text, milli) in [("0.5", 500), ("500m", 500), ("2", 2000)] {
             assert_eq!(text.parse::<Millicores>().unwrap().0, milli, "{text}");
         }
-        for bad in ["", "m", "-1", "1c", "NaN", "inf"] {
+        for bad in ["", "m", "-1", "1c", "NaN", "inf", "+5m", "1000000000", "1000000000000m"] {
             assert!(bad.parse::<Millicores>().is_err(), "{bad:?}");
         }
     }
