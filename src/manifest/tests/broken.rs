@@ -167,7 +167,7 @@ fn a_value_is_drawn_by_schedule_only_where_the_cluster_draws_it_and_not_all_the_
         ("Secret", drawn, "59m59s", "59m59s is less than 1h", "write 1h or more"),
         ("Secret", drawn, "0s", "0s is less than 1h", "write 1h or more"),
         ("Secret", drawn, "401d", "is more than 400 days", far),
-        ("Secret", drawn, "1000000h", "is more than 400 days", far),
+        ("Secret", drawn, "80000h", "is more than 400 days", far),
         ("Secret", drawn, "daily", "expected a duration", "write it like"),
         ("Secret", given, "24h", "given by hand", "constellation secret set"),
         ("Secret", "valueFrom: {file: a}", "24h", "`valueFrom.file`", "valueFrom: {generate: {}}"),
