@@ -93,6 +93,8 @@ pub fn restore(data: &Path, backup: &Backup, node: Option<&str>) -> Result<Resto
         let same = match name {
             super::identity::FILE => known,
             seal::KEY_FILE => known && keys,
+            // Of a start in between, which found no store; nobody was given it.
+            home::TOKEN => known && keys && !store::is_there(data),
             _ => may_stay,
         };
         if data.join(name).exists() && !same {

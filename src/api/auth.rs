@@ -93,11 +93,17 @@ impl Caller {
 pub struct Right(Option<(Arc<str>, Client)>);
 
 impl Right {
+    /// Whether it still is.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        self.0.as_ref().is_none_or(|(id, store)| store.state().token(id).is_some_and(|t| !t.expired(store.now())))
+    }
     /// Ends when the token is revoked or expires; never for other callers.
     pub async fn ends(&self) {
-        let Some((id, store)) = &self.0 else { return std::future::pending().await };
-        let valid = || store.state().token(id).is_some_and(|t| !t.expired(store.now()));
-        while valid() {
+        if self.0.is_none() {
+            return std::future::pending().await;
+        }
+        while self.holds() {
             tokio::time::sleep(LOOK).await;
         }
     }

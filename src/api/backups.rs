@@ -6,13 +6,12 @@
 //! confirmed is what was shown.
 
 use age::secrecy::SecretString;
-use tokio::task::spawn_blocking;
 use warp::reply::Response;
-use zeroize::Zeroizing;
 
 use super::{
     audit,
     commit::{Change, Commit},
+    heavy,
     problem::Failure,
     reply::{self, OCTETS},
     request::Request,
@@ -33,7 +32,7 @@ const PASSPHRASE: usize = 8;
 /// # Errors
 /// 422 for what cannot seal, 409 before there is a cluster, 403.
 pub async fn create(mut request: Request) -> Result<Response, Failure> {
-    let body = Zeroizing::new(request.bytes().await?.to_vec());
+    let body = request.bytes().await?;
     let asked: BackupRequest = request.json(&body)?;
     let lock = lock(asked)?;
     // What is acknowledged by now is in the state then. A disk that is full takes no record, and is when a backup is
@@ -45,7 +44,7 @@ pub async fn create(mut request: Request) -> Result<Response, Failure> {
         recorded => recorded?,
     }
     let shared = request.server.shared.clone();
-    let made = spawn_blocking(move || {
+    let made = heavy::run(&request.server, usize::MAX, move || {
         let mut tries = 0;
         loop {
             let keys = shared.sealer.key_file();
@@ -58,7 +57,7 @@ pub async fn create(mut request: Request) -> Result<Response, Failure> {
             }
         }
     });
-    let file = made.await.map_err(|e| Failure::internal(format!("making the backup ended early: {e}")))?;
+    let file = made.await?;
     Ok(reply::whole(OCTETS, file.map_err(failed)?))
 }
 
@@ -92,7 +91,8 @@ fn failed(error: BackupError) -> Failure {
 /// # Errors
 /// When the answer has no JSON form.
 pub async fn restore(request: Request) -> Result<Response, Failure> {
-    reply::json(&RestoreReport::of(&request.server.shared.store.state()))
+    let store = &request.server.shared.store;
+    reply::json(&RestoreReport::of(&store.state(), store.now()))
 }
 
 /// `POST /api/v1/cluster/restore`.
@@ -102,10 +102,10 @@ pub async fn restore(request: Request) -> Result<Response, Failure> {
 pub async fn confirm(mut request: Request) -> Result<Response, Failure> {
     let body = request.bytes().await?;
     let asked: RestoreConfirm = request.json(&body)?;
-    let node = request.server.shared.node.clone();
+    let (node, store) = (request.server.shared.node.clone(), request.server.shared.store.clone());
     let answer: ApplyAnswer = Commit::of(&request, body)?
         .run(move |state| {
-            let report = RestoreReport::of(state);
+            let report = RestoreReport::of(state, store.now());
             if report.from.is_none() {
                 return Err(Failure::new(
                     409,
@@ -118,6 +118,13 @@ pub async fn confirm(mut request: Request) -> Result<Response, Failure> {
                 let detail = "what a confirmation would change is something else by now";
                 return Err(Failure::new(409, "other-restore", "It changed meanwhile", detail)
                     .hint("look again: constellation backup confirm"));
+            }
+            let unheard = report.unheard.iter().filter(|name| !asked.without.iter().any(|w| *w == ***name));
+            let unheard: Vec<&str> = unheard.map(AsRef::as_ref).collect();
+            if !unheard.is_empty() {
+                let detail = format!("{} has not said what runs there", unheard.join(", "));
+                return Err(Failure::new(409, "nodes-unheard", "A node is unheard", detail)
+                    .hint("start its agent and its engine; or, if it is gone for good: constellation backup confirm --without NODE"));
             }
             Ok(Change { commands: vec![Command::ConfirmRestore { node: node.clone() }], read: Vec::new() })
         })

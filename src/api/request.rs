@@ -101,6 +101,10 @@ impl Request {
         }
         self.call.0.peer.turn().uploaded();
         stage.body_is_here();
+        // It may have been revoked while the body was on its way.
+        if !self.caller.right(&self.server.shared.store).holds() {
+            return Err(Failure::wrong_token());
+        }
         self.place = Some(self.server.places.enter(self.call.0.class)?);
         Ok(if all.is_empty() { first } else { all.freeze() })
     }

@@ -85,7 +85,7 @@ reasons! {
     NotGranted,
     /// This node has not read the log far enough.
     StoreBehind,
-    /// The cluster was restored from a backup, and nobody has confirmed yet what would change.
+    /// The cluster was restored from a backup or has lost something, and nobody has confirmed yet what would change.
     RestoreUnconfirmed,
     /// The replica does not belong on this node, or not any more.
     NotPlacedHere,

@@ -279,6 +279,8 @@ pub enum HeldAction {
     Connect,
     /// Its files are replaced while it runs.
     Reload,
+    /// A Secret gets a new value.
+    Rotate,
 }
 impl HeldAction {
     /// As people read it.
@@ -292,6 +294,7 @@ impl HeldAction {
             Self::Remove => "remove",
             Self::Connect => "connect",
             Self::Reload => "reload",
+            Self::Rotate => "rotate",
         }
     }
 }

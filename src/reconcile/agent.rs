@@ -57,7 +57,9 @@ use crate::{
     controller::{Action, Reconciler},
     model::{
         Desired, Kind, ObjectKey, Reason, Replica, ReplicaPhase, ReplicaStatus, Resolution, Revision, ServiceSpec,
-        rotation::Strategy, service::ContainerSpec, status::HeldStep,
+        rotation::Strategy,
+        service::ContainerSpec,
+        status::{HeldAction, HeldStep},
     },
     plan::agent::{Attempts, Gate, Reload, Seen, Step, Want, Wanted, held::hold, plan, report::Doing},
     runtime::{Runtime, RuntimeError},
@@ -299,7 +301,10 @@ impl Agent {
 
     /// What to do instead of a step while a restored backup is not confirmed.
     fn hold_back(&self, key: &Arc<str>, want: &Want, look: &Look, step: Step) -> Step {
-        let (instead, held) = hold(step);
+        let (instead, mut held) = hold(step);
+        if let (None, Want::Run(_), Step::Wait { message, .. }, false) = (&held, want, &instead, look.running()) {
+            held = Some((HeldAction::Start, format!("as soon as it can: {message}")));
+        }
         let found = match held {
             _ if matches!(look.seen, Seen::Unknown(_)) => None,
             Some((action, message)) => Some(Found::Held(HeldStep { replica: key.clone(), action, message })),

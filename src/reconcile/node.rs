@@ -15,7 +15,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     UNCONFIRMED,
-    agent::{adoption::Adoption, containers::Containers},
+    agent::{
+        adoption::Adoption,
+        containers::{Containers, Engine},
+    },
     reporter::Reporter,
 };
 use crate::{
@@ -212,7 +215,8 @@ pub async fn watch(
             let mut new = status(&facts.clone().unwrap_or_default(), words, schedulable, said.as_ref(), store.now());
             new.restoring = state.unconfirmed().map(|_| {
                 let declared = state.replicas().filter(|r| r.node == node.0).map(|r| r.name.clone());
-                adoption.report(containers.replicas().into_iter().chain(declared))
+                let answered = containers.engine() == Engine::Known;
+                adoption.report(answered, containers.replicas().into_iter().chain(declared))
             });
             // A node that came back has no status until it is said again.
             if said.as_ref() != Some(&new) || state.node_status(&node.0).is_none() {

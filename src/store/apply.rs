@@ -109,7 +109,9 @@ impl State {
             Command::FormCluster { name, node, cluster, lineage } => {
                 self.form(at, name, node, cluster, lineage).map(|()| None)
             }
-            Command::Recover { node, told, cluster } => self.recover(at, node, told, cluster.as_ref()).map(|()| None),
+            Command::Recover { node, told, cluster, lost } => {
+                self.recover(at, node, told, cluster.as_ref(), *lost).map(|()| None)
+            }
             Command::ConfirmRestore { node } => self.confirm(at, node).map(|()| None),
             Command::LeaderStarted { member, incarnation, nonce, node } => {
                 let token = self.step();
@@ -179,26 +181,33 @@ impl State {
         self.event(at, Reason::ClusterFormed, subject, Some(node.clone()), format!("cluster {name} was formed"));
         Ok(())
     }
-    /// Watchers and holders of an epoch may know more than this state does: what comes stands above all of it.
-    fn recover(&mut self, at: u64, node: &Arc<str>, told: &str, cluster: Option<&Uid>) -> Result<(), Refusal> {
+    /// Watchers and holders of an epoch may know more than this state does: what comes stands above all of it. By the wall
+    /// clock, since one backup may be restored twice: a second is worth more positions than can be written in it.
+    fn recover(
+        &mut self,
+        at: u64,
+        node: &Arc<str>,
+        told: &str,
+        cluster: Option<&Uid>,
+        lost: bool,
+    ) -> Result<(), Refusal> {
         let Some(info) = &mut self.cluster else {
             return Err(Refusal::Invalid("there is no cluster to recover".into()));
         };
-        info.recovery += 1;
+        info.recovery = info.recovery.saturating_add(1).max(u32::try_from(at / 1_000).unwrap_or(u32::MAX));
         let name = info.name.clone();
+        let before = info.cluster.clone();
         if let Some(cluster) = cluster {
-            let before = std::mem::replace(&mut info.cluster, cluster.clone());
+            info.cluster = cluster.clone();
+        }
+        if lost {
             info.restored = Some(Restored { cluster: before, index: self.index, time: self.time });
             // Nobody knows which of them were revoked since, nor what the machines are now.
             self.tokens = OrdMap::new();
-            self.statuses = self
-                .statuses
-                .iter()
-                .filter(|(key, _)| key.kind != Kind::Node)
-                .map(|(k, v)| (k.clone(), v.clone()))
-                .collect();
+            let lasting = self.statuses.iter().filter(|(key, _)| key.kind != Kind::Node);
+            self.statuses = lasting.map(|(key, status)| (key.clone(), status.clone())).collect();
         }
-        self.index = Index(self.index.0.saturating_add(BEYOND));
+        self.index = Index(self.index.0.saturating_add(BEYOND).max(at.saturating_mul(1_000)));
         self.events.close(self.index);
         self.changes = Changes::since(self.index);
         let subject = self.cluster_subject(node);

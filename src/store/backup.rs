@@ -38,8 +38,9 @@ const ABOUT: &str = "about.json";
 const STATE: &str = "state";
 const KEYS: &str = "seal.key";
 const FORMAT: u32 = 1;
-/// Work for a passphrase at most, as a power of two: a file from elsewhere must not keep a machine busy for hours.
-const WORK: u8 = 22;
+/// Work for a passphrase, as a power of two: 128 MiB of memory and about half a second (OWASP's cheat sheet on passwords
+/// asks for as much of scrypt); and at most, since a file from elsewhere must not take all memory.
+const WORK: (u8, u8) = (17, 20);
 
 /// What a backup is of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -239,13 +240,17 @@ impl Backup {
         let state = content.pack().map_err(|e| BackupError::Sealing(e.to_string()))?;
         let about = serde_json::to_vec_pretty(&self.about).map_err(|e| BackupError::Sealing(e.to_string()))?;
         let encryptor = match &lock {
-            Lock::Passphrase(passphrase) => Encryptor::with_user_passphrase(passphrase.clone()),
-            Lock::Recipients(keys) => Encryptor::with_recipients(keys.iter().map(|key| key as &dyn age::Recipient))
-                .map_err(|error| match error {
-                    EncryptError::MissingRecipients => BackupError::Sealing("no key is named".into()),
-                    other => BackupError::Sealing(other.to_string()),
-                })?,
+            Lock::Passphrase(passphrase) => {
+                let mut recipient = age::scrypt::Recipient::new(passphrase.clone());
+                recipient.set_work_factor(WORK.0);
+                Encryptor::with_recipients(std::iter::once(&recipient as &dyn age::Recipient))
+            }
+            Lock::Recipients(keys) => Encryptor::with_recipients(keys.iter().map(|key| key as &dyn age::Recipient)),
         };
+        let encryptor = encryptor.map_err(|error| match error {
+            EncryptError::MissingRecipients => BackupError::Sealing("no key is named".into()),
+            other => BackupError::Sealing(other.to_string()),
+        })?;
         let mut sealed = encryptor.wrap_output(Vec::with_capacity(state.len() + 4_096)).map_err(failed)?;
         let mut archive = tar::Builder::new(&mut sealed);
         for (name, bytes) in [(ABOUT, &about[..]), (STATE, &state[..]), (KEYS, &self.keys[..])] {
@@ -279,7 +284,7 @@ impl Backup {
             }
             Keys::Passphrase(passphrase) => {
                 let mut identity = age::scrypt::Identity::new(passphrase.clone());
-                identity.set_max_work_factor(WORK);
+                identity.set_max_work_factor(WORK.1);
                 decryptor.decrypt(std::iter::once(&identity as &dyn Identity))
             }
             Keys::Identities(all) => decryptor.decrypt(all.iter().map(|key| key as &dyn Identity)),
@@ -293,8 +298,11 @@ impl Backup {
             let at = [ABOUT, STATE, KEYS].iter().position(|known| known.as_bytes() == name);
             // A newer version may have put more into it.
             let Some(at) = at else { continue };
+            if entry.header().entry_type() != tar::EntryType::Regular {
+                return Err(BackupError::Damaged("a part of it is no plain file".into()));
+            }
             let mut bytes = Zeroizing::new(Vec::new());
-            entry.read_to_end(&mut bytes).map_err(damaged)?;
+            (&mut entry).take(LIMIT).read_to_end(&mut bytes).map_err(damaged)?;
             parts[at] = Some(bytes);
         }
         let [Some(about), Some(state), Some(keys)] = parts else {
@@ -325,7 +333,7 @@ impl Backup {
     pub fn rebuild(&self, data: &Path, node: &Arc<str>, cluster: Uid, at: u64) -> io::Result<()> {
         let About { index, version, .. } = &self.about;
         let told = format!("restored from a backup of index {index} that version {version} made");
-        let recover = Command::Recover { node: node.clone(), told, cluster: Some(cluster) };
+        let recover = Command::Recover { node: node.clone(), told, cluster: Some(cluster), lost: true };
         let group = Group { at, commands: vec![recover], actor: "restore".into(), ..Group::default() };
         let mut state = self.state.clone();
         state.apply(&group).map_err(io::Error::other)?;

@@ -54,8 +54,14 @@ pub enum Command {
     /// The first command of a cluster.
     FormCluster { name: Arc<str>, node: Arc<str>, cluster: Uid, lineage: Uid },
     /// The cluster goes on from what was left of it: positions and epochs of before are below those that come. `cluster`: its
-    /// new identity, when a backup was restored.
-    Recover { node: Arc<str>, told: String, cluster: Option<Uid> },
+    /// new identity, when a backup was restored; `lost`: what was declared since may be missing.
+    Recover {
+        node: Arc<str>,
+        told: String,
+        cluster: Option<Uid>,
+        #[serde(default)]
+        lost: bool,
+    },
     /// What a restored cluster would start and stop was seen, and may be.
     ConfirmRestore { node: Arc<str> },
     /// A process begins to lead; the index of this entry is its token.

@@ -6,7 +6,7 @@
 //! Invariant: a release build asks nothing of this: there both functions are empty.
 
 /// Where a process may be killed: around each write, sync, rename, append and purge.
-pub const PLACES: [&str; 17] = [
+pub const PLACES: [&str; 18] = [
     "file-written",
     "file-synced",
     "file-renamed",
@@ -24,6 +24,7 @@ pub const PLACES: [&str; 17] = [
     "snapshot-synced",
     "snapshot-renamed",
     "copied",
+    "forgetting",
 ];
 
 /// A mistake: each breaks one rule that the store rests on.

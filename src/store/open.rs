@@ -150,6 +150,13 @@ impl OpenError {
         match self {
             Self::Damaged { dir, .. } => {
                 let data = dir.parent().unwrap_or(dir).display();
+                if !dir.exists() {
+                    return format!(
+                        "if a restore was cut off, run it again: constellation backup restore FILE --data-dir {data}; \
+                         otherwise bring back a copy of {}, or restore a backup into an empty directory",
+                        dir.display()
+                    );
+                }
                 format!(
                     "nothing was changed; bring back a copy of {}, or see what can be saved: \
                      constellation rescue --single --data-dir {data}",

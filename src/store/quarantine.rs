@@ -32,6 +32,8 @@ const FOUND: &str = "log-as-found-";
 const DRAFT: &str = "log-as-found.tmp";
 /// What sled made of a log whose copy is put back.
 const ALTERED: &str = "log-altered.tmp";
+/// Where a log is copied to, to be surveyed ([`super::rescue`]).
+pub(super) const SURVEYED: &str = "rescue.tmp";
 /// Most bytes of a log that are copied.
 const MOST: u64 = 1 << 30;
 /// Bytes that are copied at once.
@@ -100,11 +102,9 @@ pub fn keep_as_found(dir: &Path) -> io::Result<()> {
         // The power was lost between the two renames of putting it back.
         fs::rename(dir.join(ALTERED), &log)?;
     }
-    for entry in fs::read_dir(dir)? {
-        let path = entry?.path();
-        let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
-        if name.starts_with(FOUND) || [DRAFT, ALTERED].contains(&name) {
-            fs::remove_dir_all(&path)?;
+    for name in [DRAFT, ALTERED, SURVEYED] {
+        if dir.join(name).exists() {
+            fs::remove_dir_all(dir.join(name))?;
         }
     }
     if !log.exists() {
@@ -156,13 +156,25 @@ pub fn put_back(dir: &Path) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Removes the copy: the log is what was written.
+/// Removes every copy: the log is what was written. Those of other boots stay until then: they may be all that is left.
 ///
 /// # Errors
 /// When the disk fails.
 pub fn forget(dir: &Path) -> io::Result<()> {
-    let copy = copy_of_this_boot(dir);
-    if copy.exists() { fs::remove_dir_all(copy) } else { Ok(()) }
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.file_name().and_then(|n| n.to_str()).is_some_and(|name| name.starts_with(FOUND) && name != DRAFT) {
+            // Under its name it is put back: half of one must not be.
+            let draft = dir.join(DRAFT);
+            if draft.exists() {
+                fs::remove_dir_all(&draft)?;
+            }
+            fs::rename(&path, &draft)?;
+            crash("forgetting");
+            fs::remove_dir_all(&draft)?;
+        }
+    }
+    Ok(())
 }
 
 fn copy_of_this_boot(dir: &Path) -> PathBuf {
@@ -177,6 +189,19 @@ fn size(folder: &Path) -> io::Result<u64> {
         bytes += if entry.file_type()?.is_dir() { size(&entry.path())? } else { entry.metadata()?.len() };
     }
     Ok(bytes)
+}
+
+/// Whether there is room for a copy of a log, and for what else is written meanwhile.
+///
+/// # Errors
+/// `StorageFull` when there is not.
+pub(super) fn check_room(dir: &Path, log: &Path) -> io::Result<()> {
+    let (bytes, free) = (size(log)?, rustix::fs::statvfs(dir).map(|fs| fs.f_bavail.saturating_mul(fs.f_frsize))?);
+    if free >= bytes + SPARE {
+        return Ok(());
+    }
+    let message = format!("{free} bytes are free, and a copy of the log takes {bytes}");
+    Err(io::Error::new(io::ErrorKind::StorageFull, message))
 }
 
 /// Copies a folder with all that is in it. Not synced.
@@ -273,12 +298,33 @@ mod tests {
         fs::rename(&copy, dir.path().join(format!("{FOUND}other"))).unwrap();
         written(dir.path(), "cut");
         keep_as_found(dir.path()).unwrap();
-        assert_eq!((read(dir.path()).as_str(), names(dir.path()).len()), ("cut", 2));
+        assert_eq!(
+            (read(dir.path()).as_str(), names(dir.path()).len()),
+            ("cut", 3),
+            "it stays as long as nothing opens"
+        );
         // Between the two renames of putting it back.
         fs::rename(dir.path().join("log"), dir.path().join(ALTERED)).unwrap();
         fs::remove_dir_all(copy).unwrap();
         keep_as_found(dir.path()).unwrap();
         assert_eq!(read(dir.path()), "cut");
+        forget(dir.path()).unwrap();
+        assert_eq!(names(dir.path()), ["log"]);
+    }
+
+    #[test]
+    fn half_of_a_copy_that_is_being_removed_is_never_put_back() {
+        let dir = tempfile::tempdir().unwrap();
+        written(dir.path(), "as found");
+        keep_as_found(dir.path()).unwrap();
+        // Removing begins with another name; from there on whatever is left of it is nobody's.
+        let copy = copy_of_this_boot(dir.path());
+        fs::rename(&copy, dir.path().join(DRAFT)).unwrap();
+        fs::remove_file(dir.path().join(DRAFT).join("gen-1/db")).unwrap();
+        keep_as_found(dir.path()).unwrap();
+        assert_eq!(read(dir.path()), "as found");
+        forget(dir.path()).unwrap();
+        assert_eq!(names(dir.path()), ["log"]);
     }
 
     #[test]

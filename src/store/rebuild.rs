@@ -13,13 +13,17 @@ use std::{
 };
 
 use openraft::{LogId, Membership, StoredMembership, Vote};
-use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::{
+    fs::{CWD, RenameFlags, renameat_with},
+    io::Errno,
+};
 
 use super::{
     State,
     disk::Disk as _,
     durable,
     member::{LOG, Member, SNAPSHOTS},
+    quarantine::VERDICT,
     raft::{MemberId, PeerNode},
     record::{self, Kind},
     sled_disk::Sled,
@@ -48,6 +52,10 @@ pub fn rebuild(
 ) -> io::Result<Option<PathBuf>> {
     let data = folder.parent().ok_or_else(|| io::Error::other("a store has a data directory around it"))?;
     let draft = data.join(DRAFT);
+    if draft.join(VERDICT).exists() {
+        // A kill after the exchange: it is the old one, not a draft.
+        fs::rename(&draft, free_name(data)?)?;
+    }
     if draft.exists() {
         fs::remove_dir_all(&draft)?;
     }
@@ -58,14 +66,29 @@ pub fn rebuild(
         durable::sync(data)?;
         return Ok(None);
     }
+    let kept = free_name(data)?;
     // In one step: without a store a node would begin a cluster of its own.
-    renameat_with(CWD, &draft, CWD, folder, RenameFlags::EXCHANGE)?;
-    durable::sync(data)?;
-    let kept = (1..).map(|n| data.join(format!("{REPLACED}{n}"))).find(|path| !path.exists());
-    let kept = kept.ok_or_else(|| io::Error::other("no name is free"))?;
-    fs::rename(&draft, &kept)?;
+    match renameat_with(CWD, &draft, CWD, folder, RenameFlags::EXCHANGE) {
+        Ok(()) => {
+            durable::sync(data)?;
+            fs::rename(&draft, &kept)?;
+        }
+        // Not every file system can. Between the two a start ends with 78: `node.json` says that there was a store.
+        Err(Errno::INVAL | Errno::NOSYS) => {
+            fs::rename(folder, &kept)?;
+            durable::sync(data)?;
+            fs::rename(&draft, folder)?;
+        }
+        Err(error) => return Err(error.into()),
+    }
     durable::sync(data)?;
     Ok(Some(kept))
+}
+
+/// Where a folder is kept.
+fn free_name(data: &Path) -> io::Result<PathBuf> {
+    let free = (1..).map(|n| data.join(format!("{REPLACED}{n}"))).find(|path| !path.exists());
+    free.ok_or_else(|| io::Error::other("no name is free"))
 }
 
 fn write(folder: &Path, member: &Member, state: State, node: &str, last: LogId<MemberId>, term: u64) -> io::Result<()> {

@@ -15,7 +15,7 @@ use super::{
     command::{Command, Group},
     member::{self, LOG, SNAPSHOTS},
     packed,
-    quarantine::{self, Verdict},
+    quarantine::{self, SURVEYED, Verdict},
     raft::{MemberId, Types},
     rebuild::rebuild,
     record,
@@ -23,9 +23,6 @@ use super::{
     snapshot::{Content, Folder},
     witness::{Notes, Witness},
 };
-
-/// Where the log is copied to, to be read.
-const COPY: &str = "rescue.tmp";
 
 /// What of a store can be saved.
 #[derive(Debug)]
@@ -102,7 +99,7 @@ pub fn survey(data: &Path) -> Result<Survey, RescueError> {
     let Some(last) = followed.last else {
         return Err(RescueError::Nothing("there is no whole snapshot and no beginning of a log".into()));
     };
-    let loss = lost(witness.as_ref(), last.index, followed.chain);
+    let loss = lost(witness.as_ref(), last.index, followed.chain, followed.beyond);
     let Some(leader) = followed.state.leader().filter(|_| followed.state.cluster().is_some()) else {
         return Err(RescueError::Nothing("what is left of it forms no cluster".into()));
     };
@@ -125,7 +122,8 @@ pub fn rescue(data: &Path, survey: Survey, accepted: &str, at: u64) -> Result<Op
         Loss::Entries(lost) => format!("{lost} entries of its log were lost"),
         Loss::Unknown => "what was written last may be lost".to_owned(),
     };
-    let recover = Command::Recover { node: node.as_str().into(), told, cluster: None };
+    let lost = loss != Loss::Nothing;
+    let recover = Command::Recover { node: node.as_str().into(), told, cluster: None, lost };
     let group = Group { at, commands: vec![recover], actor: "rescue".into(), ..Group::default() };
     state.apply(&group).map_err(|refusal| RescueError::Nothing(refusal.to_string()))?;
     Ok(rebuild(&data.join(member::FOLDER), state, &node, last, term)?)
@@ -154,7 +152,7 @@ fn witness(dir: &Path, seen: &mut Vec<String>) -> Option<Witness> {
 
 /// Reads a copy: sled alters what it opens.
 fn entries(dir: &Path, seen: &mut Vec<String>) -> io::Result<Salvage> {
-    let (log, copy) = (dir.join(LOG), dir.join(COPY));
+    let (log, copy) = (dir.join(LOG), dir.join(SURVEYED));
     if copy.exists() {
         fs::remove_dir_all(&copy)?;
     }
@@ -162,8 +160,8 @@ fn entries(dir: &Path, seen: &mut Vec<String>) -> io::Result<Salvage> {
         seen.push("the log is missing".into());
         return Ok(Salvage::default());
     }
-    quarantine::copy_folder(&log, &copy)?;
-    let found = salvage(&copy);
+    quarantine::check_room(dir, &log)?;
+    let found = quarantine::copy_folder(&log, &copy).and_then(|()| salvage(&copy));
     fs::remove_dir_all(&copy)?;
     let found = found?;
     seen.extend(found.closed.iter().cloned());
@@ -176,6 +174,8 @@ struct Followed {
     last: Option<LogId<MemberId>>,
     /// Checksum of the last one, where its record was found.
     chain: Option<u32>,
+    /// The newest entry that is there and follows none of them.
+    beyond: Option<u64>,
 }
 
 /// Applies what follows a snapshot.
@@ -210,22 +210,26 @@ fn follow(content: Content, found: &Salvage, seen: &mut Vec<String>) -> Followed
     if next > first {
         seen.push(format!("entries {first} to {} of the log are whole", next - 1));
     }
-    if let Some(((beyond, _), _)) = found.entries.range((next, 0)..).next_back() {
+    let beyond = found.entries.range((next, 0)..).next_back().map(|((index, _), _)| *index);
+    if let Some(beyond) = beyond {
         seen.push(format!("entry {next} is missing or damaged; what follows it, up to entry {beyond}, is no use"));
     }
-    Followed { state, last, chain }
+    Followed { state, last, chain, beyond }
 }
 
-fn lost(witness: Option<&Witness>, last: u64, chain: Option<u32>) -> Loss {
-    match witness {
-        Some(witness) if witness.next > last + 1 => Loss::Entries(witness.next - 1 - last),
-        Some(witness)
+/// What the witness noted and is gone, and what is there and follows nothing: after a loss of power the note may be
+/// older than the log.
+fn lost(witness: Option<&Witness>, last: u64, chain: Option<u32>, beyond: Option<u64>) -> Loss {
+    let next = witness.map(|witness| witness.next.max(beyond.map_or(0, |beyond| beyond + 1)));
+    match (witness, next) {
+        (Some(_), Some(next)) if next > last + 1 => Loss::Entries(next - 1 - last),
+        (Some(witness), _)
             if witness.next == last + 1 && witness.chain.is_some() && chain.is_some() && witness.chain != chain =>
         {
             Loss::Unknown
         }
-        Some(_) => Loss::Nothing,
-        None => Loss::Unknown,
+        (Some(_), _) => Loss::Nothing,
+        (None, _) => Loss::Unknown,
     }
 }
 

@@ -26,18 +26,18 @@ pub struct ClusterInfo {
     pub cluster: Uid,
     /// Survives a restore and decides adoption of containers.
     pub lineage: Uid,
-    /// How often it was rescued or restored.
+    /// Higher after each rescue or restore.
     pub recovery: u32,
-    /// It comes from a backup, and until somebody confirms it nothing is started or stopped.
+    /// It comes from a backup or lost something, and until somebody confirms it nothing is started or stopped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restored: Option<Restored>,
 }
 
-/// Which backup a cluster comes from.
+/// The state that a cluster goes on from: that of a backup, or what was left after a loss.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Restored {
-    /// The cluster that it was made of.
+    /// The cluster that it is of; after a rescue the same one.
     pub cluster: Uid,
     /// Index of its state then.
     pub index: Index,
@@ -143,7 +143,7 @@ impl State {
     pub fn cluster(&self) -> Option<&ClusterInfo> {
         self.cluster.as_ref()
     }
-    /// The backup that it was restored from, while nobody has confirmed it: nothing may be started or stopped.
+    /// The state that it was restored from, while nobody has confirmed it: nothing may be started or stopped.
     #[must_use]
     pub fn unconfirmed(&self) -> Option<&Restored> {
         self.cluster.as_ref()?.restored.as_ref()

@@ -124,7 +124,7 @@ fn after_backup_wipe_and_restore_every_container_runs_on_and_the_state_is_the_sa
     assert!(said.out.contains("backup confirm"), "{}", said.out);
     agent.cli(&["backup", "confirm", "-y"]).exits(0);
     let again = agent.cli(&["backup", "confirm"]).exits(0);
-    assert!(again.out.contains("no restored backup waits"), "{}", again.out);
+    assert!(again.out.contains("nothing waits to be confirmed"), "{}", again.out);
     always(secs(5), "nothing was restarted", || {
         let now = lab.docker.identities();
         if now == running { Ok(()) } else { Err(format!("{running:?}\n{now:?}")) }
@@ -169,8 +169,12 @@ fn what_happened_since_the_backup_runs_on_until_the_word_and_two_never_write_the
         let now = lab.docker.identities();
         if now == running { Ok(()) } else { Err(format!("{running:?}\n{now:?}")) }
     });
-    // Nor by what is applied meanwhile.
+    // Nor by what is applied meanwhile, which is shown.
     agent.apply_with(&service("new", HELLO), &["--detach"]).exits(0);
+    eventually(secs(10), "it is told that it would be made", || {
+        let said = agent.cli(&["backup", "confirm", "--dry-run"]).exits(1).out;
+        if said.contains("new.0") { Ok(()) } else { Err(said) }
+    });
     let refused = agent.ask("POST", "/api/v1/cluster/restore", "application/json", b"{\"shown\": \"0123\"}");
     assert_eq!(refused.status, 409, "{}", refused.text());
     assert_eq!(lab.docker.identities(), running);

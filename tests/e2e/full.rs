@@ -143,10 +143,12 @@ fn a_damaged_store_is_rescued_and_its_containers_go_on() {
     let lab = Lab::take();
     let mut agent = Agent::start(&lab);
     agent.apply(&service("hello", HELLO));
-    let before = lab.docker.identities();
     for name in ["a", "sunflower", "z"] {
         assert_eq!(put(&agent, name), 200);
     }
+    // Of this one nothing will be known.
+    agent.apply(&service("late", HELLO));
+    let before = lab.docker.identities();
     agent.stop();
     let log = agent.path("data/raft/log/gen-000000000001/db");
     assert!(flip(&log, b"sunflower") > 0);
@@ -164,13 +166,21 @@ fn a_damaged_store_is_rescued_and_its_containers_go_on() {
     assert!(refused.err.contains("not 0"), "{}", refused.err);
     let words: Vec<_> = offered.split(' ').skip(1).collect();
     let done = agent.cli(&words).exits(0);
-    assert!(done.out.contains("raft-replaced-1"), "{}", done.out);
+    assert!(done.out.contains("raft-replaced-1") && done.out.contains("backup confirm"), "{}", done.out);
     agent.spawn();
     agent.wait_until_ready();
     agent.wait_until_settled("hello", secs(30));
-    assert_eq!(lab.docker.identities(), before, "no container was touched");
     assert_eq!(put(&agent, "z"), 200);
-    assert_eq!(agent.get("/api/v1/status")["recovery"], 1);
+    let shown = agent.cli(&["backup", "confirm", "--dry-run"]).exits(1);
+    assert!(shown.out.contains("stop") && shown.out.contains("late-0-"), "{}", shown.out);
+    assert_eq!(lab.docker.identities(), before, "no container was touched");
+    agent.cli(&["backup", "confirm", "-y"]).exits(0);
+    eventually(secs(20), "what nobody knows is ended, once that was shown", || {
+        if lab.docker.running("late").is_empty() { Ok(()) } else { Err("it runs".to_owned()) }
+    });
+    let before: Vec<_> = before.into_iter().filter(|(_, what)| !what.contains("late")).collect();
+    assert_eq!(lab.docker.identities(), before);
+    assert!(agent.get("/api/v1/status")["recovery"].as_u64().unwrap() > 0);
     assert!(agent.cli(&["events"]).exits(0).out.contains("ClusterRecovered"));
     // A store that is gone is no empty one.
     agent.stop();

@@ -74,6 +74,8 @@ async fn only_an_empty_directory_is_filled_and_a_try_that_was_cut_off_goes_on() 
     let data = tempfile::tempdir().unwrap();
     let identity = chosen(&backup.state, None).unwrap();
     identity.write(data.path()).unwrap();
+    fs::write(data.path().join(seal::KEY_FILE), backup.key_file()).unwrap();
+    fs::write(data.path().join(TOKEN), "of a start in between").unwrap();
     restore(data.path(), &backup, None).unwrap();
     assert!(matches!(restore(data.path(), &backup, None), Err(RestoreError::NotEmpty(_))), "it is made");
     let data = tempfile::tempdir().unwrap();

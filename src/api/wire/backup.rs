@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     model::{Kind, status::HeldAction},
+    plan::rollout::{self, Step},
+    reconcile::view,
     store::{
         State,
         state::{ClusterInfo, Restored},
@@ -46,15 +48,15 @@ pub struct RestoreReport {
     pub shown: String,
 }
 
-/// What would be done to one container.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// What would be done.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RestoreStep {
-    /// On which node.
+    /// On which node; empty: the leader's own doing.
     pub node: Arc<str>,
-    /// The replica, which is the container's name.
+    /// The replica, which is the container's name; of one that is not placed yet its service and slot, of a new value its Secret.
     pub replica: Arc<str>,
-    /// Its service; none: the backup knows of no such replica.
+    /// Its service; none: the restored state knows of no such replica.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<Arc<str>>,
     /// What.
@@ -65,16 +67,19 @@ pub struct RestoreStep {
 
 /// `POST /api/v1/cluster/restore`: what was shown may be done.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RestoreConfirm {
     /// [`RestoreReport::shown`] of what the caller has seen.
     pub shown: String,
+    /// Nodes that may stay unheard: what runs on them is not known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub without: Vec<String>,
 }
 
 impl RestoreReport {
-    /// Of a state.
+    /// Of a state. `now`: cluster time, milliseconds.
     #[must_use]
-    pub fn of(state: &State) -> Self {
+    pub fn of(state: &State, now: u64) -> Self {
         let Some(ClusterInfo { cluster, restored: Some(from), .. }) = state.cluster() else { return Self::default() };
         let mut report = Self { from: Some(from.clone()), ..Self::default() };
         for node in state.objects(Kind::Node).map(|o| o.meta.name.clone()) {
@@ -93,6 +98,9 @@ impl RestoreReport {
                 message: step.message.clone(),
             }));
         }
+        report.steps.extend(placements(state));
+        report.steps.extend(rotations(state, now));
+        report.steps.sort();
         let mut hasher = blake3::Hasher::new();
         hasher.update(cluster.0.as_bytes());
         let seen = serde_json::to_vec(&(&report.steps, report.untold, &report.unheard)).unwrap_or_default();
@@ -100,4 +108,40 @@ impl RestoreReport {
         report.shown = hasher.finalize().to_hex()[..16].to_owned();
         report
     }
+}
+
+/// What the rollouts would begin with: they go on where the restored state left them, and with what was written since.
+fn placements(state: &State) -> Vec<RestoreStep> {
+    let nodes = view::nodes(state);
+    let mut steps = Vec::new();
+    for service in view::services(state) {
+        for step in rollout::plan(&service, &nodes).steps {
+            let (node, replica, action, message) = match step {
+                Step::Stop { replica, reason } => {
+                    let node = state.replica(&replica).map_or_else(|| "".into(), |r| r.node.clone());
+                    (node, replica, HeldAction::Stop, reason.meaning().trim().to_owned())
+                }
+                Step::Place { slot, node, revision, .. } => {
+                    let message = format!("a replica of revision {revision} is wanted");
+                    (node.0, format!("{}.{slot}", service.name).into(), HeldAction::Create, message)
+                }
+                Step::Forget { .. } => continue,
+            };
+            steps.push(RestoreStep { node, replica, service: Some(service.name.clone()), action, message });
+        }
+    }
+    steps
+}
+
+/// Values that a schedule would draw at once.
+fn rotations(state: &State, now: u64) -> Vec<RestoreStep> {
+    let due = state.objects(Kind::Secret).filter(|o| view::schedule(state, o).is_some_and(|s| s.due() <= now));
+    due.map(|object| RestoreStep {
+        node: "".into(),
+        replica: object.key().to_string().into(),
+        service: None,
+        action: HeldAction::Rotate,
+        message: "its schedule is due; whoever uses it gets the new value".into(),
+    })
+    .collect()
 }

@@ -143,9 +143,9 @@ pub struct ClusterStatus {
     pub cluster: String,
     /// Identity of its data: survives a restore.
     pub lineage: String,
-    /// How often it was rescued or restored.
+    /// Higher after each rescue or restore.
     pub recovery: u32,
-    /// The backup that it was restored from, while nobody has confirmed it: nothing is started or stopped.
+    /// The state that it goes on from after a restore or a loss, while nobody has confirmed it: nothing is started or stopped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restored: Option<Restored>,
     /// Index of this node's state.

@@ -120,6 +120,9 @@ pub struct ConfirmBackup {
     /// Only show what would be done
     #[arg(long)]
     pub dry_run: bool,
+    /// Go on although this node has not said what runs there; may be said more than once
+    #[arg(long, value_name = "NODE")]
+    pub without: Vec<String>,
     /// How long the nodes may take to say what runs on them
     #[arg(long, value_name = "DURATION", default_value = "60s")]
     pub timeout: Period,

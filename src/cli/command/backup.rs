@@ -8,6 +8,7 @@
 use std::{
     fs::{self, File},
     io::{self, Read as _, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -211,7 +212,7 @@ async fn confirm(api: &Api, screen: &Screen, args: &ConfirmBackup) -> Result<Exi
     let mut waited = false;
     let report = loop {
         let report = api.restoring().await?;
-        if report.unheard.is_empty() || Instant::now() >= end {
+        if report.unheard.iter().all(|node| args.without.iter().any(|w| *w == **node)) || Instant::now() >= end {
             break report;
         }
         if !waited {
@@ -221,12 +222,12 @@ async fn confirm(api: &Api, screen: &Screen, args: &ConfirmBackup) -> Result<Exi
         sleep(LOOK).await;
     };
     let Some(from) = &report.from else {
-        screen.line("no restored backup waits to be confirmed")?;
+        screen.line("nothing waits to be confirmed")?;
         screen.answer(&Confirmed { report: report.clone(), confirmed: false })?;
         return Ok(Exit::Done);
     };
     screen.line(&format!(
-        "restored from a backup of cluster {} at index {}, {}",
+        "this cluster goes on from the state of cluster {} at index {}, {}",
         clean(&from.cluster.to_string()),
         from.index,
         absolute(from.time)
@@ -246,7 +247,8 @@ async fn confirm(api: &Api, screen: &Screen, args: &ConfirmBackup) -> Result<Exi
         }
     }
     let change = Change { reason: args.reason.as_deref(), ..Change::default() };
-    api.confirm(&RestoreConfirm { shown: report.shown.clone() }, change).await?;
+    let seen = RestoreConfirm { shown: report.shown.clone(), without: args.without.clone() };
+    api.confirm(&seen, change).await?;
     screen.line("confirmed: it is carried out; constellation status shows how it goes on")?;
     screen.answer(&Confirmed { report, confirmed: true })?;
     Ok(Exit::Done)
@@ -374,9 +376,10 @@ impl Draft {
             return Err(failed(io::ErrorKind::AlreadyExists.into()));
         }
         let mut name = path.file_name().ok_or_else(|| failed(io::ErrorKind::InvalidInput.into()))?.to_owned();
-        name.push(".partial");
+        // Nobody else's, nor where somebody laid a link for it.
+        name.push(format!(".{:08x}.partial", rand::random::<u32>()));
         let draft = path.with_file_name(name);
-        let file = durable::private_file(&draft).map_err(failed)?;
+        let file = File::options().write(true).create_new(true).mode(0o600).open(&draft).map_err(failed)?;
         Ok(Self { file, draft, path: path.to_owned() })
     }
     fn write(&mut self, bytes: &[u8]) -> Result<(), CliError> {
@@ -386,8 +389,11 @@ impl Draft {
         let named = || {
             self.file.sync_all()?;
             match renameat_with(CWD, &self.draft, CWD, &self.path, RenameFlags::NOREPLACE) {
-                // Some file systems cannot promise it.
-                Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => fs::rename(&self.draft, &self.path)?,
+                // Some file systems cannot promise it; a second name for a file is not given where there is one.
+                Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
+                    fs::hard_link(&self.draft, &self.path)?;
+                    fs::remove_file(&self.draft)?;
+                }
                 renamed => renamed?,
             }
             let folder = self.path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));

@@ -65,6 +65,9 @@ fn run(args: &Rescue, screen: &Screen) -> Result<Exit, CliError> {
     let at = u64::try_from(at.as_millis()).unwrap_or(u64::MAX);
     let kept = rescue::rescue(data, survey, accepted, at).map_err(|error| failed(error, data))?;
     screen.line("the store goes on from there; start the agent")?;
+    if loss != Loss::Nothing {
+        screen.line("it starts and stops nothing until: constellation backup confirm")?;
+    }
     if let Some(kept) = &kept {
         screen.line(&format!("the damaged one is kept in {}; remove it when you need it no more", kept.display()))?;
     }

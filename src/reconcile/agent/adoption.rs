@@ -42,11 +42,11 @@ impl Adoption {
         self.lock().clear();
     }
 
-    /// What is known of these replicas, which are all there are.
+    /// What is known of these replicas, which are all there are if the engine has answered.
     #[must_use]
-    pub fn report(&self, all: impl IntoIterator<Item = Arc<str>>) -> Restoring {
+    pub fn report(&self, answered: bool, all: impl IntoIterator<Item = Arc<str>>) -> Restoring {
         let found = self.lock();
-        let mut report = Restoring { whole: true, ..Restoring::default() };
+        let mut report = Restoring { whole: answered, ..Restoring::default() };
         let all: std::collections::BTreeSet<Arc<str>> = all.into_iter().collect();
         for replica in all {
             match found.get(&replica) {
@@ -81,19 +81,20 @@ mod tests {
         adoption.note(&names[0], Some(Found::Adopted));
         adoption.note(&names[1], Some(Found::Held(step("b"))));
         assert_eq!(
-            adoption.report(names.clone()),
+            adoption.report(true, names.clone()),
             Restoring { whole: false, adopted: 1, steps: vec![step("b")], untold: 0 }
         );
         adoption.note(&names[2], Some(Found::Settled));
-        assert!(adoption.report(names.clone()).whole);
+        assert!(adoption.report(true, names.clone()).whole);
         adoption.note(&names[1], None);
         assert_eq!(
-            adoption.report(names.clone()),
+            adoption.report(true, names.clone()),
             Restoring { adopted: 1, ..Restoring::default() },
             "the engine is silent"
         );
+        assert!(!Adoption::default().report(false, []).whole, "an engine that was never heard has anything");
         // What is gone counts no more.
-        assert!(adoption.report([names[0].clone(), names[0].clone()]).whole);
+        assert!(adoption.report(true, [names[0].clone(), names[0].clone()]).whole);
     }
 
     #[test]
@@ -103,7 +104,7 @@ mod tests {
         for name in &names {
             adoption.note(name, Some(Found::Held(step(name))));
         }
-        let report = adoption.report(names);
+        let report = adoption.report(true, names);
         assert_eq!((report.steps.len(), report.untold), (TOLD, 7));
     }
 }

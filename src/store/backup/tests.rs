@@ -142,7 +142,10 @@ fn what_comes_of_it_is_another_cluster_with_the_same_data_that_waits_for_a_word(
     let before = cluster(&sealer);
     let mut state = before.clone();
     let (new, node): (_, Arc<str>) = (Uid::from_bytes([9; 16]), "n1".into());
-    run(&mut state, vec![Command::Recover { node: node.clone(), told: "t".into(), cluster: Some(new.clone()) }]);
+    run(
+        &mut state,
+        vec![Command::Recover { node: node.clone(), told: "t".into(), cluster: Some(new.clone()), lost: true }],
+    );
     let (old, info) = (before.cluster().unwrap(), state.cluster().unwrap());
     assert_eq!((&info.cluster, &info.lineage, info.recovery), (&new, &old.lineage, old.recovery + 1));
     assert_eq!(state.unconfirmed().unwrap().cluster, old.cluster);
@@ -155,8 +158,35 @@ fn what_comes_of_it_is_another_cluster_with_the_same_data_that_waits_for_a_word(
     assert_eq!(state.unconfirmed(), None);
     let again = Group { commands: vec![Command::ConfirmRestore { node: node.clone() }], ..Group::default() };
     assert!(matches!(state.apply(&again), Err(Refusal::Invalid(_))));
-    // A rescue is of the same cluster, and waits for nobody.
-    let mut rescued = before.clone();
-    run(&mut rescued, vec![Command::Recover { node, told: "t".into(), cluster: None }]);
-    assert_eq!((rescued.unconfirmed(), rescued.tokens().count()), (None, 1));
+    // A rescue is of the same cluster; it waits when something was lost, a token's end perhaps.
+    for (lost, waits, tokens) in [(false, false, 1), (true, true, 0)] {
+        let mut rescued = before.clone();
+        let recover = Command::Recover { node: node.clone(), told: "t".into(), cluster: None, lost };
+        run(&mut rescued, vec![recover]);
+        assert_eq!((rescued.unconfirmed().is_some(), rescued.tokens().count()), (waits, tokens));
+        assert_eq!(rescued.cluster().unwrap().cluster, old.cluster);
+    }
+}
+
+#[test]
+fn the_same_backup_twice_gives_no_epoch_and_no_position_twice() {
+    let sealer = Sealer::ephemeral();
+    let before = cluster(&sealer);
+    let restored = |at| {
+        let mut state = before.clone();
+        let recover = Command::Recover {
+            node: "n1".into(),
+            told: "t".into(),
+            cluster: Some(Uid::from_bytes([9; 16])),
+            lost: true,
+        };
+        state.apply(&Group { at, commands: vec![recover], ..Group::default() }).unwrap();
+        (state.cluster().unwrap().recovery, state.index().0)
+    };
+    // A second later: whatever the first wrote meanwhile stands below.
+    let (first, second) = (restored(1_764_165_600_000), restored(1_764_165_601_000));
+    assert!(second.0 > first.0 && second.1 >= first.1 + 1_000_000, "{first:?} {second:?}");
+    // A clock that was never set still goes beyond the backup.
+    let (recovery, index) = restored(0);
+    assert!(recovery > before.cluster().unwrap().recovery && index > before.index().0);
 }
