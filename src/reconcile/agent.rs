@@ -220,7 +220,7 @@ impl Agent {
             return;
         }
         tracing::warn!(
-            "this cluster comes from a backup: nothing is started or stopped until `constellation backup confirm`"
+            "this cluster was restored or has lost something: nothing is started or stopped until `constellation backup confirm`"
         );
         let confirmed = states.wait_for(|state| state.unconfirmed().is_none());
         // The store is closed, or the agent ends.

@@ -173,7 +173,7 @@ fn what_happened_since_the_backup_runs_on_until_the_word_and_two_never_write_the
     agent.apply_with(&service("new", HELLO), &["--detach"]).exits(0);
     eventually(secs(10), "it is told that it would be made", || {
         let said = agent.cli(&["backup", "confirm", "--dry-run"]).exits(1).out;
-        if said.contains("new.0") { Ok(()) } else { Err(said) }
+        if said.contains("svc/new") { Ok(()) } else { Err(said) }
     });
     let refused = agent.ask("POST", "/api/v1/cluster/restore", "application/json", b"{\"shown\": \"0123\"}");
     assert_eq!(refused.status, 409, "{}", refused.text());

@@ -172,11 +172,11 @@ fn a_damaged_store_is_rescued_and_its_containers_go_on() {
     agent.wait_until_settled("hello", secs(30));
     assert_eq!(put(&agent, "z"), 200);
     let shown = agent.cli(&["backup", "confirm", "--dry-run"]).exits(1);
-    assert!(shown.out.contains("stop") && shown.out.contains("late-0-"), "{}", shown.out);
+    assert!(shown.out.contains("stop") && shown.out.contains("late-1-"), "{}", shown.out);
     assert_eq!(lab.docker.identities(), before, "no container was touched");
     agent.cli(&["backup", "confirm", "-y"]).exits(0);
     eventually(secs(20), "what nobody knows is ended, once that was shown", || {
-        if lab.docker.running("late").is_empty() { Ok(()) } else { Err("it runs".to_owned()) }
+        if lab.docker.managed(Some("late")).is_empty() { Ok(()) } else { Err("it is there".to_owned()) }
     });
     let before: Vec<_> = before.into_iter().filter(|(_, what)| !what.contains("late")).collect();
     assert_eq!(lab.docker.identities(), before);

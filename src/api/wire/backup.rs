@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    model::{Kind, status::HeldAction},
+    model::{Kind, Resolution, status::HeldAction},
     plan::rollout::{self, Step},
     reconcile::view,
     store::{
@@ -114,6 +114,19 @@ impl RestoreReport {
 fn placements(state: &State) -> Vec<RestoreStep> {
     let nodes = view::nodes(state);
     let mut steps = Vec::new();
+    for object in state.objects(Kind::Service) {
+        // Nothing asks what its image is meanwhile, and until that is known nothing of it can be placed.
+        let newest = state.newest_revision(&object.meta.uid);
+        if let Some(revision) = newest.filter(|r| !matches!(r.image, Resolution::Resolved { .. })) {
+            steps.push(RestoreStep {
+                node: "".into(),
+                replica: object.key().to_string().into(),
+                service: Some(object.meta.name.clone()),
+                action: HeldAction::Create,
+                message: format!("the image of revision {} is looked up, then it is rolled out", revision.number),
+            });
+        }
+    }
     for service in view::services(state) {
         for step in rollout::plan(&service, &nodes).steps {
             let (node, replica, action, message) = match step {
