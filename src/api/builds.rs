@@ -10,14 +10,18 @@ use http::header::CONTENT_TYPE;
 use warp::reply::Response;
 
 use super::{
-    audit,
+    audit, grants,
     guard::Over,
+    heavy,
     problem::Failure,
     reply::{self, Closed, NDJSON, Sink},
     request::{Body, Query, Request},
     wire::BuildLine,
 };
-use crate::runtime::{self, BuildProgress, BuildRequest, RuntimeError};
+use crate::{
+    model::{Kind, reference::ImageReference},
+    runtime::{self, BuildProgress, BuildRequest, RuntimeError},
+};
 
 /// The next piece of a context comes within this time, or the build ends.
 const PIECE: Duration = Duration::from_secs(60);
@@ -25,8 +29,8 @@ const PIECE: Duration = Duration::from_secs(60);
 /// `POST /api/v1/builds`.
 ///
 /// # Errors
-/// 400, 413, 415, 429, and those of every write before it begins: a build that no record tells of is none. The
-/// engine's errors are the last line.
+/// 400, 403 for a name that a service with power runs, 413, 415, 429, and those of every write before it begins: a build
+/// that no record tells of is none. The engine's errors are the last line.
 pub async fn build(mut request: Request) -> Result<Response, Failure> {
     if let Some(given) = request.headers.get(CONTENT_TYPE) {
         let given = given.to_str().unwrap_or("?");
@@ -35,6 +39,11 @@ pub async fn build(mut request: Request) -> Result<Response, Failure> {
         }
     }
     let asked = read(&request.query)?;
+    let image = ImageReference::parse(&asked.tag).map_err(|e| Failure::bad_request(format!("tag: {e}")))?;
+    let shared = &request.server.shared;
+    let (state, caller, granted) = (shared.store.state(), request.caller.clone(), shared.granted());
+    let named = heavy::stored(&state, Kind::Service);
+    heavy::run(&request.server, named, move || grants::may_name(&image, &state, (&caller, &granted))).await??;
     let body = request.body.take().ok_or_else(|| Failure::bad_request("the request carries no context"))?;
     let facts = request.call.0.clone();
     let engine = request.server.shared.runtime.clone();

@@ -1,5 +1,6 @@
 //! One change, carried to the store: preconditions, idempotency, dry runs, and trying again when somebody
 //! else was faster and the caller did not ask to be told.
+//! Invariant: nothing is put for a caller whose role has no grant for it, whatever made the change.
 //!
 //! Here: [`Commit`]. Not here: what the change is (`write`, `scale`, `nodes`).
 
@@ -10,7 +11,7 @@ use bytes::Bytes;
 use super::{
     audit,
     auth::Caller,
-    heavy,
+    grants, heavy,
     problem::Failure,
     request::Request,
     wire::{ApplyAnswer, ObjectOutcome},
@@ -89,7 +90,13 @@ impl<'r> Commit<'r> {
             }
             let change = {
                 let (make, state) = (make.clone(), state.clone());
-                heavy::run(&self.request.server, self.body.len(), move || make(&state)).await??
+                let (caller, granted) = (self.request.caller.clone(), shared.granted());
+                let admitted = move || {
+                    let mut change = make(&state)?;
+                    change.read.extend(grants::admit(&change.commands, &state, (&caller, &granted))?);
+                    Ok::<_, Failure>(change)
+                };
+                heavy::run(&self.request.server, self.body.len(), admitted).await??
             };
             let mut preconditions = self.asked.clone();
             preconditions.extend(change.read.into_iter().filter(|(key, _)| !self.asked.iter().any(|(k, _)| k == key)));

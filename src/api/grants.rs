@@ -1,9 +1,12 @@
 //! Who may give a service power over its host.
 //!
-//! Here: admission of writes by the caller's role, as the agent's configuration grants it (`model::power`).
+//! Here: admission by the caller's role, as the agent's configuration grants it (`model::power`): of every command that
+//! is committed for a caller ([`admit`], called by `commit`), and of the name of an image that is built ([`may_name`]).
 //! Not here: what needs a grant (`plan::grants`), whether the node carries it out (`reconcile::agent`).
 //! Whoever lacks a grant that a service needs may count its replicas, change its labels and delete it, and not
 //! change what its containers run, nor a Config or Secret that they read.
+
+use std::{cell::OnceCell, collections::BTreeSet, sync::Arc};
 
 use super::{
     auth::{Caller, Role},
@@ -12,9 +15,11 @@ use super::{
     wire::ManifestFault,
 };
 use crate::{
-    model::{Grants, Index, Kind, ObjectKey, Power, ServiceSpec, Spec},
+    model::{
+        Desired, Grants, Index, Kind, ObjectKey, Power, Replica, ServiceSpec, Spec, Uid, reference::ImageReference,
+    },
     plan::grants::{Need, needs, only_counts, reads},
-    store::State,
+    store::{State, command::Command},
 };
 
 /// One field that a caller may not write.
@@ -24,29 +29,60 @@ struct Refused {
     fix: String,
 }
 
-/// What a write rests on, when the caller may write all of it.
+/// What these commands rest on, when their caller may give all of them.
 ///
 /// # Errors
 /// 403 with each field that needs a grant; 500 when a stored spec cannot be read.
-pub(super) fn admit<'i>(
-    items: impl IntoIterator<Item = &'i Item>,
+pub(super) fn admit(
+    commands: &[Command],
     state: &State,
     (caller, grants): (&Caller, &Grants),
 ) -> Result<Vec<(ObjectKey, Option<Index>)>, Failure> {
+    let (role, at_work) = (caller.role, AtWork::of(state));
     let (mut read, mut faults) = (Vec::new(), Vec::new());
-    for item in items {
-        let key = item.declared.key();
-        for Refused { field, message, fix } in refused(item, state, caller.role, grants)? {
+    let puts = commands.iter().filter_map(|command| if let Command::Put(put) = command { Some(put) } else { None });
+    for put in puts {
+        let key = ObjectKey::new(put.kind, put.name.clone());
+        let wanted = match put.kind {
+            Kind::Service => Some(serde_json::from_slice(&put.spec).map_err(|e| Failure::unreadable(&key, e))?),
+            Kind::Config | Kind::Secret | Kind::Node | Kind::Replica => None,
+        };
+        for Refused { field, message, fix } in refused(&key, wanted.as_ref(), &at_work, role, grants)? {
             let (source, fix) = (key.to_string(), Some(fix));
             faults.push(ManifestFault { source, path: field, message, fix, ..ManifestFault::default() });
         }
-        if let Spec::Service(spec) = &item.declared.spec
-            && lacks(spec, caller.role, grants).next().is_some()
-        {
+        if wanted.is_some_and(|spec| lacks(&spec, role, grants).next().is_some()) {
             read.push((key.clone(), state.version(&key)));
         }
     }
-    if faults.is_empty() { Ok(read) } else { Err(Failure::not_granted(caller.role, faults).by(&caller.name)) }
+    if faults.is_empty() { Ok(read) } else { Err(Failure::not_granted(role, faults).by(&caller.name)) }
+}
+
+/// Whether a caller may give an image a name: what a service with power runs is named by whoever has that power.
+///
+/// # Errors
+/// 403; 500 when a stored spec cannot be read.
+pub(super) fn may_name(
+    image: &ImageReference,
+    state: &State,
+    (caller, grants): (&Caller, &Grants),
+) -> Result<(), Failure> {
+    let last = image.repository.rsplit('/').next().unwrap_or_default();
+    let runs = |spec: &ServiceSpec| {
+        // What names a digest runs the same bytes whatever is under its tag.
+        ImageReference::parse(&spec.container.image).is_ok_and(|named| {
+            named.digest.is_none() && named.same_repository(image) && named.tag_or_latest() == image.tag_or_latest()
+        })
+    };
+    let Some((by, need)) = AtWork::of(state).powerful(last, runs, caller.role, grants)? else { return Ok(()) };
+    let fault = ManifestFault {
+        source: format!("image/{image}"),
+        path: "tag".into(),
+        message: without(&format!("{by} runs this image"), &need, caller.role),
+        fix: Some(format!("build it under another name, {}", fix(caller.role, grants, &need))),
+        ..ManifestFault::default()
+    };
+    Err(Failure::not_granted(caller.role, vec![fault]).by(&caller.name))
 }
 
 /// What a plan says of it: whether this caller's apply is refused, or which power is granted.
@@ -60,14 +96,16 @@ pub(super) fn told(
     grants: &Grants,
 ) -> Result<(Vec<String>, Vec<String>), Failure> {
     let (mut warnings, mut notes) = (Vec::new(), Vec::new());
+    let at_work = AtWork::of(state);
     for item in items {
         let key = item.declared.key();
-        let refused = refused(item, state, role, grants)?;
+        let wanted = if let Spec::Service(spec) = &item.declared.spec { Some(&**spec) } else { None };
+        let refused = refused(&key, wanted, &at_work, role, grants)?;
         warnings.extend(refused.into_iter().map(|Refused { field, message, fix }| {
             let at = if field.is_empty() { String::new() } else { format!("{field}: ") };
             format!("{key}: {at}{message}; apply will refuse it: {fix}")
         }));
-        if let Spec::Service(spec) = &item.declared.spec {
+        if let Some(spec) = wanted {
             let granted =
                 needs(&spec.container, &grants.places).into_iter().filter(|need| has(role, grants, need.power));
             notes.extend(granted.map(|Need { power, field }| {
@@ -92,68 +130,107 @@ fn lacks(spec: &ServiceSpec, role: Role, grants: &Grants) -> impl Iterator<Item 
     needs(&spec.container, &grants.places).into_iter().filter(move |need| !has(role, grants, need.power))
 }
 
-/// Each field that this role may not write, and why.
-fn refused(item: &Item, state: &State, role: Role, grants: &Grants) -> Result<Vec<Refused>, Failure> {
-    let key = item.declared.key();
-    match &item.declared.spec {
-        Spec::Service(spec) => {
-            let lacking: Vec<Need> = lacks(spec, role, grants).collect();
-            let stays = match state.object(&key) {
-                _ if lacking.is_empty() => true,
-                None => false,
-                Some(old) => only_counts(&old.parse().map_err(|e| Failure::unreadable(&key, e))?, spec),
-            };
-            let each = lacking.into_iter().filter(|_| !stays);
-            Ok(each
-                .map(|Need { power, field }| Refused {
-                    message: format!("needs the grant {power}, which the role {} does not have", role.name()),
-                    fix: fix(role, grants, power),
-                    field,
-                })
-                .collect())
-        }
-        Spec::Config(_) | Spec::Secret(_) => {
-            let reader = powerful_reader(&key, state, role, grants)?;
-            Ok(reader
-                .map(|(by, power)| Refused {
-                    field: String::new(),
-                    message: format!(
-                        "{by} reads it and uses host power, {power}, which the role {} has no grant for",
-                        role.name()
-                    ),
-                    fix: fix(role, grants, power),
-                })
-                .into_iter()
-                .collect())
-        }
-        Spec::Node(_) => Ok(Vec::new()),
+/// Each field that this role may not write, and why. `wanted`: what a Service shall be.
+fn refused(
+    key: &ObjectKey,
+    wanted: Option<&ServiceSpec>,
+    at_work: &AtWork<'_>,
+    role: Role,
+    grants: &Grants,
+) -> Result<Vec<Refused>, Failure> {
+    if let Some(spec) = wanted {
+        let lacking: Vec<Need> = lacks(spec, role, grants).collect();
+        let stays = match at_work.state.object(key) {
+            _ if lacking.is_empty() => true,
+            None => false,
+            Some(old) => only_counts(&old.parse().map_err(|e| Failure::unreadable(key, e))?, spec),
+        };
+        let each = lacking.into_iter().filter(|_| !stays);
+        return Ok(each
+            .map(|need| Refused {
+                message: format!("needs the grant {}, which the role {} does not have", need.power, role.name()),
+                fix: fix(role, grants, &need),
+                field: need.field,
+            })
+            .collect());
     }
+    match key.kind {
+        Kind::Config | Kind::Secret => {
+            let reads = |spec: &ServiceSpec| reads(spec, key.kind, &key.name);
+            let reader = at_work.powerful(&key.name, reads, role, grants)?;
+            let refused = reader.map(|(by, need)| Refused {
+                field: String::new(),
+                message: without(&format!("{by} reads it"), &need, role),
+                fix: fix(role, grants, &need),
+            });
+            Ok(refused.into_iter().collect())
+        }
+        Kind::Service | Kind::Node | Kind::Replica => Ok(Vec::new()),
+    }
+}
+
+/// Why what a service with power uses is not everybody's to write.
+fn without(uses: &str, need: &Need, role: Role) -> String {
+    format!("{uses} and uses host power, {}, which the role {} has no grant for", need.power, role.name())
 }
 
 /// What to do about a grant that a role does not have.
-fn fix(role: Role, grants: &Grants, power: Power) -> String {
+fn fix(role: Role, grants: &Grants, need: &Need) -> String {
+    let power = need.power;
     let administrator =
-        if role < Role::Admin && has(Role::Admin, grants, power) { "let an administrator apply it, or " } else { "" };
-    let directory = if power == Power::Binds { ", or the directory to grants.bindRoots," } else { "" };
+        if role < Role::Admin && has(Role::Admin, grants, power) { "let an administrator do it, or " } else { "" };
+    let directory = if need.has_place() { ", or the directory to grants.bindRoots," } else { "" };
     format!("{administrator}add {power} to grants.{}{directory} in the agent's configuration", role.name())
 }
 
-/// A service that reads this Config or Secret, and power that it has and this role has not.
-fn powerful_reader(
-    key: &ObjectKey,
-    state: &State,
-    role: Role,
-    grants: &Grants,
-) -> Result<Option<(ObjectKey, Power)>, Failure> {
-    // Most services do not name it: only those that do are parsed.
-    let names = |spec: &[u8]| spec.windows(key.name.len()).any(|part| part == key.name.as_bytes());
-    for object in state.objects(Kind::Service).filter(|o| names(&o.spec)) {
-        let spec: ServiceSpec = object.parse().map_err(|e| Failure::unreadable(&object.key(), e))?;
-        if reads(&spec, key.kind, &key.name)
-            && let Some(need) = lacks(&spec, role, grants).next()
-        {
-            return Ok(Some((object.key(), need.power)));
-        }
+/// What each Service is declared as, and each revision of which a container may still run: while the image of a new one
+/// is not to be had, the old one goes on, and what it reads reaches it.
+struct AtWork<'s> {
+    state: &'s State,
+    /// Name and uid of the Service, number of the revision.
+    running: OnceCell<BTreeSet<(&'s Arc<str>, &'s Uid, u64)>>,
+}
+
+impl<'s> AtWork<'s> {
+    fn of(state: &'s State) -> Self {
+        Self { state, running: OnceCell::new() }
     }
-    Ok(None)
+    fn running(&self) -> &BTreeSet<(&'s Arc<str>, &'s Uid, u64)> {
+        // One that ended by itself and is not told to stop may be started again.
+        let ended = |r: &Replica| {
+            r.desired == Desired::Stop && self.state.replica_status(&r.name).is_some_and(|s| s.phase.ended())
+        };
+        let replicas = || self.state.replicas().filter(|r| !ended(r));
+        self.running.get_or_init(|| replicas().map(|r| (&r.service, &r.service_uid, r.revision)).collect())
+    }
+
+    /// Who does this and has power that this role has not. `word` stands in the spec of each that does.
+    fn powerful(
+        &self,
+        word: &str,
+        does: impl Fn(&ServiceSpec) -> bool,
+        role: Role,
+        grants: &Grants,
+    ) -> Result<Option<(String, Need)>, Failure> {
+        if Power::ALL.into_iter().all(|power| has(role, grants, power)) {
+            return Ok(None);
+        }
+        let declared = self.state.objects(Kind::Service).map(|o| (o.key(), None, o.spec.as_slice()));
+        let running = self.running().iter().filter_map(|(name, uid, number)| {
+            let revision = self.state.revision(uid, *number)?;
+            Some((ObjectKey::service((*name).clone()), Some(number), revision.spec.as_slice()))
+        });
+        // Most have nothing to do with it: only those that name it are parsed.
+        let names = |spec: &[u8]| spec.windows(word.len().max(1)).any(|part| part == word.as_bytes());
+        for (key, number, spec) in declared.chain(running).filter(|(.., spec)| names(spec)) {
+            let spec: ServiceSpec = serde_json::from_slice(spec).map_err(|e| Failure::unreadable(&key, e))?;
+            if does(&spec)
+                && let Some(need) = lacks(&spec, role, grants).next()
+            {
+                let by = number.map_or_else(|| key.to_string(), |n| format!("{key}, whose revision {n} still runs,"));
+                return Ok(Some((by, need)));
+            }
+        }
+        Ok(None)
+    }
 }

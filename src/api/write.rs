@@ -11,16 +11,16 @@ use http::header::{HeaderName, IF_MATCH, IF_NONE_MATCH};
 use warp::reply::Response;
 
 use super::{
-    auth::{Caller, Role},
+    auth::Role,
     commit::{Change, Commit},
     documents::{self, Documents, Item},
-    grants, heavy,
+    heavy,
     problem::Failure,
     reply,
     request::Request,
 };
 use crate::{
-    model::{Declared, Grants, Index, Kind, ObjectKey, ServiceSpec, Spec, Uid, node::NodeSpec},
+    model::{Declared, Index, Kind, ObjectKey, ServiceSpec, Spec, Uid, node::NodeSpec},
     plan::{change::servers, why},
     store::{
         State,
@@ -40,8 +40,8 @@ pub async fn apply(mut request: Request) -> Result<Response, Failure> {
     request.caller.must_be(asked.role())?;
     let sealer = request.server.shared.sealer.clone();
     let commit = Commit::of(&request, body)?.if_at(asked.documents.preconditions.clone());
-    let (wanted, caller, granted) = (asked.clone(), request.caller.clone(), request.server.shared.granted());
-    let mut answer = commit.run(move |state| wanted.change(state, &sealer, (&caller, &granted))).await?;
+    let wanted = asked.clone();
+    let mut answer = commit.run(move |state| wanted.change(state, &sealer)).await?;
     answer.warnings = asked.warnings();
     reply::json(&answer)
 }
@@ -62,11 +62,10 @@ pub async fn put_one(mut request: Request) -> Result<Response, Failure> {
     }
     let sealer = request.server.shared.sealer.clone();
     let commit = Commit::of(&request, body)?.if_at(preconditions);
-    let (warnings, caller, granted) = (item.warnings.clone(), request.caller.clone(), request.server.shared.granted());
+    let warnings = item.warnings.clone();
     let mut answer = commit
         .run(move |state| {
-            let mut read = servers_stay(std::slice::from_ref(&item), state, &sealer)?;
-            read.extend(grants::admit([&item], state, (&caller, &granted))?);
+            let read = servers_stay(std::slice::from_ref(&item), state, &sealer)?;
             Ok(Change { commands: vec![command(&item, None, state, &sealer)?], read })
         })
         .await?;
@@ -183,9 +182,8 @@ impl Asked {
             .collect()
     }
 
-    fn change(&self, state: &State, sealer: &Sealer, by: (&Caller, &Grants)) -> Result<Change, Failure> {
+    fn change(&self, state: &State, sealer: &Sealer) -> Result<Change, Failure> {
         let mut change = Change { read: servers_stay(&self.documents.items, state, sealer)?, ..Change::default() };
-        change.read.extend(grants::admit(&self.documents.items, state, by)?);
         for item in &self.documents.items {
             change.commands.push(command(item, self.set.clone(), state, sealer)?);
         }

@@ -267,7 +267,7 @@ pub enum PullPolicy {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Logging {
-    /// `json-file`, `local`, `journald`, `syslog`, `none`, …
+    /// `json-file`, `local`, `journald`, `none`; `syslog`, `gelf` and others need the grant `hostNetwork`.
     pub driver: String,
     /// Its options.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

@@ -9,7 +9,7 @@
 use crate::model::{
     Grants, Kind, Power, ServiceSpec,
     power::Places,
-    service::{ContainerSpec, MountKind, NetworkMode},
+    service::{ContainerSpec, Logging, Mount, MountKind, NetworkMode},
 };
 
 /// One field that needs a grant.
@@ -21,45 +21,178 @@ pub struct Need {
     pub field: String,
 }
 
+impl Need {
+    /// Whether a directory in `grants.bindRoots` would do instead of the grant.
+    #[must_use]
+    pub fn has_place(&self) -> bool {
+        self.power == Power::Binds && !self.field.ends_with(EXTERNAL)
+    }
+}
+
+/// The field of a volume that nobody here made. An engine's volume may be any folder of the host, or another project's.
+const EXTERNAL: &str = ".external";
+
 /// Options that take power away.
 const CONFINES: [&str; 3] = ["no-new-privileges", "no-new-privileges=true", "no-new-privileges:true"];
 
+/// Log drivers that keep what a container says on its host. Others make the engine, which is root in the host's
+/// network, connect to an address or a socket that the options name.
+const KEEPS_LOGS: [&str; 4] = ["json-file", "local", "journald", "none"];
+
+/// Options of log drivers that say how much is kept and what is written beside a line: no address, no path.
+const OF_KEPT_LOGS: [&str; 14] = [
+    "max-size",
+    "max-file",
+    "compress",
+    "labels",
+    "labels-regex",
+    "env",
+    "env-regex",
+    "tag",
+    "mode",
+    "max-buffer-size",
+    "cache-disabled",
+    "cache-max-size",
+    "cache-max-file",
+    "cache-compress",
+];
+
+/// Limits with which a process gets ahead of the host's own, as with the capability `SYS_NICE`.
+const GETS_AHEAD: [&str; 2] = ["nice", "rtprio"];
+
 /// Every field of a container that needs a grant, in the order of the fields.
+///
+/// Every field is named, the harmless ones with the reason: what is new does not compile until it is judged.
 #[must_use]
 pub fn needs(c: &ContainerSpec, places: &Places) -> Vec<Need> {
+    let ContainerSpec {
+        volumes,
+        devices,
+        cap_add,
+        sysctls,
+        ulimits,
+        network_mode,
+        logging,
+        ipc,
+        pid,
+        privileged,
+        security_opt,
+        // What runs, inside. Whoever has the power of the service chooses it (`api::grants`).
+        image: _,
+        command: _,
+        entrypoint: _,
+        working_dir: _,
+        environment: _,
+        platform: _,
+        pull_policy: _,
+        init: _,
+        // Who it is inside. A process is root there when nothing is said, so this gives nothing more.
+        user: _,
+        group_add: _,
+        hostname: _,
+        // Commands of these run inside, as its own processes; the agent's own probes ask its address, and tell no answer.
+        healthcheck: _,
+        readiness: _,
+        // What it is reached by: the host's ports are there to be published.
+        ports: _,
+        expose: _,
+        // Bridges of the cluster's own, by names that carry its lineage; files of its own below /etc. Whatever a name
+        // leads to can be reached by its address too.
+        networks: _,
+        extra_hosts: _,
+        dns: _,
+        dns_search: _,
+        dns_opt: _,
+        // Memory. `dev` among the options of a tmpfs makes no device: the kernel opens those of `devices` only.
+        tmpfs: _,
+        shm_size: _,
+        // Less than without.
+        cap_drop: _,
+        read_only: _,
+        resources: _,
+        // Content of the cluster's own, from directories that nobody else on the host can enter, whatever its mode.
+        configs: _,
+        secrets: _,
+        image_pull_secrets: _,
+        // The cluster's own begin with `constellation.` and are written last.
+        labels: _,
+        // When it starts and ends.
+        stop_signal: _,
+        stop_grace_period: _,
+        depends_on: _,
+        restart: _,
+        auto_restart: _,
+    } = c;
     let mut all = Vec::new();
     let mut need = |power, field: String| all.push(Need { power, field });
-    for (i, mount) in c.volumes.iter().enumerate().filter(|(_, m)| m.kind == MountKind::Bind) {
-        if let Some(power) = places.power(mount.source.as_deref().unwrap_or_default()) {
-            need(power, format!("spec.volumes[{i}]"));
+    for (i, mount) in volumes.iter().enumerate() {
+        if let Some((power, field)) = of_mount(mount, places) {
+            need(power, format!("spec.volumes[{i}]{field}"));
         }
     }
-    if !c.devices.is_empty() {
+    if !devices.is_empty() {
         need(Power::Devices, "spec.devices".into());
     }
-    if !c.cap_add.is_empty() {
+    if !cap_add.is_empty() {
         need(Power::Capabilities, "spec.capAdd".into());
     }
-    if !c.sysctls.is_empty() {
+    if !sysctls.is_empty() {
         need(Power::Sysctls, "spec.sysctls".into());
     }
-    match c.network_mode {
+    for name in ulimits.keys().filter(|name| GETS_AHEAD.contains(&name.as_str())) {
+        need(Power::Capabilities, format!("spec.ulimits.{name}"));
+    }
+    match network_mode {
         NetworkMode::Host => need(Power::HostNetwork, "spec.networkMode".into()),
         NetworkMode::Bridge | NetworkMode::None => {}
     }
-    if !matches!(c.ipc.as_deref(), None | Some("private" | "shareable" | "none")) {
+    if let Some(Logging { driver, options }) = logging {
+        if !KEEPS_LOGS.contains(&driver.as_str()) {
+            need(Power::HostNetwork, "spec.logging.driver".into());
+        }
+        for name in options.keys().filter(|name| !OF_KEPT_LOGS.contains(&name.as_str())) {
+            need(Power::HostNetwork, format!("spec.logging.options.{name}"));
+        }
+    }
+    if !matches!(ipc.as_deref(), None | Some("private" | "shareable" | "none")) {
         need(Power::HostIpc, "spec.ipc".into());
     }
-    if c.pid.is_some() {
+    if pid.is_some() {
         need(Power::HostPid, "spec.pid".into());
     }
-    if c.privileged {
+    if *privileged {
         need(Power::Privileged, "spec.privileged".into());
     }
-    for (i, _) in c.security_opt.iter().enumerate().filter(|(_, o)| !CONFINES.contains(&o.as_str())) {
+    for (i, _) in security_opt.iter().enumerate().filter(|(_, o)| !CONFINES.contains(&o.as_str())) {
         need(Power::Unconfined, format!("spec.securityOpt[{i}]"));
     }
     all
+}
+
+/// What a mount needs, and below it the field that says so.
+fn of_mount(mount: &Mount, places: &Places) -> Option<(Power, &'static str)> {
+    let Mount {
+        kind,
+        source,
+        external,
+        // Inside; over /proc and /sys the engine mounts nothing of anybody's.
+        target: _,
+        // What is written, it may write; what is read may hold secrets. Both need the same.
+        read_only: _,
+        // To make a directory, and to see what is mounted below it later, needs what the path needs.
+        bind: _,
+        // Of a volume that is the cluster's own, and memory.
+        volume: _,
+        tmpfs: _,
+        // For moves and placement.
+        data_policy: _,
+        per_replica: _,
+    } = mount;
+    match kind {
+        MountKind::Bind => Some((places.power(source.as_deref().unwrap_or_default())?, "")),
+        MountKind::Volume => external.then_some((Power::Binds, EXTERNAL)),
+        MountKind::Tmpfs => None,
+    }
 }
 
 /// Whether two declarations differ in how many replicas run alone: whoever may do no more than that does not use
@@ -118,7 +251,6 @@ fn lacking(field: &str, power: Power) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::service::Mount;
 
     fn spec(fields: serde_json::Value) -> ServiceSpec {
         let mut all = serde_json::json!({"image": "nginx:1"});
@@ -150,6 +282,12 @@ mod tests {
                 vec!["unconfined spec.securityOpt[1]", "unconfined spec.securityOpt[2]"],
             ),
             (serde_json::json!({"securityOpt": ["no-new-privileges=false"]}), vec!["unconfined spec.securityOpt[0]"]),
+            (
+                serde_json::json!({"ulimits": {
+                    "nice": {"soft": 40, "hard": 40}, "nofile": {"soft": 9, "hard": 9}, "rtprio": {"soft": 99, "hard": 99}
+                }}),
+                vec!["capabilities spec.ulimits.nice", "capabilities spec.ulimits.rtprio"],
+            ),
         ];
         for (fields, want) in table {
             assert_eq!(names(&spec(fields.clone())), want, "{fields}");
@@ -182,6 +320,30 @@ mod tests {
             assert_eq!(needed("bind", source), power, "{source}");
         }
         assert_eq!(needed("volume", "run"), None);
+        let mut volume = mounting("volume", "run");
+        volume.volumes[0].external = true;
+        let need = needs(&volume, &rooted(&[]).places).remove(0);
+        assert_eq!((need.power, need.field.as_str()), (Power::Binds, "spec.volumes[0].external"));
+        assert!(!need.has_place(), "no directory of the configuration makes it harmless");
+        assert!(needs(&mounting("bind", "/etc"), &Places::default()).remove(0).has_place());
+    }
+
+    #[test]
+    fn a_log_driver_that_connects_needs_the_host_s_network() {
+        let needed = |driver: &str, options: &[&str]| {
+            let options: serde_json::Map<_, _> = options.iter().map(|o| ((*o).to_owned(), "x".into())).collect();
+            names(&spec(serde_json::json!({"logging": {"driver": driver, "options": options}})))
+        };
+        for driver in KEEPS_LOGS {
+            assert_eq!(needed(driver, &["max-size", "labels", "tag"]), [""; 0], "{driver}");
+        }
+        for driver in ["syslog", "gelf", "fluentd", "awslogs", "splunk", "gcplogs", "me/plugin:1", "", "JSON-FILE"] {
+            assert_eq!(needed(driver, &[]), ["hostNetwork spec.logging.driver"], "{driver}");
+        }
+        assert_eq!(
+            needed("json-file", &["gelf-address", "max-file", "syslog-tls-key"]),
+            ["hostNetwork spec.logging.options.gelf-address", "hostNetwork spec.logging.options.syslog-tls-key"]
+        );
     }
 
     #[test]

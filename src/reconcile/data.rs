@@ -15,7 +15,7 @@ use crate::{
         Reason, Uid, Volume,
         service::{DataPolicy, Mount, MountKind},
     },
-    runtime::{Runtime, RuntimeError},
+    runtime::{NamedVolume, Runtime, RuntimeError},
 };
 
 /// What a look at one mount's source found.
@@ -111,25 +111,36 @@ fn comparable(policy: DataPolicy, seen: &str, recorded: &str) -> bool {
     !both.contains(&NO_PATH) && (policy == DataPolicy::State || !in_memory)
 }
 
+/// What a look at a mount's source found, and the folder of the host that it is: another's than the engine's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Look {
+    /// Whether it is there.
+    pub seen: Seen,
+    /// A bind mount's source, or what a volume was made to be another name of.
+    pub folder: Option<String>,
+}
+
 /// Looks at a mount's source.
 ///
 /// # Errors
 /// When the engine does not answer: silence is not absence.
-pub async fn look(runtime: &dyn Runtime, disk: &Disk, kind: MountKind, source: &str) -> Result<Seen, RuntimeError> {
-    match kind {
-        MountKind::Tmpfs => Ok(Seen::Absent),
-        MountKind::Bind => Ok(seen(disk, source).await),
-        MountKind::Volume => Ok(match runtime.volume(source.to_owned()).await? {
-            None => Seen::Absent,
-            Some(volume) if volume.unasked => Seen::Unasked,
-            Some(volume) if volume.mounted_late => Seen::Present { filesystem: NO_PATH.into() },
-            // The engine knows it; a driver may keep it where this host has no path.
-            Some(volume) => match seen(disk, &volume.path).await {
-                Seen::Absent => Seen::Present { filesystem: NO_PATH.into() },
-                seen => seen,
-            },
-        }),
-    }
+pub async fn look(runtime: &dyn Runtime, disk: &Disk, kind: MountKind, source: &str) -> Result<Look, RuntimeError> {
+    let volume = match kind {
+        MountKind::Tmpfs => return Ok(Look { seen: Seen::Absent, folder: None }),
+        MountKind::Bind => return Ok(Look { seen: seen(disk, source).await, folder: Some(source.to_owned()) }),
+        MountKind::Volume => runtime.volume(source.to_owned()).await?,
+    };
+    let Some(volume) = volume else { return Ok(Look { seen: Seen::Absent, folder: None }) };
+    let found = match volume {
+        NamedVolume { unasked: true, .. } => Seen::Unasked,
+        NamedVolume { mounted_late: true, .. } => Seen::Present { filesystem: NO_PATH.into() },
+        // The engine knows it; a driver may keep it where this host has no path.
+        NamedVolume { ref path, .. } => match seen(disk, path).await {
+            Seen::Absent => Seen::Present { filesystem: NO_PATH.into() },
+            seen => seen,
+        },
+    };
+    Ok(Look { seen: found, folder: volume.folder })
 }
 
 async fn seen(disk: &Disk, path: &str) -> Seen {

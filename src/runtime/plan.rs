@@ -191,6 +191,8 @@ pub struct NamedVolume {
     /// Its driver may mount it at `path` only while a container uses it (NFS, CIFS, drivers that we do not know):
     /// what lies there otherwise says nothing, and to miss what is not there is the driver's affair.
     pub mounted_late: bool,
+    /// The folder of the host that it is under another name.
+    pub folder: Option<String>,
 }
 
 /// Label of a volume that the engine made for a container that was to find it. Engines make what is missing

@@ -36,7 +36,7 @@ pub struct Mount {
     /// One volume for each slot, `<name>-<slot>`.
     #[serde(default, skip_serializing_if = "is_false")]
     pub per_replica: bool,
-    /// The volume exists already, under exactly this name.
+    /// The volume exists already, under exactly this name. Needs the grant `binds`.
     #[serde(default, skip_serializing_if = "is_false")]
     pub external: bool,
 }

@@ -34,7 +34,7 @@ impl Agent {
 }
 
 impl Preparer {
-    /// Whether a bind mount may be made, by where its path leads.
+    /// Whether a bind mount, or a volume that is a folder of the host, may be mounted, by where its path leads.
     ///
     /// # Errors
     /// [`PrepareError::Missing`]: it is not granted, or nobody can say where it leads.

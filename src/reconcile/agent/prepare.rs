@@ -335,15 +335,15 @@ impl Preparer {
             };
             let key = data::key(&self.node.uid, mount.kind, &source);
             let record = state.volume(&key).map(AsRef::as_ref);
-            let mut seen = data::look(&*self.runtime, &self.disk, mount.kind, &source).await?;
+            let data::Look { mut seen, folder } = data::look(&*self.runtime, &self.disk, mount.kind, &source).await?;
             let verdict = data::verdict(mount, &source, record, &seen);
             if let Verdict::Missing(reason, message) = verdict {
                 return Err(PrepareError::Missing(reason, message));
             }
             // A container that was made keeps what is not granted any more, and not what a link leads to since.
-            let link = || granted.places.power(&source).is_none();
-            if mount.kind == MountKind::Bind && (mounting != Mounting::Restart || link()) {
-                self.may_bind(&format!("spec.volumes[{i}]"), &source, &granted).await?;
+            let link = |folder: &str| granted.places.power(folder).is_none();
+            if let Some(folder) = folder.filter(|folder| mounting != Mounting::Restart || link(folder)) {
+                self.may_bind(&format!("spec.volumes[{i}]"), &folder, &granted).await?;
             }
             match verdict {
                 Verdict::Use | Verdict::Missing(..) => {}
@@ -353,7 +353,7 @@ impl Preparer {
                 }
                 Verdict::Make => {
                     self.make(mount, &source, cluster).await?;
-                    seen = data::look(&*self.runtime, &self.disk, mount.kind, &source).await?;
+                    seen = data::look(&*self.runtime, &self.disk, mount.kind, &source).await?.seen;
                 }
             }
             let shared = mount.policy() != DataPolicy::State;

@@ -71,7 +71,7 @@ pub async fn a_volume_is_made_once_and_outlives_its_container(world: &World) {
     let at = world.runtime.ensure_volume(name.clone(), world.labels()).await.unwrap();
     assert!(at.starts_with('/'), "{at}");
     assert_eq!(world.runtime.ensure_volume(name.clone(), world.labels()).await.unwrap(), at);
-    let found = Some(NamedVolume { path: at, unasked: false, mounted_late: false });
+    let found = Some(NamedVolume { path: at, unasked: false, mounted_late: false, folder: None });
     assert_eq!(world.runtime.volume(name.clone()).await.unwrap(), found);
     assert_eq!(world.runtime.volume(world.name("dat")).await.unwrap(), None, "by its whole name only");
     let mount = MountPlan::Volume {

@@ -146,11 +146,13 @@ impl Engine {
         Ok(found.map(|v| {
             let device = v.options.get("device");
             let bound = v.options.get("o").is_some_and(|o| o.split(',').any(|word| word == "bind" || word == "rbind"));
+            let folder = device.filter(|_| bound && v.driver == "local").cloned();
             NamedVolume {
                 unasked: v.labels.contains_key(UNASKED),
                 mounted_late: v.driver != "local" || device.is_some() && !bound,
-                // A folder of the host under another name: there it is, used or not.
-                path: device.filter(|_| bound && v.driver == "local").cloned().unwrap_or(v.mountpoint),
+                // There it is, used or not.
+                path: folder.clone().unwrap_or(v.mountpoint),
+                folder,
             }
         }))
     }

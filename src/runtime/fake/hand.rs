@@ -240,6 +240,13 @@ impl Fake {
         self.alter(name, |c| c.health = Some(health.into()));
         self.change(|state| state.say(name, "health_status"));
     }
+    /// `docker volume create NAME --opt type=none --opt o=bind --opt device=FOLDER`.
+    pub fn bind_volume(&self, name: &str, folder: &str) {
+        self.change(|state| {
+            state.volumes.insert(name.into(), BTreeMap::new());
+            state.folders.insert(name.into(), folder.into());
+        });
+    }
     /// `docker volume rm`.
     pub fn lose_volume(&self, name: &str) {
         self.change(|state| state.volumes.remove(name));

@@ -92,6 +92,8 @@ struct State {
     containers: BTreeMap<Arc<str>, Entry>,
     networks: BTreeMap<String, BTreeMap<String, String>>,
     volumes: BTreeMap<String, BTreeMap<String, String>>,
+    /// Of volumes that are folders of the host.
+    folders: BTreeMap<String, String>,
     images: Images,
     programs: BTreeMap<Vec<String>, Program>,
     /// Of the commands that nobody taught.
@@ -125,6 +127,7 @@ impl Default for Fake {
             containers: BTreeMap::new(),
             networks: BTreeMap::new(),
             volumes: BTreeMap::new(),
+            folders: BTreeMap::new(),
             images: Images::default(),
             programs: BTreeMap::new(),
             otherwise: Program { says: Vec::new(), ends: Ends::At(vec![("SIGTERM", 0)]) },
@@ -364,9 +367,10 @@ impl Runtime for Fake {
         let found = self.answer(None, |state| {
             identifier(&name, "volume")?;
             Ok(state.volumes.get(&name).map(|labels| NamedVolume {
-                path: containers::mountpoint(&name),
+                path: state.folders.get(&name).cloned().unwrap_or_else(|| containers::mountpoint(&name)),
                 unasked: labels.contains_key(UNASKED),
                 mounted_late: false,
+                folder: state.folders.get(&name).cloned(),
             }))
         });
         ready(found).boxed()

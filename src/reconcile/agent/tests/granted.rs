@@ -140,3 +140,34 @@ async fn a_link_to_the_engine_s_socket_is_the_socket() {
     world.pass(&key).await;
     assert_eq!(world.says(&key).0, ReplicaPhase::Running);
 }
+
+#[tokio::test]
+async fn a_volume_that_is_a_folder_of_the_host_is_mounted_like_one() {
+    let world = World::new().await;
+    let dir = world.run.path().canonicalize().unwrap();
+    let at = |name: &str| dir.join(name);
+    for name in ["disk/app", "other"] {
+        std::fs::create_dir_all(at(name)).unwrap();
+    }
+    symlink(at("other"), at("disk/out")).unwrap();
+    let volume = async |name: &str, folder: &std::path::Path| {
+        world.engine.bind_volume(name, &folder.display().to_string());
+        let mount =
+            json!({ "type": "volume", "source": name, "target": "/d", "external": true, "dataPolicy": "shared" });
+        world.service(name, json!({ "volumes": [mount] })).await
+    };
+    // Somebody has the grant, and a root says which folders are harmless.
+    world.grant(&[Power::Binds], &[&at("disk")]);
+    for (name, folder) in [("app", at("disk/app")), ("other", at("other"))] {
+        let key = volume(name, &folder).await;
+        world.pass(&key).await;
+        assert_eq!(world.says(&key).0, ReplicaPhase::Running, "{name}: {:?}", world.reported(&key));
+    }
+    let said = world.refuses(&volume("out", &at("disk/out")).await).await;
+    assert!(said.contains(&format!("leads to {}", at("other").display())) && said.contains("grant binds"), "{said}");
+    let said = world.refuses(&volume("run", std::path::Path::new("/var/run")).await).await;
+    assert!(said.contains("spec.volumes[0] needs the grant dockerSocket"), "{said}");
+    world.grant(&[], &[&at("disk")]);
+    let said = world.refuses(&volume("app2", &at("disk/app")).await).await;
+    assert!(said.starts_with("spec.volumes[0].external needs the grant binds"), "{said}");
+}
