@@ -9,6 +9,7 @@ use std::{
     io::{self, Read as _},
     path::Path,
     process::{Command, Stdio},
+    sync::mpsc,
     time::{Duration, Instant},
 };
 
@@ -19,7 +20,7 @@ use crate::{
     model::{config::CONFIG_LIMIT, rotation::ValueFrom},
 };
 
-/// Longest run of a program.
+/// Longest run of a program, with what it leaves behind holding its output open.
 const RUN: Duration = Duration::from_secs(60);
 /// Between two looks at whether it ended.
 const LOOK: Duration = Duration::from_millis(10);
@@ -75,7 +76,7 @@ impl<'e> Fetcher<'e> {
         }
         match (&from.command, self.programs) {
             (None, _) | (Some(_), Programs::Leave) => Ok(None),
-            (Some(command), Programs::Run) => run(command, folder).map(Some),
+            (Some(command), Programs::Run) => run(command, folder, RUN).map(Some),
             (Some(command), Programs::Refuse) => Err(Unfetched {
                 message: format!("asks to run {:?}", command.join(" ")),
                 fix: "add --allow-commands if you trust this manifest".into(),
@@ -109,7 +110,7 @@ fn bounded(source: impl io::Read, expected: usize) -> io::Result<Zeroizing<Vec<u
 }
 
 /// Its output without the newline at the end, as a shell takes it.
-fn run(command: &[String], folder: &Path) -> Result<Zeroizing<Vec<u8>>, Unfetched> {
+fn run(command: &[String], folder: &Path, limit: Duration) -> Result<Zeroizing<Vec<u8>>, Unfetched> {
     let failed = |message: String| Unfetched { message, fix: format!("run it in {}", folder.display()) };
     let Some((program, arguments)) = command.split_first() else {
         return Err(failed("no program is named".into()));
@@ -122,17 +123,21 @@ fn run(command: &[String], folder: &Path) -> Result<Zeroizing<Vec<u8>>, Unfetche
         .spawn()
         .map_err(|error| failed(format!("{program} cannot be run: {error}")))?;
     let output = child.stdout.take();
-    let reader = std::thread::spawn(move || output.map(|output| bounded(output, MOST)).transpose());
-    let deadline = Instant::now() + RUN;
+    let deadline = Instant::now() + limit;
+    let (hand, read) = mpsc::channel();
+    // Nobody waits for this thread: a child that the program left behind may hold the pipe for ever.
+    std::thread::spawn(move || {
+        let _nobody_listens = hand.send(output.map(|output| bounded(output, MOST)).transpose());
+    });
     let status = loop {
         match child.try_wait() {
             Ok(Some(status)) => break status,
             Ok(None) if Instant::now() < deadline => std::thread::sleep(LOOK),
             Ok(None) => {
-                // What it printed so far is no value; a child of its own may hold the pipe, so nobody waits for the reader.
+                // What it printed so far is no value.
                 let _ = child.kill();
                 let _ = child.wait();
-                return Err(failed(format!("{program} did not end within {}s", RUN.as_secs())));
+                return Err(failed(format!("{program} did not end within {limit:?}")));
             }
             Err(error) => return Err(failed(format!("{program}: {error}"))),
         }
@@ -140,7 +145,12 @@ fn run(command: &[String], folder: &Path) -> Result<Zeroizing<Vec<u8>>, Unfetche
     if !status.success() {
         return Err(failed(format!("{program} failed: {status}")));
     }
-    let read = reader.join().map_err(|_| failed(format!("{program}: its output cannot be read")))?;
+    let read = read.recv_timeout(deadline.saturating_duration_since(Instant::now())).map_err(|error| match error {
+        mpsc::RecvTimeoutError::Timeout => failed(format!(
+            "{program} ended, and something that it started holds its output open after {limit:?}; end it, or send its output elsewhere"
+        )),
+        mpsc::RecvTimeoutError::Disconnected => failed(format!("{program}: its output cannot be read")),
+    })?;
     let mut value = read
         .map_err(|error| failed(format!("{program}: {error}")))?
         .ok_or_else(|| failed(format!("{program} has no output")))?;
@@ -178,6 +188,21 @@ mod tests {
         ] {
             assert_eq!(ask(from.clone(), programs), Ok(value.map(str::to_owned)), "{from}");
         }
+    }
+
+    #[test]
+    fn what_a_program_leaves_behind_holds_nobody_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let words = |script: &str| ["sh".to_owned(), "-c".into(), script.into()];
+        let (begun, limit) = (Instant::now(), Duration::from_millis(500));
+        let error = run(&words("echo hunter2; sleep 20 & exit 0"), folder.path(), limit).unwrap_err();
+        assert!(error.message.contains("holds its output open after 500ms"), "{}", error.message);
+        assert!(!error.message.contains("hunter2"), "{}", error.message);
+        let error = run(&words("exec sleep 20"), folder.path(), limit).unwrap_err();
+        assert!(error.message.contains("did not end within 500ms"), "{}", error.message);
+        assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+        let value = run(&words("echo x; sleep 2 >/dev/null &"), folder.path(), RUN).unwrap();
+        assert_eq!(*value, b"x", "who holds nothing open is no concern of ours");
     }
 
     #[test]

@@ -2,8 +2,8 @@
 //! kills and removes as people do.
 //!
 //! Here: [`Fake`], its answers to the trait. Below: `containers` (their lives), `images` (what is here,
-//! what registries have, what a build makes), `hand` (what a test does behind the agent's
-//! back), `tape` (logs, also those that a test writes piece by piece).
+//! what registries have, what a build makes), `program` (what a command does), `hand` (what a test does
+//! behind the agent's back), `tape` (logs, also those that a test writes piece by piece).
 //! Not here: processes. What a command does is taught by [`Fake::teach`]; an untaught one runs until it
 //! is asked to end.
 //! Invariant: it keeps `runtime::conformance`, with Docker. Its wall clock moves a second with each
@@ -12,6 +12,7 @@
 mod containers;
 mod hand;
 mod images;
+mod program;
 mod tape;
 mod tests;
 
@@ -29,6 +30,7 @@ use futures::{
 };
 use tokio::sync::watch;
 
+pub use self::program::{Ends, Program, err, out};
 use self::{
     containers::{Entry, Stopping},
     images::Images,
@@ -45,38 +47,6 @@ use crate::model::{Bytes, Millicores};
 const EXEC_OUTPUT_MAX: usize = 4 * 1024;
 /// Between an end and the engine's own restart.
 const RESTART_PAUSE: Duration = Duration::from_millis(100);
-
-/// What a command does, in a container or executed there.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Program {
-    /// What it writes as soon as it runs: whether to standard error, and the text.
-    pub says: Vec<(bool, String)>,
-    /// When it ends.
-    pub ends: Ends,
-}
-
-/// When a program ends, and how.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Ends {
-    /// At once, with this code.
-    ByItself(i64),
-    /// At one of these signals, with its code; the others it ignores.
-    At(Vec<(&'static str, i64)>),
-    /// It never begins: there is no such program.
-    Missing,
-}
-
-/// Text to standard output.
-#[must_use]
-pub fn out(text: &str) -> (bool, String) {
-    (false, text.to_owned())
-}
-
-/// Text to standard error.
-#[must_use]
-pub fn err(text: &str) -> (bool, String) {
-    (true, text.to_owned())
-}
 
 /// The engine. Cheap to clone.
 #[derive(Clone)]
