@@ -1,4 +1,4 @@
-//! Disks: room, how long a sync takes, who may read the data directory, whether secrets stay in memory.
+//! Disks: room, how long a sync takes, who may read the data directory.
 //!
 //! A directory that is not made yet is judged by the one in which it will be.
 
@@ -73,7 +73,7 @@ pub enum Data {
 }
 
 /// The directory, or the one in which it will be made.
-fn nearest(path: &Path) -> PathBuf {
+pub(super) fn nearest(path: &Path) -> PathBuf {
     path.ancestors().find(|p| p.exists()).unwrap_or(Path::new("/")).to_owned()
 }
 
@@ -236,21 +236,6 @@ pub fn judge_data(data: &Result<Data, String>) -> Check {
     }
 }
 
-/// Judges where clear secrets lie.
-#[must_use]
-pub fn judge_run(path: &Path, in_memory: Result<bool, String>) -> Check {
-    let name = "run directory";
-    match in_memory {
-        Err(why) => Check::skipped(name, why),
-        Ok(true) => Check::ok(name, format!("{} is in memory", path.display())),
-        Ok(false) => Check::warning(
-            name,
-            format!("{} is on a disk: files of Secrets that containers read stay there in clear", path.display()),
-            "mount a tmpfs there (most systems do at /run), or choose a --run-dir that is on one",
-        ),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -310,8 +295,6 @@ mod tests {
         ] {
             assert_eq!(judge_data(&data).level, level, "{data:?}");
         }
-        assert_eq!(judge_run(Path::new("/x"), Ok(false)).level, Level::Warning);
-        assert_eq!(judge_run(Path::new("/x"), Ok(true)).level, Level::Ok);
     }
 
     #[test]

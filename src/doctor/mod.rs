@@ -1,11 +1,12 @@
 //! A look at a machine before and while it runs an agent: what is in order, what is not, what to do.
 //!
 //! Here: [`examine`], from a configuration to a [`Report`]; the facts that it reads ([`probe`], [`listening`],
-//! [`disk`]) and the judgement of each ([`engine`], [`machine`], [`holes`]). Not here: what is printed
+//! [`disk`], [`clear`]) and the judgement of each ([`engine`], [`machine`], [`holes`]). Not here: what is printed
 //! (`cli::command::doctor`), what an agent checks as it starts (`agent`).
 //! Invariants: a judgement is a pure function of facts; every look is bounded in time, and an engine or a disk that
 //! does not answer is a finding; nothing is changed but a trial file that is removed again.
 
+pub mod clear;
 pub mod disk;
 pub mod engine;
 pub mod holes;
@@ -105,9 +106,14 @@ pub async fn examine(config: &AgentConfig) -> Report {
     checks.push(disk::judge_syncs(&probe::blocking(move || disk::syncs(&at)).await));
     let at = data.clone();
     checks.push(disk::judge_data(&probe::blocking(move || disk::data(&at)).await));
+    let descriptors = probe::blocking(move || Ok(probe::descriptors(&data))).await;
+    let process = match &descriptors {
+        Ok(probe::Descriptors::OfAgent { pid, .. }) => pid.to_string(),
+        Ok(probe::Descriptors::OfShell { .. }) | Err(_) => "self".to_owned(),
+    };
     let at = config.run_dir.clone();
-    checks.push(disk::judge_run(&config.run_dir, probe::blocking(move || disk::in_memory(&at)).await));
-    checks.push(machine::judge_descriptors(&probe::blocking(move || Ok(probe::descriptors(&data))).await));
+    checks.push(clear::judge(&config.run_dir, &probe::blocking(move || clear::look(&at, &process)).await));
+    checks.push(machine::judge_descriptors(&descriptors));
     let (wanted, looked) = (listening::wanted(config), listening::wanted(config));
     checks.extend(listening::judge(&wanted, &probe::blocking(move || Ok(listening::held(&looked))).await));
     Report::of(checks)

@@ -1,6 +1,7 @@
 //! Tables of the kernel and versions of packagers, changed as neither should change them.
 
 use super::{
+    clear::{may_be_swapped, swaps_of},
     engine::{self, Rotates},
     holes::Version,
     listening::sockets,
@@ -23,12 +24,16 @@ fn the_machines_tables_survive_other_kernels() {
         "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n   \
          0: 0100007F:1D13 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1234 1\n"
             .to_owned(),
+        "Filename Type Size Used Priority\n/dev/dm-1 partition 8388604 0 -2\n".to_owned(),
+        "25 22 0:24 / /run rw,nosuid shared:1 - tmpfs tmpfs rw,size=1000k,noswap\n".to_owned(),
         read("/proc/meminfo"),
         read("/proc/self/limits"),
         read("/proc/net/tcp"),
     ];
     survives_text(Mutations::of("tables", corpus, 700), |table| {
         let _ = (memory_of(table), files_of(table), controllers_of(table, table));
+        let _ = may_be_swapped(table, (0, 24));
+        assert!(swaps_of(table).len() <= table.lines().count());
         let listening = sockets(table, false).len() + sockets(table, true).len();
         assert!(listening <= table.lines().count());
     });

@@ -3,8 +3,9 @@
 //! Here: which files a replica needs ([`wanted`], pure), writing them ([`write`]), and the memory that they lie in
 //! ([`in_memory`]).
 //! Not here: opening seals (the caller brings clear values), mounting (`super::container`).
-//! Invariant: a clear secret touches no disk: that directory is on a tmpfs, or a tmpfs is mounted there, 0700 and root's;
-//! the files of a replica go when it ends.
+//! Invariant: a clear secret is written to no disk by us: that directory is on a tmpfs, or a tmpfs is mounted there, 0700
+//! and root's; the files of a replica go when it ends. What the kernel writes to swap is the machine's: our own mount
+//! keeps out of it where the kernel can, and `doctor` warns of the rest.
 //! A file takes the place of another at once, by its name. Only a single file of a container that runs is written where
 //! it is: the container holds the file itself, not its name.
 //! The mount of our own stays when the agent ends: containers that go on have their files there. It goes with the machine.

@@ -112,7 +112,12 @@ fn resolve(walk: &mut Walk<'_, '_>, mut mount: Node, path: &str) -> Option<Node>
     }
     let Some(folder) = &walk.options.resolve_paths else {
         let message = format!("{source:?} is a relative path, and a server cannot know from where");
-        walk.wrong(at, &here, message, "write an absolute path; `constellation apply -f` makes it absolute by itself");
+        walk.wrong(
+            at,
+            &here,
+            message,
+            "write an absolute path; `constellation apply -f FILE` makes it absolute by itself",
+        );
         return None;
     };
     let absolute = plain(&folder.join(&source));
