@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, File},
+    io::Write as _,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
@@ -40,13 +41,22 @@ impl Said {
 
 /// `constellation ARGS` against `api`, at most two minutes.
 pub fn cli(api: Option<&str>, directory: &Path, args: &[&str]) -> Said {
+    cli_reading(api, directory, args, "")
+}
+
+/// As [`cli`], with something on its standard input.
+pub fn cli_reading(api: Option<&str>, directory: &Path, args: &[&str], input: &str) -> Said {
     let mut command = Command::new("timeout");
     without_ours(&mut command);
-    command.args(["120", BINARY]).args(args).current_dir(directory).stdin(Stdio::null()).env("NO_COLOR", "1");
+    command.args(["120", BINARY]).args(args).current_dir(directory).env("NO_COLOR", "1");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     if let Some(api) = api {
         command.env("CONSTELLATION_API", api);
     }
-    let out = command.output().unwrap();
+    let mut child = command.spawn().unwrap();
+    // One that reads nothing may have ended.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    let out = child.wait_with_output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     Said { code: out.status.code().unwrap_or(-1), out: text(&out.stdout), err: text(&out.stderr) }
 }
@@ -59,6 +69,8 @@ pub struct Agent<'l> {
     pub name: Option<&'static str>,
     /// Another way to the engine than its own socket.
     pub docker_host: Option<String>,
+    /// What starts it, with its arguments; none: it is started as it is.
+    pub under: Vec<String>,
     /// Flags at the end of its command.
     pub flags: Vec<String>,
     /// Variables that it gets.
@@ -78,7 +90,16 @@ impl<'l> Agent<'l> {
     /// One that was never started.
     pub fn prepared(lab: &'l Lab) -> Self {
         let root = tempfile::Builder::new().prefix("cst-").tempdir_in("/var/tmp").unwrap();
-        Self { lab, name: Some("n1"), docker_host: None, flags: Vec::new(), variables: Vec::new(), root, child: None }
+        Self {
+            lab,
+            name: Some("n1"),
+            docker_host: None,
+            under: Vec::new(),
+            flags: Vec::new(),
+            variables: Vec::new(),
+            root,
+            child: None,
+        }
     }
     /// A path in its own directory.
     pub fn path(&self, name: &str) -> PathBuf {
@@ -90,9 +111,10 @@ impl<'l> Agent<'l> {
     }
     /// Its command, with other arguments at the end.
     pub fn command(&self, further: &[&str]) -> Command {
-        let mut command = self.lab.inside(BINARY);
+        let mut words = self.under.iter().map(String::as_str).chain([BINARY, "agent"]);
+        let mut command = self.lab.inside(words.next().unwrap_or(BINARY));
         command
-            .arg("agent")
+            .args(words)
             .args(self.name.into_iter().flat_map(|name| ["--node-name", name]))
             .args(["--docker-host", self.docker_host.as_deref().unwrap_or(self.lab.docker.host())])
             .args(["--api-address", "127.0.0.1:0"])
@@ -191,6 +213,10 @@ impl<'l> Agent<'l> {
     /// `constellation ARGS` through its socket.
     pub fn cli(&self, args: &[&str]) -> Said {
         cli(Some(&format!("unix://{}", self.socket().display())), self.root.path(), args)
+    }
+    /// The same with something on its standard input.
+    pub fn cli_reading(&self, args: &[&str], input: &str) -> Said {
+        cli_reading(Some(&format!("unix://{}", self.socket().display())), self.root.path(), args, input)
     }
     /// Writes a manifest and applies it, waiting for the result.
     #[track_caller]

@@ -20,6 +20,11 @@ use crate::{
 };
 
 const SERVICES: usize = 10;
+/// What whoever asks an agent may count on, whatever its engine does.
+const ANSWERS: Duration = Duration::from_millis(250);
+/// Of a thousand answers one may wait for its turn: this is a build for tests, on few processors that ten services, their
+/// engine and other tests' builds share. An answer that waited for the engine would take its deadline, many seconds.
+const LONGEST: Duration = Duration::from_secs(1);
 
 fn names() -> impl Iterator<Item = String> {
     (1..=SERVICES).map(|n| format!("s{n}"))
@@ -94,7 +99,7 @@ fn a_frozen_engine_is_told_and_the_api_answers_and_nothing_is_touched() {
         took[took.len() / 2],
         took[took.len() - 1]
     );
-    assert!(p99 < secs(5), "{p99:?}");
+    assert!(p99 <= ANSWERS && took[took.len() - 1] <= LONGEST, "p99 {p99:?}, longest {:?}", took[took.len() - 1]);
     assert_eq!(lab.docker.identities(), stood, "nothing was restarted");
     always(secs(3), "and nothing is", || match lab.docker.identities() {
         now if now == stood => Ok(()),

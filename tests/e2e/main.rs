@@ -40,3 +40,4 @@ mod restarts;
 mod rollout;
 mod secrets;
 mod service;
+mod walls;

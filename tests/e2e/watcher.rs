@@ -20,7 +20,11 @@ pub struct Watcher {
 impl Watcher {
     /// Opens `/api/v1/events` with a query like `fromIndex=0`, over TCP with the administrator's token.
     pub fn open(agent: &Agent<'_>, query: &str) -> Self {
-        let url = format!("{}/api/v1/events?{query}", agent.tcp().replacen("http", "ws", 1));
+        Self::open_at(agent, &format!("/api/v1/events?{query}"))
+    }
+    /// Opens another path in the same way.
+    pub fn open_at(agent: &Agent<'_>, path: &str) -> Self {
+        let url = format!("{}{path}", agent.tcp().replacen("http", "ws", 1));
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/watcher.py");
         let mut child = agent
             .lab
@@ -44,6 +48,10 @@ impl Watcher {
         let (_, first) = watcher.frames.recv_timeout(secs(20)).expect("the WebSocket opens");
         assert_eq!(first, "OPEN");
         watcher
+    }
+    /// The frames that came and nobody looked at.
+    pub fn rest(&self) -> Vec<String> {
+        self.frames.try_iter().map(|(_, frame)| frame).collect()
     }
     /// The first event that `wanted` accepts, and when it came; panics after `limit` with those that came.
     pub fn find(&self, limit: Duration, what: &str, mut wanted: impl FnMut(&Value) -> bool) -> (Instant, Value) {

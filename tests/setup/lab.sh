@@ -30,7 +30,7 @@ unset DOCKER_HOST DOCKER_CONTEXT DOCKER_CONFIG
 . "$HERE/engine.sh"
 . "$HERE/images.sh"
 
-PACKAGES="docker.io iproute2 iptables busybox-static docker-registry redis-server python3-venv curl ca-certificates util-linux procps"
+PACKAGES="docker.io iproute2 iptables busybox-static docker-registry redis-server python3-venv curl ca-certificates util-linux procps systemd"
 
 die() { echo "lab: $*" >&2; exit 1; }
 
