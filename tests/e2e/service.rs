@@ -1,6 +1,6 @@
 //! An agent as a service manager runs it: what it is told, and a reload of its configuration.
 
-use std::{fs, os::unix::net::UnixDatagram};
+use std::{fs, os::unix::net::UnixDatagram, path::Path};
 
 use crate::{
     agent::{Agent, HELLO, cli, service},
@@ -150,6 +150,20 @@ fn a_grant_that_is_taken_away_stops_nothing_and_makes_nothing() {
     agent.wait_for_reason("app", "NotGranted", secs(40));
     let why = agent.cli(&["why", "svc/app"]).exits(0).out;
     assert!(why.contains(&format!("leads to {}", outside.display())) && why.contains("spec.volumes[0]"), "{why}");
+
+    // A volume that the engine binds to a folder is that folder.
+    reload(&grants("[binds]"));
+    for (name, folder) in [("kept", root.as_path()), ("sly", Path::new("/run"))] {
+        let device = format!("device={}", folder.display());
+        lab.docker.run(&["volume", "create", "-d", "local", "-o", "type=none", "-o", "o=bind", "-o", &device, name]);
+        let mount =
+            format!("volumes: [{{type: volume, source: {name}, target: /d, external: true, dataPolicy: host}}]\n");
+        agent.apply_with(&service(name, &format!("{HELLO}{mount}")), &["-d"]).exits(0);
+    }
+    agent.wait_until_settled("kept", secs(20));
+    agent.wait_for_reason("sly", "NotGranted", secs(20));
+    let why = agent.cli(&["why", "svc/sly"]).exits(0).out;
+    assert!(why.contains("spec.volumes[0] needs the grant dockerSocket"), "{why}");
 }
 
 #[test]
