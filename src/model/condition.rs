@@ -45,10 +45,6 @@ pub enum ConditionType {
     ConfigSynced,
     /// Containers differ from their revision.
     Drifted,
-    /// The container of a replica runs.
-    ContainerRunning,
-    /// A replica's probe succeeds.
-    Healthy,
     /// A node takes new replicas.
     Schedulable,
     /// A node's engine answers.

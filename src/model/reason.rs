@@ -49,7 +49,7 @@ reasons! {
     WaitingForDependency,
     /// The health check or readiness probe fails.
     Unhealthy,
-    /// The container ends again and again.
+    /// The container ends again and again; `nextAttempt` says when it is started again.
     CrashLoopBackOff,
     /// The kernel killed it for want of memory.
     OOMKilled,
@@ -75,8 +75,6 @@ reasons! {
     NoNodeFits,
     /// The service is suspended.
     Suspended,
-    /// Waiting before the next attempt.
-    BackOff,
     /// A host device does not exist on the node.
     DeviceMissing,
     /// The image or `platform` is for another architecture.

@@ -228,6 +228,13 @@ impl ContainerSpec {
     pub fn exclusive(&self) -> bool {
         self.volumes.iter().any(|m| m.policy() == DataPolicy::State)
     }
+    /// Whether each start has to look at the host first: where a path leads may have changed since the last one, and
+    /// the disk of data may not be there.
+    #[must_use]
+    pub fn looks_at_host(&self) -> bool {
+        // What exists already may be a folder of the host too.
+        self.volumes.iter().any(|m| m.kind == MountKind::Bind || m.external || m.policy().remembered())
+    }
 }
 
 /// How replicas are counted.

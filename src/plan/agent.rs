@@ -58,8 +58,8 @@ pub struct Wanted {
     pub auto_restart: AutoRestart,
     /// Between two verdicts on its health.
     pub probe_interval: Duration,
-    /// Two containers of it must never run at once.
-    pub exclusive: bool,
+    /// Each start has to look at its data first, so that only this agent starts it. What has a single writer does.
+    pub looks_at_host: bool,
     /// What has to be there before a start, and is not.
     pub gate: Option<Gate>,
     /// Its files changed, and are to be replaced while it runs.
@@ -237,7 +237,7 @@ fn run(wanted: &Wanted, found: &[&Found], attempts: &Attempts, now: u64) -> Step
     }
     if let Some((phase, reason, message)) = attempts.ended.clone() {
         // The cluster counts on its end: what it wrote to may have another writer at any moment.
-        return match found.first().filter(|own| alive(own.state)) {
+        return match found.first().filter(|own| is_alive(own.state)) {
             Some(own) => {
                 let message = format!("somebody started it after it had ended for good ({message})");
                 retire(own, Reason::DriftDetected, message, now)
@@ -328,9 +328,12 @@ fn running(wanted: &Wanted, own: &Found, attempts: &Attempts, now: u64) -> Step 
     if !own.changed.is_empty() && attempts.healthy_since.is_some() {
         return wait(Reason::ChangedByHand, super::told::changed(&own.changed), None);
     }
-    let may_settle = !wanted.exclusive && survives(wanted.restart) && own.restart == EngineRestart::No;
+    let may_settle = engine_may_restart(wanted) && own.restart == EngineRestart::No;
     let settles = attempts.healthy_since.map(|since| since + millis(SETTLED));
-    Step::Nothing { look_again: settles.filter(|at| *at > now && (may_settle || attempts.has_history())) }
+    let settles = settles.filter(|at| *at > now && (may_settle || attempts.has_history()));
+    // A reload that failed.
+    let again = attempts.trouble.as_ref().filter(|_| wanted.reload.is_some()).map(|t| t.until);
+    Step::Nothing { look_again: [settles, again].into_iter().flatten().min() }
 }
 
 /// Whether bad health may restart it: a restart like any other, which its policy has to allow.
@@ -343,10 +346,10 @@ const fn restarts_unhealthy(wanted: &Wanted, attempts: &Attempts) -> bool {
         }
 }
 
-/// The engine restarts a container by itself only when it is settled, is no single writer, and the
-/// service wants to be restarted always.
+/// The engine restarts a container by itself only when it is settled, none of its data has to be looked at first,
+/// and the service wants to be restarted always.
 fn engine_policy(wanted: &Wanted, own: &Found, attempts: &Attempts, now: u64) -> EngineRestart {
-    if wanted.exclusive || !survives(wanted.restart) {
+    if !engine_may_restart(wanted) {
         return EngineRestart::No;
     }
     match attempts.healthy_since {
@@ -357,9 +360,9 @@ fn engine_policy(wanted: &Wanted, own: &Found, attempts: &Attempts, now: u64) ->
     }
 }
 
-const fn survives(restart: Restart) -> bool {
-    match restart {
-        Restart::Always | Restart::UnlessStopped => true,
+const fn engine_may_restart(wanted: &Wanted) -> bool {
+    match wanted.restart {
+        Restart::Always | Restart::UnlessStopped => !wanted.looks_at_host,
         Restart::No | Restart::OnFailure(_) => false,
     }
 }
@@ -400,7 +403,8 @@ fn after_exit(wanted: &Wanted, own: &Found, attempts: &Attempts, now: u64) -> St
 }
 
 /// Whether it has processes, or is about to.
-const fn alive(state: ContainerState) -> bool {
+#[must_use]
+pub const fn is_alive(state: ContainerState) -> bool {
     match state {
         ContainerState::Running | ContainerState::Paused | ContainerState::Restarting => true,
         ContainerState::Created | ContainerState::Exited | ContainerState::Dead | ContainerState::Removing => false,

@@ -44,6 +44,21 @@ pub fn holder(told: &str) -> Option<&str> {
     port.parse::<u16>().is_ok().then_some(holder)
 }
 
+/// How [`on_disk`] begins.
+const ON_DISK: &str = "no Secret is written to a disk: ";
+
+/// A Secret whose files would come to lie on a disk of the node.
+#[must_use]
+pub fn on_disk(why: &str) -> String {
+    format!("{ON_DISK}{why}")
+}
+
+/// Whether it is told by [`on_disk`].
+#[must_use]
+pub fn is_on_disk(told: &str) -> bool {
+    told.starts_with(ON_DISK)
+}
+
 /// A container whose limits somebody changed: `memory is 64Mi instead of none`.
 #[must_use]
 pub fn changed(changes: &[String]) -> String {

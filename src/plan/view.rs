@@ -192,7 +192,8 @@ impl Claim {
 }
 
 /// Whether two places hold the same data: the same one, or a directory and what lies in it.
-fn same_data(a: &str, b: &str) -> bool {
+#[must_use]
+pub fn same_data(a: &str, b: &str) -> bool {
     let within = |outer: &str, inner: &str| {
         // Only paths begin so: names of volumes have no directories.
         outer.starts_with('/') && inner.strip_prefix(outer.trim_end_matches('/')).is_some_and(|r| r.starts_with('/'))

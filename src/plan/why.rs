@@ -371,7 +371,7 @@ impl<'a> Look<'a> {
         };
         let reason = status.reason.unwrap_or(match status.phase {
             ReplicaPhase::Pulling => Reason::Pulling,
-            ReplicaPhase::BackOff => Reason::BackOff,
+            ReplicaPhase::BackOff => Reason::CrashLoopBackOff,
             ReplicaPhase::Running if status.health == "unhealthy" => Reason::Unhealthy,
             ReplicaPhase::Completed | ReplicaPhase::Failed | ReplicaPhase::Stopped => Reason::Exited,
             ReplicaPhase::Pending

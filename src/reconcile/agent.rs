@@ -26,6 +26,8 @@ mod tags;
 mod tail;
 #[cfg(test)]
 mod tests;
+mod want;
+mod writers;
 
 use std::{
     collections::BTreeMap,
@@ -38,30 +40,26 @@ use tokio::{sync::Semaphore, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use self::{
-    adoption::{Adoption, Found},
+    adoption::Adoption,
     containers::{Containers, Engine},
-    gate::Shut,
-    look::Look,
     prepare::{Preparer, ThisNode},
     pulls::Pulls,
+    writers::Writers,
 };
 use super::{
     files,
     prober::Prober,
     reporter::Reporter,
     triggers::{self, Scope},
-    view,
     wakes::Wakes,
 };
 use crate::{
     controller::{Action, Reconciler},
     model::{
-        Desired, Kind, ObjectKey, Reason, Replica, ReplicaPhase, ReplicaStatus, Resolution, Revision, ServiceSpec,
-        rotation::Strategy,
+        Kind, ObjectKey, Reason, Replica, ReplicaPhase, ReplicaStatus, Resolution, Revision, ServiceSpec,
         service::ContainerSpec,
-        status::{HeldAction, HeldStep},
     },
-    plan::agent::{Attempts, Gate, Reload, Seen, Step, Want, Wanted, held::hold, plan, report::Doing},
+    plan::agent::{Attempts, Step, plan, report::Doing},
     runtime::{Runtime, RuntimeError},
     store::{Client, State, seal::Sealer, state::Changed},
 };
@@ -134,6 +132,7 @@ pub struct Agent {
     turns: Semaphore,
     stops: Semaphore,
     starts: Semaphore,
+    writers: Writers,
     memory: Mutex<BTreeMap<Arc<str>, Memory>>,
     /// Replicas that wait for objects.
     gates: Mutex<BTreeMap<Arc<str>, Vec<ObjectKey>>>,
@@ -172,6 +171,7 @@ impl Agent {
             turns: Semaphore::new(TURNS),
             stops: Semaphore::new(STOPS),
             starts: Semaphore::new(STARTS),
+            writers: Writers::default(),
             memory: Mutex::default(),
             gates: Mutex::default(),
             adoption: Arc::default(),
@@ -299,92 +299,11 @@ impl Agent {
         Err(PassError::Restless)
     }
 
-    /// What to do instead of a step while a restored backup is not confirmed.
-    fn hold_back(&self, key: &Arc<str>, want: &Want, look: &Look, step: Step) -> Step {
-        let (instead, mut held) = hold(step);
-        if let (None, Want::Run(_), Step::Wait { message, .. }, false) = (&held, want, &instead, look.running()) {
-            held = Some((HeldAction::Start, format!("as soon as it can: {message}")));
-        }
-        let found = match held {
-            _ if matches!(look.seen, Seen::Unknown(_)) => None,
-            Some((action, message)) => Some(Found::Held(HeldStep { replica: key.clone(), action, message })),
-            None if matches!(want, Want::Run(_)) && look.running() => Some(Found::Adopted),
-            None => Some(Found::Settled),
-        };
-        self.adoption.note(key, found);
-        instead
-    }
-
     fn subject(&self, state: &State, key: &str) -> Option<Subject> {
         let replica = state.replica(key).filter(|r| r.node == self.node.name)?.clone();
         let revision = state.revision(&replica.service_uid, replica.revision).cloned();
         let spec = revision.as_ref().and_then(|r| serde_json::from_slice::<ServiceSpec>(&r.spec).ok());
         Some(Subject { replica, revision, spec: spec.map(|s| s.container) })
-    }
-
-    /// What the log wants; writes down what a gate waits for.
-    fn want(&self, state: &State, key: &Arc<str>, subject: Option<&Subject>, look: &Look) -> Want {
-        let Some(Subject { replica, revision, spec }) = subject else {
-            self.lock_gates().remove(key);
-            let elsewhere = state.replica(key).is_some();
-            return Want::Nothing(if elsewhere { Reason::NotPlacedHere } else { Reason::Orphaned });
-        };
-        if replica.desired == Desired::Stop {
-            self.lock_gates().remove(key);
-            return Want::Stop(replica.stop_reason.unwrap_or(Reason::Superseded));
-        }
-        let unreadable = |what: &str| Shut {
-            gate: Gate { reason: Reason::EngineRefused, message: format!("revision {} {what}", replica.revision) },
-            waits_for: vec![ObjectKey::service(replica.service.clone())],
-        };
-        let shut = match (revision, spec) {
-            // What runs needs nothing more.
-            _ if look.running() => None,
-            (None, _) => Some(unreadable("is not known to this node")),
-            (Some(_), None) => Some(unreadable("was written by a newer version that this one cannot read")),
-            (Some(revision), Some(spec)) => {
-                let first = self.with(key, |m| m.attempts.life.is_none());
-                let gated = gate::gate(state, &self.sealer, &replica.service, revision, spec, first);
-                gated.or_else(|| self.rival(state, replica, spec))
-            }
-        };
-        self.write_down(key, shut.as_ref());
-        let spec = spec.clone().unwrap_or_default();
-        Want::Run(Wanted {
-            name: replica.name.clone(),
-            spec_hash: replica.spec_hash.clone(),
-            epoch: replica.epoch.to_string(),
-            restart: spec.restart,
-            probe_interval: look.interval,
-            exclusive: spec.exclusive(),
-            auto_restart: spec.auto_restart,
-            gate: shut.map(|s| s.gate),
-            reload: subject.and_then(|subject| self.reload(state, key, subject, look)),
-        })
-    }
-
-    /// Files of a running container that changed and shall be replaced where they are.
-    fn reload(&self, state: &State, key: &Arc<str>, subject: &Subject, look: &Look) -> Option<Box<Reload>> {
-        let spec = subject.spec.as_ref().filter(|_| look.running())?;
-        let (now, had) = (view::contents(state, spec), self.with(key, |m| m.attempts.contents.clone()));
-        let mut reload = Reload::default();
-        for (reference, rotation) in view::rotations(state, spec) {
-            let changed = had.get(&reference).is_some_and(|had| now.get(&reference).is_some_and(|now| now != had));
-            if changed && rotation.strategy == Strategy::Reload && !reference.contains('=') {
-                reload.signals.extend(rotation.signal);
-                reload.references.push(reference);
-            }
-        }
-        (!reload.references.is_empty()).then(|| Box::new(reload))
-    }
-
-    /// A container that still writes what this replica would write, and that the log knows nothing of: what was
-    /// restored or rescued is older than it. It is an orphan, and has to end first.
-    fn rival(&self, state: &State, replica: &Replica, spec: &ContainerSpec) -> Option<Shut> {
-        let there = spec.exclusive().then(|| self.containers.in_slot(&replica.service, &replica.slot.to_string()))?;
-        let rival = there.into_iter().find(|owner| state.replica(owner).is_none())?;
-        let message = format!("container {rival} is still in its place, with its data");
-        Some(Shut { gate: Gate { reason: Reason::Orphaned, message }, waits_for: Vec::new() })
     }
 
     fn wake_gated(&self) {
@@ -393,24 +312,10 @@ impl Agent {
         }
     }
 
-    fn write_down(&self, key: &Arc<str>, shut: Option<&Shut>) {
-        let mut gates = self.lock_gates();
-        match shut {
-            Some(shut) if gates.get(key) == Some(&shut.waits_for) => {}
-            Some(shut) => {
-                gates.insert(key.clone(), shut.waits_for.clone());
-                // The object may have come between the look at the state and this line.
-                self.wakes.wake(key);
-            }
-            None => {
-                gates.remove(key);
-            }
-        }
-    }
-
     /// All traces of a replica that is gone.
     fn forget(&self, key: &str) {
         self.prober.forget(key);
+        self.writers.forget(key);
         self.drop_files(key);
         self.lock_gates().remove(key);
         self.memory.lock().unwrap_or_else(PoisonError::into_inner).remove(key);

@@ -17,6 +17,7 @@ use std::{
     io::{self, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
 };
 
 use rustix::mount::{MountFlags, mount};
@@ -26,6 +27,9 @@ use crate::{
     model::{Kind, Reason, service::FileRef},
     plan::told,
 };
+
+/// Who sees to the memory of a run directory.
+static MOUNTING: Mutex<()> = Mutex::new(());
 
 /// Values of a Config or Secret, by key.
 pub type Values = BTreeMap<String, Zeroizing<Vec<u8>>>;
@@ -171,23 +175,33 @@ pub enum Writing<'a> {
 /// mounted.
 ///
 /// # Errors
-/// With what is there instead, and what to do.
+/// With what is there instead.
 pub fn in_memory(run_dir: &Path) -> io::Result<()> {
-    let root = run_dir.join("files");
-    let told =
-        |what: String| io::Error::other(format!("{} {what}; give the agent a runDir on a tmpfs", root.display()));
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(&root)?;
-    if is_memory(&root)? {
+    in_memory_by(&run_dir.join("files"), is_memory, |root| {
+        // Older kernels (before 6.4) have no `noswap`; scripts among Configs may be run.
+        let flags = MountFlags::NOSUID | MountFlags::NODEV;
+        mount("constellation", root, "tmpfs", flags, Some(c"mode=0700,noswap"))
+            .or_else(|_| mount("constellation", root, "tmpfs", flags, Some(c"mode=0700")))
+            .map_err(io::Error::from)
+    })
+}
+
+fn in_memory_by(
+    root: &Path,
+    is_memory: impl Fn(&Path) -> io::Result<bool>,
+    mount: impl FnOnce(&Path) -> io::Result<()>,
+) -> io::Result<()> {
+    // Of two that look before either has mounted, the second would hide the files of the first.
+    let _one = MOUNTING.lock().unwrap_or_else(PoisonError::into_inner);
+    let told = |what: String| io::Error::other(format!("{} {what}", root.display()));
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(root)?;
+    if is_memory(root)? {
         return Ok(());
     }
-    if fs::read_dir(&root)?.next().is_some() {
+    if fs::read_dir(root)?.next().is_some() {
         return Err(told("is on a disk and holds files already".into()));
     }
-    // Older kernels (before 6.4) have no `noswap`; scripts among Configs may be run.
-    let flags = MountFlags::NOSUID | MountFlags::NODEV;
-    mount("constellation", &root, "tmpfs", flags, Some(c"mode=0700,noswap"))
-        .or_else(|_| mount("constellation", &root, "tmpfs", flags, Some(c"mode=0700")))
-        .map_err(|error| told(format!("is on a disk, and no tmpfs can be mounted there ({error})")))
+    mount(root).map_err(|error| told(format!("is on a disk, and no tmpfs can be mounted there ({error})")))
 }
 
 /// Whether a path is on a file system that has no disk.
@@ -418,6 +432,25 @@ mod tests {
         assert_ne!(inode(&path.join("a")), file, "at once or not at all");
         let names: Vec<_> = fs::read_dir(&path).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert_eq!(names.len(), 2, "{names:?}");
+    }
+
+    #[test]
+    fn a_tmpfs_is_mounted_once_whoever_needs_it() {
+        use std::sync::atomic::{AtomicUsize, Ordering};
+        let (run, mounted) = (tempfile::tempdir().unwrap(), AtomicUsize::new(0));
+        let see_to_it = || {
+            let mount = |_: &Path| {
+                std::thread::sleep(std::time::Duration::from_millis(20));
+                mounted.fetch_add(1, Ordering::Relaxed);
+                Ok(())
+            };
+            in_memory_by(&run.path().join("files"), |_| Ok(mounted.load(Ordering::Relaxed) > 0), mount)
+        };
+        std::thread::scope(|scope| {
+            let all: Vec<_> = (0..4).map(|_| scope.spawn(see_to_it)).collect();
+            assert!(all.into_iter().all(|one| one.join().unwrap().is_ok()));
+        });
+        assert_eq!(mounted.load(Ordering::Relaxed), 1);
     }
 
     #[test]

@@ -13,7 +13,7 @@ pub(super) fn wanted() -> Wanted {
         restart: Restart::Always,
         auto_restart: AutoRestart::default(),
         probe_interval: Duration::from_secs(5),
-        exclusive: false,
+        looks_at_host: false,
         gate: None,
         reload: None,
     }
@@ -233,24 +233,24 @@ fn bad_health_restarts_after_enough_verdicts_and_a_wait_that_grows() {
 }
 
 #[test]
-fn the_engine_restarts_only_what_is_settled_and_no_single_writer() {
+fn the_engine_restarts_only_what_is_settled_and_looks_at_no_data() {
     let healthy = |since| Attempts { healthy_since: Some(since), ..Attempts::default() };
     let own = |restart| Seen::Known(vec![Found { restart, ..found(ContainerState::Running) }]);
     use EngineRestart::{No, UnlessStopped};
     let unless = "protect: unless-stopped";
     let long_ago = NOW - 600_000;
-    for (case, restart, exclusive, since, engine, step) in [
+    for (case, restart, looks_at_host, since, engine, step) in [
         ("young", Restart::Always, false, NOW - 599_999, No, "nothing"),
         ("settled", Restart::Always, false, long_ago, No, unless),
         ("settled, unless-stopped", Restart::UnlessStopped, false, long_ago, No, unless),
         ("settled already", Restart::Always, false, long_ago, UnlessStopped, "nothing"),
-        ("single writer", Restart::Always, true, long_ago, No, "nothing"),
-        ("single writer, wrong", Restart::Always, true, long_ago, UnlessStopped, "protect: no"),
+        ("looks at its data", Restart::Always, true, long_ago, No, "nothing"),
+        ("looks at its data, wrong", Restart::Always, true, long_ago, UnlessStopped, "protect: no"),
         ("runs once", Restart::No, false, long_ago, No, "nothing"),
         ("on failure only", Restart::OnFailure(None), false, long_ago, No, "nothing"),
         ("restarted by the engine", Restart::Always, false, NOW, UnlessStopped, "protect: no"),
     ] {
-        let want = Want::Run(Wanted { restart, exclusive, ..wanted() });
+        let want = Want::Run(Wanted { restart, looks_at_host, ..wanted() });
         let found = plan(&want, &own(engine), &healthy(since), Index(50), NOW);
         assert_eq!(name(&found).0, step, "{case}");
     }
@@ -266,6 +266,19 @@ fn a_refused_attempt_is_made_again_later() {
     let at = |now| plan(&Want::Run(wanted()), &Seen::Known(vec![]), &attempts, Index(50), now);
     assert_eq!(name(&at(NOW)), ("wait", Some(Reason::PortConflict)));
     assert_eq!(name(&at(NOW + 1_000)).0, "create");
+}
+
+#[test]
+fn a_reload_that_failed_is_made_again_later() {
+    let mut attempts = Attempts { healthy_since: Some(0), ..Attempts::default() };
+    let reload = Some(Box::new(Reload { references: vec!["configs/c".into()], ..Reload::default() }));
+    let want = Want::Run(Wanted { reload, looks_at_host: true, ..wanted() });
+    for wait in [1_000, 2_000, 4_000] {
+        attempts.failed(Reason::DriftDetected, "configs/c cannot be replaced".into(), NOW);
+        let at = |now| plan(&want, &known(ContainerState::Running), &attempts, Index(50), now);
+        assert_eq!(at(NOW), Step::Nothing { look_again: Some(NOW + wait) });
+        assert_eq!(name(&at(NOW + wait)).0, "reload");
+    }
 }
 
 #[test]

@@ -250,7 +250,6 @@ pub const fn stuck(reason: Reason) -> bool {
         | Reason::ChangedByHand
         | Reason::ImageChanged
         | Reason::Suspended
-        | Reason::BackOff
         | Reason::StoreBehind
         | Reason::RestoreUnconfirmed
         | Reason::NotPlacedHere

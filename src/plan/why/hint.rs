@@ -10,6 +10,10 @@ use crate::{
     },
 };
 
+/// About data that somebody else writes.
+const ONE_WRITER: &str = "one service at a time: delete or suspend the other, or write `dataPolicy: shared` on the \
+                          mounts of both if they may write at once";
+
 /// About an image that cannot be resolved.
 #[must_use]
 pub fn of_image(reason: Reason, image: &str) -> Option<String> {
@@ -42,11 +46,7 @@ pub fn of_missing(missing: &Missing) -> Option<String> {
 pub fn of_placement(reason: Reason, decision: &Decision) -> Option<String> {
     let mut rejections = decision.considered.iter().flat_map(|c| &c.rejections);
     Some(match reason {
-        Reason::NoNodeFits if rejections.any(|r| r.filter == "data" && r.reason == reason) => {
-            "one service at a time: delete or suspend the other, or write `dataPolicy: shared` on the mounts of both \
-             if they may write at once"
-                .into()
-        }
+        Reason::NoNodeFits if rejections.any(|r| r.filter == "data" && r.reason == reason) => ONE_WRITER.into(),
         Reason::PortConflict => "free the port, or change `ports[].published`".into(),
         Reason::EngineTooOld => "take the field out, or upgrade the engine".into(),
         Reason::ArchitectureMismatch => "change `platform`, or add a node of that architecture".into(),
@@ -76,7 +76,7 @@ pub fn of_replica(reason: Reason, of: &ReplicaView, view: &ServiceView) -> Optio
         Reason::PortConflict => match told::holder(told) {
             Some(holder) => {
                 let stop = match holder.strip_prefix("container ") {
-                    Some(container) => format!("docker stop {container}"),
+                    Some(containers) => format!("docker stop {}", containers.replace(", ", " ")),
                     None => format!("stop {holder}"),
                 };
                 format!("{stop} on {node}, or change `ports[].published`")
@@ -104,6 +104,8 @@ pub fn of_replica(reason: Reason, of: &ReplicaView, view: &ServiceView) -> Optio
         Reason::BindSourceMissing => {
             format!("make the directory on {node}, or set `bind.createHostPath: true` on the mount")
         }
+        // Of a replica that has a node: it is its data that another one has.
+        Reason::NoNodeFits => ONE_WRITER.into(),
         Reason::StoppedByHand => format!("docker start {}", replica.name),
         Reason::DockerDown | Reason::DockerUnresponsive => {
             format!("check the engine on {node}: systemctl status docker")
@@ -111,6 +113,10 @@ pub fn of_replica(reason: Reason, of: &ReplicaView, view: &ServiceView) -> Optio
         Reason::EngineTooOld => format!("take the field out, or upgrade the engine on {node}"),
         Reason::DiskFull => format!("make room on {node}: docker system df"),
         Reason::DeviceMissing => format!("check `devices` against /dev on {node}"),
+        Reason::EngineRefused if told::is_on_disk(told) => format!(
+            "on {node}, set `runDir` in the agent's configuration to a directory on a tmpfs; then: systemctl restart \
+             constellation"
+        ),
         Reason::EngineRefused => "correct the setting that the engine names".into(),
         Reason::NotGranted => format!(
             "on {node}, add the grant to grants.admin, or what a link leads to to grants.bindRoots, in the agent's \
@@ -189,6 +195,7 @@ mod tests {
         model::{Decision, Kind, Reason, ReplicaPhase, ReplicaStatus, ServiceSpec, replica::Considered},
         plan::{
             rollout::cluster::{Cluster, spec},
+            told,
             view::Missing,
             why::differences,
         },
@@ -232,6 +239,24 @@ mod tests {
         assert_eq!(found, ["apply Config a", add, add], "{found:?}");
         let told = "config other is not text and cannot be a variable";
         assert_eq!(hints(spec("a", 1), None, reason, told), ["correct the Config that it names"]);
+    }
+
+    #[test]
+    fn who_holds_a_port_is_stopped_by_one_command() {
+        let hint = |told: &str| hints(spec("a", 1), None, Reason::PortConflict, told);
+        let stop = |what: &str| [format!("{what} on n1, or change `ports[].published`")];
+        assert_eq!(hint("port 80 is held by container proxy"), stop("docker stop proxy"));
+        assert_eq!(hint("port 80 is held by container a, b, c"), stop("docker stop a b c"));
+        assert_eq!(hint("port 80 is held by nginx (pid 7)"), stop("stop nginx (pid 7)"));
+    }
+
+    #[test]
+    fn a_secret_that_would_lie_on_a_disk_is_not_what_has_to_be_corrected() {
+        let told = told::on_disk("/var/run/c/files is on a disk, and no tmpfs can be mounted there");
+        let found = hints(spec("a", 1), None, Reason::EngineRefused, &told);
+        assert!(found.len() == 1 && found[0].contains("`runDir`"), "{found:?}");
+        let found = hints(spec("a", 1), None, Reason::EngineRefused, "invalid cpuset");
+        assert_eq!(found, ["correct the setting that the engine names"]);
     }
 
     #[test]

@@ -93,6 +93,7 @@ impl Agent {
                 self.engine("removing a container", self.runtime.remove(id.to_string()).await).await?;
                 self.containers.gone(&id);
                 self.say_removed(subject, want, key, &message);
+                self.data_is_free();
                 if subject.is_none() {
                     // Whoever takes its place waits for this.
                     self.wake_gated();
@@ -216,7 +217,7 @@ impl Agent {
         let (name, labels) = (plan.name.clone(), plan.labels.clone());
         let networks = networks_of(&plan);
         // The turn may have been long in coming.
-        if !self.data_is_there(key, subject, spec).await {
+        if !self.data_is_there(key, subject, spec).await || !self.is_alone(key, subject, None).await {
             return Ok(None);
         }
         match self.runtime.create(*plan).await {
@@ -236,7 +237,7 @@ impl Agent {
                     return Ok(None);
                 }
                 self.say_unmounted(subject, &unmounted);
-                self.start(key, &id, true).await.map(|()| None)
+                self.start(key, subject, &id, true).await.map(|()| None)
             }
             Err(error @ RuntimeError::Conflict { .. }) => self.adopt_or_refuse(key, subject, &error).await,
             Err(error) => {
@@ -320,21 +321,20 @@ impl Agent {
             Err(PrepareError::Pulling(_)) => return Ok(Some(Action::RequeueAfter(RECHECK))),
         }
         self.record(Some(subject), want, &Step::Start { id: id.clone() }, &Doing::Step, look);
-        self.start(key, id, false).await.map(|()| None)
+        self.start(key, subject, id, false).await.map(|()| None)
     }
 
     /// Starts a container; a refusal becomes the replica's trouble. `fresh`: it was made in this pass,
     /// and goes again when it cannot start.
-    async fn start(&self, key: &Arc<str>, id: &Arc<str>, fresh: bool) -> Result<(), PassError> {
-        let started = self.runtime.start(id.to_string()).await;
-        self.containers.changed(id);
-        let Err(error) = started else { return Ok(()) };
-        if matches!(error, RuntimeError::Down { .. }) {
-            return self.engine("starting a container", Err(error)).await;
-        }
-        let state = self.store.state();
-        if let Some(subject) = self.subject(&state, key) {
-            self.refused(key, &subject, &error).await;
+    async fn start(&self, key: &Arc<str>, subject: &Subject, id: &Arc<str>, fresh: bool) -> Result<(), PassError> {
+        if self.is_alone(key, subject, Some(id)).await {
+            let started = self.runtime.start(id.to_string()).await;
+            self.containers.changed(id);
+            let Err(error) = started else { return Ok(()) };
+            if matches!(error, RuntimeError::Down { .. }) {
+                return self.engine("starting a container", Err(error)).await;
+            }
+            self.refused(key, subject, &error).await;
         }
         if fresh {
             self.with(key, |m| m.removed = true);
@@ -357,7 +357,7 @@ impl Agent {
 
     /// An attempt failed for a reason of the engine's; silence of it is no trouble of the replica, and
     /// the next look says it.
-    async fn refused(&self, key: &Arc<str>, subject: &Subject, error: &RuntimeError) {
+    pub(super) async fn refused(&self, key: &Arc<str>, subject: &Subject, error: &RuntimeError) {
         match error {
             // What was under way has ended with it: the next attempt begins anew.
             _ if self.is_silent(error).await => self.with(key, |m| m.since = None),
@@ -389,7 +389,7 @@ impl Agent {
         }
     }
 
-    fn failed(&self, key: &Arc<str>, subject: &Subject, reason: Reason, message: String) {
+    pub(super) fn failed(&self, key: &Arc<str>, subject: &Subject, reason: Reason, message: String) {
         let now = (self.now)();
         let news = self.with(key, |m| {
             let news = m.attempts.trouble.as_ref().is_none_or(|t| t.reason != reason || t.message != message);

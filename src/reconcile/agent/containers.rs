@@ -17,7 +17,7 @@ use tokio::sync::watch;
 
 use crate::{
     model::Reason,
-    plan::agent::Gate,
+    plan::agent::{Gate, is_alive},
     reconcile::container::label,
     runtime::{Container, ContainerState, RuntimeEvent, Summary},
 };
@@ -134,6 +134,14 @@ impl Containers {
         // A copy that somebody made from an image of ours carries our labels too.
         owners.filter(|(owner, name)| **owner == ***name).map(|(owner, _)| owner).collect()
     }
+    /// Replicas with a container that has processes, or is about to, by all that is known. What was told to be none of
+    /// ours is not among them.
+    #[must_use]
+    pub fn alive(&self) -> Vec<Arc<str>> {
+        let inner = self.lock();
+        let lives = inner.entries.values().filter(|e| is_alive(e.summary.state) && !e.told);
+        lives.map(|e| replica_of(&e.summary.labels, &e.summary.name)).collect()
+    }
     /// Every replica that has a container.
     #[must_use]
     pub fn replicas(&self) -> Vec<Arc<str>> {
@@ -225,6 +233,14 @@ impl Containers {
         inner.touch(id);
         if let Some(entry) = inner.entries.get_mut(id) {
             entry.stale = true;
+        }
+    }
+    /// This agent is about to start a container: until it is inspected it counts as running.
+    pub fn starting(&self, id: &Arc<str>) {
+        let mut inner = self.lock();
+        inner.touch(id);
+        if let Some(entry) = inner.entries.get_mut(id) {
+            (entry.summary.state, entry.stale) = (ContainerState::Running, true);
         }
     }
     /// A container is gone.

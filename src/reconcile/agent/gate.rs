@@ -4,7 +4,7 @@
 //! Here: [`gate`], and which objects would open it. Pure but for opening seals.
 //! Not here: what only the engine or the disk know (`super::prepare`).
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, io, sync::Arc};
 
 use zeroize::Zeroizing;
 
@@ -98,6 +98,16 @@ pub struct Contents {
     pub variables: BTreeMap<String, String>,
 }
 
+impl Contents {
+    /// What keeps files from where they would come to lie: those of a Secret are written only to memory. `memory`:
+    /// what came of looking for it.
+    pub(super) fn may_lie(&self, memory: io::Result<()>) -> Option<Gate> {
+        // The Secret is there and right: it is the node that cannot have it.
+        let error = memory.err().filter(|_| self.mounts.iter().any(|mount| mount.secret))?;
+        Some(Gate { reason: Reason::EngineRefused, message: told::on_disk(&error.to_string()) })
+    }
+}
+
 /// What the Configs and Secrets of a spec contain.
 ///
 /// # Errors
@@ -142,5 +152,34 @@ fn values(state: &State, sealer: &Sealer, key: &ObjectKey, origin: Origin) -> Re
             let sealed: SealedSecret = object.parse().map_err(|e| unreadable(e.to_string()))?;
             sealer.open(&sealed, &object.meta.uid).map(Some).map_err(|e| unreadable(e.to_string()))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_secret_needs_memory_and_its_lack_is_the_nodes() {
+        let contents = |secrets: &[bool]| Contents {
+            mounts: secrets
+                .iter()
+                .map(|secret| FileMount {
+                    target: "/s".into(),
+                    files: BTreeMap::new(),
+                    owner: (0, 0),
+                    mode: 0o400,
+                    secret: *secret,
+                    reference: "secrets/s".into(),
+                })
+                .collect(),
+            variables: BTreeMap::new(),
+        };
+        let none = || Err(io::Error::other("/run/c/files is on a disk"));
+        assert_eq!(contents(&[true]).may_lie(Ok(())), None);
+        assert_eq!(contents(&[false]).may_lie(none()), None);
+        let gate = contents(&[false, true]).may_lie(none()).unwrap();
+        assert_eq!(gate.reason, Reason::EngineRefused);
+        assert!(told::is_on_disk(&gate.message) && gate.message.ends_with("/run/c/files is on a disk"), "{gate:?}");
     }
 }

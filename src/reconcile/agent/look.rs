@@ -266,6 +266,7 @@ impl Agent {
             m.attempts.exited(&container.id, exit, now);
             (m.attempts.failures, before)
         });
+        self.data_is_free();
         if matches!(cause, Cause::Hand | Cause::Engine) || failures != before {
             self.say_exited(subject, container, cause);
         }
@@ -310,6 +311,7 @@ impl Agent {
             lost
         });
         if lost && !renamed {
+            self.data_is_free();
             self.say_vanished(subject);
         }
     }

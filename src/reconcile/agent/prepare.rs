@@ -417,10 +417,8 @@ impl Preparer {
         let contents = gate::contents(state, &self.sealer, spec)
             .map_err(|(missing, _)| PrepareError::Missing(missing.reason, missing.message))?;
         if self.node.in_memory && !contents.mounts.is_empty() {
-            let memory = files::in_memory(&self.node.run_dir);
-            if let Some(error) = memory.err().filter(|_| contents.mounts.iter().any(|mount| mount.secret)) {
-                return Err(PrepareError::Missing(Reason::SecretMissing, error.to_string()));
-            }
+            let refused = contents.may_lie(files::in_memory(&self.node.run_dir));
+            refused.map_or(Ok(()), |gate| Err(PrepareError::Missing(gate.reason, gate.message)))?;
         }
         let lineage = cluster(state)?.lineage.to_string();
         let written = files::write(&self.node.run_dir, &replica.name, &lineage, &contents.mounts, writing)

@@ -9,7 +9,10 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 use super::{Agent, containers::Engine};
-use crate::model::{Desired, ResolvedImage};
+use crate::{
+    model::{Desired, ResolvedImage},
+    runtime::RuntimeError,
+};
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_secs(20);
@@ -37,7 +40,15 @@ impl Agent {
             }
         }
         for (reference, replicas) in references {
-            let Ok(found) = self.runtime.image(reference).await else { return };
+            let found = match self.runtime.image(reference).await {
+                Ok(found) => found,
+                Err(RuntimeError::Down { .. } | RuntimeError::Unresponsive { .. }) => return,
+                // What it cannot say of one says nothing of the others.
+                Err(error) => {
+                    tracing::debug!(%error, "the engine does not say what a reference names");
+                    continue;
+                }
+            };
             for (key, runs) in replicas {
                 // A tag that is gone names no newer one.
                 let newer = found.as_ref().map(|i| &i.id).filter(|id| **id != runs).cloned();

@@ -11,6 +11,7 @@ mod health;
 mod images;
 mod silence;
 mod stops;
+mod writers;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -21,7 +22,7 @@ use super::*;
 use crate::{
     controller,
     model::{
-        Declared, Grants, Index, Kind, ReplicaPhase, ResolvedImage, Spec, Status, Uid, config::ConfigSpec,
+        Declared, Desired, Grants, Index, Kind, ReplicaPhase, ResolvedImage, Spec, Status, Uid, config::ConfigSpec,
         testing::replica,
     },
     reconcile::{container::label, node},
@@ -117,6 +118,10 @@ impl World {
     /// A service of one replica on this node; answers the replica's name.
     async fn service(&self, name: &str, mut spec: serde_json::Value) -> Arc<str> {
         spec["image"] = json!("hello");
+        self.service_of(name, spec, ResolvedImage::Digest { reference: IMAGE.into() }).await
+    }
+    /// The same, of an image that was resolved to another one.
+    async fn service_of(&self, name: &str, spec: serde_json::Value, image: ResolvedImage) -> Arc<str> {
         let spec: ServiceSpec = serde_json::from_value(spec).unwrap();
         self.declare(name, Spec::Service(Box::new(spec))).await;
         let state = self.store.state();
@@ -129,7 +134,7 @@ impl World {
             node_uid: self.node.clone(),
             ..replica(name, 1)
         };
-        let image = Resolution::Resolved { image: ResolvedImage::Digest { reference: IMAGE.into() } };
+        let image = Resolution::Resolved { image };
         let key = replica.name.clone();
         let resolve = Command::ResolveImage { service, revision: revision.number, image };
         self.propose(vec![resolve, Command::Place { replica }]).await;
@@ -141,6 +146,10 @@ impl World {
     /// The next replica that something woke.
     async fn woken(&self) -> Option<Arc<str>> {
         std::pin::pin!(self.agent.wakes.stream()).next().await
+    }
+    /// The same, when it is there.
+    async fn woken_at_once(&self) -> Option<Arc<str>> {
+        tokio::time::timeout(Duration::from_millis(50), self.woken()).await.ok().flatten()
     }
     fn later(&self, seconds: u64) {
         self.now.fetch_add(seconds * 1_000, Ordering::Relaxed);

@@ -1,6 +1,7 @@
 //! Data below a replica: what is remembered of it, and what never starts without it.
 
 use super::*;
+use crate::model::engine::EngineRestart;
 
 #[tokio::test]
 async fn data_that_is_gone_is_never_replaced_by_nothing() {
@@ -95,4 +96,35 @@ async fn a_volume_that_vanishes_while_its_container_is_made_starts_nothing_empty
     world.later(600);
     world.pass(&key).await;
     assert_eq!(world.says(&key).0, ReplicaPhase::Running);
+}
+
+#[tokio::test]
+async fn only_what_needs_no_look_at_its_data_is_left_to_the_engine() {
+    let world = World::new().await;
+    let bound = world.run.path().join("bound");
+    std::fs::create_dir(&bound).unwrap();
+    let mount = |kind: &str, policy: &str| {
+        let source = if kind == "bind" { json!(bound) } else { json!("data") };
+        json!({ "volumes": [{ "type": kind, "source": source, "target": "/d", "dataPolicy": policy }] })
+    };
+    world.engine.bind_volume("data", &bound.display().to_string());
+    let mut external = mount("volume", "cache");
+    external["volumes"][0]["external"] = json!(true);
+    for (name, spec, engine) in [
+        ("none", json!({}), EngineRestart::UnlessStopped),
+        ("cache", mount("volume", "cache"), EngineRestart::UnlessStopped),
+        ("media", mount("volume", "shared"), EngineRestart::No),
+        ("theirs", external, EngineRestart::No),
+        ("bound", mount("bind", "cache"), EngineRestart::No),
+        ("host", mount("bind", "host"), EngineRestart::No),
+    ] {
+        let key = world.service(name, spec).await;
+        world.pass(&key).await;
+        for _ in 0..2 {
+            world.later(600);
+            world.pass(&key).await;
+        }
+        assert_eq!(world.says(&key), (ReplicaPhase::Running, None, true), "{name}");
+        assert_eq!(world.engine.container(&key).unwrap().restart, engine, "{name}");
+    }
 }

@@ -76,13 +76,13 @@ async fn what_is_free_to_mount_has_to_lead_there() {
     let world = World::new().await;
     let dir = world.run.path().canonicalize().unwrap();
     let at = |name: &str| dir.join(name);
-    for name in ["disk/app", "disk/late", "disk/moved", "other"] {
+    for name in ["disk/app", "disk/deep", "disk/late", "disk/moved", "other"] {
         std::fs::create_dir_all(at(name)).unwrap();
     }
     // The root is a link itself.
     symlink(at("disk"), at("srv")).unwrap();
     symlink(at("other"), at("disk/out")).unwrap();
-    symlink(at("disk/app"), at("disk/in")).unwrap();
+    symlink(at("disk/deep"), at("disk/in")).unwrap();
     symlink("/", at("disk/all")).unwrap();
     world.grant(&[], &[&at("srv")]);
     for name in ["app", "in"] {

@@ -69,3 +69,18 @@ async fn a_pull_is_shared_by_those_who_want_the_same_as_the_same() {
     }
     assert_eq!(engine.calls(), ["pull r:5000/secret:1"; 3], "the two alike share one");
 }
+
+#[tokio::test]
+async fn a_tag_of_which_nothing_is_said_keeps_no_other_from_being_looked_at() {
+    let world = World::new().await;
+    let mut keys = Vec::new();
+    for (name, image) in [("bad", "Not An Image"), ("web", "web:1")] {
+        let older = ResolvedImage::Local { node: world.node.clone(), id: "sha256:older".to_owned() };
+        keys.push(world.service_of(name, json!({ "image": image }), older).await);
+    }
+    world.engine.with_image("web:1");
+    assert!(world.engine.image("Not An Image".into()).await.is_err(), "it sorts first, and the engine refuses it");
+    world.agent.look_at_tags().await;
+    let newer = |key| world.agent.with(key, |m| m.newer_image.is_some());
+    assert_eq!(keys.iter().map(newer).collect::<Vec<_>>(), [false, true]);
+}
