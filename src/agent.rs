@@ -121,6 +121,12 @@ pub async fn run(config: AgentConfig, reload: Reload, stop: CancellationToken) -
             return Err(error);
         }
     };
+    if let Err(error) = store::rekey::opens(&store.client.state(), &sealer) {
+        tracing::error!(
+            error = &error as &dyn std::error::Error,
+            "secrets do not open with the seal.key that is there: bring back the one they were sealed with, before anything is written"
+        );
+    }
     tracing::info!(node = %name, data = %home.data.display(), run = %home.run.display(), "the agent runs");
     let mut fatal = store.fatal.clone();
     let (home, store_client) = (Arc::new(home), store.client.clone());

@@ -81,7 +81,7 @@ fn failed(error: BackupError) -> Failure {
         BackupError::NoCluster => Failure::new(409, "no-cluster", "There is nothing to back up", error.to_string()),
         BackupError::NoKey(_) => Failure::unprocessable(error.to_string()).hint("constellation backup key"),
         BackupError::Closed { .. } => Failure::new(409, "secret-closed", "A secret does not open", error.to_string())
-            .hint("bring back the seal.key it was sealed with, or apply the secret again"),
+            .hint("bring back the seal.key it was sealed with, or delete the secret (secret rm NAME --force) and apply it again"),
         _ => Failure::internal(error.to_string()),
     }
 }

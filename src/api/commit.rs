@@ -26,6 +26,8 @@ use crate::{
     },
 };
 
+/// What is written while a restored cluster waits has no effect yet.
+pub(super) const UNCONFIRMED: &str = "this cluster was restored and nobody has confirmed it: nothing is started or stopped until `constellation backup confirm`";
 /// How often a change is made anew from the newest state.
 const TRIES: u32 = 8;
 
@@ -161,7 +163,13 @@ impl<'r> Commit<'r> {
             generation: o.generation,
             resource_version: o.resource_version.0,
         });
-        ApplyAnswer { index: applied.index.0, objects: objects.collect(), warnings: Vec::new(), dry_run: self.dry_run }
+        let waits = self.request.server.shared.store.state().unconfirmed().is_some();
+        ApplyAnswer {
+            index: applied.index.0,
+            objects: objects.collect(),
+            warnings: waits.then(|| UNCONFIRMED.to_owned()).into_iter().collect(),
+            dry_run: self.dry_run,
+        }
     }
 
     fn idempotency(&self) -> Result<Option<Idempotency>, Failure> {

@@ -4,6 +4,7 @@
 
 use super::{
     auth::Role,
+    commit::UNCONFIRMED,
     grants,
     problem::Failure,
     write::{self, Asked},
@@ -41,5 +42,8 @@ pub(super) fn plan(
     let (refused, granted) = grants::told(items, state, role, granted)?;
     plan.warnings.splice(0..0, refused.into_iter().chain(asked.warnings()));
     plan.notes.extend(granted);
+    if state.unconfirmed().is_some() {
+        plan.warnings.insert(0, UNCONFIRMED.to_owned());
+    }
     Ok(plan)
 }

@@ -31,7 +31,7 @@ use crate::{
         State,
         command::Command,
         put::{encoded, put_completed, redrawn},
-        rekey::{By, RekeyError, Turn, go_on},
+        rekey::{By, RekeyError, Turn, go_on, opens},
         seal::{Sealer, Values},
     },
 };
@@ -139,6 +139,8 @@ pub async fn rekey(mut request: Request) -> Result<Response, Failure> {
     let disk = |error: std::io::Error| Failure::internal(format!("the file of the key cannot be written: {error}"));
     // Whoever goes on with one that was cut off comes to its end first.
     let _alone = sealer.rekeying().await;
+    // Before there is a new key: one that nothing may be forgotten for would stay beside the old one for ever.
+    opens(&store.state(), sealer).map_err(|error| stuck(error, &store.state()))?;
     sealer.begin_new_key().map_err(disk)?;
     let deadline = shared.limits.propose;
     let by = By { actor: request.caller.name.clone(), reason, request: Some(audit::asked(&request)), deadline };
@@ -178,7 +180,8 @@ impl<'s> Opened<'s> {
 }
 
 fn closed(key: &ObjectKey, error: &crate::store::seal::SealError) -> Failure {
-    Failure::internal(format!("{key} cannot be opened: {error}")).hint(error.hint())
+    Failure::new(409, "secret-closed", "A secret does not open", format!("{key} cannot be opened: {error}"))
+        .hint(error.hint())
 }
 
 fn version<'s>(state: &'s State, uid: &'s Uid, number: u64) -> Option<&'s Object> {

@@ -42,7 +42,7 @@ pub async fn apply(mut request: Request) -> Result<Response, Failure> {
     let commit = Commit::of(&request, body)?.if_at(asked.documents.preconditions.clone());
     let wanted = asked.clone();
     let mut answer = commit.run(move |state| wanted.change(state, &sealer)).await?;
-    answer.warnings = asked.warnings();
+    answer.warnings.extend(asked.warnings());
     reply::json(&answer)
 }
 
@@ -69,7 +69,7 @@ pub async fn put_one(mut request: Request) -> Result<Response, Failure> {
             Ok(Change { commands: vec![command(&item, None, state, &sealer)?], read })
         })
         .await?;
-    answer.warnings = warnings;
+    answer.warnings.extend(warnings);
     reply::json(&answer)
 }
 

@@ -207,8 +207,9 @@ impl State {
             let lasting = self.statuses.iter().filter(|(key, _)| key.kind != Kind::Node);
             self.statuses = lasting.map(|(key, status)| (key.clone(), status.clone())).collect();
         }
-        self.index = Index(self.index.0.saturating_add(BEYOND).max(at.saturating_mul(1_000)));
-        self.events.close(self.index);
+        let last = self.index;
+        self.index = Index(last.0.saturating_add(BEYOND).max(at.saturating_mul(1_000)));
+        self.events.lose(last, self.index);
         self.changes = Changes::since(self.index);
         let subject = self.cluster_subject(node);
         self.warn(at, Reason::ClusterRecovered, subject, Some(node.clone()), format!("cluster {name} goes on: {told}"));

@@ -271,7 +271,7 @@ impl Backup {
     /// # Errors
     /// When the keys do not open it, or it is not what was written.
     pub fn open(file: &[u8], keys: &Keys) -> Result<Self, BackupError> {
-        let damaged = |error: io::Error| BackupError::Damaged(error.to_string());
+        let damaged = |error: io::Error| BackupError::Damaged(format!("cut off, or changed ({error})"));
         let decryptor = Decryptor::new(file).map_err(|error| refused(error, keys))?;
         let reader = match keys {
             Keys::Passphrase(_) if !decryptor.is_scrypt() => {
@@ -356,7 +356,7 @@ fn refused(error: DecryptError, keys: &Keys) -> BackupError {
         }
         DecryptError::UnknownFormat => BackupError::Newer("the seal is of a kind that is not known".into()),
         DecryptError::InvalidHeader => BackupError::Damaged("it does not begin like a backup".into()),
-        other => BackupError::Damaged(other.to_string()),
+        other => BackupError::Damaged(format!("cut off, or changed ({other})")),
     }
 }
 

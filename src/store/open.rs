@@ -173,7 +173,8 @@ impl OpenError {
             Self::Io { dir, .. } => format!("look at the disk of {} (room, mount, permissions)", dir.display()),
             Self::NoKey { path, .. } => format!(
                 "bring it back from a copy of the data directory; if it is lost for good, put 32 random bytes there \
-                 (head -c 32 /dev/urandom > {}; chmod 600 it) and apply the secrets again",
+                 (head -c 32 /dev/urandom > {}; chmod 600 it), then delete each secret (constellation secret rm NAME \
+                 --force) and apply it again",
                 path.display()
             ),
             Self::Raft(_) => "the log above says more".into(),

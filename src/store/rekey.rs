@@ -91,6 +91,22 @@ pub async fn go_on(store: &Client, sealer: &Sealer, by: &By, most: usize) -> Res
     Ok(Turn::Done)
 }
 
+/// Whether every value opens, of kept versions too: otherwise a new key would never be the only one.
+///
+/// # Errors
+/// The first that does not.
+pub fn opens(state: &State, sealer: &Sealer) -> Result<(), RekeyError> {
+    for object in state.objects(Kind::Secret) {
+        let (key, uid) = (object.key(), &object.meta.uid);
+        for object in state.versions(uid).filter_map(|v| v.kept.as_ref()).chain([object]) {
+            let secret: SealedSecret =
+                object.parse().map_err(|error| RekeyError::Unreadable { key: key.clone(), error })?;
+            sealer.open(&secret, uid).map_err(|error| RekeyError::Closed { key: key.clone(), error })?;
+        }
+    }
+    Ok(())
+}
+
 async fn propose(store: &Client, by: &By, at: Option<(ObjectKey, Index)>, command: Command) -> Result<(), RekeyError> {
     let group = Group {
         at: store.now(),

@@ -26,6 +26,9 @@ pub const CHANGES: usize = 10_000;
 /// reads after each entry falls behind only when objects of that size are deleted together.
 pub const CHANGE_BYTES: usize = 8 << 20;
 
+/// Losses that are remembered apart.
+const LOST: usize = 64;
+
 /// Hash of what makes two events the same. What it finds is compared before it counts.
 type Class = u64;
 
@@ -37,6 +40,8 @@ pub struct Events {
     bytes: usize,
     /// Newest index that left for want of room; repeats that moved on do not count.
     dropped: Index,
+    /// Positions between these two were given to events that nobody knows any more.
+    lost: Vec<(Index, Index)>,
 }
 
 impl Events {
@@ -74,9 +79,22 @@ impl Events {
     pub fn after(&self, index: Index) -> impl Iterator<Item = &Arc<Event>> {
         self.by_index.range(index.next()..).map(|(_, e)| e)
     }
-    /// Whoever was told of events up to an index may know of others than these: they begin anew. What is kept stays.
-    pub fn close(&mut self, index: Index) {
-        self.dropped = index;
+    /// Whoever was told of events between these two knows of others than there are: they begin anew. What is kept stays.
+    pub fn lose(&mut self, last: Index, next: Index) {
+        self.lost.push((last, next));
+        if self.lost.len() > LOST {
+            // Of the oldest nobody follows any more; they become one.
+            let second = self.lost.remove(1);
+            self.lost[0].1 = second.1;
+        }
+    }
+    /// The oldest position to go on from, when what came after this one is not known.
+    #[must_use]
+    pub fn gone(&self, index: Index) -> Option<Index> {
+        if index < self.dropped {
+            return Some(self.dropped.next());
+        }
+        self.lost.iter().find(|(last, next)| *last < index && index < *next).map(|(_, next)| *next)
     }
     /// Newest index that is not kept any more.
     #[must_use]
@@ -86,12 +104,16 @@ impl Events {
     /// For a snapshot.
     #[must_use]
     pub fn pack(&self) -> PackedEvents {
-        PackedEvents { dropped: self.dropped, events: self.iter().map(|e| (**e).clone()).collect() }
+        PackedEvents {
+            dropped: self.dropped,
+            lost: self.lost.clone(),
+            events: self.iter().map(|e| (**e).clone()).collect(),
+        }
     }
     /// From a snapshot.
     #[must_use]
     pub fn unpack(packed: PackedEvents) -> Self {
-        let mut ring = Self { dropped: packed.dropped, ..Self::default() };
+        let mut ring = Self { dropped: packed.dropped, lost: packed.lost, ..Self::default() };
         for event in packed.events {
             ring.bytes += weight(&event);
             ring.by_class.insert(class(&event), event.index);
@@ -105,6 +127,8 @@ impl Events {
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct PackedEvents {
     dropped: Index,
+    #[serde(default)]
+    lost: Vec<(Index, Index)>,
     events: Vec<Event>,
 }
 

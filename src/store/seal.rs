@@ -79,8 +79,11 @@ impl SealError {
         match self {
             Self::NotBase64 { .. } => "encode the value as base64, or write it as plain text under stringData",
             Self::Twice { .. } => "remove the key from one of them",
-            Self::OtherKey { .. } => "bring back the seal.key of the data directory this cluster was formed in",
-            Self::Damaged { .. } => "apply the secret again",
+            Self::OtherKey { .. } => {
+                "bring back the seal.key it was sealed with, beside the one that is there; if it is lost for good, delete \
+                 the secret (constellation secret rm NAME --force) and apply it again"
+            }
+            Self::Damaged { .. } => "delete the secret (constellation secret rm NAME --force) and apply it again",
         }
     }
 }

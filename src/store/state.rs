@@ -276,10 +276,10 @@ impl State {
     /// # Errors
     /// [`Gone`] when events after `index` were dropped.
     pub fn events_after(&self, index: Index) -> Result<impl Iterator<Item = &Arc<Event>>, Gone> {
-        if index != Index(0) && index < self.events.dropped() {
-            return Err(Gone { asked: index, oldest: self.events.dropped().next() });
+        match self.events.gone(index).filter(|_| index != Index(0)) {
+            Some(oldest) => Err(Gone { asked: index, oldest }),
+            None => Ok(self.events.after(index)),
         }
-        Ok(self.events.after(index))
     }
     /// Changes after an index; 0: from the oldest kept.
     ///

@@ -219,7 +219,7 @@ fn a_backup_that_is_no_good_says_so_and_what_is_there_is_not_replaced() {
         assert!(!whole.windows(hidden.len()).any(|w| w == hidden.as_bytes()), "{hidden} can be read");
     }
     let twice = agent.cli(&["backup", "create", "--recipient", &sealed.public, file.to_str().unwrap()]).exits(2);
-    assert!(twice.err.contains("exist"), "{}", twice.err);
+    assert!(twice.err.contains("not replaced"), "{}", twice.err);
     assert_eq!(fs::read(&file).unwrap(), whole);
     let phrase = sealed.path("phrase");
     fs::write(&phrase, "correct horse battery\n").unwrap();

@@ -117,11 +117,9 @@ async fn create(api: &Api, screen: &Screen, args: &CreateBackup) -> Result<(), C
         screen.aside(&format!("{bytes} bytes, blake3 {}", made.blake3));
         return Ok(());
     }
-    screen.line(&format!(
-        "{} written, {bytes} bytes; try it: constellation backup verify {}",
-        clean(&file),
-        clean(&file)
-    ))?;
+    let opens = if wanted.recipients.is_empty() { "" } else { "-i KEYFILE " };
+    let file = clean(&file);
+    screen.line(&format!("{file} written, {bytes} bytes; try it: constellation backup verify {opens}{file}"))?;
     screen.answer(&made)
 }
 
@@ -373,7 +371,8 @@ impl Draft {
     fn new(path: &Path) -> Result<Self, CliError> {
         let failed = |source| CliError::File { doing: "write", path: path.to_owned(), source };
         if path.symlink_metadata().is_ok() {
-            return Err(failed(io::ErrorKind::AlreadyExists.into()));
+            let message = format!("{} is there already, and is not replaced", path.display());
+            return Err(CliError::usage(message, "choose another name, or move it away"));
         }
         let mut name = path.file_name().ok_or_else(|| failed(io::ErrorKind::InvalidInput.into()))?.to_owned();
         // Nobody else's, nor where somebody laid a link for it.

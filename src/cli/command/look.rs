@@ -185,6 +185,10 @@ pub async fn status(api: &Api, screen: &Screen, args: &Status) -> Result<(), Cli
             }
         }
     }
+    if status.full.is_some() {
+        let old = "nothing that is seen is recorded: what is shown here may be old".to_owned();
+        unready.insert(0, vec!["disk".into(), old, "make room in the data directory".into()]);
+    }
     if unready.is_empty() {
         return Ok(());
     }
