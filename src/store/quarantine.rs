@@ -6,8 +6,8 @@
 //! it (`rescue`).
 //! Why a copy: sled cuts a log where it finds damage, as it opens it, and what it cut off is gone.
 //! Why a verdict: what was seen first is the cause; `rescue` goes on only from a store that has one.
-//! Invariant: nothing is appended to a log while its copy is there. So the copy of an opening that a kill ended
-//! is put back; one of another boot may be torn, and is not.
+//! Invariant: nothing is appended to a log while its copy is there, and no start is counted. So the copy of an opening
+//! that a kill ended is put back; one of another boot may be torn, and is not.
 
 use std::{
     fs,

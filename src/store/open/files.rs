@@ -34,7 +34,7 @@ pub(super) fn read(dir: PathBuf, generation: usize, fatal: watch::Sender<Option<
     let opened = catch_unwind(AssertUnwindSafe(|| read_found(&dir, generation, fatal)))
         .unwrap_or_else(|panic| Err(OpenError::Damaged { dir: dir.clone(), what: panicked(&*panic) }));
     let kept = match &opened {
-        Ok(_) => quarantine::forget(&dir).and_then(|()| verdict.map_or(Ok(()), |verdict| verdict.lift(&dir))),
+        Ok(_) => verdict.map_or(Ok(()), |verdict| verdict.lift(&dir)),
         Err(OpenError::Damaged { what, .. }) => quarantine::put_back(&dir).and_then(|_| match verdict {
             // What was seen first says more than what a copy that was put back in part looks like.
             Some(_) => Ok(()),
@@ -88,6 +88,8 @@ fn read_found(dir: &Path, generation: usize, fatal: watch::Sender<Option<String>
         let _ = thread.join();
         return Err(damaged(what));
     }
+    // The log has noted this start. Put back from now on, it would be older than what is counted next.
+    quarantine::forget(dir).map_err(io)?;
     member.count(dir).map_err(io)?;
     for error in &wrong {
         tracing::warn!(%error, "an older snapshot and the log make up for it");
