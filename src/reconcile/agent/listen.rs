@@ -6,7 +6,7 @@
 //! Invariant: while the engine does not answer the cache is unknown, and every replica is looked at
 //! again when it does.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures::StreamExt as _;
 use tokio::time::{Instant, timeout};
@@ -17,7 +17,7 @@ use crate::{
     model::Reason,
     plan::agent::Gate,
     reconcile::{container::label, registry, wakes::Wakes},
-    runtime::{Runtime, RuntimeError, RuntimeEvent, limits},
+    runtime::{Runtime, RuntimeError, RuntimeEvent, Summary, limits},
 };
 
 /// Between two full lists.
@@ -146,6 +146,16 @@ async fn heed(containers: &Containers, wakes: &Wakes, everything: &(impl Fn() ->
     }
 }
 
+/// What runs here for clusters with other data than `lineage`, in words; none: nothing does.
+fn strangers(all: &[Summary], lineage: &str) -> Option<String> {
+    let mut found: BTreeMap<&str, usize> = BTreeMap::new();
+    let others = all.iter().filter_map(|c| c.labels.get(label::LINEAGE)).filter(|l| *l != lineage);
+    others.for_each(|other| *found.entry(other.get(..8).unwrap_or(other)).or_default() += 1);
+    let words = found.iter().map(|(other, count)| format!("{count} of the cluster with lineage {other}"));
+    (!found.is_empty())
+        .then(|| format!("containers of another cluster are here ({})", words.collect::<Vec<_>>().join(", ")))
+}
+
 /// One full list; answers whether the engine did. `early`: events that say how things came about.
 async fn list(
     runtime: &dyn Runtime,
@@ -162,11 +172,20 @@ async fn list(
             for event in early.iter().filter(|e| e.action == "kill" || e.action == "stop") {
                 containers.happened(event);
             }
-            if containers.set_engine(Engine::Known) {
+            let answers_again = containers.set_engine(Engine::Known);
+            if answers_again {
                 news.extend(containers.replicas());
                 news.extend(everything());
             }
             wakes.wake_all(news);
+            if answers_again && let Ok(all) = runtime.list(label::MANAGED.into(), "1".into()).await {
+                if let Some(who) = strangers(&all, lineage) {
+                    tracing::warn!(
+                        "{who}: they are left alone, and what is declared here may run a second time beside them; if the \
+                         data directory of that cluster was lost, restore a backup of it"
+                    );
+                }
+            }
             true
         }
         Err(error) => {
@@ -179,7 +198,24 @@ async fn list(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runtime::ContainerState;
     use futures::FutureExt as _;
+
+    #[test]
+    fn what_runs_for_another_cluster_is_counted_and_named() {
+        let of = |lineage: Option<&str>| Summary {
+            id: "c".into(),
+            name: "c".into(),
+            labels: lineage.map(|l| (label::LINEAGE.to_owned(), l.to_owned())).into_iter().collect(),
+            state: ContainerState::Running,
+            networks: [].into(),
+        };
+        let ours = [of(Some("3041d52a99")), of(None)];
+        assert_eq!(strangers(&ours, "3041d52a99"), None);
+        let mixed = [of(Some("3a60116777")), of(Some("3041d52a99")), of(Some("3a60116777"))];
+        let said = strangers(&mixed, "3041d52a99").unwrap();
+        assert!(said.contains("2 of the cluster with lineage 3a601167"), "{said}");
+    }
 
     #[tokio::test(start_paused = true)]
     async fn silence_has_every_replica_looked_at_once_and_one_slow_answer_has_none() {
