@@ -178,13 +178,14 @@ async fn list(
                 news.extend(everything());
             }
             wakes.wake_all(news);
-            if answers_again && let Ok(all) = runtime.list(label::MANAGED.into(), "1".into()).await {
-                if let Some(who) = strangers(&all, lineage) {
-                    tracing::warn!(
-                        "{who}: they are left alone, and what is declared here may run a second time beside them; if the \
-                         data directory of that cluster was lost, restore a backup of it"
-                    );
-                }
+            if answers_again
+                && let Ok(all) = runtime.list(label::MANAGED.into(), "1".into()).await
+                && let Some(who) = strangers(&all, lineage)
+            {
+                tracing::warn!(
+                    "{who}: they are left alone, and what is declared here may run a second time beside them; if the \
+                     data directory of that cluster was lost, restore a backup of it"
+                );
             }
             true
         }
