@@ -98,7 +98,13 @@ fn write(folder: &Path, member: &Member, state: State, node: &str, last: LogId<M
     let membership = StoredMembership::new(Some(last), Membership::new(voters, BTreeMap::from([(member.id, peer)])));
     let content = Content { state, last: Some(last), membership };
     let snapshots = Folder::open(&folder.join(SNAPSHOTS)).map_err(io::Error::other)?;
-    snapshots.write(content.last, &content.pack().map_err(io::Error::other)?).map_err(io::Error::other)?;
+    let bytes = content.pack().map_err(io::Error::other)?;
+    // Twice, under an older name too: there is no log yet that would make up for a damaged one.
+    let mut older = last;
+    older.leader_id.term = last.leader_id.term.saturating_sub(1);
+    for name in [older, last] {
+        snapshots.write(Some(name), &bytes).map_err(io::Error::other)?;
+    }
     let mut log = Sled::open(&folder.join(LOG), usize::MAX)?;
     // Its first election goes beyond every term that was.
     let vote = Vote::new(term.max(last.leader_id.term), member.id);

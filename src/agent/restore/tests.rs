@@ -60,6 +60,24 @@ async fn an_empty_directory_becomes_the_node_it_was_and_waits() {
 }
 
 #[tokio::test]
+async fn one_damaged_snapshot_loses_nothing_of_what_was_restored() {
+    let (dir, backup) = (tempfile::tempdir().unwrap(), backup(&["n1"]).await);
+    restore(dir.path(), &backup, None).unwrap();
+    let mut snapshots: Vec<_> =
+        fs::read_dir(dir.path().join("raft/snapshots")).unwrap().map(|e| e.unwrap().path()).collect();
+    snapshots.sort();
+    assert_eq!(snapshots.len(), 2);
+    let newest = snapshots.last().unwrap();
+    let mut bytes = fs::read(newest).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(newest, bytes).unwrap();
+    let store = opened(dir.path()).await;
+    assert_eq!(store.client.state().lasting_hash(), backup.about.hash);
+    store.close().await;
+}
+
+#[tokio::test]
 async fn only_an_empty_directory_is_filled_and_a_try_that_was_cut_off_goes_on() {
     let backup = backup(&["n1"]).await;
     for (name, refused) in [(TOKEN, true), (seal::KEY_FILE, true), ("raft", true), ("lost+found", false), ("x", false)]
