@@ -168,6 +168,7 @@ impl Filter {
             Changed::Deleted(_) => return None,
             Changed::Replica(replica) => (WatchOp::Put, self.replica(reader, replica)?),
             Changed::ReplicaForgotten(replica) => (WatchOp::Delete, self.replica(reader, replica)?),
+            Changed::Edge => return None,
             Changed::Status if change.key.kind == Kind::Replica => {
                 (WatchOp::Put, self.replica(reader, state.replica(&change.key.name)?)?)
             }

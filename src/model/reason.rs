@@ -109,6 +109,28 @@ reasons! {
     RotationHalted,
     /// Replicas run with a version of a Config or Secret that is not kept any more.
     VersionMissing,
+    /// A revision is being rolled out.
+    RolloutStarted,
+    /// All replicas are of the wanted revision, and were ready for long enough.
+    RolloutComplete,
+    /// An update went wrong, and the last ready revision comes back.
+    RollingBack,
+    /// An update went wrong, and the last ready revision is back.
+    RolledBack,
+    /// A rollout stands still until somebody lets it go on.
+    Paused,
+    /// A rollout goes on.
+    Resumed,
+    /// The first replicas of a revision were found good.
+    Promoted,
+    /// Every replica of a service is replaced because somebody asked.
+    Restarted,
+    /// The first replicas of a revision are ready and wait for a word.
+    WaitingForPromotion,
+    /// Nothing of a rollout became ready for too long.
+    ProgressDeadlineExceeded,
+    /// Nothing new is sent to a replica that is about to be stopped.
+    Draining,
     /// Everything is as declared.
     UpToDate,
     /// Nothing has reported yet.

@@ -57,6 +57,9 @@ pub struct Replica {
     /// Why it shall not run any more; set together with `desired: Stop`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop_reason: Option<Reason>,
+    /// It is on its way out: first nothing is sent to it any more, then it is stopped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub draining: Option<Draining>,
     /// Why this node.
     pub decision: Decision,
     /// Index at which it was made.
@@ -73,6 +76,18 @@ impl Replica {
     pub fn display(&self) -> String {
         format!("{}.{}", self.service, self.slot)
     }
+}
+
+/// A Replica that gets nothing new to do before it is stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Draining {
+    /// Why it goes.
+    pub reason: Reason,
+    /// Whoever serves what follows from the log up to here sends it nothing.
+    pub index: Index,
+    /// Since when, cluster time in milliseconds.
+    pub at: u64,
 }
 
 /// Whether a Replica shall run.

@@ -24,6 +24,7 @@ pub fn replica(service: &str, slot: u32) -> Replica {
         epoch: Epoch::default(),
         desired: Desired::Run,
         stop_reason: None,
+        draining: None,
         decision: Decision::default(),
         index: Index(0),
         resource_version: Index(0),

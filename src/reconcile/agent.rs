@@ -396,6 +396,7 @@ impl Agent {
                 names.extend(self.started_with(&change.key));
                 names
             }
+            Changed::Edge => Vec::new(),
             Changed::Status => match state.replica(&change.key.name) {
                 Some(r) if change.key.kind == Kind::Replica => self.waiting_for(&ObjectKey::service(r.service.clone())),
                 _ => self.waiting_for(&change.key),

@@ -140,7 +140,10 @@ fn groups<'a>(
                             }
                         };
                         let placed = Placed { slot, revision: *revision, spec_hash, node, decision };
-                        Command::Place { replica: replica(service, name.into(), Uid::from_bytes(rng.random()), placed) }
+                        Command::Place {
+                            replica: replica(service, name.into(), Uid::from_bytes(rng.random()), placed),
+                            beside: None,
+                        }
                     }
                 });
             }
@@ -179,6 +182,7 @@ fn replica(service: &ServiceView, name: Arc<str>, uid: Uid, placed: Placed<'_>) 
         epoch: Epoch::default(),
         desired: Desired::Run,
         stop_reason: None,
+        draining: None,
         decision: placed.decision.clone(),
         index: Index(0),
         resource_version: Index(0),

@@ -97,7 +97,7 @@ fn lets_go(state: &State, scope: Scope<'_>) -> bool {
         Changed::Status if change.key.kind == Kind::Replica => {
             state.replica_status(&change.key.name).is_some_and(|s| s.phase.ended())
         }
-        Changed::Status | Changed::Put { .. } | Changed::Deleted(_) => false,
+        Changed::Status | Changed::Edge | Changed::Put { .. } | Changed::Deleted(_) => false,
     }
 }
 
@@ -117,6 +117,11 @@ pub fn services(state: &State, scope: Scope<'_>) -> Vec<Arc<str>> {
         Scope::All => all(),
         Scope::One(change) => match (&change.what, change.key.kind) {
             (Changed::Replica(r) | Changed::ReplicaForgotten(r), _) => vec![r.service.clone()],
+            // Whoever waits for edges has replicas on their way out.
+            (Changed::Edge, _) => {
+                let leaving = state.replicas().filter(|r| r.draining.is_some() && r.desired == Desired::Run);
+                leaving.map(|r| r.service.clone()).collect::<BTreeSet<_>>().into_iter().collect()
+            }
             (_, Kind::Service) => vec![change.key.name.clone()],
             (_, Kind::Replica) => state.replica(&change.key.name).map(|r| r.service.clone()).into_iter().collect(),
             (_, Kind::Node | Kind::Config | Kind::Secret) => all(),

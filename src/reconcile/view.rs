@@ -335,7 +335,7 @@ mod tests {
                 ..replica_of(service, slot)
             };
             let name = replica.name.clone();
-            self.run(Command::Place { replica });
+            self.run(Command::Place { replica, beside: None });
             name
         }
         fn report(&mut self, name: &str, phase: ReplicaPhase) {

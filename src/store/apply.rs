@@ -11,6 +11,7 @@
 mod needs;
 mod objects;
 mod replicas;
+mod rollouts;
 mod tokens;
 mod versions;
 
@@ -129,7 +130,15 @@ impl State {
             Command::Put(put) => self.put(group, put).map(Some),
             Command::Reseal { key, version, sealed } => self.reseal(key, *version, sealed).map(|()| None),
             Command::Delete { key } => self.delete(group, key).map(Some),
-            Command::Place { replica } => self.place(at, replica).map(|()| None),
+            Command::Place { replica, beside } => self.place(at, replica, beside.as_ref()).map(|()| None),
+            Command::Drain { replica, reason } => self.drain(at, replica, *reason).map(|()| None),
+            Command::SetRollout { uid, rollout, based_on, .. } => {
+                self.set_rollout(at, uid, rollout, *based_on).map(|()| None)
+            }
+            Command::RecordEdge { node, edge } => {
+                self.record_edge(node, edge.as_ref());
+                Ok(None)
+            }
             Command::SetDesired { replica, desired, reason } => {
                 self.set_desired(at, replica, *desired, *reason).map(|()| None)
             }
@@ -204,6 +213,7 @@ impl State {
             info.restored = Some(Restored { cluster: before, index: self.index, time: self.time });
             // Nobody knows which of them were revoked since, nor what the machines are now.
             self.tokens = OrdMap::new();
+            self.edges = OrdMap::new();
             let lasting = self.statuses.iter().filter(|(key, _)| key.kind != Kind::Node);
             self.statuses = lasting.map(|(key, status)| (key.clone(), status.clone())).collect();
         }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::audit::Asked;
 pub use crate::model::declared::Outcome;
 use crate::model::{
-    Desired, Index, Kind, NewEvent, ObjectKey, Reason, Replica, Resolution, Status, Token, Uid, Volume,
+    Desired, Edge, Index, Kind, NewEvent, ObjectKey, Reason, Replica, Resolution, Rollout, Status, Token, Uid, Volume,
 };
 
 /// All or nothing: every precondition holds and every command is carried out, or none is.
@@ -72,8 +72,19 @@ pub enum Command {
     Reseal { key: ObjectKey, version: Option<u64>, sealed: Sealed },
     /// Removes a declared object. A Service's Replicas get `desired: Stop` by the rollout loop, its revisions go with the last of them.
     Delete { key: ObjectKey },
-    /// Adds a Replica. Its `index`, `resource_version` and the counter of its epoch are filled in by apply.
-    Place { replica: Replica },
+    /// Adds a Replica. Its `index`, `resource_version` and the counter of its epoch are filled in by apply. `beside`: the one that
+    /// still has its slot; it has to be of another placement that may run at the same time.
+    Place {
+        replica: Replica,
+        #[serde(default)]
+        beside: Option<Arc<str>>,
+    },
+    /// Nothing new is sent to a Replica that is to be stopped.
+    Drain { replica: Arc<str>, reason: Reason },
+    /// What is wanted of a Service's revisions now; refused when the record has changed since `based_on`.
+    SetRollout { service: Arc<str>, uid: Uid, rollout: Box<Rollout>, based_on: Option<Index> },
+    /// How far an edge is; none: it is no live one any more.
+    RecordEdge { node: Uid, edge: Option<Edge> },
     /// Replicas end by this: `Run` never comes back.
     SetDesired { replica: Arc<str>, desired: Desired, reason: Reason },
     /// Removes an ended Replica and its status.

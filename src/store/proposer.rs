@@ -74,7 +74,7 @@ pub fn size(group: &Group) -> usize {
             put.spec.len() + texts.sum::<usize>() + 256
         }
         Command::Reseal { sealed, .. } => sealed.spec.len() + 512,
-        Command::Place { replica } => {
+        Command::Place { replica, .. } => {
             let considered = replica.decision.considered.iter();
             let nodes = considered.map(|c| 64 + c.rejections.iter().map(|r| 96 + r.message.len()).sum::<usize>());
             nodes.sum::<usize>() + 768
@@ -82,11 +82,18 @@ pub fn size(group: &Group) -> usize {
         Command::RecordObservations { statuses, events } => {
             statuses.len() * 2_048 + events.iter().map(|e| e.message.len() + 256).sum::<usize>()
         }
+        Command::RecordEdge { edge, .. } => {
+            edge.as_ref().map_or(0, |e| e.drained.iter().map(|name| name.len() + 8).sum::<usize>()) + 512
+        }
+        Command::SetRollout { rollout, .. } => {
+            rollout.message.len() + rollout.log_tail.iter().map(|line| line.len() + 8).sum::<usize>() + 768
+        }
         Command::FormCluster { .. }
         | Command::Recover { .. }
         | Command::ConfirmRestore { .. }
         | Command::LeaderStarted { .. }
         | Command::Delete { .. }
+        | Command::Drain { .. }
         | Command::SetDesired { .. }
         | Command::Forget { .. }
         | Command::ResolveImage { .. }

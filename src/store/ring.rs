@@ -205,7 +205,7 @@ fn change_weight(change: &Change) -> usize {
         Changed::Put { object: o, relabelled } => object(o) + relabelled.as_ref().map_or(0, texts),
         Changed::Deleted(o) => object(o),
         Changed::Replica(r) | Changed::ReplicaForgotten(r) => replica(r),
-        Changed::Status => 0,
+        Changed::Status | Changed::Edge => 0,
     }
 }
 

@@ -24,7 +24,7 @@ use super::{
     ring::{Changes, Events, PackedEvents},
     state::{ClusterInfo, LeaderInfo, State},
 };
-use crate::model::{Index, Object, ObjectKey, Replica, Revision, Status, Token, Uid, Version, Volume};
+use crate::model::{Edge, Index, Object, ObjectKey, Replica, Revision, Rollout, Status, Token, Uid, Version, Volume};
 
 const MAGIC: &[u8; 8] = b"CSTSNAP\0";
 const FORMAT: u32 = 1;
@@ -47,6 +47,10 @@ struct Packed {
     replicas: Vec<Arc<Replica>>,
     statuses: Vec<(ObjectKey, Arc<(Uid, Status)>)>,
     volumes: Vec<Arc<Volume>>,
+    #[serde(default)]
+    rollouts: Vec<(Uid, Arc<Rollout>)>,
+    #[serde(default)]
+    edges: Vec<(Uid, Arc<Edge>)>,
     #[serde(default)]
     tokens: Vec<Arc<Token>>,
     #[serde(default)]
@@ -133,6 +137,8 @@ impl Content {
             replicas: s.replicas.values().cloned().collect(),
             statuses: s.statuses.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
             volumes: s.volumes.values().cloned().collect(),
+            rollouts: s.rollouts.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
+            edges: s.edges.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
             tokens: s.tokens.values().cloned().collect(),
             audit: s.audit.pack(),
             versions: s.versions.values().cloned().collect(),
@@ -179,6 +185,8 @@ impl Content {
             revisions: p.revisions.into_iter().map(|r| ((r.service.clone(), r.number), r)).collect(),
             statuses: p.statuses.into_iter().collect(),
             volumes: p.volumes.into_iter().map(|v| (v.key.clone(), v)).collect(),
+            rollouts: p.rollouts.into_iter().collect(),
+            edges: p.edges.into_iter().collect(),
             tokens: p.tokens.into_iter().map(|t| (t.id.clone(), t)).collect(),
             audit: Audit::unpack(p.audit),
             versions: p.versions.into_iter().map(|v| ((v.object.clone(), v.number), v)).collect(),

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{audit::Audit, keys::Keys, ring};
 use crate::model::{
-    Event, Index, Kind, NodeStatus, Object, ObjectKey, Replica, ReplicaStatus, Revision, ServiceStatus, Status, Token,
-    Uid, Version, Volume,
+    Edge, Event, Index, Kind, NodeStatus, Object, ObjectKey, Replica, ReplicaStatus, Revision, Rollout, ServiceStatus,
+    Status, Token, Uid, Version, Volume,
 };
 
 /// Who and what this cluster is.
@@ -88,8 +88,10 @@ pub enum Changed {
     Replica(Arc<Replica>),
     /// A Replica was forgotten.
     ReplicaForgotten(Arc<Replica>),
-    /// A status changed.
+    /// A status changed, or the record of a rollout.
     Status,
+    /// An edge said how far it is.
+    Edge,
 }
 
 /// The asked-for position is older than what is kept.
@@ -120,6 +122,10 @@ pub struct State {
     pub(super) by_node: OrdMap<(Arc<str>, Arc<str>), Arc<Replica>>,
     pub(super) statuses: OrdMap<ObjectKey, Arc<(Uid, Status)>>,
     pub(super) volumes: OrdMap<Arc<str>, Arc<Volume>>,
+    /// By the identity of the Service.
+    pub(super) rollouts: OrdMap<Uid, Arc<Rollout>>,
+    /// Live ones, by the identity of the node.
+    pub(super) edges: OrdMap<Uid, Arc<Edge>>,
     /// API tokens by their ids, expired ones too.
     pub(super) tokens: OrdMap<Arc<str>, Arc<Token>>,
     pub(super) audit: Audit,
@@ -252,6 +258,20 @@ impl State {
     /// All volumes.
     pub fn volumes(&self) -> impl Iterator<Item = &Arc<Volume>> {
         self.volumes.values()
+    }
+    /// How far the rollout of a Service is; none: the leader has not looked yet.
+    #[must_use]
+    pub fn rollout(&self, service: &Uid) -> Option<&Arc<Rollout>> {
+        self.rollouts.get(service)
+    }
+    /// Live edges, by the identity of their node.
+    pub fn edges(&self) -> impl Iterator<Item = (&Uid, &Arc<Edge>)> {
+        self.edges.iter()
+    }
+    /// The live edge of a node.
+    #[must_use]
+    pub fn edge(&self, node: &Uid) -> Option<&Arc<Edge>> {
+        self.edges.get(node)
     }
     /// An API token by its id.
     #[must_use]

@@ -185,7 +185,7 @@ impl Rig {
             ..replica(service, slot)
         };
         let name = replica.name.to_string();
-        self.propose(vec![Command::Place { replica }]).await;
+        self.propose(vec![Command::Place { replica, beside: None }]).await;
         name
     }
 }

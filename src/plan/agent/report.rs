@@ -210,6 +210,7 @@ pub fn status(want: &Want, step: &Step, doing: &Doing, known: Known<'_>, now: u6
         reason,
         message,
         since: previous.filter(|_| same).map_or(now, |p| p.since),
+        ready_since: ready.then(|| previous.filter(|p| same_life(p, facts)).and_then(|p| p.ready_since).unwrap_or(now)),
         next_attempt,
         container: facts.container.clone(),
         image: facts.image.clone(),
@@ -240,6 +241,11 @@ fn unchanged(want: &Want, step: &Step, facts: &Facts, previous: &ReplicaStatus, 
     let since = if previous.reason == reason { previous.since } else { now };
     let health = if previous.ready { UNKNOWN.into() } else { previous.health.clone() };
     Some(ReplicaStatus { reason, message: message.clone(), since, next_attempt: *until, health, ..previous.clone() })
+}
+
+/// Whether it is the same run of the same container that was ready before.
+fn same_life(previous: &ReplicaStatus, facts: &Facts) -> bool {
+    previous.ready && previous.container == facts.container && previous.started_at == facts.started_at
 }
 
 /// Whether a ready container stays ready under a step. While the engine is silent the probes still say

@@ -95,6 +95,7 @@ impl Cluster {
                         epoch: Epoch::new(0, self.made),
                         desired: Desired::Run,
                         stop_reason: None,
+                        draining: None,
                         decision: decision.clone(),
                         index: Index(self.made),
                         resource_version: Index(self.made),

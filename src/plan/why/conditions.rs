@@ -244,6 +244,10 @@ pub const fn stuck(reason: Reason) -> bool {
         | Reason::Cordoned
         | Reason::RotationHalted
         | Reason::VersionMissing
+        | Reason::RolledBack
+        | Reason::Paused
+        | Reason::WaitingForPromotion
+        | Reason::ProgressDeadlineExceeded
         | Reason::Failed => true,
         Reason::ImageUnresolved
         | Reason::DriftDetected
@@ -261,6 +265,13 @@ pub const fn stuck(reason: Reason) -> bool {
         | Reason::MinimumReplicasUnavailable
         | Reason::NewReplicaReady
         | Reason::ReplicaSetUpdated
+        | Reason::RolloutStarted
+        | Reason::RolloutComplete
+        | Reason::RollingBack
+        | Reason::Resumed
+        | Reason::Promoted
+        | Reason::Restarted
+        | Reason::Draining
         | Reason::UpToDate
         | Reason::HealthUnknown
         | Reason::Scheduled

@@ -137,7 +137,7 @@ impl World {
         let image = Resolution::Resolved { image };
         let key = replica.name.clone();
         let resolve = Command::ResolveImage { service, revision: revision.number, image };
-        self.propose(vec![resolve, Command::Place { replica }]).await;
+        self.propose(vec![resolve, Command::Place { replica, beside: None }]).await;
         key
     }
     async fn pass(&self, key: &Arc<str>) -> Action {

@@ -62,7 +62,7 @@ mod tests {
     }
     fn place(desired: Desired) -> Vec<Command> {
         let replica = Replica { service_uid: uid("web"), node: "n2".into(), node_uid: uid("n2"), ..replica("web", 1) };
-        let mut commands = vec![put(Kind::Service, "web"), Command::Place { replica }];
+        let mut commands = vec![put(Kind::Service, "web"), Command::Place { replica, beside: None }];
         if desired == Desired::Stop {
             commands.push(Command::SetDesired { replica: "web-1-abcde".into(), desired, reason: Reason::Superseded });
         }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use crate::{
-    model::{Desired, Epoch, Kind, ObjectKey, Reason, Replica, Volume, event::Subject},
+    model::{Desired, Draining, Epoch, Kind, ObjectKey, Reason, Replica, Volume, event::Subject},
     store::{
         command::Refusal,
         fault::{Mistake, is_made},
@@ -15,7 +15,7 @@ use crate::{
 };
 
 impl State {
-    pub(super) fn place(&mut self, at: u64, replica: &Replica) -> Result<(), Refusal> {
+    pub(super) fn place(&mut self, at: u64, replica: &Replica, beside: Option<&Arc<str>>) -> Result<(), Refusal> {
         let service = self
             .objects
             .get(&ObjectKey::service(replica.service.clone()))
@@ -33,8 +33,9 @@ impl State {
         if self.replicas.contains_key(&replica.name) {
             return Err(Refusal::Invalid(format!("replica {} exists", replica.name)));
         }
-        if let Some(other) =
-            self.replicas_of(&replica.service_uid).find(|r| r.slot == replica.slot && r.desired == Desired::Run)
+        if let Some(other) = self
+            .replicas_of(&replica.service_uid)
+            .find(|r| r.slot == replica.slot && r.desired == Desired::Run && Some(&r.name) != beside)
         {
             return Err(Refusal::Invalid(format!("slot {} is held by {}", replica.display(), other.name)));
         }
@@ -48,6 +49,7 @@ impl State {
             created_at: at,
             desired: Desired::Run,
             stop_reason: None,
+            draining: None,
             epoch: Epoch::new(self.cluster.as_ref().map_or(0, |c| c.recovery), self.epochs),
             ..replica.clone()
         });
@@ -91,6 +93,24 @@ impl State {
             Some(replica.node.clone()),
             format!("to be stopped: {reason}"),
         );
+        Ok(())
+    }
+
+    /// Nothing new is sent to it: the first step of its end.
+    pub(super) fn drain(&mut self, at: u64, name: &Arc<str>, reason: Reason) -> Result<(), Refusal> {
+        let Some(old) = self.replicas.get(name).cloned() else {
+            return Err(Refusal::NotFound { key: ObjectKey::replica(name.clone()) });
+        };
+        if old.draining.is_some() || old.desired == Desired::Stop {
+            return Ok(());
+        }
+        let index = self.step();
+        let draining = Some(Draining { reason, index, at });
+        let replica = Arc::new(Replica { draining, resource_version: index, ..(*old).clone() });
+        self.keep_replica(replica.clone());
+        self.changed(index, ObjectKey::replica(name.clone()), Changed::Replica(replica.clone()));
+        let message = format!("nothing is sent to it any more: {reason}");
+        self.event(at, Reason::Draining, subject(&replica), Some(replica.node.clone()), message);
         Ok(())
     }
 

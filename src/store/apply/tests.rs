@@ -6,8 +6,8 @@ use proptest::{prelude::*, test_runner::FileFailurePersistence};
 
 use crate::{
     model::{
-        Desired, EventType, Index, Kind, NewEvent, ObjectKey, Reason, Replica, ReplicaPhase, ReplicaStatus, Resolution,
-        ResolvedImage, Slot, Status, Uid, Volume, event::Subject,
+        Desired, Edge, EventType, Index, Kind, NewEvent, ObjectKey, Reason, Replica, ReplicaPhase, ReplicaStatus,
+        Resolution, ResolvedImage, Rollout, Slot, Status, Uid, Volume, event::Subject,
     },
     store::{
         State,
@@ -21,7 +21,10 @@ use crate::{
 enum Step {
     Put { kind: Kind, name: u8, spec: u8, set: Option<u8>, stale: bool },
     Delete { kind: Kind, name: u8 },
-    Place { service: u8, slot: u32, node: u8, old: bool },
+    Place { service: u8, slot: u32, node: u8, old: bool, beside: bool },
+    Drain { pick: u8 },
+    Roll { service: u8, target: u8, stale: bool },
+    Edge { node: u8, served: Option<u64> },
     Stop { pick: u8 },
     Forget { pick: u8 },
     Observe { pick: u8, phase: bool, ready: bool },
@@ -40,8 +43,12 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (kind(), small(), small(), prop::option::weighted(0.2, small()), prop::bool::weighted(0.1))
             .prop_map(|(kind, name, spec, set, stale)| Step::Put { kind, name, spec, set, stale }),
         1 => (kind(), small()).prop_map(|(kind, name)| Step::Delete { kind, name }),
-        5 => (small(), 1u32..4, small(), any::<bool>())
-            .prop_map(|(service, slot, node, old)| Step::Place { service, slot, node, old }),
+        5 => (small(), 1u32..4, small(), any::<bool>(), prop::bool::weighted(0.3))
+            .prop_map(|(service, slot, node, old, beside)| Step::Place { service, slot, node, old, beside }),
+        1 => any::<u8>().prop_map(|pick| Step::Drain { pick }),
+        1 => (small(), 0u8..4, any::<bool>())
+            .prop_map(|(service, target, stale)| Step::Roll { service, target, stale }),
+        1 => (small(), prop::option::of(0u64..9)).prop_map(|(node, served)| Step::Edge { node, served }),
         2 => any::<u8>().prop_map(|pick| Step::Stop { pick }),
         2 => any::<u8>().prop_map(|pick| Step::Forget { pick }),
         3 => (any::<u8>(), any::<bool>(), any::<bool>())
@@ -98,14 +105,33 @@ fn command(step: &Step, state: &State, n: u64) -> Command {
             })
         }
         Step::Delete { kind, name: number } => Command::Delete { key: ObjectKey::new(*kind, name(*number)) },
-        Step::Place { service, slot, node, old } => {
+        Step::Place { service, slot, node, old, beside } => {
             let object = state.object(&ObjectKey::service(name(*service)));
             let service_uid = object.map_or_else(|| uid(0), |o| o.meta.uid.clone());
             let mut revisions = state.revisions(&service_uid);
             let revision = if *old { revisions.next() } else { revisions.next_back() };
             let (number, hash) = revision.map_or((1, "h0".into()), |r| (r.number, r.spec_hash.clone()));
             let made = replica(&format!("r{n}"), &service_uid, number, &hash, &Slot::Number(*slot), *node);
-            Command::Place { replica: Replica { service: name(*service), ..made } }
+            let mut holders = state.replicas_of(&service_uid).filter(|r| r.slot == Slot::Number(*slot));
+            let beside = holders.find(|r| *beside && r.desired == Desired::Run).map(|r| r.name.clone());
+            Command::Place { replica: Replica { service: name(*service), ..made }, beside }
+        }
+        Step::Drain { pick } => Command::Drain {
+            replica: picked(state, *pick).unwrap_or_else(absent).name.clone(),
+            reason: Reason::Superseded,
+        },
+        Step::Roll { service, target, stale } => {
+            let object = state.object(&ObjectKey::service(name(*service)));
+            let uid = object.map_or_else(|| uid(0), |o| o.meta.uid.clone());
+            let old = state.rollout(&uid).map(|r| r.resource_version);
+            let rollout = Rollout { target: u64::from(*target), started_at: n, ..Rollout::default() };
+            let based_on = if *stale { Some(Index(n)) } else { old };
+            Command::SetRollout { service: name(*service), uid, rollout: Box::new(rollout), based_on }
+        }
+        Step::Edge { node, served } => {
+            let uid = state.object(&ObjectKey::node(name(*node))).map_or_else(|| uid(0), |o| o.meta.uid.clone());
+            let edge = |served| Edge { node: name(*node), served: Index(served), at: n, drained: BTreeSet::new() };
+            Command::RecordEdge { node: uid, edge: served.map(edge) }
         }
         Step::Stop { pick } => {
             let replica = picked(state, *pick).unwrap_or_else(absent).name.clone();
@@ -243,15 +269,17 @@ proptest! {
             let group = group(steps, *expect, &state, n);
             if state.apply(&group).is_err() { continue }
             for command in &group.commands {
-                if let Command::Place { replica } = command
+                if let Command::Place { replica, .. } = command
                     && let Some(placed) = state.replica(&replica.name)
                 {
                     prop_assert!(granted.insert(placed.epoch), "{} granted twice", placed.epoch);
                 }
             }
             let running: Vec<_> = state.replicas().filter(|r| r.desired == Desired::Run).collect();
-            let slots: BTreeSet<_> = running.iter().map(|r| (&r.service_uid, &r.slot)).collect();
-            prop_assert_eq!(slots.len(), running.len());
+            for r in &running {
+                let others = running.iter().filter(|o| (&o.service_uid, &o.slot) == (&r.service_uid, &r.slot)).count();
+                prop_assert!(others <= 2, "one, and for a while the one that follows it");
+            }
         }
     }
 
@@ -277,6 +305,11 @@ proptest! {
             for replica in state.replicas() {
                 prop_assert!(state.revision(&replica.service_uid, replica.revision).is_some(), "its revision is kept");
             }
+            for (uid, rollout) in &state.rollouts {
+                prop_assert!(state.object_by_uid(uid).is_some_and(|o| o.kind == Kind::Service));
+                prop_assert!(state.revision(uid, rollout.target).is_some(), "the wanted revision is kept");
+            }
+            prop_assert!(state.edges().all(|(uid, _)| state.object_by_uid(uid).is_some_and(|o| o.kind == Kind::Node)));
         }
     }
 

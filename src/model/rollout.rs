@@ -1,0 +1,88 @@
+//! How far the replicas of a Service are on their way to a revision.
+//!
+//! Here: [`Rollout`], one record for each Service, written by the leader's loop and by `rollout` commands. It holds
+//! only what cannot be read off the replicas: which revision is wanted, which one worked, what a person said.
+//! Not here: what follows from it (`plan::rollout`).
+//! Invariant: the declared spec is never rewritten; going back to a revision changes what is wanted of it now.
+
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Index, Reason};
+
+/// Where a rollout is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum RolloutPhase {
+    /// Replicas of the wanted revision are being made.
+    #[default]
+    Progressing,
+    /// All of them were ready for long enough.
+    Complete,
+    /// It went wrong, and replicas of the last ready revision are being made.
+    RollingBack,
+    /// It went wrong; all are of the last ready revision again, and ready.
+    RolledBack,
+    /// It went wrong and stands still until a person decides.
+    Halted,
+}
+impl std::fmt::Display for RolloutPhase {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{self:?}")
+    }
+}
+
+/// The record of one Service.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Rollout {
+    /// Number of the revision that all replicas shall be of.
+    pub target: u64,
+    /// The newest revision when this was decided: a newer one begins a rollout of its own.
+    pub newest: u64,
+    /// The revision that all replicas were ready with last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stable: Option<u64>,
+    /// The revision that it left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<u64>,
+    /// Where it is.
+    pub phase: RolloutPhase,
+    /// What went wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
+    /// For people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// Last lines of the log of what went wrong.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub log_tail: Vec<String>,
+    /// When it began, cluster time in milliseconds.
+    pub started_at: u64,
+    /// When it was complete, rolled back or halted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<u64>,
+    /// Who holds it up, since when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<Paused>,
+    /// A person said that the first replicas are good.
+    #[serde(default)]
+    pub promoted: bool,
+    /// Replicas of before this index are replaced, whatever they are of.
+    #[serde(default)]
+    pub restarted: Index,
+    /// Index of its last change.
+    #[serde(default)]
+    pub resource_version: Index,
+}
+
+/// A rollout that a person holds up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Paused {
+    /// Who.
+    pub by: Arc<str>,
+    /// Since when, cluster time in milliseconds.
+    pub at: u64,
+}

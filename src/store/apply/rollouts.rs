@@ -1,0 +1,106 @@
+//! Commands about rollouts and edges.
+//!
+//! Here: which revision is wanted, and how far edges are. Not here: Replicas (`super::replicas`), deciding anything.
+
+use std::sync::Arc;
+
+use crate::{
+    model::{Edge, Index, Kind, Object, ObjectKey, Reason, Rollout, RolloutPhase, Uid, event::Subject},
+    store::{
+        command::Refusal,
+        state::{Changed, State},
+    },
+};
+
+impl State {
+    pub(super) fn set_rollout(
+        &mut self,
+        at: u64,
+        service: &Uid,
+        rollout: &Rollout,
+        based_on: Option<Index>,
+    ) -> Result<(), Refusal> {
+        let Some(object) = self.object_by_uid(service).filter(|o| o.kind == Kind::Service).cloned() else {
+            return Err(Refusal::Invalid(format!("there is no service {service}")));
+        };
+        let old = self.rollouts.get(service).cloned();
+        let found = old.as_ref().map(|r| r.resource_version);
+        if found != based_on {
+            return Err(Refusal::Conflict { key: object.key(), expected: based_on, found });
+        }
+        if self.revision(service, rollout.target).is_none() {
+            return Err(Refusal::Invalid(format!("svc/{} has no revision {}", object.meta.name, rollout.target)));
+        }
+        let kept = |version| Rollout { resource_version: version, ..rollout.clone() };
+        if old.as_ref().is_some_and(|old| **old == kept(old.resource_version)) {
+            return Ok(());
+        }
+        let index = self.step();
+        self.rollouts.insert(service.clone(), Arc::new(kept(index)));
+        // The Service's own version stays: a step of a rollout must not fail a user's write.
+        self.changed(index, object.key(), Changed::Status);
+        self.tell_rollout(at, &object, old.as_deref(), rollout);
+        Ok(())
+    }
+
+    /// The turns of a rollout as events.
+    fn tell_rollout(&mut self, at: u64, object: &Object, old: Option<&Rollout>, new: &Rollout) {
+        let subject = || Subject { kind: Kind::Service, name: object.meta.name.clone(), uid: object.meta.uid.clone() };
+        let told = |what: String| if new.message.is_empty() { what } else { format!("{what}: {}", new.message) };
+        match (old.map(|o| &o.paused), &new.paused) {
+            (Some(None) | None, Some(paused)) => {
+                self.event(at, Reason::Paused, subject(), None, format!("paused by {}", paused.by));
+            }
+            (Some(Some(_)), None) => self.event(at, Reason::Resumed, subject(), None, "goes on".into()),
+            (_, _) => {}
+        }
+        if new.promoted && old.is_some_and(|o| !o.promoted && o.target == new.target) {
+            self.event(at, Reason::Promoted, subject(), None, format!("revision {} is good", new.target));
+        }
+        if new.restarted != old.map_or(Index(0), |o| o.restarted) {
+            self.event(at, Reason::Restarted, subject(), None, "every replica is replaced".into());
+        }
+        let turned = old.is_none_or(|o| (o.phase, o.target) != (new.phase, new.target));
+        match new.phase {
+            _ if !turned => {}
+            RolloutPhase::Progressing => {
+                let message = match new.from {
+                    Some(from) if from != new.target => format!("revision {from} -> {}", new.target),
+                    Some(_) | None => format!("revision {}", new.target),
+                };
+                self.event(at, Reason::RolloutStarted, subject(), None, told(message));
+            }
+            RolloutPhase::Complete => {
+                let message = format!("revision {} is rolled out", new.target);
+                self.event(at, Reason::RolloutComplete, subject(), None, message);
+            }
+            RolloutPhase::RollingBack => {
+                let message = format!("{} -> {}", new.newest, new.target);
+                self.warn(at, Reason::RollingBack, subject(), None, told(message));
+            }
+            RolloutPhase::RolledBack => {
+                let message = format!("{} -> {}", new.newest, new.target);
+                self.warn(at, Reason::RolledBack, subject(), None, told(message));
+            }
+            RolloutPhase::Halted => {
+                self.warn(at, Reason::Paused, subject(), None, told(format!("revision {} stands still", new.target)));
+            }
+        }
+    }
+
+    pub(super) fn record_edge(&mut self, node: &Uid, edge: Option<&Edge>) {
+        let old = self.edges.get(node);
+        if old.map(|e| &**e) == edge {
+            return;
+        }
+        // A node that was taken out has no edge.
+        let Some(key) = self.uids.get(node).filter(|key| key.kind == Kind::Node).cloned() else { return };
+        let name: Arc<str> = key.name;
+        let index = self.step();
+        match edge {
+            Some(edge) => self.edges.insert(node.clone(), Arc::new(edge.clone())),
+            None => self.edges.remove(node),
+        };
+        self.changed(index, ObjectKey::node(name), Changed::Edge);
+    }
+}
