@@ -45,7 +45,7 @@ pub(super) fn admit(
         let key = ObjectKey::new(put.kind, put.name.clone());
         let wanted = match put.kind {
             Kind::Service => Some(serde_json::from_slice(&put.spec).map_err(|e| Failure::unreadable(&key, e))?),
-            Kind::Config | Kind::Secret | Kind::Node | Kind::Replica => None,
+            Kind::Config | Kind::Secret | Kind::Node | Kind::Route | Kind::Middleware | Kind::Replica => None,
         };
         for Refused { field, message, fix } in refused(&key, wanted.as_ref(), &at_work, role, grants)? {
             let (source, fix) = (key.to_string(), Some(fix));
@@ -165,7 +165,7 @@ fn refused(
             });
             Ok(refused.into_iter().collect())
         }
-        Kind::Service | Kind::Node | Kind::Replica => Ok(Vec::new()),
+        Kind::Service | Kind::Node | Kind::Route | Kind::Middleware | Kind::Replica => Ok(Vec::new()),
     }
 }
 

@@ -43,7 +43,9 @@ pub fn stored(state: &State, kind: Kind) -> usize {
     const REPLICA: usize = 1_024;
     match kind {
         Kind::Replica => state.replicas().count() * REPLICA,
-        Kind::Service | Kind::Config | Kind::Secret | Kind::Node => state.objects(kind).map(|o| o.spec.len()).sum(),
+        Kind::Service | Kind::Config | Kind::Secret | Kind::Node | Kind::Route | Kind::Middleware => {
+            state.objects(kind).map(|o| o.spec.len()).sum()
+        }
     }
 }
 

@@ -75,7 +75,7 @@ impl<'s> Reader<'s> {
         let broken = |e: serde_json::Error| Failure::unreadable(&key, e);
         let spec = match object.kind {
             Kind::Secret => Spec::Secret(SecretView::from(&object.parse::<SealedSecret>().map_err(broken)?)),
-            Kind::Service | Kind::Config | Kind::Node | Kind::Replica => {
+            Kind::Service | Kind::Config | Kind::Node | Kind::Route | Kind::Middleware | Kind::Replica => {
                 Spec::Stored(serde_json::from_slice(&object.spec).map_err(broken)?)
             }
         };
@@ -146,7 +146,7 @@ impl<'s> Reader<'s> {
     pub fn find(&self, key: &ObjectKey) -> Result<Shown<'s>, Failure> {
         match key.kind {
             Kind::Replica => self.state.replica(&key.name).map(|r| self.replica(r)).ok_or_else(|| Failure::absent(key)),
-            Kind::Service | Kind::Config | Kind::Secret | Kind::Node => {
+            Kind::Service | Kind::Config | Kind::Secret | Kind::Node | Kind::Route | Kind::Middleware => {
                 self.declared(self.state.object(key).ok_or_else(|| Failure::absent(key))?)
             }
         }
@@ -190,6 +190,7 @@ pub fn differences(state: &State, key: &ObjectKey, now: u64) -> Result<Vec<why::
             let nodes = view::nodes(state);
             Ok(why::node(nodes.iter().find(|n| n.name == key.name).ok_or_else(absent)?))
         }
+        Kind::Route | Kind::Middleware => state.object(key).map(|_| Vec::new()).ok_or_else(absent),
         Kind::Config | Kind::Secret => {
             let services = view::services(state);
             let found = why::shared(key.kind, &key.name, &services);

@@ -33,7 +33,7 @@ pub(super) fn plan(
                 let old = state.object(&declared.key()).and_then(|o| o.parse::<SealedSecret>().ok());
                 Some(sealer.digest(spec, old.as_ref().map(|old| old.digest.as_str())))
             }
-            Spec::Service(_) | Spec::Config(_) | Spec::Node(_) => None,
+            Spec::Service(_) | Spec::Config(_) | Spec::Node(_) | Spec::Route(_) | Spec::Middleware(_) => None,
         },
     });
     let pruned = asked.pruned(state).into_iter().map(|(key, _)| Wish::Delete(key));

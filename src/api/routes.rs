@@ -30,7 +30,8 @@ use super::{
 use params::{APPLY, AUDIT, BUILD, DELETE, EVENTS, LIST, LIST_REPLICAS, LOGS, PLAN, PUT, WATCH};
 
 use crate::model::{
-    Kind, NodeStatus, ReplicaStatus, ServiceSpec, ServiceStatus, config::ConfigSpec, node::NodeSpec, secret::SecretSpec,
+    Kind, NodeStatus, ReplicaStatus, ServiceSpec, ServiceStatus, config::ConfigSpec, middleware::MiddlewareSpec,
+    node::NodeSpec, route::RouteSpec, secret::SecretSpec, status::RouteStatus,
 };
 
 /// Carries a request out.
@@ -114,19 +115,16 @@ pub fn find<'p>(method: &Method, path: &'p str) -> Found<'p> {
         return Found::Methods(methods);
     }
     match segments.as_slice() {
-        [
-            "api",
-            "v1",
-            kind @ ("routes" | "middlewares" | "redis" | "builds" | "volumes" | "migrations" | "leases"),
-            ..,
-        ] => Found::Unbuilt(UNBUILT_KINDS.iter().find(|k| *k == kind).copied().unwrap_or("this kind")),
+        ["api", "v1", kind @ ("redis" | "builds" | "volumes" | "migrations" | "leases"), ..] => {
+            Found::Unbuilt(UNBUILT_KINDS.iter().find(|k| *k == kind).copied().unwrap_or("this kind"))
+        }
         ["api", "v1", _, _, "exec"] => Found::Unbuilt("exec"),
         ["api", "v1", "nodes", _, "drain"] => Found::Unbuilt("drain"),
         ["traefik", "config"] => Found::Unbuilt("the configuration of Traefik"),
         _ => Found::Nothing,
     }
 }
-const UNBUILT_KINDS: [&str; 7] = ["routes", "middlewares", "redis", "builds", "volumes", "migrations", "leases"];
+const UNBUILT_KINDS: [&str; 5] = ["redis", "builds", "volumes", "migrations", "leases"];
 
 /// The class of a request, and how many bytes its body may have.
 #[must_use]
@@ -291,6 +289,10 @@ fn table() -> Vec<Route> {
     written!(t, Kind::Secret, "secrets", SecretSpec, Write);
     kind!(t, Kind::Node, "nodes", NodeSpec, NodeStatus, LIST);
     written!(t, Kind::Node, "nodes", NodeSpec, Admin);
+    kind!(t, Kind::Route, "routes", RouteSpec, RouteStatus, LIST);
+    written!(t, Kind::Route, "routes", RouteSpec, Write);
+    kind!(t, Kind::Middleware, "middlewares", MiddlewareSpec, Value, LIST);
+    written!(t, Kind::Middleware, "middlewares", MiddlewareSpec, Write);
     t.extend([
         Route::new("GET", "/api/v1/services/{name}/status", Read, "Desired beside actual, for each replica.", |r| {
             Box::pin(read::service_report(r))

@@ -110,7 +110,7 @@ pub async fn history(request: Request) -> Result<Response, Failure> {
         let object = version.kept.as_ref().unwrap_or(object);
         let digest = match object.kind {
             Kind::Secret => object.parse::<SealedSecret>().ok().map(|s| s.digest),
-            Kind::Config | Kind::Service | Kind::Node | Kind::Replica => {
+            Kind::Config | Kind::Service | Kind::Node | Kind::Route | Kind::Middleware | Kind::Replica => {
                 object.parse::<ConfigSpec>().ok().and_then(|c| c.digest(None))
             }
         };

@@ -168,12 +168,12 @@ impl Asked {
         kinds.map(|kind| if kind == Kind::Node { Role::Admin } else { Role::Write }).max().unwrap_or(Role::Write)
     }
 
-    /// Objects of the pruned set that the request does not name, services first.
+    /// Objects of the pruned set that the request does not name, those that name others first.
     pub(super) fn pruned(&self, state: &State) -> Vec<(ObjectKey, Index)> {
         let Some(set) = &self.prune else { return Vec::new() };
         let named: BTreeSet<ObjectKey> = self.documents.items.iter().map(|i| i.declared.key()).collect();
         // A machine is not taken out of the cluster because a file is gone.
-        [Kind::Service, Kind::Secret, Kind::Config]
+        [Kind::Route, Kind::Service, Kind::Middleware, Kind::Secret, Kind::Config]
             .into_iter()
             .flat_map(|kind| state.objects(kind))
             .filter(|o| o.meta.managed_by.as_ref() == Some(set))
@@ -218,7 +218,7 @@ fn servers_stay(items: &[Item], state: &State, sealer: &Sealer) -> Result<Vec<(O
     let wanted = items.iter().map(|item| as_written(item, state, sealer)).collect::<Result<Vec<_>, _>>()?;
     let wanted = wanted.iter().filter_map(|declared| match &declared.spec {
         Spec::Node(spec) => Some((declared.name.clone(), Some(spec))),
-        Spec::Service(_) | Spec::Config(_) | Spec::Secret(_) => None,
+        Spec::Service(_) | Spec::Config(_) | Spec::Secret(_) | Spec::Route(_) | Spec::Middleware(_) => None,
     });
     match servers::without(before.iter().map(|(name, spec)| (name.clone(), spec)), wanted).first() {
         Some(name) => Err(Failure::unprocessable(format!("{}: {}", ObjectKey::node(name.clone()), servers::NONE_LEFT))

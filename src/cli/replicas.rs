@@ -49,7 +49,7 @@ impl Replicas {
         match object.kind {
             Kind::Service => Some(object.name.clone()),
             Kind::Replica => self.service(&object.name),
-            Kind::Config | Kind::Secret | Kind::Node => None,
+            Kind::Config | Kind::Secret | Kind::Node | Kind::Route | Kind::Middleware => None,
         }
     }
 

@@ -191,6 +191,7 @@ fn one(source: &str, mut root: Node, index: usize, options: &Options<'_>, faults
     }
     let node = spec;
     let Some(mut spec) = typed(kind, &node, faults) else { return };
+    check::route::check(&spec, &node, faults);
     check::values::fetched(&mut spec, &node, options, faults);
     if faults.count() != before {
         return;
@@ -259,7 +260,7 @@ fn envelope(root: &Node, options: &Options<'_>, faults: &mut Faults) -> Result<K
         );
         return Err(None);
     }
-    let known = "one of Service, Config, Secret, Node";
+    let known = "one of Service, Route, Middleware, Config, Secret, Node";
     let Some(kind) = root.get("kind") else {
         faults.push(root.at, "kind", "`kind` is missing", format!("add `kind:` with {known}"));
         return Err(None);
@@ -349,6 +350,8 @@ fn typed(kind: Kind, spec: &Node, faults: &mut Faults) -> Option<Spec> {
         Kind::Config => typed_as(spec, faults).map(Spec::Config),
         Kind::Secret => typed_as(spec, faults).map(Spec::Secret),
         Kind::Node => typed_as(spec, faults).map(Spec::Node),
+        Kind::Route => typed_as(spec, faults).map(Spec::Route),
+        Kind::Middleware => typed_as(spec, faults).map(Spec::Middleware),
         Kind::Replica => None,
     }
 }

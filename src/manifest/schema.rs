@@ -8,7 +8,10 @@
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
-use crate::model::{Kind, ServiceSpec, config::ConfigSpec, meta::API_VERSION, node::NodeSpec, secret::SecretSpec};
+use crate::model::{
+    Kind, ServiceSpec, config::ConfigSpec, meta::API_VERSION, middleware::MiddlewareSpec, node::NodeSpec,
+    route::RouteSpec, secret::SecretSpec,
+};
 
 /// The schema of one manifest document, of whichever kind.
 #[must_use]
@@ -19,6 +22,8 @@ pub fn schema() -> Value {
         (Kind::Config, "Plain files and values for services.", of::<ConfigSpec>(&mut generator)),
         (Kind::Secret, "Sealed files and values for services.", of::<SecretSpec>(&mut generator)),
         (Kind::Node, "A machine with a Docker engine.", of::<NodeSpec>(&mut generator)),
+        (Kind::Route, "Which requests from outside go to which Service.", of::<RouteSpec>(&mut generator)),
+        (Kind::Middleware, "What a request passes on its way.", of::<MiddlewareSpec>(&mut generator)),
     ];
     let documents: Vec<Value> = kinds.iter().map(|(kind, about, spec)| document(*kind, about, spec)).collect();
     let mut definitions = generator.take_definitions(true);
@@ -129,6 +134,12 @@ fn short_form(definition: &str, name: &str) -> Option<Value> {
         ("ServiceSpec", "ulimits") => {
             json!({ "type": "object", "additionalProperties": { "anyOf": [{ "type": "integer" }, { "$ref": "#/definitions/Ulimit" }] } })
         }
+        ("RouteTls", "minVersion") => json!({ "enum": [1.2, 1.3] }),
+        ("Errors" | "Retry", "status") | ("Retries", "on") => texts(),
+        ("HealthCheck", "headers")
+        | ("Headers", "customRequestHeaders" | "customResponseHeaders" | "sslProxyHeaders") => {
+            json!({ "anyOf": [texts(), map()] })
+        }
         ("Port", "published") | ("FileRef", "uid" | "gid") => json!({ "type": "string", "pattern": "^[0-9]+$" }),
         ("FileRef" | "TmpfsOptions", "mode") => json!({ "type": ["string", "integer"] }),
         ("Mount", "dataPolicy") => json!({ "const": "auto" }),
@@ -153,6 +164,7 @@ fn extra(definition: &str) -> Vec<(&'static str, Value)> {
         ],
         "Port" => vec![("mode", json!({ "const": "host", "description": "The only one that is built." }))],
         "HttpProbe" => vec![("scheme", json!({ "const": "http", "description": "The only one that is built." }))],
+        "RouteSpec" => vec![("protocol", json!({ "const": "http", "description": "The only one that is built." }))],
         "Dependency" => vec![("restart", json!({ "const": false, "description": "The only one that is built." }))],
         _ => Vec::new(),
     }

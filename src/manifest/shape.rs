@@ -36,6 +36,8 @@ pub(super) enum Shape {
     Duration,
     /// One of these words; `later`: those that are not built.
     Word { now: &'static [&'static str], later: &'static [&'static str] },
+    /// A name as text, or this.
+    NameOr(&'static Shape),
     /// A list.
     List(&'static Shape),
     /// Names of the user's own → values.
@@ -146,6 +148,10 @@ impl Walk<'_, '_> {
             Shape::Loose => self.text(node, path, true),
             Shape::Bool => self.boolean(node, path),
             Shape::Int(low, high) => self.int(node, path, low, high),
+            Shape::NameOr(inner) => match node.value {
+                Value::Map(_) => self.value(node, inner, path),
+                _ => self.text(node, path, false),
+            },
             Shape::Size => self.amount::<Bytes>(node, path, "a size", "write it like 512Mi or 1Gi"),
             Shape::Cpu => self.amount::<Millicores>(node, path, "an amount of CPU", "write it like \"0.5\" or 500m"),
             Shape::Duration => self.amount::<Period>(node, path, "a duration", "write it like 10s or 1m30s"),
@@ -359,6 +365,10 @@ impl Walk<'_, '_> {
         let near = nearest(&wanted, fields.iter().filter(|f| f.state != State::ClusterOnly).map(|f| f.name));
         let fix = if (path, wanted.as_str()) == ("metadata", "namespace") {
             "remove it: there are no namespaces; group objects by labels, prune them by `--set`".to_owned()
+        } else if let Some(hint) = super::fields::sold(&wanted, fields) {
+            let message = format!("`{}` is not a part of Traefik's open-source edition", entry.key);
+            self.wrong(entry.at, &join(path, &entry.key), message, hint);
+            return;
         } else if let Some(hint) = super::fields::compose_hint(&wanted).filter(|_| path == "spec") {
             hint.to_owned()
         } else if let Some(near) = near {

@@ -115,6 +115,8 @@ pub fn written(document: &Document) -> Result<Value, serde_json::Error> {
         Spec::Service(spec) => serde_json::to_value(spec)?,
         Spec::Config(spec) => serde_json::to_value(spec)?,
         Spec::Node(spec) => serde_json::to_value(spec)?,
+        Spec::Route(spec) => serde_json::to_value(spec)?,
+        Spec::Middleware(spec) => serde_json::to_value(spec)?,
         Spec::Secret(spec) => {
             let mut data = spec.data.clone();
             // As base64, so that any reader of YAML or JSON takes the same bytes.

@@ -1,6 +1,6 @@
 //! A declared object before it is stored: what `manifest` reads and planners compare.
 //!
-//! Here: the four kinds that people write, their canonical bytes, and the hash of a Service's container
+//! Here: the kinds that people write, their canonical bytes, and the hash of a Service's container
 //! part. Not here: text (`manifest`), sealing (`store::seal`), what is stored ([`super::Object`]).
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -8,7 +8,10 @@ use std::{collections::BTreeMap, sync::Arc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Kind, ObjectKey, ServiceSpec, config::ConfigSpec, node::NodeSpec, secret::SecretSpec};
+use super::{
+    Kind, ObjectKey, ServiceSpec, config::ConfigSpec, middleware::MiddlewareSpec, node::NodeSpec, route::RouteSpec,
+    secret::SecretSpec,
+};
 
 /// One declared object.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,6 +37,10 @@ pub enum Spec {
     Secret(SecretSpec),
     /// A machine.
     Node(NodeSpec),
+    /// Which requests go where.
+    Route(Box<RouteSpec>),
+    /// What a request passes on its way.
+    Middleware(Box<MiddlewareSpec>),
 }
 
 impl Declared {
@@ -45,6 +52,8 @@ impl Declared {
             Spec::Config(_) => Kind::Config,
             Spec::Secret(_) => Kind::Secret,
             Spec::Node(_) => Kind::Node,
+            Spec::Route(_) => Kind::Route,
+            Spec::Middleware(_) => Kind::Middleware,
         }
     }
     /// Its key.

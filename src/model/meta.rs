@@ -93,13 +93,21 @@ pub enum Kind {
     Secret,
     /// A machine with a Docker engine.
     Node,
+    /// Which requests from outside go to which Service.
+    Route,
+    /// What a request passes on its way.
+    Middleware,
     /// One placement attempt for a slot of a Service; read-only.
     Replica,
 }
 
 impl Kind {
     /// Every kind, in the order in which `apply` writes them.
-    pub const ALL: [Self; 5] = [Self::Node, Self::Config, Self::Secret, Self::Service, Self::Replica];
+    pub const ALL: [Self; 7] =
+        [Self::Node, Self::Config, Self::Secret, Self::Middleware, Self::Service, Self::Route, Self::Replica];
+    /// Those that people write, in the same order.
+    pub const DECLARED: [Self; 6] =
+        [Self::Node, Self::Config, Self::Secret, Self::Middleware, Self::Service, Self::Route];
 
     /// Short name for people: `svc/web`, `node/n1`.
     #[must_use]
@@ -109,6 +117,8 @@ impl Kind {
             Self::Config => "config",
             Self::Secret => "secret",
             Self::Node => "node",
+            Self::Route => "route",
+            Self::Middleware => "mw",
             Self::Replica => "replica",
         }
     }
@@ -120,6 +130,8 @@ impl Kind {
             Self::Config => "configs",
             Self::Secret => "secrets",
             Self::Node => "nodes",
+            Self::Route => "routes",
+            Self::Middleware => "middlewares",
             Self::Replica => "replicas",
         }
     }
@@ -131,6 +143,8 @@ impl Kind {
             Self::Config => "Config",
             Self::Secret => "Secret",
             Self::Node => "Node",
+            Self::Route => "Route",
+            Self::Middleware => "Middleware",
             Self::Replica => "Replica",
         }
     }
@@ -182,8 +196,11 @@ impl FromStr for ObjectKey {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
         let (kind, name) = text.split_once('/').ok_or_else(|| format!("{text:?} is not KIND/NAME, like svc/web"))?;
-        let kind = Kind::parse(kind)
-            .ok_or_else(|| format!("unknown kind {kind:?}; known: service (svc), config, secret, node, replica"))?;
+        let kind = Kind::parse(kind).ok_or_else(|| {
+            format!(
+                "unknown kind {kind:?}; known: service (svc), config, secret, node, route, middleware (mw), replica"
+            )
+        })?;
         if name.is_empty() {
             return Err(format!("{text:?} has no name after the slash"));
         }

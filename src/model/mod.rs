@@ -1,6 +1,6 @@
 //! What people declare and what the cluster says back: the vocabulary of the house.
 //!
-//! Here: kinds and their specs ([`service`], [`config`], [`secret`], [`node`]), what the
+//! Here: kinds and their specs ([`service`], [`config`], [`secret`], [`node`], [`route`], [`middleware`]), what the
 //! cluster makes from them ([`revision`], [`replica`], [`volume`]), what it says of them
 //! ([`condition`], [`reason`], [`event`], [`status`]), what an engine says ([`engine`]), who may ask and who did
 //! ([`token`], [`audit`]), which power over a host there is ([`power`]), and the words both use
@@ -18,6 +18,7 @@ pub mod edge;
 pub mod engine;
 pub mod event;
 pub mod meta;
+pub mod middleware;
 #[cfg(test)]
 mod mutated;
 pub mod node;
@@ -31,6 +32,8 @@ pub mod replica;
 pub mod revision;
 pub mod rollout;
 pub mod rotation;
+pub mod route;
+pub mod rule;
 pub mod secret;
 pub mod service;
 pub mod status;

@@ -23,7 +23,10 @@ pub use self::{
     probe::{Healthcheck, HttpProbe, MIN_HEALTHY_TIME, Readiness, ReadinessSource, TcpProbe},
     resources::{Amounts, Limits, Resources, Ulimit},
 };
-use super::quantity::{Bytes, Period};
+use super::{
+    quantity::{Bytes, Period},
+    route::Shorthand,
+};
 
 fn yes() -> bool {
     true
@@ -53,6 +56,9 @@ pub struct ServiceSpec {
     /// Where replicas may run.
     #[serde(default, skip_serializing_if = "is_default")]
     pub placement: Placement,
+    /// Which requests from outside its replicas answer: the short form of a Route.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<Shorthand>,
     /// Stops every replica without forgetting the service.
     #[serde(default, skip_serializing_if = "is_false")]
     pub suspend: bool,

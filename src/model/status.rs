@@ -183,6 +183,16 @@ pub struct ServiceStatus {
     pub unplaced: BTreeMap<String, Decision>,
 }
 
+/// What is said of a Route.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RouteStatus {
+    /// `Ready` first.
+    pub conditions: Vec<Condition>,
+    /// Generation that it was said of.
+    pub observed_generation: u64,
+}
+
 /// Counts of a service's replicas.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

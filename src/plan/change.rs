@@ -229,6 +229,8 @@ fn same_spec(declared: &Declared, digest: Option<&str>, old: &Object) -> bool {
         Spec::Service(spec) => canonical(spec).is_ok_and(|bytes| bytes == old.spec),
         Spec::Config(spec) => canonical(spec).is_ok_and(|bytes| bytes == old.spec),
         Spec::Node(spec) => canonical(spec).is_ok_and(|bytes| bytes == old.spec),
+        Spec::Route(spec) => canonical(spec).is_ok_and(|bytes| bytes == old.spec),
+        Spec::Middleware(spec) => canonical(spec).is_ok_and(|bytes| bytes == old.spec),
     }
 }
 

@@ -212,7 +212,7 @@ pub fn reads(spec: &ServiceSpec, kind: Kind, name: &str) -> bool {
         Kind::Secret => {
             c.secrets.iter().any(|file| file.object() == name) || c.image_pull_secrets.iter().any(|s| s == name)
         }
-        Kind::Service | Kind::Node | Kind::Replica => false,
+        Kind::Service | Kind::Node | Kind::Route | Kind::Middleware | Kind::Replica => false,
     }
 }
 

@@ -90,7 +90,7 @@ impl Missing {
         match self.kind {
             Kind::Secret => Reason::SecretMissing,
             Kind::Config => Reason::ConfigMissing,
-            Kind::Service | Kind::Node | Kind::Replica => Reason::WaitingForDependency,
+            Kind::Service | Kind::Node | Kind::Route | Kind::Middleware | Kind::Replica => Reason::WaitingForDependency,
         }
     }
 }

@@ -149,7 +149,7 @@ pub fn names(spec: &ServiceSpec, kind: Kind, name: &str) -> bool {
             container.secrets.iter().any(|r| r.object() == name)
                 || container.image_pull_secrets.iter().any(|s| s == name)
         }
-        Kind::Service | Kind::Node | Kind::Replica => false,
+        Kind::Service | Kind::Node | Kind::Route | Kind::Middleware | Kind::Replica => false,
     }
 }
 
@@ -233,7 +233,9 @@ impl<'a> Look<'a> {
         self.view.missing.iter().filter(|m| m.required).map(|m| {
             let path = match m.kind {
                 Kind::Service => format!("dependsOn/{}", m.name),
-                Kind::Config | Kind::Secret | Kind::Node | Kind::Replica => format!("{}/{}", m.kind.plural(), m.name),
+                Kind::Config | Kind::Secret | Kind::Node | Kind::Route | Kind::Middleware | Kind::Replica => {
+                    format!("{}/{}", m.kind.plural(), m.name)
+                }
             };
             let message = match &m.key {
                 Some(key) => format!("{} {} has no key {key}", m.kind, m.name),

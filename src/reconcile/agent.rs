@@ -407,7 +407,7 @@ impl Agent {
     fn started_with(&self, key: &ObjectKey) -> Vec<Arc<str>> {
         let object = match key.kind {
             Kind::Config | Kind::Secret => format!("{}/{}", key.kind.plural(), key.name),
-            Kind::Service | Kind::Node | Kind::Replica => return Vec::new(),
+            Kind::Service | Kind::Node | Kind::Route | Kind::Middleware | Kind::Replica => return Vec::new(),
         };
         let names = |reference: &String| {
             reference.strip_prefix(&object).is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '=']))

@@ -125,6 +125,8 @@ pub fn services(state: &State, scope: Scope<'_>) -> Vec<Arc<str>> {
             (_, Kind::Service) => vec![change.key.name.clone()],
             (_, Kind::Replica) => state.replica(&change.key.name).map(|r| r.service.clone()).into_iter().collect(),
             (_, Kind::Node | Kind::Config | Kind::Secret) => all(),
+            // No replica runs otherwise for it.
+            (_, Kind::Route | Kind::Middleware) => Vec::new(),
         },
     }
 }

@@ -59,7 +59,7 @@ pub fn shared(state: &State, object: &Object) -> Option<Shared> {
     let content = |object: &Object| match object.kind {
         Kind::Config => Some(Content::Config(Box::new(object.parse().ok()?))),
         Kind::Secret => Some(Content::Secret(object.parse::<SealedSecret>().ok()?.content().to_owned())),
-        Kind::Service | Kind::Node | Kind::Replica => None,
+        Kind::Service | Kind::Node | Kind::Route | Kind::Middleware | Kind::Replica => None,
     };
     // What it is now is known even where nobody noted its versions.
     let now = content(object)?;
@@ -165,7 +165,7 @@ pub fn world(state: &State) -> World {
         index: state.index(),
         services: services(state).into_iter().map(|s| (s.name.clone(), s)).collect(),
         nodes: nodes(state),
-        objects: [Kind::Node, Kind::Config, Kind::Secret, Kind::Service]
+        objects: Kind::DECLARED
             .into_iter()
             .flat_map(|kind| state.objects(kind))
             .map(|o| (o.key(), o.clone()))
@@ -278,7 +278,7 @@ fn missing_file(state: &State, kind: Kind, reference: &FileRef) -> Option<Missin
     let key = reference.key()?;
     let has = match kind {
         Kind::Secret => object.parse::<SealedSecret>().is_ok_and(|s| s.sealed.contains_key(key)),
-        Kind::Config | Kind::Service | Kind::Node | Kind::Replica => {
+        Kind::Config | Kind::Service | Kind::Node | Kind::Route | Kind::Middleware | Kind::Replica => {
             object.parse::<ConfigSpec>().is_ok_and(|c| c.data.contains_key(key))
         }
     };

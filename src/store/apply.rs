@@ -98,7 +98,7 @@ impl State {
     pub fn version(&self, key: &ObjectKey) -> Option<Index> {
         match key.kind {
             Kind::Replica => self.replicas.get(&key.name).map(|r| r.resource_version),
-            Kind::Service | Kind::Config | Kind::Secret | Kind::Node => {
+            Kind::Service | Kind::Config | Kind::Secret | Kind::Node | Kind::Route | Kind::Middleware => {
                 self.objects.get(key).map(|o| o.meta.resource_version)
             }
         }
@@ -245,7 +245,7 @@ impl State {
     fn observe(&mut self, key: &ObjectKey, uid: &Uid, status: &Status) {
         let owner = match key.kind {
             Kind::Replica => self.replicas.get(&key.name).map(|r| r.uid.clone()),
-            Kind::Service | Kind::Config | Kind::Secret | Kind::Node => {
+            Kind::Service | Kind::Config | Kind::Secret | Kind::Node | Kind::Route | Kind::Middleware => {
                 self.objects.get(key).map(|o| o.meta.uid.clone())
             }
         };

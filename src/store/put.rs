@@ -97,7 +97,9 @@ pub fn completed<'d>(declared: &'d Declared, sealer: &Sealer, state: &State) -> 
             Some(Some(field)) => Err(PutError::OfClient { field }),
             Some(None) | None => Ok(Cow::Borrowed(declared)),
         },
-        (Spec::Service(_), _) | (Spec::Node(_), None) => Ok(Cow::Borrowed(declared)),
+        (Spec::Service(_) | Spec::Route(_) | Spec::Middleware(_), _) | (Spec::Node(_), None) => {
+            Ok(Cow::Borrowed(declared))
+        }
     }
 }
 
@@ -176,6 +178,8 @@ pub fn put_completed(
         Spec::Service(spec) => (canonical(spec)?, Some(spec.container_hash()?)),
         Spec::Config(spec) => (canonical(spec)?, None),
         Spec::Node(spec) => (canonical(spec)?, None),
+        Spec::Route(spec) => (canonical(spec)?, None),
+        Spec::Middleware(spec) => (canonical(spec)?, None),
         Spec::Secret(spec) => {
             let before = old.map(|o| stored::<SealedSecret>(o)).transpose()?;
             let sealed = sealed(spec, before, sealer, &uid)?;

@@ -25,7 +25,7 @@ async fn a_path_that_leads_nowhere_is_404_with_a_reason() {
         ("/api/v1/configs/%00", "not-found"),
         ("/api/v1/configs/%22%0d%0aset-cookie:%20x", "not-found"),
         ("/api/v1/configs/C", "not-found"),
-        ("/api/v1/routes", "not-built-yet"),
+        ("/api/v1/redis", "not-built-yet"),
         ("/api/v1/nodes/n1/drain", "not-built-yet"),
         ("/traefik/config", "not-built-yet"),
     ];

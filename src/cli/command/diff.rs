@@ -56,7 +56,7 @@ pub async fn diff(api: &Api, screen: &Screen, args: &Diff) -> Result<Exit, CliEr
 /// Everything that people declare.
 async fn declared(api: &Api) -> Result<Vec<ObjectKey>, CliError> {
     let mut keys = Vec::new();
-    for kind in [Kind::Node, Kind::Config, Kind::Secret, Kind::Service] {
+    for kind in Kind::DECLARED {
         let list = api.list(kind).await?;
         keys.extend(list.items.iter().map(|o| ObjectKey::new(kind, o.metadata.name.clone())));
     }

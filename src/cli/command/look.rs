@@ -37,7 +37,7 @@ pub async fn describe(api: &Api, screen: &Screen, args: &Describe) -> Result<(),
         Kind::Node => {
             replicas.into_iter().filter(|o| o.spec.get("node").and_then(|n| n.as_str()) == Some(&key.name)).collect()
         }
-        Kind::Config | Kind::Secret | Kind::Replica => Vec::new(),
+        Kind::Config | Kind::Secret | Kind::Route | Kind::Middleware | Kind::Replica => Vec::new(),
     };
     let why = api.why(key).await?;
     let mut happened = events::kept(api, &[], 0).await?;

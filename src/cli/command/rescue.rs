@@ -85,7 +85,14 @@ fn show(screen: &Screen, survey: &Survey, data: &Path) -> Result<(), CliError> {
     }
     let state = &survey.state;
     let name = state.cluster().map_or_else(String::new, |cluster| cluster.name.to_string());
-    let kinds = [(Kind::Service, "service"), (Kind::Config, "config"), (Kind::Secret, "secret"), (Kind::Node, "node")];
+    let kinds = [
+        (Kind::Service, "service"),
+        (Kind::Route, "route"),
+        (Kind::Middleware, "middleware"),
+        (Kind::Config, "config"),
+        (Kind::Secret, "secret"),
+        (Kind::Node, "node"),
+    ];
     let kinds = kinds.map(|(kind, noun)| count(state.objects(kind).count(), noun)).join(", ");
     let replicas = count(state.replicas().count(), "replica");
     screen.line(&format!(

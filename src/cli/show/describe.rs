@@ -58,7 +58,7 @@ pub fn text(whole: &Whole<'_>) -> String {
     }
     let usage: Option<UsageStatus> = match object.kind {
         Kind::Config | Kind::Secret => object.status.as_ref().and_then(|s| UsageStatus::deserialize(s).ok()),
-        Kind::Service | Kind::Node | Kind::Replica => None,
+        Kind::Service | Kind::Node | Kind::Route | Kind::Middleware | Kind::Replica => None,
     };
     if let Some(next) = usage.as_ref().and_then(|u| u.next_rotation) {
         rows.push(vec!["Next value:".into(), format!("{} ({})", times.around(next), text::absolute(next))]);

@@ -12,6 +12,7 @@ use crate::{
     model::{
         Bytes, ConditionStatus, ConditionType, Desired, Kind, Millicores, NodeStatus, ReplicaStatus, ServiceStatus,
         node::NodeSpec,
+        route::{MiddlewareRef, RouteSpec},
     },
 };
 
@@ -46,6 +47,10 @@ pub fn header(kind: Kind, wide: bool) -> Vec<&'static str> {
             vec!["NAME", "STATUS", "ROLES", "AVAIL", "AGE", "VERSION"],
             &["ADDRESS", "CPU(req/cap)", "MEM(req/cap)", "REPLICAS", "ENGINE", "ARCH"],
         ),
+        Kind::Route => {
+            (vec!["NAME", "HOSTS", "BACKENDS", "ENTRYPOINTS", "STATUS", "AGE"], &["MIDDLEWARES", "GENERATION", "SET"])
+        }
+        Kind::Middleware => (vec!["NAME", "MIDDLEWARE", "AGE"], &["GENERATION", "SET"]),
         Kind::Config => (vec!["NAME", "KEYS", "BYTES", "IN-USE", "AGE"], &["GENERATION", "SET"]),
         Kind::Secret => (vec!["NAME", "TYPE", "VERSION", "KEYS", "IN-USE", "AGE"], &["GENERATION", "DIGEST", "SET"]),
     };
@@ -90,6 +95,14 @@ pub fn row(object: &Object, around: &Around<'_>) -> Vec<String> {
         }
         Kind::Replica => replica(object, name, age, around.times),
         Kind::Node => node(object, name, age, around),
+        Kind::Route => {
+            let (cells, middlewares) = route(object, name, age);
+            (cells, vec![middlewares, generation, set])
+        }
+        Kind::Middleware => {
+            let which = object.spec.as_object().and_then(|spec| spec.keys().next()).cloned();
+            (vec![name, which.unwrap_or_else(dash), age], vec![generation, set])
+        }
         Kind::Config => {
             let data = object.spec.get("data").and_then(Value::as_object);
             let bytes: usize = data.into_iter().flatten().map(|(k, v)| k.len() + v.as_str().map_or(0, str::len)).sum();
@@ -180,6 +193,26 @@ fn service(
         age,
     ];
     (cells, status.map_or_else(dash, |s| s.revision.to_string()))
+}
+
+fn route(object: &Object, name: String, age: String) -> (Vec<String>, String) {
+    let Ok(spec) = RouteSpec::deserialize(&object.spec) else {
+        return (vec![name, dash(), dash(), dash(), state(object), age], dash());
+    };
+    let joined = |list: Vec<String>| if list.is_empty() { dash() } else { list.join(",") };
+    let backends = spec.backends.iter().map(|b| match (&b.service, b.port) {
+        (Some(service), Some(port)) => format!("{service}:{port}"),
+        (Some(service), None) => service.clone(),
+        (None, _) => b.url.clone().unwrap_or_default(),
+    });
+    let middlewares = spec.middlewares.iter().map(|m| match m {
+        MiddlewareRef::Name(name) => name.clone(),
+        MiddlewareRef::Inline(spec) => spec.name().to_owned(),
+    });
+    let hosts = if spec.hosts.is_empty() { spec.rule.clone().into_iter().collect() } else { spec.hosts.clone() };
+    let entry_points = spec.entered().into_iter().map(|e| e.to_string()).collect();
+    let cells = vec![name, joined(hosts), joined(backends.collect()), joined(entry_points), state(object), age];
+    (cells, joined(middlewares.collect()))
 }
 
 fn replica(object: &Object, name: String, age: String, times: Times) -> (Vec<String>, Vec<String>) {

@@ -6,6 +6,7 @@
 //! Invariant: a check reads the canonical form and changes nothing.
 
 mod probe;
+pub(super) mod route;
 mod service;
 mod storage;
 pub(super) mod values;
@@ -42,7 +43,8 @@ pub(super) fn document(walk: &mut Walk<'_, '_>, kind: Kind, metadata: &Node, spe
             secret(walk, spec);
         }
         Kind::Node => node(walk, spec),
-        Kind::Replica => {}
+        // Theirs are checked as types.
+        Kind::Route | Kind::Middleware | Kind::Replica => {}
     }
 }
 

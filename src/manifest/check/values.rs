@@ -122,7 +122,7 @@ pub(in crate::manifest) fn fetched(spec: &mut Spec, node: &Node, options: &Optio
     let from: Option<ValueFrom> = match spec {
         Spec::Config(spec) => spec.value_from.clone().map(ValueFrom::from),
         Spec::Secret(spec) => spec.value_from.clone(),
-        Spec::Service(_) | Spec::Node(_) => None,
+        Spec::Service(_) | Spec::Node(_) | Spec::Route(_) | Spec::Middleware(_) => None,
     };
     let Some((from, field)) = from.and_then(|from| from.of_client().map(|field| (from, field))) else { return };
     let path = format!("spec.valueFrom.{field}");
@@ -145,6 +145,6 @@ pub(in crate::manifest) fn fetched(spec: &mut Spec, node: &Node, options: &Optio
             }
             Err(_) => faults.push(at, &path, "gives no UTF-8 text", "keep what is not text in a Secret"),
         },
-        Spec::Service(_) | Spec::Node(_) => {}
+        Spec::Service(_) | Spec::Node(_) | Spec::Route(_) | Spec::Middleware(_) => {}
     }
 }

@@ -1,15 +1,16 @@
 //! Every field of the manifest page: its shape, and whether it works yet.
 //!
-//! Here: the envelope, Config, Secret and Node. `service`: the Service. Adding a feature moves its field from
+//! Here: the envelope, Config, Secret and Node. `service`: the Service. `route`: Route and Middleware. Adding a feature moves its field from
 //! `later` to `works` and gives it a place in `model`; a test fails when only one of the two is done.
 
+mod route;
 pub(super) mod service;
 
 use super::{
     forms,
     shape::{Field, Shape, State, cluster_only, later, required, word, works},
 };
-use crate::model::Kind;
+use crate::model::{Kind, middleware::HUB_ONLY};
 
 /// `metadata`.
 pub(super) static METADATA: &[Field] = &[
@@ -25,8 +26,8 @@ pub(super) static METADATA: &[Field] = &[
 ];
 
 /// Kinds that are planned: a document of one is understood, and refused.
-pub(super) const LATER_KINDS: [&str; 10] =
-    ["Route", "Middleware", "Issuer", "DNSProvider", "Redis", "Build", "Volume", "Migration", "Lease", "Backup"];
+pub(super) const LATER_KINDS: [&str; 8] =
+    ["Issuer", "DNSProvider", "Redis", "Build", "Volume", "Migration", "Lease", "Backup"];
 
 /// The spec of a kind; none for one that people do not write.
 pub(super) fn spec(kind: Kind) -> Option<Shape> {
@@ -36,6 +37,8 @@ pub(super) fn spec(kind: Kind) -> Option<Shape> {
         Kind::Config => Some(Shape::Object(CONFIG)),
         Kind::Secret => Some(Shape::Object(SECRET)),
         Kind::Node => Some(Shape::Object(NODE)),
+        Kind::Route => Some(Shape::Object(route::ROUTE)),
+        Kind::Middleware => Some(Shape::Object(route::MIDDLEWARE)),
         Kind::Replica => None,
     }
 }
@@ -153,6 +156,13 @@ pub(super) static NODE: &[Field] = &[
         ])),
     ),
 ];
+
+/// What to do instead of a middleware that only Traefik Hub has.
+pub(super) fn sold(name: &str, among: &'static [Field]) -> Option<&'static str> {
+    let middlewares = std::ptr::eq(among, route::MIDDLEWARE);
+    (middlewares && HUB_ONLY.contains(&name))
+        .then_some("only Traefik Hub has it; remove it, or let a Service decide with `forwardAuth`")
+}
 
 /// What to write for a field of compose that has no place here.
 pub(super) fn compose_hint(name: &str) -> Option<&'static str> {

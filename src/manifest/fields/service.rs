@@ -8,8 +8,8 @@ use crate::manifest::{
 
 const TEXTS: Shape = Shape::Form(forms::one_or_many, &Shape::List(&Shape::Loose));
 const WORDS: Shape = Shape::Form(forms::command, &Shape::List(&Shape::Loose));
-const PAIRS: Shape = Shape::Form(forms::pairs, &Shape::Map(&Shape::Loose));
-const NAMES: Shape = Shape::List(&Shape::Text);
+pub(super) const PAIRS: Shape = Shape::Form(forms::pairs, &Shape::Map(&Shape::Loose));
+pub(super) const NAMES: Shape = Shape::List(&Shape::Text);
 const COUNT: Shape = Shape::Int(0, 1_000_000);
 
 /// A Service's spec.
@@ -116,6 +116,7 @@ pub(in crate::manifest) static SPEC: &[Field] = &[
     works("replicas", Shape::Int(0, 1000)),
     works("placement", Shape::Object(PLACEMENT)),
     works("suspend", Shape::Bool),
+    works("routes", Shape::List(&Shape::Object(super::route::SHORTHAND))),
     // ---- orchestration: not built
     later("schedule", Shape::Text),
     later("timeZone", Shape::Text),
@@ -135,7 +136,6 @@ pub(in crate::manifest) static SPEC: &[Field] = &[
         Shape::Object(&[works("mode", word(&["auto", "never"])), works("minResidence", Shape::Duration)]),
     ),
     later("disruption", Shape::Object(&[works("minAvailable", COUNT), works("maxUnavailable", COUNT)])),
-    later("routes", Shape::List(&Shape::Object(ROUTE))),
     later("autoscale", Shape::Any),
 ];
 
@@ -322,24 +322,6 @@ const MIGRATION: &[Field] = &[
     works("bandwidth", Shape::Size),
     works("preQuiesce", HOOKS),
     works("postStart", HOOKS),
-];
-
-const ROUTE: &[Field] = &[
-    required("host", Shape::Text, "host: web.example.com"),
-    works("path", Shape::Text),
-    works("port", PORT),
-    works("middlewares", Shape::Any),
-    works("entryPoints", NAMES),
-    works(
-        "tls",
-        Shape::Object(&[
-            works("mode", word(&["acme", "secret", "none", "passthrough"])),
-            works("issuer", Shape::Text),
-            works("secretRef", Shape::Text),
-            works("minVersion", Shape::Loose),
-            works("domains", NAMES),
-        ]),
-    ),
 ];
 
 const BUILD: &[Field] = &[

@@ -48,7 +48,7 @@ fn every_manifest_reads_and_fits_its_schema() {
 
 #[test]
 fn the_reference_names_every_field_that_works() {
-    let mut named = [Kind::Service, Kind::Config, Kind::Secret, Kind::Node].map(|kind| (kind, BTreeSet::new()));
+    let mut named = Kind::DECLARED.map(|kind| (kind, BTreeSet::new()));
     for path in manifests().into_iter().filter(|p| p.parent().is_some_and(|f| f.ends_with("manifests"))) {
         let text = fs::read_to_string(&path).unwrap();
         for document in serde_yaml::Deserializer::from_str(&text) {

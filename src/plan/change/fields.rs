@@ -15,7 +15,7 @@ use crate::model::{Declared, Object, Spec, secret::SealedSecret};
 use super::FieldChange;
 
 /// Fields of a Service whose change replaces no container.
-const IN_PLACE: [&str; 4] = ["mode", "replicas", "placement", "suspend"];
+const IN_PLACE: [&str; 5] = ["mode", "replicas", "placement", "routes", "suspend"];
 /// Fields whose keys are the user's.
 const MAPS: [&str; 9] =
     ["environment", "labels", "annotations", "sysctls", "ulimits", "extraHosts", "options", "headers", "data"];
@@ -50,6 +50,8 @@ pub fn changes(
         Spec::Service(spec) => look.compare("spec", before(), Some(value(spec))),
         Spec::Config(spec) => look.compare("spec", before(), Some(value(spec))),
         Spec::Node(spec) => look.compare("spec", before(), Some(value(spec))),
+        Spec::Route(spec) => look.compare("spec", before(), Some(value(spec))),
+        Spec::Middleware(spec) => look.compare("spec", before(), Some(value(spec))),
         Spec::Secret(spec) => {
             let old: Option<SealedSecret> = old.and_then(|o| o.parse().ok());
             look.compare("spec.type", old.as_ref().map(|o| value(&o.kind)), Some(value(&spec.kind)));

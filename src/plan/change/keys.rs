@@ -26,7 +26,7 @@ pub(super) fn turns(declared: &Declared, services: &BTreeMap<Arc<str>, &ServiceS
         let references = match key.kind {
             Kind::Config => &spec.container.configs,
             Kind::Secret => &spec.container.secrets,
-            Kind::Service | Kind::Node | Kind::Replica => continue,
+            Kind::Service | Kind::Node | Kind::Route | Kind::Middleware | Kind::Replica => continue,
         };
         let whole = references.iter().filter(|r| *r.object() == *declared.name && r.key().is_none());
         told.extend(whole.map(|reference| turn(reference, key.kind, name, (before, after))));
@@ -47,7 +47,9 @@ fn turn(reference: &FileRef, kind: Kind, service: &str, (before, after): (usize,
     }
     let place = reference.target.clone().unwrap_or_else(|| match kind {
         Kind::Secret => format!("/run/secrets/{name}"),
-        Kind::Config | Kind::Service | Kind::Node | Kind::Replica => format!("/{name}"),
+        Kind::Config | Kind::Service | Kind::Node | Kind::Route | Kind::Middleware | Kind::Replica => {
+            format!("/{name}")
+        }
     });
     let (was, is) = if after == 1 { ("a directory", "a file") } else { ("a file", "a directory") };
     format!(
@@ -60,7 +62,7 @@ fn stored(key: &ObjectKey, world: &World) -> Option<usize> {
     match key.kind {
         Kind::Config => object.parse::<ConfigSpec>().ok().map(|c| c.data.len()),
         Kind::Secret => object.parse::<SealedSecret>().ok().map(|s| s.sealed.len()),
-        Kind::Service | Kind::Node | Kind::Replica => None,
+        Kind::Service | Kind::Node | Kind::Route | Kind::Middleware | Kind::Replica => None,
     }
 }
 
@@ -70,6 +72,6 @@ fn wanted(declared: &Declared) -> Option<usize> {
         Spec::Secret(secret) => {
             Some(secret.data.keys().chain(secret.string_data.keys()).collect::<BTreeSet<_>>().len())
         }
-        Spec::Service(_) | Spec::Node(_) => None,
+        Spec::Service(_) | Spec::Node(_) | Spec::Route(_) | Spec::Middleware(_) => None,
     }
 }

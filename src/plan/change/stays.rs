@@ -32,12 +32,12 @@ pub(super) fn contents(
     let now = |key: Option<&str>| match &declared.spec {
         Spec::Config(config) => config.digest(key),
         Spec::Secret(_) => Some(kept.clone().unwrap_or_default()),
-        Spec::Service(_) | Spec::Node(_) => None,
+        Spec::Service(_) | Spec::Node(_) | Spec::Route(_) | Spec::Middleware(_) => None,
     };
     let strategy = match &declared.spec {
         Spec::Config(spec) => spec.rotation.strategy,
         Spec::Secret(spec) => spec.rotation.strategy,
-        Spec::Service(_) | Spec::Node(_) => return Vec::new(),
+        Spec::Service(_) | Spec::Node(_) | Spec::Route(_) | Spec::Middleware(_) => return Vec::new(),
     };
     let mut told = Vec::new();
     for (name, spec) in services {
@@ -45,7 +45,7 @@ pub(super) fn contents(
         let references = match declared.kind() {
             Kind::Config => &spec.container.configs,
             Kind::Secret => &spec.container.secrets,
-            Kind::Service | Kind::Node | Kind::Replica => return Vec::new(),
+            Kind::Service | Kind::Node | Kind::Route | Kind::Middleware | Kind::Replica => return Vec::new(),
         };
         let named: Vec<(String, Option<String>)> = references
             .iter()

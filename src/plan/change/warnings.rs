@@ -151,7 +151,7 @@ fn users(gone: &ObjectKey, after: &After<'_>) -> Vec<String> {
                     || c.image_pull_secrets.iter().any(|s| **s == *gone.name)
             }
             Kind::Service => c.depends_on.iter().any(|d| *d.name == *gone.name),
-            Kind::Node | Kind::Replica => false,
+            Kind::Node | Kind::Route | Kind::Middleware | Kind::Replica => false,
         }
     };
     after.services.iter().filter(|(_, spec)| names(spec)).map(|(name, _)| format!("svc/{name} names it")).collect()

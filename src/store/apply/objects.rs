@@ -33,7 +33,9 @@ impl State {
         // A seal draws a new nonce each time: for a Secret the digest decides.
         let same_spec = old.as_ref().is_some_and(|o| match put.kind {
             Kind::Secret => o.digest.is_some() && o.digest == put.spec_hash,
-            Kind::Service | Kind::Config | Kind::Node | Kind::Replica => o.spec == put.spec,
+            Kind::Service | Kind::Config | Kind::Node | Kind::Route | Kind::Middleware | Kind::Replica => {
+                o.spec == put.spec
+            }
         });
         let same_meta = old.as_ref().is_some_and(|o| {
             o.meta.labels == put.labels && o.meta.annotations == put.annotations && o.meta.managed_by == managed_by

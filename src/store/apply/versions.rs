@@ -40,7 +40,7 @@ impl State {
     pub(super) fn keep_version(&mut self, group: &Group, object: &Object, old: Option<&Arc<Object>>) {
         match object.kind {
             Kind::Config | Kind::Secret => {}
-            Kind::Service | Kind::Node | Kind::Replica => return,
+            Kind::Service | Kind::Node | Kind::Route | Kind::Middleware | Kind::Replica => return,
         }
         let (uid, look) = (&object.meta.uid, Look::of(object));
         let number = look.number(object);
