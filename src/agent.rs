@@ -46,7 +46,12 @@ use crate::{
     api,
     config::AgentConfig,
     controller::{self, Metrics},
+    edge::{
+        hold,
+        splice::{self, Splices},
+    },
     model::{Grants, service::STOP_GRACE_MAX},
+    plan::entry::Wanted,
     reconcile::{
         agent::{
             self as replicas, Agent,
@@ -131,7 +136,8 @@ pub async fn run(config: AgentConfig, reload: Reload, stop: CancellationToken) -
     let mut fatal = store.fatal.clone();
     let (home, store_client) = (Arc::new(home), store.client.clone());
     let grants = watch::Sender::new(Arc::new(config.grants.clone()));
-    let parts = Parts { config, grants, files, home, sealer, runtime, identity, store: store_client, notify };
+    let ports = watch::Sender::new(Wanted::new());
+    let parts = Parts { config, grants, files, home, sealer, runtime, identity, store: store_client, notify, ports };
     let outcome = tokio::select! {
         outcome = parts.run(listeners, engine, (hangup, reload), stop) => outcome,
         why = failure(&mut fatal) => Err(AgentError::Store(why)),
@@ -212,6 +218,8 @@ struct Parts {
     identity: Identity,
     store: Client,
     notify: Arc<Notify>,
+    /// The public ports that routes ask for.
+    ports: watch::Sender<Wanted>,
 }
 
 impl Parts {
@@ -294,7 +302,8 @@ impl Parts {
     }
 
     fn shared(&self, registry: Registry, http: api::HttpMetrics) -> Arc<api::Shared> {
-        let limits = api::Limits::within(self.files);
+        let edge = splice::Limits::within(self.files).files() + hold::Limits::within(self.files).files();
+        let limits = api::Limits::within(self.files.saturating_sub(edge));
         if limits.connections < api::Limits::FEW {
             tracing::warn!(
                 files = self.files,
@@ -348,12 +357,19 @@ impl Parts {
             metrics,
             stop.clone(),
         );
+        let (serving, says) = watch::channel(None);
+        let splices = Splices {
+            runtime: self.runtime.clone(),
+            limits: splice::Limits::within(self.files),
+            wanted: self.ports.subscribe(),
+            serving,
+        };
         let watching = node::watch(
             node.clone(),
             self.config.advertise_address,
             self.store.clone(),
             self.runtime.clone(),
-            (agent.containers(), agent.adoption()),
+            (agent.containers(), agent.adoption(), says),
             reporter,
             stop.clone(),
         );
@@ -361,14 +377,23 @@ impl Parts {
         let registered = node::stay_registered(&self.store, &node, &stop);
         let (tags, granted) = (agent.watch_tags(&stop), agent.watch_grants(&stop));
         let confirmed = agent.confirmed(&stop);
-        let ((), (), (), (), (), (), (), listened) =
-            tokio::join!(passes, leading, watching, registered, tags, granted, confirmed, async {
+        let ((), (), (), (), (), (), (), (), listened) = tokio::join!(
+            passes,
+            leading,
+            watching,
+            registered,
+            tags,
+            granted,
+            confirmed,
+            splices.run(stop.clone()),
+            async {
                 let listened = listening.await;
                 if listened.is_err() {
                     stop.cancel();
                 }
                 listened
-            });
+            }
+        );
         agent.closed().await;
         listened
     }

@@ -49,6 +49,8 @@ pub enum ConditionType {
     Schedulable,
     /// A node's engine answers.
     DockerReachable,
+    /// Every public port that routes ask for is open on a node.
+    EdgeServing,
     /// Some container uses it.
     InUse,
     /// The newest version has arrived at every replica that shall have it.

@@ -37,6 +37,12 @@ reasons! {
     ImageUnresolved,
     /// A published port is held by something else.
     PortConflict,
+    /// The agent has not the right to open a public port.
+    PortForbidden,
+    /// A public port cannot be opened.
+    PortUnavailable,
+    /// Every public port that routes ask for is open.
+    PortsOpen,
     /// A Secret that a service names does not exist or lacks a key.
     SecretMissing,
     /// A Config that a service names does not exist or lacks a key.

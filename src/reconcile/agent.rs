@@ -16,7 +16,6 @@ pub mod gate;
 mod granted;
 pub mod listen;
 mod look;
-mod ports;
 pub mod prepare;
 mod processes;
 pub mod pulls;

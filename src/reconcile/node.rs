@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -26,6 +27,7 @@ use crate::{
         Bytes, Condition, ConditionStatus, ConditionType, EventType, Kind, Millicores, NewEvent, NodeStatus, ObjectKey,
         Reason, Status, Uid, declared::canonical, event::Subject, node::NodeSpec, status::EngineInfo,
     },
+    plan::entry::Serving,
     runtime::{Runtime, RuntimeError, answers},
     store::{
         Client, ProposeError,
@@ -121,12 +123,16 @@ pub struct Facts {
     pub addresses: Vec<String>,
 }
 
+/// What becomes a condition.
+type Said<'m> = (ConditionType, ConditionStatus, Reason, &'m str);
+
 /// The status of this node. `silence`: what the engine did instead of answering. `previous`: what was
-/// said last, for the times of transitions.
+/// said last, for the times of transitions. `serving`: of the public ports, while routes ask for some.
 #[must_use]
 pub fn status(
     facts: &Facts,
     silence: Option<(Reason, &str)>,
+    serving: Option<&Serving>,
     schedulable: (bool, u64),
     previous: Option<&NodeStatus>,
     now: u64,
@@ -135,18 +141,18 @@ pub fn status(
     let reachable = silence.is_none();
     let (reason, message) = silence.unwrap_or((Reason::NodeReady, ""));
     let table = [
-        (ConditionType::Ready, reachable, if reachable { Reason::NodeReady } else { reason }),
-        (ConditionType::DockerReachable, reachable, reason),
-        (ConditionType::Schedulable, may, if may { Reason::Schedulable } else { Reason::Cordoned }),
+        (ConditionType::Ready, reachable.into(), if reachable { Reason::NodeReady } else { reason }, message),
+        (ConditionType::DockerReachable, reachable.into(), reason, message),
+        (ConditionType::Schedulable, may.into(), if may { Reason::Schedulable } else { Reason::Cordoned }, ""),
     ];
-    let conditions = table.into_iter().map(|(kind, holds, reason)| {
-        let status = ConditionStatus::from(holds);
+    let serving = serving.map(|s| (ConditionType::EdgeServing, s.status, s.reason, s.message.as_str()));
+    let conditions = table.into_iter().chain(serving).map(|(kind, status, reason, message): Said<'_>| {
         let old = previous.and_then(|p| p.conditions.iter().find(|c| c.kind == kind)).filter(|c| c.status == status);
         Condition {
             kind,
             status,
             reason,
-            message: if kind == ConditionType::Schedulable { String::new() } else { message.into() },
+            message: message.into(),
             last_transition_time: old.map_or(now, |c| c.last_transition_time),
             observed_generation: generation,
         }
@@ -165,13 +171,13 @@ pub fn status(
     }
 }
 
-/// Watches the engine until `stop` and reports what changed. `known`: what a start already asked.
+/// Watches the engine and the public ports until `stop` and reports what changed.
 pub async fn watch(
     node: (Arc<str>, Uid),
     advertise: Option<IpAddr>,
     store: Client,
     runtime: Arc<dyn Runtime>,
-    (containers, adoption): (Arc<Containers>, Arc<Adoption>),
+    (containers, adoption, mut serving): (Arc<Containers>, Arc<Adoption>, watch::Receiver<Option<Serving>>),
     reporter: Reporter,
     stop: CancellationToken,
 ) {
@@ -212,7 +218,9 @@ pub async fn watch(
             let schedulable = (spec.is_none_or(|s| s.schedulable), object.map_or(0, |o| o.meta.generation));
             let words = silence.as_ref().map(|e| (super::registry::reason(e), e.to_string()));
             let words = words.as_ref().map(|(r, m)| (*r, m.as_str()));
-            let mut new = status(&facts.clone().unwrap_or_default(), words, schedulable, said.as_ref(), store.now());
+            let ports = serving.borrow_and_update().clone();
+            let facts = facts.clone().unwrap_or_default();
+            let mut new = status(&facts, words, ports.as_ref(), schedulable, said.as_ref(), store.now());
             new.restoring = state.unconfirmed().map(|_| {
                 let declared = state.replicas().filter(|r| r.node == node.0).map(|r| r.name.clone());
                 let answered = containers.engine() == Engine::Known;
@@ -234,6 +242,7 @@ pub async fn watch(
                 engine.borrow_and_update();
                 tokio::time::sleep(RETRY).await;
             }
+            Ok(()) = serving.changed() => {}
             () = stop.cancelled() => return,
         }
     }
@@ -242,7 +251,7 @@ pub async fn watch(
 /// Events of a node's turns.
 fn tell(reporter: &Reporter, node: &(Arc<str>, Uid), old: Option<&NodeStatus>, new: &NodeStatus, now: u64) {
     let find = |status: &NodeStatus, kind| status.conditions.iter().find(|c| c.kind == kind).cloned();
-    for kind in [ConditionType::Ready, ConditionType::Schedulable] {
+    for kind in [ConditionType::Ready, ConditionType::Schedulable, ConditionType::EdgeServing] {
         let (before, Some(after)) = (old.and_then(|o| find(o, kind)), find(new, kind)) else { continue };
         if before.as_ref().is_some_and(|b| b.status == after.status && b.reason == after.reason) {
             continue;
@@ -310,7 +319,7 @@ mod tests {
             None,
             store.clone(),
             Arc::new(crate::runtime::fake::Fake::new()),
-            (Arc::default(), Arc::default()),
+            (Arc::default(), Arc::default(), tokio::sync::watch::channel(None).1),
             reporter.clone(),
             stop.clone(),
         );
@@ -343,17 +352,30 @@ mod tests {
     #[test]
     fn a_transition_moves_the_time_and_a_repeat_does_not() {
         let facts = Facts { capacity: (Millicores(2000), Bytes(1 << 30)), ..Facts::default() };
-        let good = status(&facts, None, (true, 1), None, 10);
-        assert_eq!(status(&facts, None, (true, 1), Some(&good), 20), good);
-        let down = status(&facts, Some((Reason::DockerDown, "no socket")), (true, 1), Some(&good), 30);
+        let good = status(&facts, None, None, (true, 1), None, 10);
+        assert_eq!(status(&facts, None, None, (true, 1), Some(&good), 20), good);
+        let down = status(&facts, Some((Reason::DockerDown, "no socket")), None, (true, 1), Some(&good), 30);
         let of = |s: &NodeStatus, n: usize| {
             (s.conditions[n].status, s.conditions[n].reason, s.conditions[n].last_transition_time)
         };
         assert_eq!(of(&down, 0), (ConditionStatus::False, Reason::DockerDown, 30));
         assert_eq!(of(&down, 2), (ConditionStatus::True, Reason::Schedulable, 10));
         assert_eq!(down.cpus, Millicores(2000), "what was known stays");
-        let cordoned = status(&facts, None, (false, 2), Some(&down), 40);
+        let cordoned = status(&facts, None, None, (false, 2), Some(&down), 40);
         assert_eq!(of(&cordoned, 2), (ConditionStatus::False, Reason::Cordoned, 40));
         assert_eq!(cordoned.conditions.iter().map(|c| c.observed_generation).max(), Some(2));
+        let serving = |status, reason, message: &str| Serving { status, reason, message: message.into() };
+        let conflict = serving(ConditionStatus::False, Reason::PortConflict, "port 80 is held by x (pid 1)");
+        let shut = status(&facts, None, Some(&conflict), (true, 2), Some(&cordoned), 50);
+        assert_eq!(of(&shut, 3), (ConditionStatus::False, Reason::PortConflict, 50));
+        assert_eq!((shut.conditions[3].message.as_str(), of(&shut, 0).0), (&*conflict.message, ConditionStatus::True));
+        let open = serving(ConditionStatus::True, Reason::PortsOpen, "open: 80");
+        let serves = status(&facts, None, Some(&open), (true, 2), Some(&shut), 60);
+        assert_eq!(of(&serves, 3), (ConditionStatus::True, Reason::PortsOpen, 60));
+        assert_eq!(
+            status(&facts, None, None, (true, 2), Some(&serves), 70).conditions.len(),
+            3,
+            "nothing is asked for"
+        );
     }
 }

@@ -3,7 +3,7 @@
 //! Here: the trait [`Runtime`], and [`answers`], which asks as little as can be. Its values: `plan` is what a container is made from, `container` and
 //! `image` what an engine answers about them, `error` what it answers instead. [`docker`] talks to a real
 //! engine through bollard; `fake` is an engine in memory for fast tests; `conformance` is the one suite
-//! that both keep. [`limits`] says how long each call may take, `names` what counts as a name.
+//! that both keep. [`holder`] says who has a port. [`limits`] says how long each call may take, `names` what counts as a name.
 //! Not here: deciding what to ask (`plan::agent`), retries (`reconcile::agent`).
 //! Invariant: every call ends within a deadline of its own; a call that was answered late may have
 //! had its effect, so callers look before they repeat.
@@ -15,6 +15,7 @@ pub mod docker;
 mod error;
 #[cfg(test)]
 pub mod fake;
+pub mod holder;
 mod image;
 pub mod limits;
 mod names;

@@ -223,6 +223,8 @@ pub const fn stuck(reason: Reason) -> bool {
         | Reason::ImagePullRefused
         | Reason::RegistryUnreachable
         | Reason::PortConflict
+        | Reason::PortForbidden
+        | Reason::PortUnavailable
         | Reason::SecretMissing
         | Reason::ConfigMissing
         | Reason::BindSourceMissing
@@ -290,6 +292,7 @@ pub const fn stuck(reason: Reason) -> bool {
         | Reason::NodeReady
         | Reason::NodeNotReady
         | Reason::Schedulable
+        | Reason::PortsOpen
         | Reason::LeaderElected
         | Reason::ClusterFormed
         | Reason::ClusterRecovered

@@ -22,7 +22,7 @@ use crate::{
         told,
     },
     reconcile::{container::label, registry, view},
-    runtime::{Container, ContainerPlan, ContainerState, NetworkPlan, RuntimeError, Summary, answers},
+    runtime::{Container, ContainerPlan, ContainerState, NetworkPlan, RuntimeError, Summary, answers, holder::holder},
     store::State,
 };
 
@@ -366,7 +366,7 @@ impl Agent {
                 self.failed(key, subject, Reason::EngineRefused, message);
             }
             RuntimeError::PortTaken { port, .. } => {
-                let holder = self.holder(*port).await;
+                let holder = holder(&*self.runtime, *port).await;
                 let message = holder.map_or_else(|| error.to_string(), |holder| told::held(*port, &holder));
                 self.failed(key, subject, Reason::PortConflict, message);
             }

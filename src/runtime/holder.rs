@@ -1,11 +1,11 @@
-//! Who holds a port of this machine that a container was to have.
+//! Who holds a port of this machine that a container or the agent was to have.
 //!
-//! Here: `holder`, which asks the engine for containers and then the kernel for processes. What cannot be seen
+//! Here: [`holder`], which asks the engine for containers and then the kernel for processes. What cannot be seen
 //! (another user's process without the right to look) is not said.
 
 use std::{collections::BTreeSet, fs};
 
-use super::Agent;
+use super::Runtime;
 
 /// Sockets that hold a port: file, and the state of one that does (TCP: listening; UDP has no such state).
 /// Source: `proc_net_tcp(5)`, `include/net/tcp_states.h`.
@@ -16,16 +16,14 @@ const TABLES: [(&str, Option<&str>); 4] = [
     ("/proc/self/net/udp6", None),
 ];
 
-impl Agent {
-    /// `container NAME`, or `NAME (pid N)`; none: nobody knows, or it was let go meanwhile.
-    pub(super) async fn holder(&self, port: u16) -> Option<String> {
-        if let Ok(found) = self.runtime.publishing(port).await
-            && !found.is_empty()
-        {
-            return Some(format!("container {}", found.join(", ")));
-        }
-        tokio::task::spawn_blocking(move || process(port)).await.ok().flatten()
+/// `container NAME`, or `NAME (pid N)`; none: nobody knows, or it was let go meanwhile.
+pub async fn holder(runtime: &dyn Runtime, port: u16) -> Option<String> {
+    if let Ok(found) = runtime.publishing(port).await
+        && !found.is_empty()
+    {
+        return Some(format!("container {}", found.join(", ")));
     }
+    tokio::task::spawn_blocking(move || process(port)).await.ok().flatten()
 }
 
 /// The process that holds a port.

@@ -1,0 +1,264 @@
+use tokio::io::AsyncReadExt as _;
+
+use super::*;
+use crate::{
+    model::{ConditionStatus, Reason},
+    runtime::fake::Fake,
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+const HOLD: Duration = Duration::from_millis(1_500);
+
+/// The ports under test, and what they say.
+struct Rig {
+    wanted: watch::Sender<Wanted>,
+    serving: watch::Receiver<Option<Serving>>,
+    stop: CancellationToken,
+    running: JoinHandle<()>,
+}
+
+fn rig(limits: Limits) -> Rig {
+    let (wanted, receiver) = watch::channel(Wanted::new());
+    let (sender, serving) = watch::channel(None);
+    let stop = CancellationToken::new();
+    let splices = Splices { runtime: Arc::new(Fake::new()), limits, wanted: receiver, serving: sender };
+    let running = tokio::spawn(splices.run(stop.clone()));
+    Rig { wanted, serving, stop, running }
+}
+
+impl Rig {
+    fn want(&self, pairs: &[(SocketAddr, SocketAddr)]) {
+        self.wanted.send_replace(pairs.iter().copied().collect());
+    }
+    async fn says(&mut self, status: ConditionStatus) -> Serving {
+        let wanted = self.serving.wait_for(|s| s.as_ref().is_some_and(|s| s.status == status));
+        let found = timeout(20 * SECOND, wanted).await.map(|said| said.unwrap().clone().unwrap());
+        found.unwrap_or_else(|_| panic!("not {status}: {:?}", self.serving.borrow()))
+    }
+    async fn closed(&mut self) {
+        timeout(20 * SECOND, self.serving.wait_for(Option::is_none)).await.unwrap().unwrap();
+    }
+}
+
+fn limits() -> Limits {
+    Limits { connections: 64, hold: HOLD, linger: 2 * SECOND, end: 2 * SECOND }
+}
+
+/// A port that was free a moment ago.
+fn free(ip: &str) -> SocketAddr {
+    std::net::TcpListener::bind(format!("{ip}:0")).unwrap().local_addr().unwrap()
+}
+
+async fn traefik() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = listener.local_addr().unwrap();
+    (listener, at)
+}
+
+/// The next connection, its header taken off.
+async fn taken(listener: &TcpListener, length: usize) -> (TcpStream, Vec<u8>) {
+    let (mut stream, _) = timeout(20 * SECOND, listener.accept()).await.unwrap().unwrap();
+    let mut header = vec![0; length];
+    stream.read_exact(&mut header).await.unwrap();
+    (stream, header)
+}
+
+#[tokio::test]
+async fn a_connection_reaches_traefik_with_its_address_and_ends_each_way_by_itself() {
+    let (listener, to) = traefik().await;
+    // One socket of both families, asked by both.
+    let at = SocketAddr::new("::".parse().unwrap(), free("127.0.0.1").port());
+    let mut rig = rig(limits());
+    rig.want(&[(at, to)]);
+    assert_eq!(rig.says(ConditionStatus::True).await.message, format!("open: {}", at.port()));
+    for (ip, length) in [("127.0.0.1", 28), ("::1", 52)] {
+        let public = SocketAddr::new(ip.parse().unwrap(), at.port());
+        let mut client = TcpStream::connect(public).await.unwrap();
+        client.write_all(b"question").await.unwrap();
+        let (mut server, header) = taken(&listener, length).await;
+        assert_eq!(header, header::encode(client.local_addr().unwrap(), public));
+        // The client has said everything, and hears all of a long answer.
+        client.shutdown().await.unwrap();
+        let mut said = Vec::new();
+        server.read_to_end(&mut said).await.unwrap();
+        assert_eq!(said, b"question");
+        let answer: Vec<u8> = (0..3_000_000_u32).map(|i| (i % 251) as u8).collect();
+        let (mut heard, expected) = (Vec::new(), answer.clone());
+        let (sent, read) = tokio::join!(
+            async {
+                server.write_all(&answer).await?;
+                server.shutdown().await
+            },
+            client.read_to_end(&mut heard)
+        );
+        sent.unwrap();
+        read.unwrap();
+        assert!(heard == expected, "{ip}: {} bytes", heard.len());
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_ends_first_still_hears_the_client_and_a_silent_rest_is_cut() {
+    let (listener, to) = traefik().await;
+    let at = free("127.0.0.1");
+    let mut rig = rig(limits());
+    rig.want(&[(at, to)]);
+    rig.says(ConditionStatus::True).await;
+    let mut client = TcpStream::connect(at).await.unwrap();
+    let (mut server, _) = taken(&listener, 28).await;
+    server.write_all(b"early").await.unwrap();
+    server.shutdown().await.unwrap();
+    let mut heard = Vec::new();
+    client.read_to_end(&mut heard).await.unwrap();
+    assert_eq!(heard, b"early");
+    client.write_all(b"late").await.unwrap();
+    let mut word = [0; 4];
+    server.read_exact(&mut word).await.unwrap();
+    assert_eq!(&word, b"late");
+    // And then says nothing and does not end.
+    let ended = timeout(10 * SECOND, server.read(&mut word)).await.expect("cut after the time for lingering");
+    assert!(ended.is_err() || ended.is_ok_and(|n| n == 0));
+}
+
+#[tokio::test]
+async fn what_is_broken_off_does_not_look_whole() {
+    let (listener, to) = traefik().await;
+    let at = free("127.0.0.1");
+    let mut rig = rig(limits());
+    rig.want(&[(at, to)]);
+    rig.says(ConditionStatus::True).await;
+    let mut client = TcpStream::connect(at).await.unwrap();
+    let (mut server, _) = taken(&listener, 28).await;
+    server.write_all(b"half").await.unwrap();
+    let mut word = [0; 4];
+    client.read_exact(&mut word).await.unwrap();
+    rustix::net::sockopt::set_socket_linger(&server, Some(Duration::ZERO)).unwrap();
+    drop(server);
+    let ended = timeout(10 * SECOND, client.read(&mut word)).await.unwrap();
+    assert_eq!(ended.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+}
+
+#[tokio::test]
+async fn a_client_is_kept_while_traefik_is_not_there_but_not_for_ever() {
+    let (at, to) = (free("127.0.0.1"), free("127.0.0.1"));
+    let mut rig = rig(limits());
+    rig.want(&[(at, to)]);
+    rig.says(ConditionStatus::True).await;
+    let began = Instant::now();
+    let mut client = TcpStream::connect(at).await.unwrap();
+    client.write_all(b"early").await.unwrap();
+    sleep(Duration::from_millis(300)).await;
+    let listener = TcpListener::bind(to).await.unwrap();
+    let (mut server, _) = taken(&listener, 28).await;
+    let mut word = [0; 5];
+    server.read_exact(&mut word).await.unwrap();
+    assert_eq!(&word, b"early");
+    assert!(began.elapsed() < HOLD);
+    drop((listener, server, client));
+
+    let began = Instant::now();
+    let mut client = TcpStream::connect(at).await.unwrap();
+    let ended = timeout(10 * SECOND, client.read(&mut word)).await.unwrap();
+    assert!(ended.is_err() || ended.is_ok_and(|n| n == 0));
+    assert!(began.elapsed() >= HOLD - 2 * PAUSE, "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn a_port_that_another_process_has_is_named_and_taken_back_when_it_is_free() {
+    let (_listener, to) = traefik().await;
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let (at, other) = (taken.local_addr().unwrap(), free("127.0.0.1"));
+    let mut rig = rig(limits());
+    rig.want(&[(at, to), (other, to)]);
+    let said = rig.says(ConditionStatus::False).await;
+    assert_eq!(said.reason, Reason::PortConflict);
+    assert!(said.message.starts_with(&format!("port {} is held by ", at.port())), "{}", said.message);
+    assert!(said.message.ends_with(&format!("(pid {})", std::process::id())), "{}", said.message);
+    TcpStream::connect(other).await.expect("the other port serves");
+    drop(taken);
+    let free = Instant::now();
+    rig.says(ConditionStatus::True).await;
+    assert!(free.elapsed() < 2 * SECOND, "{:?}", free.elapsed());
+    TcpStream::connect(at).await.unwrap();
+    rig.want(&[]);
+    rig.closed().await;
+}
+
+#[tokio::test]
+async fn a_port_that_nothing_asks_for_is_closed_and_what_it_accepted_goes_on() {
+    let ((first, to), (second, elsewhere)) = (traefik().await, traefik().await);
+    let at = free("127.0.0.1");
+    let mut rig = rig(limits());
+    rig.want(&[(at, to)]);
+    rig.says(ConditionStatus::True).await;
+    let mut client = TcpStream::connect(at).await.unwrap();
+    let (mut server, _) = taken(&first, 28).await;
+    // The next go elsewhere, through the same listener.
+    rig.want(&[(at, elsewhere)]);
+    let turned = async {
+        loop {
+            let _client = TcpStream::connect(at).await.unwrap();
+            if timeout(SECOND / 10, second.accept()).await.is_ok() {
+                return;
+            }
+        }
+    };
+    timeout(10 * SECOND, turned).await.unwrap();
+    rig.want(&[]);
+    rig.closed().await;
+    assert_eq!(TcpStream::connect(at).await.unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+    let mut word = [0; 4];
+    for _ in 0..2 {
+        client.write_all(b"ping").await.unwrap();
+        server.read_exact(&mut word).await.unwrap();
+        server.write_all(b"pong").await.unwrap();
+        client.read_exact(&mut word).await.unwrap();
+        assert_eq!(&word, b"pong");
+    }
+    std::net::TcpListener::bind(at).expect("it is free");
+}
+
+#[tokio::test]
+async fn who_comes_when_all_seats_are_taken_waits() {
+    let (listener, to) = traefik().await;
+    let at = free("127.0.0.1");
+    let mut rig = rig(Limits { connections: 1, ..limits() });
+    rig.want(&[(at, to)]);
+    rig.says(ConditionStatus::True).await;
+    let first = TcpStream::connect(at).await.unwrap();
+    let (server, _) = taken(&listener, 28).await;
+    let mut second = TcpStream::connect(at).await.unwrap();
+    second.write_all(b"x").await.unwrap();
+    assert!(timeout(SECOND / 5, listener.accept()).await.is_err(), "one at a time");
+    drop((first, server));
+    let (mut server, _) = taken(&listener, 28).await;
+    assert_eq!(server.read_u8().await.unwrap(), b'x');
+}
+
+#[tokio::test]
+async fn an_agent_that_ends_lets_answers_finish_and_idle_connections_go() {
+    let (listener, to) = traefik().await;
+    let at = free("127.0.0.1");
+    let mut rig = rig(Limits { end: 20 * SECOND, ..limits() });
+    rig.want(&[(at, to)]);
+    rig.says(ConditionStatus::True).await;
+    let mut idle = TcpStream::connect(at).await.unwrap();
+    let (mut one, _) = taken(&listener, 28).await;
+    let mut busy = TcpStream::connect(at).await.unwrap();
+    let (mut two, _) = taken(&listener, 28).await;
+    idle.write_all(b"?").await.unwrap();
+    busy.write_all(b"?").await.unwrap();
+    for server in [&mut one, &mut two] {
+        assert_eq!(server.read_u8().await.unwrap(), b'?');
+    }
+    one.write_all(b"!").await.unwrap();
+    assert_eq!(idle.read_u8().await.unwrap(), b'!');
+    rig.stop.cancel();
+    let began = Instant::now();
+    assert!(timeout(10 * SECOND, idle.read_u8()).await.unwrap().is_err(), "nothing is in flight there");
+    assert!(!rig.running.is_finished());
+    two.write_all(b"!").await.unwrap();
+    assert_eq!(busy.read_u8().await.unwrap(), b'!');
+    timeout(10 * SECOND, rig.running).await.unwrap().unwrap();
+    assert!(began.elapsed() < 10 * SECOND);
+}
