@@ -16,7 +16,8 @@ use super::{
 };
 use crate::{
     model::{
-        Desired, Grants, Index, Kind, ObjectKey, Power, Replica, ServiceSpec, Spec, Uid, reference::ImageReference,
+        Desired, Grants, Index, Kind, ObjectKey, Power, Replica, Rollout, ServiceSpec, Spec, Uid,
+        reference::ImageReference,
     },
     plan::grants::{Need, needs, only_counts, reads},
     store::{State, command::Command},
@@ -55,7 +56,43 @@ pub(super) fn admit(
             read.push((key.clone(), state.version(&key)));
         }
     }
+    for command in commands {
+        let Command::SetRollout { service, uid, rollout, .. } = command else { continue };
+        faults.extend(undone(service, uid, rollout, state, (role, grants))?);
+    }
     if faults.is_empty() { Ok(read) } else { Err(Failure::not_granted(role, faults).by(&caller.name)) }
+}
+
+/// What a role has no grant for in a revision that it brings back. The newest is what somebody could declare.
+fn undone(
+    service: &Arc<str>,
+    uid: &Uid,
+    rollout: &Rollout,
+    state: &State,
+    (role, grants): (Role, &Grants),
+) -> Result<Vec<ManifestFault>, Failure> {
+    let key = ObjectKey::service(service.clone());
+    let stays = state.rollout(uid).is_some_and(|old| old.target == rollout.target);
+    let newest = state.newest_revision(uid).is_some_and(|newest| newest.number == rollout.target);
+    let Some(revision) = state.revision(uid, rollout.target).filter(|_| !stays && !newest) else {
+        return Ok(Vec::new());
+    };
+    let spec: ServiceSpec = serde_json::from_slice(&revision.spec).map_err(|e| Failure::unreadable(&key, e))?;
+    let lacking = lacks(&spec, role, grants);
+    Ok(lacking
+        .map(|need| ManifestFault {
+            source: key.to_string(),
+            message: format!(
+                "revision {} needs the grant {}, which the role {} does not have",
+                revision.number,
+                need.power,
+                role.name()
+            ),
+            fix: Some(fix(role, grants, &need)),
+            path: need.field,
+            ..ManifestFault::default()
+        })
+        .collect())
 }
 
 /// Whether a caller may give an image a name: what a service with power runs is named by whoever has that power.

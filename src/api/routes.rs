@@ -23,7 +23,7 @@ use super::{
     read,
     reply::{JSON, NDJSON, OCTETS, TEXT},
     request::{self, Request},
-    scale, secrets, tokens, watch, wire,
+    rollouts, scale, secrets, tokens, watch, wire,
     wire::{Object, Written},
     write,
 };
@@ -336,6 +336,21 @@ fn table() -> Vec<Route> {
         })
         .kind(Kind::Node)
         .query(PUT)
+        .writes(),
+        Route::new("GET", "/api/v1/services/{name}/rollout", Read, "How far its rollout is; its revisions.", |r| {
+            Box::pin(rollouts::get(r))
+        })
+        .kind(Kind::Service)
+        .gives::<wire::RolloutReport>(JSON),
+        Route::new(
+            "POST",
+            "/api/v1/services/{name}/rollout",
+            Write,
+            "Pauses, resumes, restarts, promotes, undoes.",
+            |r| Box::pin(rollouts::post(r)),
+        )
+        .kind(Kind::Service)
+        .takes::<wire::RolloutOrder>(JSON)
         .writes(),
         Route::new("GET", "/api/v1/audit", Admin, "Who changed what: the newest records, oldest first.", |r| {
             Box::pin(audit::list(r))

@@ -12,11 +12,12 @@ pub mod backup;
 pub mod change;
 pub mod look;
 pub mod own;
+mod rollout;
 pub mod secret;
 #[cfg(test)]
 mod shown;
 
-pub use self::{access::*, backup::*, change::*, look::*, own::*, secret::*};
+pub use self::{access::*, backup::*, change::*, look::*, own::*, rollout::*, secret::*};
 use crate::model::Period;
 
 /// Runs and watches containers on one to fifty Docker machines.
@@ -155,6 +156,13 @@ pub enum Client {
         constellation scale web=5 -o json | jq '.objects[0].wait'"
     )]
     Scale(Scale),
+    /// Follow, undo, pause and restart the rollout of a service
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  constellation rollout status svc/web -w\n  constellation rollout history svc/web\n  \
+        constellation rollout undo svc/web\n  constellation rollout restart svc/web"
+    )]
+    Rollout(RolloutCommand),
     /// Show what a service writes
     #[command(
         after_help = "Examples:\n  constellation logs web -f\n  constellation logs web --replica 2 --tail 100 --timestamps\n\n\

@@ -16,8 +16,8 @@ use super::{
 use crate::{
     api::wire::{
         ApplyAnswer, ApplyRequest, AuditList, BackupRequest, ClusterStatus, History, List, Object, PlanAnswer, Rekeyed,
-        RestoreConfirm, RestoreReport, Scale, SecretRotate, SecretSet, ServiceReport, TokenMade, TokenRequest,
-        TokenRevoked, TokenView, WatchLine, WhyReport,
+        RestoreConfirm, RestoreReport, RolloutOrder, RolloutReport, Scale, SecretRotate, SecretSet, ServiceReport,
+        TokenMade, TokenRequest, TokenRevoked, TokenView, WatchLine, WhyReport,
     },
     model::{Kind, ObjectKey},
 };
@@ -156,6 +156,27 @@ impl Api {
     pub async fn node(&self, node: &str, verb: &str, change: Change<'_>) -> Result<ApplyAnswer, CliError> {
         let target = path(&ObjectKey::node(node), &format!("/{verb}"));
         self.change(post(&target, None::<&()>, change)?).await
+    }
+
+    /// How far the rollout of a service is.
+    ///
+    /// # Errors
+    /// As [`Api::status`].
+    pub async fn rollout(&self, service: &str) -> Result<RolloutReport, CliError> {
+        self.read(path(&ObjectKey::service(service), "/rollout")).await
+    }
+
+    /// Says a word about a rollout.
+    ///
+    /// # Errors
+    /// As [`Transport::change`].
+    pub async fn order(
+        &self,
+        service: &str,
+        order: &RolloutOrder,
+        change: Change<'_>,
+    ) -> Result<ApplyAnswer, CliError> {
+        self.change(post(&path(&ObjectKey::service(service), "/rollout"), Some(order), change)?).await
     }
 
     /// Who changed what.

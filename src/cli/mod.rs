@@ -36,11 +36,13 @@ pub mod values;
 pub mod wait;
 
 use self::{
-    args::{AgentCommand, BackupCommand, Cli, Client, Command, NodeCommand, SecretCommand, TokenCommand},
+    args::{
+        AgentCommand, BackupCommand, Cli, Client, Command, NodeCommand, RolloutCommand, SecretCommand, TokenCommand,
+    },
     client::Api,
     command::{
         agent, apply, audit, backup, build, delete, diff, doctor, env, events, get, install, logs, look, node, plan,
-        rescue, scale, secret, settings, token, validate, version,
+        rescue, rollout, scale, secret, settings, token, validate, version,
     },
     endpoint::Endpoint,
     failure::{CliError, Exit},
@@ -109,6 +111,16 @@ fn screen(command: &Client) -> Screen {
         Client::Token(TokenCommand::Revoke(args)) => Screen::of_change(args.output),
         Client::Token(TokenCommand::Ls { output }) => Screen::of(*output),
         Client::Audit(args) => Screen::of(args.output.into()),
+        Client::Rollout(RolloutCommand::Status(args)) if args.watch => Screen::of_change(args.output),
+        Client::Rollout(RolloutCommand::Status(args)) => Screen::of(args.output),
+        Client::Rollout(RolloutCommand::History { output, .. }) => Screen::of(*output),
+        Client::Rollout(
+            RolloutCommand::Undo { word, .. }
+            | RolloutCommand::Pause(word)
+            | RolloutCommand::Resume(word)
+            | RolloutCommand::Restart(word)
+            | RolloutCommand::Promote(word),
+        ) => Screen::of_change(word.output),
         Client::Plan(args) => Screen::of(args.output),
         Client::Diff(args) => Screen::of(args.output),
         Client::Validate(args) => Screen::of(args.output),
@@ -149,6 +161,7 @@ async fn answer(command: Client, given: Option<&str>, screen: &Screen) -> Result
         Client::Events(args) => events::events(&api()?, screen, &args).await?,
         Client::Ps(args) => look::ps(&api()?, screen, &args).await?,
         Client::Scale(args) => scale::scale(&api()?, screen, &args).await?,
+        Client::Rollout(command) => return rollout::rollout(&api()?, screen, &command).await,
         Client::Logs(args) => logs::logs(&api()?, screen, &args).await?,
         Client::Build(args) => build::build(&api()?, screen, &args).await?,
         Client::Status(args) => look::status(&api()?, screen, &args).await?,

@@ -11,7 +11,9 @@ use std::{
     time::Duration,
 };
 
-use crate::model::{Condition, ConditionStatus, ConditionType, Reason, ServiceStatus};
+use crate::model::{
+    Condition, ConditionStatus, ConditionType, Reason, RolloutPhase, ServiceStatus, status::RolloutStatus,
+};
 
 /// What is awaited of one service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +22,11 @@ pub enum Aim {
     Ready {
         /// Of the spec.
         generation: u64,
+    },
+    /// What a person said about its rollout was carried out.
+    Rolled {
+        /// Index of that word.
+        since: u64,
     },
     /// Neither the object nor a container of it is left.
     Gone,
@@ -138,6 +145,7 @@ impl Wait {
         goal.present = true;
         goal.progress = match goal.aim {
             Aim::Ready { generation: wanted } => ready(wanted, generation, status),
+            Aim::Rolled { since } => rolled(since, status),
             // Somebody declared it again while its deletion was awaited.
             Aim::Gone => Progress::Lost("was created again meanwhile".into()),
         };
@@ -147,7 +155,7 @@ impl Wait {
     pub fn service_gone(&mut self, name: &str) {
         let Some(goal) = self.goals.get_mut(name) else { return };
         goal.present = false;
-        if matches!(goal.aim, Aim::Ready { .. }) {
+        if matches!(goal.aim, Aim::Ready { .. } | Aim::Rolled { .. }) {
             goal.progress = Progress::Lost("was deleted meanwhile".into());
         }
         self.settle();
@@ -207,6 +215,9 @@ fn ready(wanted: u64, generation: u64, status: Option<&ServiceStatus>) -> Progre
         return Progress::Waiting("not judged yet".into());
     };
     let numbers = format!("{}/{} {}", counts.good(), counts.desired, counts.how());
+    if let Some(ended) = status.rollout.as_ref().and_then(|rollout| turned(rollout, &numbers)) {
+        return ended;
+    }
     match (condition.status, condition.reason) {
         (_, Reason::Suspended) if counts.running == 0 => Progress::Reached("suspended, nothing runs".into()),
         (_, Reason::Suspended) => Progress::Waiting(format!("{} still running", counts.running)),
@@ -225,6 +236,45 @@ fn ready(wanted: u64, generation: u64, status: Option<&ServiceStatus>) -> Progre
         (ConditionStatus::False | ConditionStatus::Unknown, _) => {
             Progress::Waiting(format!("{numbers}: {}", because(condition)))
         }
+    }
+}
+
+/// How an update stands that is not simply on its way; none: the replicas say it.
+fn turned(rollout: &RolloutStatus, numbers: &str) -> Option<Progress> {
+    let RolloutStatus { phase, target, newest, protected, paused, waits, message, .. } = rollout;
+    match phase {
+        RolloutPhase::RolledBack => Some(Progress::Lost(format!("rolled back to revision {target}: {message}"))),
+        RolloutPhase::RollingBack => {
+            Some(Progress::Waiting(format!("{numbers}: goes back to revision {target}: {message}")))
+        }
+        RolloutPhase::Halted => Some(Progress::Lost(format!("revision {target} stands still: {message}"))),
+        RolloutPhase::Progressing if *paused => Some(Progress::Lost(format!("{numbers}: its rollout is paused"))),
+        RolloutPhase::Progressing if *waits => {
+            Some(Progress::Lost(format!("{numbers}: the canaries are good and wait for `rollout promote`")))
+        }
+        RolloutPhase::Progressing if *protected => {
+            Some(Progress::Waiting(format!("{numbers}: revision {target} is rolled out")))
+        }
+        RolloutPhase::Complete if target != newest => {
+            Some(Progress::Lost(format!("revision {target} runs, not {newest}: {message}")))
+        }
+        RolloutPhase::Progressing | RolloutPhase::Complete => None,
+    }
+}
+
+/// How far a rollout is after a word of somebody.
+fn rolled(since: u64, status: Option<&ServiceStatus>) -> Progress {
+    let seen = status.and_then(|s| Some((s, s.rollout.as_ref().filter(|r| r.record.0 >= since)?)));
+    let Some((status, rollout)) = seen else { return Progress::Waiting("not looked at yet".into()) };
+    let counts = status.replicas;
+    let numbers = format!("{}/{} {}", counts.good(), counts.desired, counts.how());
+    match rollout.phase {
+        // What was asked for may be another revision than what is declared.
+        RolloutPhase::Complete if counts.updated < counts.desired || counts.running > counts.desired => {
+            Progress::Waiting(format!("{numbers}, {} of {} up to date", counts.updated, counts.desired))
+        }
+        RolloutPhase::Complete => Progress::Reached(format!("revision {}, {numbers}", rollout.target)),
+        _ => turned(rollout, &numbers).unwrap_or_else(|| Progress::Waiting(numbers)),
     }
 }
 

@@ -69,6 +69,9 @@ pub struct Rollout {
     /// A person said that the first replicas are good.
     #[serde(default)]
     pub promoted: bool,
+    /// So many failed replicas a person has seen and let pass.
+    #[serde(default)]
+    pub tolerated: u32,
     /// Replicas of before this index are replaced, whatever they are of.
     #[serde(default)]
     pub restarted: Index,

@@ -10,6 +10,7 @@ mod mounts;
 mod network;
 mod probe;
 mod resources;
+mod update;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -22,6 +23,7 @@ pub use self::{
     network::{NetworkAttachment, NetworkMode, Port, Protocol},
     probe::{Healthcheck, HttpProbe, MIN_HEALTHY_TIME, Readiness, ReadinessSource, TcpProbe},
     resources::{Amounts, Limits, Resources, Ulimit},
+    update::{DRAIN_TIMEOUT, FailureAction, Order, RollbackPolicy, UpdatePolicy},
 };
 use super::{
     quantity::{Bytes, Period},
@@ -59,6 +61,12 @@ pub struct ServiceSpec {
     /// Which requests from outside its replicas answer: the short form of a Route.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<Shorthand>,
+    /// How replicas are replaced by those of a newer revision.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub update: UpdatePolicy,
+    /// How they come back when that goes wrong.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub rollback: RollbackPolicy,
     /// Stops every replica without forgetting the service.
     #[serde(default, skip_serializing_if = "is_false")]
     pub suspend: bool,

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Bytes, Condition, Decision, Millicores, Reason};
+use super::{Bytes, Condition, Decision, Index, Millicores, Reason, RolloutPhase};
 
 /// The status of one object.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -178,6 +178,9 @@ pub struct ServiceStatus {
     pub replicas: ReplicaCounts,
     /// Number of the newest revision.
     pub revision: u64,
+    /// How far its rollout is; none: it has no revision yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<RolloutStatus>,
     /// Slots without a node, with the reasons for each node; of many, the first.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub unplaced: BTreeMap<String, Decision>,
@@ -191,6 +194,33 @@ pub struct RouteStatus {
     pub conditions: Vec<Condition>,
     /// Generation that it was said of.
     pub observed_generation: u64,
+}
+
+/// How far a rollout is, in short.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RolloutStatus {
+    /// Where it is.
+    pub phase: RolloutPhase,
+    /// Revision that all replicas shall be of.
+    pub target: u64,
+    /// Revision that is declared.
+    pub newest: u64,
+    /// A revision was ready before: what goes wrong is taken back.
+    #[serde(default)]
+    pub protected: bool,
+    /// A person holds it up.
+    #[serde(default)]
+    pub paused: bool,
+    /// The first replicas are good and wait for a word.
+    #[serde(default)]
+    pub waits: bool,
+    /// What went wrong.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// Index of the last change of its record.
+    #[serde(default)]
+    pub record: Index,
 }
 
 /// Counts of a service's replicas.

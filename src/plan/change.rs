@@ -125,7 +125,7 @@ pub struct Operation {
     /// Where; none when no node fits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<Arc<str>>,
-    /// `stop-first` when it is replaced.
+    /// `start-first` or `stop-first` when it is replaced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order: Option<String>,
     /// Its cause; of one without a node, what the nodes lack.

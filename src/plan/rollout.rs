@@ -1,32 +1,38 @@
-//! What follows next for the replicas of one Service: place, stop, forget.
+//! What follows next for the replicas of one Service: place, take off routes, stop, forget.
 //!
-//! Here: [`plan`], from a Service and all nodes to [`Step`]s that may all be taken at once, and for each
-//! slot that waits the [`Hold`] that says why. [`slots`] and [`Standing`] are the shared reading of
-//! what is there. Not here: which node ([`super::scheduler`]), proposing it (`reconcile::rollout`),
-//! containers (the agent).
+//! Here: [`plan`], from a Service, all nodes and the time to [`Step`]s that may all be taken at once, the
+//! record of the rollout as it is now, and for each slot that waits the [`Hold`] that says why. [`slots`] and
+//! [`Standing`] are the shared reading of what is there; [`turn`] moves the record on, [`pace`] says how many are
+//! replaced at a time and in which order, [`leave`] how one goes. Not here: which node ([`super::scheduler`]),
+//! proposing it (`reconcile::rollout`), containers (the agent).
 //!
 //! Invariants:
-//! - no two replicas with `desired: Run` in one slot; an exclusive one is placed only after every
+//! - of one slot two replicas run only where both may, and only while the newer one takes over; an exclusive one is placed only after every
 //!   other of its slot, and every one of any service that writes the same data on that node, has reported
 //!   its end. One that ended by itself may have been started again by hand: it is told to stop first;
 //! - a working replica is stopped for a newer revision, or for newer content of a Config or Secret, only when the image of that is resolved, a
-//!   node would take it, and no other slot is in motion: one at a time, stop-first, waiting for ready;
-//!   replicas that do not work are replaced at once;
-//! - unknown is neither available nor missing: nothing is made for it, and nothing else is stopped
+//!   node would take it, and as many stay as have to; replicas that do not work are replaced at once;
+//! - unknown is neither available nor missing: nothing is made for it, no deadline runs, and nothing else is stopped
 //!   for an update meanwhile;
+//! - a replica that edges send to leaves their routes before it is stopped;
 //! - a replica that ended by itself as its restart policy allows stays ended until the spec changes.
 //!
 //! Chosen: the whole next set of steps from the whole present, no remembered phase: a leader that
-//! took over goes on. Rejected: start-first by default, which needs the edge to drain (it comes with
-//! routes). Source: nomad's `reconcile_cluster.go` for the shape.
+//! took over goes on. The record holds only what cannot be read off the replicas. Source: nomad's `reconcile_cluster.go`
+//! for the shape, Kubernetes' deployment controller for surge and unavailability counted over what is ready.
+
+mod leave;
+mod pace;
+mod turn;
+pub mod word;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, btree_map::Entry},
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
 use crate::model::{
-    ConditionStatus, ConditionType, Decision, Desired, Meta, Reason, ReplicaPhase, Resolution, ResolvedImage, Revision,
+    ConditionStatus, ConditionType, Decision, Desired, Meta, Reason, ReplicaPhase, ResolvedImage, Revision, Rollout,
     ServiceSpec, Slot, Uid, service::Mode,
 };
 
@@ -34,6 +40,8 @@ use super::{
     scheduler::{self, Request},
     view::{Holder, NodeView, ReplicaView, ServiceView, published},
 };
+
+pub use pace::order;
 
 /// Ended replicas kept for `ps`: so many a slot, and so many in all of slots that are not wanted now.
 pub const KEPT: usize = 5;
@@ -60,6 +68,20 @@ pub enum Step {
         node: (Arc<str>, Uid),
         /// Why this node.
         decision: Decision,
+        /// The replica that has the slot until the new one is good; none: the slot is free.
+        beside: Option<Arc<str>>,
+    },
+    /// Edges shall send nothing new to the replica: it is about to be stopped.
+    Drain {
+        /// Its name.
+        replica: Arc<str>,
+        /// Why.
+        reason: Reason,
+    },
+    /// An edge has been silent for so long that nobody waits for it any more.
+    DropEdge {
+        /// Name of its node.
+        node: Arc<str>,
     },
     /// An ended replica that nobody needs to see any more.
     Forget {
@@ -86,6 +108,21 @@ pub struct Plan {
     pub holds: BTreeMap<Slot, Hold>,
     /// Slots without a node, with what each node lacks.
     pub unplaced: BTreeMap<Slot, Decision>,
+    /// The record of the rollout, as it is now; none when the Service is deleted or has no revision.
+    pub record: Option<Rollout>,
+    /// When time alone changes something, cluster time in milliseconds.
+    pub look_again: Option<u64>,
+}
+
+/// A wanted slot, and who is in it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Seat<'a> {
+    /// The newest that shall run and is not on its way out.
+    current: Option<&'a ReplicaView>,
+    /// An older one beside it.
+    before: Option<&'a ReplicaView>,
+    /// Another one of it is on its way out.
+    leaves: bool,
 }
 
 /// How a replica stands, as far as anybody knows.
@@ -164,51 +201,52 @@ pub fn needs_gap(spec: &ServiceSpec) -> bool {
         || spec.container.networks.iter().any(|n| n.ipv4_address.is_some() || n.ipv6_address.is_some())
 }
 
-/// The next steps.
+/// The next steps. `now`: cluster time in milliseconds.
 #[must_use]
-pub fn plan(view: &ServiceView, nodes: &[NodeView]) -> Plan {
-    let Some((meta, spec)) = &view.declared else { return remove(&view.replicas, nodes) };
+pub fn plan(view: &ServiceView, nodes: &[NodeView], now: u64) -> Plan {
+    let Some((meta, declared)) = &view.declared else { return remove(view, &view.replicas, nodes, now) };
     let (own, strangers): (Vec<_>, Vec<_>) = view.replicas.iter().partition(|r| r.replica.service_uid == view.uid);
     // Replicas of a deleted Service of the same name.
     let strangers: Vec<ReplicaView> = strangers.into_iter().cloned().collect();
-    let mut plan = remove(&strangers, nodes);
-    let wanted = slots(spec, nodes);
-    let mut round = Round {
-        view,
-        meta,
-        spec,
-        wanted: &wanted,
-        nodes: nodes.to_vec(),
-        current: BTreeMap::new(),
-        places: Vec::new(),
-    };
+    let mut plan = remove(view, &strangers, nodes, now);
+    let wanted = slots(declared, nodes);
     let mut history: Vec<&ReplicaView> = Vec::new();
-    // Newest first: of two in one slot the newer one stays.
+    // Newest first.
     let mut own: Vec<&ReplicaView> = own;
     own.sort_by_key(|r| std::cmp::Reverse((r.replica.index, r.replica.name.clone())));
     let mut stops: Vec<(&ReplicaView, Reason)> = Vec::new();
+    let mut seats: BTreeMap<Slot, Seat<'_>> = wanted.iter().map(|slot| (slot.clone(), Seat::default())).collect();
     for replica in own {
-        match (standing(replica, nodes), replica.replica.desired) {
-            (Standing::Stopping, _) => {}
-            (Standing::Stopped, _) => history.push(replica),
-            (Standing::Gone, Desired::Stop) => plan.forget(replica),
-            (Standing::Gone, Desired::Run) => stops.push((replica, Reason::NotPlacedHere)),
-            (_, _) if !wanted.contains(&replica.replica.slot) => {
-                stops.push((replica, surplus(spec, &replica.replica.slot)));
+        let slot = &replica.replica.slot;
+        let standing = standing(replica, nodes);
+        match (standing, replica.replica.desired, seats.get_mut(slot)) {
+            (Standing::Stopped, _, _) => history.push(replica),
+            (Standing::Gone, Desired::Stop, _) => plan.forget(replica),
+            (Standing::Gone, Desired::Run, _) => stops.push((replica, Reason::NotPlacedHere)),
+            (Standing::Stopping, _, seat) => seat.into_iter().for_each(|seat| seat.leaves = true),
+            (_, _, seat) if replica.replica.draining.is_some() => {
+                seat.into_iter().for_each(|seat| seat.leaves = true);
+                plan.leaving(view, declared, replica, nodes, now);
             }
-            (_, _) => match round.current.entry(replica.replica.slot.clone()) {
-                Entry::Vacant(free) => {
-                    free.insert(replica);
-                }
-                Entry::Occupied(_) => stops.push((replica, Reason::Superseded)),
-            },
+            (_, _, None) => stops.push((replica, surplus(declared, slot))),
+            (_, _, Some(seat @ Seat { current: None, .. })) => seat.current = Some(replica),
+            (_, _, Some(seat @ Seat { before: None, .. })) => seat.before = Some(replica),
+            (_, _, Some(_)) => stops.push((replica, Reason::Superseded)),
         }
     }
     // Highest slot first out.
     stops.sort_by_key(|(r, _)| std::cmp::Reverse(r.replica.slot.clone()));
-    stops.iter().for_each(|(r, reason)| plan.stop(r, *reason));
-    round.decide(&mut plan);
-    plan.steps.append(&mut round.places);
+    stops.iter().for_each(|(r, reason)| plan.retire(view, r, *reason, nodes));
+    if let Some(newest) = view.newest() {
+        let record = turn::begin(view, newest.number, now);
+        let target = view.revisions.get(&record.target).unwrap_or(newest);
+        pace::go(
+            &mut plan,
+            record,
+            target,
+            pace::Facts { view, meta, declared, seats: &seats, wanted: &wanted, nodes, now },
+        );
+    }
     forget_history(&mut plan, &history, &wanted);
     plan
 }
@@ -223,102 +261,55 @@ impl Plan {
     fn hold(&mut self, slot: &Slot, reason: Reason, message: impl Into<String>) {
         self.holds.insert(slot.clone(), Hold { reason, message: message.into() });
     }
+    fn again(&mut self, at: Option<u64>) {
+        self.look_again = [self.look_again, at].into_iter().flatten().min();
+    }
 }
 
 /// Stops what runs, then forgets it.
-fn remove(replicas: &[ReplicaView], nodes: &[NodeView]) -> Plan {
+fn remove(view: &ServiceView, replicas: &[ReplicaView], nodes: &[NodeView], now: u64) -> Plan {
     let mut plan = Plan::default();
     for replica in replicas {
         match (standing(replica, nodes), replica.replica.desired) {
             (Standing::Stopping, _) => {}
             (Standing::Stopped, _) | (Standing::Gone, Desired::Stop) => plan.forget(replica),
-            (_, _) => plan.stop(replica, Reason::ServiceDeleted),
+            (_, _) if replica.replica.draining.is_some() => {
+                plan.leaving(view, &ServiceSpec::default(), replica, nodes, now);
+            }
+            (_, _) => plan.retire(view, replica, Reason::ServiceDeleted, nodes),
         }
     }
     plan
+}
+
+/// How many replicas of the wanted revision plainly do not work.
+fn failing(view: &ServiceView, spec: &ServiceSpec, record: &Rollout, now: u64) -> usize {
+    let Some(target) = view.revisions.get(&record.target) else { return 0 };
+    // A replica that is silent is not failing: which nodes are silent does not matter here.
+    let judge = turn::Judge { view, nodes: &[], spec, target, restarted: record.restarted, now };
+    view.replicas.iter().filter(|r| judge.fits(r) && judge.fails(r)).count()
 }
 
 /// What is known while the slots of one Service are decided.
 struct Round<'a> {
     view: &'a ServiceView,
     meta: &'a Meta,
+    /// As it is declared, with the container part of the wanted revision.
     spec: &'a ServiceSpec,
     wanted: &'a BTreeSet<Slot>,
     /// Fills up as replicas are placed.
     nodes: Vec<NodeView>,
-    current: BTreeMap<Slot, &'a ReplicaView>,
     places: Vec<Step>,
 }
 
 impl<'a> Round<'a> {
-    fn decide(&mut self, plan: &mut Plan) {
-        let Some(newest) = self.view.newest() else { return };
-        let image = match &newest.image {
-            Resolution::Resolved { image } => Ok(image),
-            Resolution::Pending => Err((Reason::ImageUnresolved, "its image is not resolved yet".to_owned())),
-            Resolution::Failed { reason, message, .. } => Err((*reason, message.clone())),
-        };
-        let mut moving: Option<String> = None;
-        let mut working: Vec<&'a ReplicaView> = Vec::new();
-        for slot in self.wanted {
-            let current = self.current.get(slot).copied();
-            let Some(replica) = current else {
-                if self.fill(slot, newest, &image, plan) {
-                    moving = Some(format!("{}.{slot}", self.view.name));
-                }
-                continue;
-            };
-            let display = || Some(replica.replica.display());
-            let updated = self.view.up_to_date(replica);
-            match standing(replica, &self.nodes) {
-                Standing::Unknown => {
-                    moving = display();
-                    if !updated {
-                        plan.hold(slot, Reason::HealthUnknown, "nobody knows how it is: it is left alone");
-                    }
-                }
-                Standing::Ready if updated => {}
-                Standing::NotReady if updated => moving = display(),
-                Standing::Ready => working.push(replica),
-                Standing::NotReady => {
-                    if self.replace(replica, newest, &image, plan) {
-                        moving = display();
-                    }
-                }
-                Standing::Ended if updated => {}
-                Standing::Ended => {
-                    // Nothing should run. Where two at once would do harm, that is asked first.
-                    let old = spec_of(self.view, replica.replica.revision);
-                    let gap = needs_gap(self.spec) || old.is_none_or(|old| needs_gap(&old));
-                    if self.replace(replica, newest, &image, plan) && (gap || self.fill(slot, newest, &image, plan)) {
-                        moving = display();
-                    }
-                }
-                // Sorted out before.
-                Standing::Stopping | Standing::Stopped | Standing::Gone => {}
-            }
-        }
-        for replica in working {
-            match &moving {
-                Some(other) => {
-                    let message = format!("waits until {other} is ready; one replica is replaced at a time");
-                    plan.hold(&replica.replica.slot, Reason::ReplicaSetUpdated, message);
-                }
-                None => {
-                    if self.replace(replica, newest, &image, plan) {
-                        moving = Some(replica.replica.display());
-                    }
-                }
-            }
-        }
-    }
-
-    /// Places a replica in an empty slot. True: the slot is in motion.
+    /// Places a replica in an empty slot, or beside the one that has it. True: the slot is in motion.
     fn fill(
         &mut self,
         slot: &Slot,
         newest: &Revision,
         image: &Result<&ResolvedImage, (Reason, String)>,
+        beside: Option<Arc<str>>,
         plan: &mut Plan,
     ) -> bool {
         let image = match image {
@@ -329,7 +320,10 @@ impl<'a> Round<'a> {
             }
         };
         if let Some(before) = self.still_there(slot) {
-            plan.hold(slot, Reason::ReplicaSetUpdated, format!("waits until {before} has stopped"));
+            // What the one before waits for says more.
+            if !plan.holds.contains_key(slot) {
+                plan.hold(slot, Reason::ReplicaSetUpdated, format!("waits until {before} has stopped"));
+            }
             return true;
         }
         let decision = self.place(slot, image);
@@ -351,6 +345,7 @@ impl<'a> Round<'a> {
             spec_hash: newest.spec_hash.clone(),
             node: (node.name.clone(), node.uid.clone()),
             decision,
+            beside,
         });
         true
     }
@@ -386,7 +381,7 @@ impl<'a> Round<'a> {
             plan.unplaced.insert(slot.clone(), decision);
             return false;
         }
-        plan.stop(replica, Reason::Superseded);
+        plan.retire(self.view, replica, Reason::Superseded, &self.nodes);
         true
     }
 
@@ -433,7 +428,7 @@ impl<'a> Round<'a> {
                 // A deleted Service of the same name may hold the same data and ports.
                 lives && gap
             } else if r.replica.slot == *slot {
-                standing == Standing::Stopping
+                standing == Standing::Stopping || (lives && r.replica.draining.is_some())
             } else {
                 // After a change of the mode another slot may hold the same data.
                 lives && exclusive && !self.wanted.contains(&r.replica.slot)

@@ -3,6 +3,7 @@
 //! Here: one function for each, for who writes it and for who looks for it: a name that happens to stand in
 //! another sentence is then nobody's. Not here: the ways out (`why`).
 
+use super::view::ReplicaView;
 use crate::model::{
     Kind,
     service::{Dependency, DependencyCondition},
@@ -35,6 +36,24 @@ pub fn not_yet(dependency: &Dependency) -> String {
 #[must_use]
 pub fn held(port: u16, holder: &str) -> String {
     format!("port {port} is held by {holder}")
+}
+
+/// `web.2: exit 1`, `web.2 is not ready: GET :80/ 500`: what is wrong with a replica that holds up a rollout.
+#[must_use]
+pub fn failed(r: &ReplicaView) -> String {
+    let name = r.replica.display();
+    let Some(status) = &r.status else { return format!("{name} has not been reported") };
+    let exit = status.last_exit.as_ref().map(|e| {
+        let memory = if e.oom_killed { ", out of memory" } else { "" };
+        format!("exit {}{memory}", e.code)
+    });
+    match (exit, status.message.as_str(), status.reason) {
+        (Some(exit), "", _) => format!("{name}: {exit}"),
+        (Some(exit), message, _) => format!("{name}: {exit}; {message}"),
+        (None, "", Some(reason)) => format!("{name}: {reason}"),
+        (None, "", None) => format!("{name} is not ready"),
+        (None, message, _) => format!("{name}: {message}"),
+    }
 }
 
 /// Who holds a port, out of [`held`].

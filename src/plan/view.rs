@@ -7,8 +7,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use crate::model::{
-    Bytes, Desired, Index, Kind, Meta, Millicores, NodeStatus, Object, ObjectKey, Reason, Replica, ReplicaPhase,
-    ReplicaStatus, Revision, ServiceSpec, ServiceStatus, Slot, Uid,
+    Bytes, Desired, Edge, Index, Kind, Meta, Millicores, NodeStatus, Object, ObjectKey, Reason, Replica, ReplicaPhase,
+    ReplicaStatus, Revision, Rollout, ServiceSpec, ServiceStatus, Slot, Uid,
     node::NodeSpec,
     rotation::Strategy,
     service::{DataPolicy, NetworkMode, Port, Protocol},
@@ -25,6 +25,10 @@ pub struct ServiceView {
     pub declared: Option<(Meta, Arc<ServiceSpec>)>,
     /// Its revisions by number.
     pub revisions: BTreeMap<u64, Arc<Revision>>,
+    /// How far it is on its way to one of them; none: nobody has looked yet.
+    pub rollout: Option<Arc<Rollout>>,
+    /// Live edges that may send something to its replicas.
+    pub edges: Vec<Arc<Edge>>,
     /// Its replicas, ended ones too, by name.
     pub replicas: Vec<ReplicaView>,
     /// What the leader said of it last.
@@ -61,7 +65,28 @@ impl ServiceView {
     /// Whether a replica is as it would be made now.
     #[must_use]
     pub fn up_to_date(&self, replica: &ReplicaView) -> bool {
-        self.newest().is_some_and(|r| r.spec_hash == replica.replica.spec_hash) && !self.outdated(replica)
+        let restarted = self.rollout.as_ref().map_or(Index(0), |r| r.restarted);
+        self.target().is_some_and(|revision| self.fits(revision, restarted, replica))
+    }
+    /// Whether a replica is of a revision, with the contents of now, and placed after an index.
+    #[must_use]
+    pub fn fits(&self, revision: &Revision, restarted: Index, replica: &ReplicaView) -> bool {
+        revision.spec_hash == replica.replica.spec_hash && replica.replica.index > restarted && !self.outdated(replica)
+    }
+    /// The revision that its replicas shall be of: the newest, unless it was gone back from.
+    #[must_use]
+    pub fn target(&self) -> Option<&Arc<Revision>> {
+        let newest = self.newest()?;
+        let wanted = self.rollout.as_ref().filter(|r| r.newest >= newest.number);
+        wanted.and_then(|r| self.revisions.get(&r.target)).or(Some(newest))
+    }
+    /// Whether its replicas shall be of another revision than what is declared: an update went wrong or was undone.
+    #[must_use]
+    pub fn gone_back(&self) -> bool {
+        match (self.target(), self.newest()) {
+            (Some(target), Some(newest)) => target.spec_hash != newest.spec_hash,
+            (_, _) => false,
+        }
     }
     /// Its newest revision.
     #[must_use]

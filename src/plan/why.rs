@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{
     Condition, ConditionStatus, ConditionType, Decision, Desired, Kind, Reason, ReplicaPhase, ReplicaStatus,
-    Resolution, ServiceSpec, Slot, service::Restart,
+    Resolution, RolloutPhase, ServiceSpec, Slot, service::Restart,
 };
 
 use super::{
@@ -187,12 +187,13 @@ struct Look<'a> {
 impl<'a> Look<'a> {
     fn new(view: &'a ServiceView, nodes: &'a [NodeView], now: u64) -> Self {
         let wanted = view.declared.as_ref().map(|(_, spec)| rollout::slots(spec, nodes)).unwrap_or_default();
-        Self { view, nodes, plan: rollout::plan(view, nodes), wanted, now }
+        Self { view, nodes, plan: rollout::plan(view, nodes, now), wanted, now }
     }
 
     fn all(&self) -> Vec<Difference> {
         let mut found = Vec::new();
         if let Some((_, spec)) = &self.view.declared {
+            found.extend(self.gone_back());
             found.extend(self.image());
             found.extend(self.missing());
             found.extend(self.suspended(spec));
@@ -207,12 +208,34 @@ impl<'a> Look<'a> {
     /// Not one of the slots that are wanted, or to be stopped.
     fn leaves(&self, r: &ReplicaView) -> bool {
         let wanted = r.replica.service_uid == self.view.uid && self.wanted.contains(&r.replica.slot);
-        r.replica.desired == Desired::Stop || !wanted
+        r.replica.desired == Desired::Stop || r.replica.draining.is_some() || !wanted
+    }
+
+    /// The one of a slot that counts: the newest that shall run.
+    fn current(&self, slot: &Slot) -> Option<&'a ReplicaView> {
+        let members = self.view.replicas.iter().filter(|r| r.replica.slot == *slot && !self.leaves(r));
+        members.max_by_key(|r| r.replica.index)
+    }
+
+    /// What is declared was gone back from.
+    fn gone_back(&self) -> Option<Difference> {
+        let record = self.view.rollout.as_ref().filter(|_| self.view.gone_back())?;
+        let (newest, target) = (self.view.newest()?.number, record.target);
+        let reason = match record.phase {
+            RolloutPhase::RollingBack => Reason::RollingBack,
+            _ => Reason::RolledBack,
+        };
+        let cause = record.reason.map_or_else(String::new, |reason| format!("{reason}: "));
+        let difference =
+            Difference::new("revision", format!("revision {newest}"), format!("revision {target}"), reason);
+        let difference = difference.because(format!("{cause}{}", record.message), record.started_at);
+        let hint = hint::of_rollback(&self.view.name, newest);
+        Some(Difference { log: record.log_tail.clone(), ..difference }.hinted(Some(hint)))
     }
 
     fn image(&self) -> Option<Difference> {
         let (_, spec) = self.view.declared.as_ref()?;
-        let newest = self.view.newest()?;
+        let newest = self.view.newest().filter(|_| !self.view.gone_back())?;
         let image = spec.container.image.as_str();
         match &newest.image {
             Resolution::Resolved { .. } => None,
@@ -266,10 +289,7 @@ impl<'a> Look<'a> {
 
     /// What differs in a wanted slot.
     fn slot(&self, slot: &Slot) -> Option<Difference> {
-        let current = self.view.replicas.iter().find(|r| {
-            r.replica.slot == *slot && r.replica.desired == Desired::Run && r.replica.service_uid == self.view.uid
-        });
-        if let Some(current) = current {
+        if let Some(current) = self.current(slot) {
             return self.one(current);
         }
         let hold = self.plan.holds.get(slot);
@@ -305,7 +325,16 @@ impl<'a> Look<'a> {
         let path = self.path(&replica.slot);
         let status = r.status.as_ref();
         let since = status.map_or(replica.created_at, |s| s.since);
-        let newest = self.view.newest();
+        let newest = self.view.target();
+        if let Some(draining) = &replica.draining {
+            let message = match self.plan.holds.get(&replica.slot) {
+                Some(hold) if hold.reason == Reason::Draining => hold.message.clone(),
+                Some(_) | None => draining.reason.meaning().trim().trim_end_matches('.').to_owned(),
+            };
+            let path = format!("replicas/{}", replica.name);
+            let difference = Difference::new(path, "stopped", "off its routes", Reason::Draining);
+            return Some(difference.because(message, draining.at));
+        }
         if self.leaves(r) {
             let gone = self.view.declared.is_none() || replica.service_uid != self.view.uid;
             let spec = self.view.declared.as_ref().filter(|_| !gone).map(|(_, spec)| spec);
@@ -314,7 +343,8 @@ impl<'a> Look<'a> {
                 Difference::new(path, "stopped", lower(phase), reason).because("is about to be stopped", since),
             );
         }
-        let old = newest.is_some_and(|n| n.spec_hash != replica.spec_hash);
+        let restarted = self.view.rollout.as_ref().is_some_and(|record| replica.index <= record.restarted);
+        let old = restarted || newest.is_some_and(|n| n.spec_hash != replica.spec_hash);
         match standing {
             // One that failed for good is in the way of nothing: what is about to take its place counts.
             Standing::Ready | Standing::Ended if old => {

@@ -14,7 +14,7 @@ use futures::Stream;
 
 use crate::{
     controller::{Action, Reconciler},
-    model::{Decision, Desired, Epoch, Index, ObjectKey, Replica, Uid},
+    model::{Decision, Desired, Epoch, Index, ObjectKey, Replica, Uid, rollout::Rollout as Record},
     plan::{
         rollout::{self, Step},
         view::ServiceView,
@@ -85,9 +85,10 @@ impl Reconciler for Rollout {
             return Ok(Action::Done);
         };
         let nodes = self.reader.nodes(&state);
-        let plan = rollout::plan(&service, &nodes);
+        let plan = rollout::plan(&service, &nodes, self.store.now());
         let size = (ANSWERS / nodes.len().max(1)).clamp(1, STEPS);
-        let groups = groups(&state, &service, plan.steps.chunks(size), &mut rand::rng());
+        let turn = turn(&service, plan.record);
+        let groups = groups(&state, &service, turn, plan.steps.chunks(size), &mut rand::rng());
         for group in groups {
             match self.store.propose(group, DEADLINE).await {
                 Ok(_) => {}
@@ -101,22 +102,43 @@ impl Reconciler for Rollout {
         if plan.holds.is_empty() {
             self.waiting.settled(&name);
         }
-        // What follows is named by the changes that these steps make.
-        Ok(Action::Done)
+        // What follows is named by the changes that these steps make, or by time.
+        let wait = plan.look_again.map(|at| at.saturating_sub(self.store.now()).saturating_add(1));
+        Ok(wait.map_or(Action::Done, |wait| Action::RequeueAfter(Duration::from_millis(wait))))
     }
 }
 
-/// Steps as groups that are all or nothing, each resting on what was read.
+/// The record of the rollout, if it has moved on.
+fn turn(service: &ServiceView, record: Option<Record>) -> Option<Command> {
+    let old = service.rollout.as_deref();
+    let record = record.filter(|record| old != Some(record))?;
+    Some(Command::SetRollout {
+        service: service.name.clone(),
+        uid: service.uid.clone(),
+        rollout: Box::new(record),
+        based_on: old.map(|old| old.resource_version),
+    })
+}
+
+/// Steps as groups that are all or nothing, each resting on what was read; before them the turn that they follow from.
 fn groups<'a>(
     state: &State,
     service: &ServiceView,
+    turn: Option<Command>,
     chunks: impl Iterator<Item = &'a [Step]>,
     rng: &mut impl rand::Rng,
 ) -> Vec<Group> {
     let version = service.declared.as_ref().map(|(meta, _)| meta.resource_version);
     let mut taken: BTreeSet<String> = BTreeSet::new();
     let mut placements = state.placements();
-    chunks
+    let own = |commands| Group {
+        actor: "rollout".into(),
+        preconditions: vec![(ObjectKey::service(service.name.clone()), version)],
+        commands,
+        ..Group::default()
+    };
+    let turn = turn.map(|turn| own(vec![turn]));
+    let steps = chunks
         .map(|steps| {
             let mut preconditions = vec![(ObjectKey::service(service.name.clone()), version)];
             let mut commands = Vec::with_capacity(steps.len());
@@ -129,8 +151,17 @@ fn groups<'a>(
                         preconditions.push((key.clone(), state.version(&key)));
                         Command::SetDesired { replica: replica.clone(), desired: Desired::Stop, reason: *reason }
                     }
+                    Step::Drain { replica, reason } => {
+                        let key = ObjectKey::replica(replica.clone());
+                        preconditions.push((key.clone(), state.version(&key)));
+                        Command::Drain { replica: replica.clone(), reason: *reason }
+                    }
+                    Step::DropEdge { node } => {
+                        let uid = state.object(&ObjectKey::node(node.clone())).map(|o| o.meta.uid.clone());
+                        Command::RecordEdge { node: uid.unwrap_or_else(|| Uid("".into())), edge: None }
+                    }
                     Step::Forget { replica } => Command::Forget { replica: replica.clone() },
-                    Step::Place { slot, revision, spec_hash, node, decision } => {
+                    Step::Place { slot, revision, spec_hash, node, decision, beside } => {
                         nodes.insert(&node.0);
                         placements += 1;
                         let name = loop {
@@ -142,7 +173,7 @@ fn groups<'a>(
                         let placed = Placed { slot, revision: *revision, spec_hash, node, decision };
                         Command::Place {
                             replica: replica(service, name.into(), Uid::from_bytes(rng.random()), placed),
-                            beside: None,
+                            beside: beside.clone(),
                         }
                     }
                 });
@@ -155,7 +186,8 @@ fn groups<'a>(
             let known = (placements > known).then_some(known);
             Group { actor: "rollout".into(), preconditions, placements: known, commands, ..Group::default() }
         })
-        .collect()
+        .collect::<Vec<_>>();
+    turn.into_iter().chain(steps).collect()
 }
 
 /// What a placement decided.
@@ -235,8 +267,8 @@ mod tests {
     }
     fn planned(state: &State, service: &str, size: usize) -> Vec<Group> {
         let service = view::service(state, service).unwrap();
-        let plan = rollout::plan(&service, &view::Reader::default().nodes(state));
-        groups(state, &service, plan.steps.chunks(size), &mut rand::rng())
+        let plan = rollout::plan(&service, &view::Reader::default().nodes(state), 0);
+        groups(state, &service, None, plan.steps.chunks(size), &mut rand::rng())
     }
 
     #[test]

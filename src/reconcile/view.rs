@@ -191,6 +191,8 @@ fn assemble(state: &State, name: &str, replicas: Vec<ReplicaView>) -> Option<Ser
         contents: declared.as_ref().map(|(_, spec)| contents(state, &spec.container)).unwrap_or_default(),
         strategies: declared.as_ref().map(|(_, spec)| strategies(state, &spec.container)).unwrap_or_default(),
         revisions: state.revisions(&uid).map(|r| (r.number, r.clone())).collect(),
+        rollout: state.rollout(&uid).cloned(),
+        edges: state.edges().map(|(_, edge)| edge.clone()).collect(),
         status: state.service_status(name).cloned(),
         homes: state.volumes().filter_map(|v| home(state, name, v)).collect(),
         uid,

@@ -33,8 +33,10 @@ fn scaling_keeps_the_replicas_that_stay() {
 fn a_changed_environment_replaces_one_replica_after_another() {
     let lab = Lab::take();
     let agent = Agent::start(&lab);
-    let spec =
-        |greeting: &str| service("hello", &format!("{HELLO}replicas: 3\nenvironment: {{GREETING: {greeting}}}\n"));
+    let spec = |greeting: &str| {
+        let fast = "replicas: 3\nupdate: {minHealthyTime: 500ms}\n";
+        service("hello", &format!("{HELLO}{fast}environment: {{GREETING: {greeting}}}\n"))
+    };
     agent.apply(&spec("one"));
     let before = lab.docker.runs("hello", 3).unwrap();
 
@@ -52,7 +54,7 @@ fn a_changed_environment_replaces_one_replica_after_another() {
         (said, watch.join().unwrap())
     });
     said.exits(0);
-    assert_eq!(fewest, 2, "one at a time: the other two kept running");
+    assert_eq!(fewest, 3, "each new one runs before an old one stops");
     let after = lab.docker.runs("hello", 3).unwrap();
     assert!(after.iter().all(|c| !before.contains(c)), "{after:?}");
     for container in &after {
@@ -78,7 +80,7 @@ fn a_change_that_never_gets_ready_stops_at_the_first_replica() {
     assert!(said.err.contains("constellation why svc/hello"), "{}", said.err);
     assert!(said.out.contains("Unhealthy"), "what stands in the way: {}", said.out);
     let now: BTreeSet<String> = lab.docker.running("hello").into_iter().map(|c| c.id).collect();
-    assert_eq!(now.intersection(&before).count(), 2, "two of the old ones serve on");
+    assert_eq!(now.intersection(&before).count(), 3, "the old ones serve on, all of them");
     agent.apply(&service("hello", &format!("{HELLO}replicas: 3\n")));
     agent.wait_until_settled("hello", secs(30));
 }
@@ -133,4 +135,78 @@ fn prune_deletes_only_what_is_missing_from_its_own_set() {
     let names: Vec<_> = list["items"].as_array().unwrap().iter().map(|o| o["metadata"]["name"].clone()).collect();
     assert_eq!(names, ["loose", "one"]);
     agent.apply_with(&config("one"), &["--set", "other"]).exits(6);
+}
+
+#[test]
+fn a_broken_update_comes_back_by_itself_and_says_why_with_the_last_lines_of_its_log() {
+    let lab = Lab::take();
+    let agent = Agent::start(&lab);
+    let fast = "replicas: 3\nupdate: {minHealthyTime: 500ms}\n";
+    agent.apply(&service("hello", &format!("{HELLO}{fast}")));
+    let before: BTreeSet<String> = lab.docker.runs("hello", 3).unwrap().into_iter().map(|c| c.id).collect();
+    let broken = format!("{HELLO}{fast}command: [sh, -c, 'echo no database; exit 3']\n");
+    let said = agent.apply_with(&service("hello", &broken), &["--timeout", "60s"]).exits(1);
+    assert!(said.err.contains("rolled back to revision 1: hello.1: exit 3"), "{}", said.err);
+    assert!(said.out.contains("no database"), "its last words: {}", said.out);
+    let now: BTreeSet<String> = lab.docker.runs("hello", 3).unwrap().into_iter().map(|c| c.id).collect();
+    assert_eq!(now, before, "none of those that worked was touched");
+    let status = agent.cli(&["rollout", "status", "svc/hello"]).exits(1);
+    assert!(status.out.starts_with("svc/hello rolled back to revision 1 (3/3 ready"), "{}", status.out);
+    assert!(status.out.contains("declared is revision 2") && status.out.contains("| no database"), "{}", status.out);
+    let why = agent.cli(&["why", "svc/hello"]);
+    assert!(
+        why.out.contains("RolledBack") && why.out.contains("rollout undo svc/hello --to-revision 2"),
+        "{}",
+        why.out
+    );
+    // The same once more changes nothing, and says so; a mended one is rolled out.
+    let again = agent.apply_with(&service("hello", &broken), &["--timeout", "60s"]).exits(0);
+    assert!(again.err.contains("rolled back"), "{} {}", again.out, again.err);
+    agent.apply(&service("hello", &format!("{HELLO}{fast}environment: {{GREETING: mended}}\n")));
+    let events = agent.cli(&["events", "--for", "svc/hello"]).exits(0);
+    for reason in ["RolloutStarted", "RollingBack", "RolledBack", "RolloutComplete"] {
+        assert!(events.out.contains(reason), "{reason}: {}", events.out);
+    }
+}
+
+#[test]
+fn a_person_pauses_promotes_undoes_and_restarts() {
+    let lab = Lab::take();
+    let agent = Agent::start(&lab);
+    let spec = |greeting: &str, more: &str| {
+        let update = format!("replicas: 2\nupdate: {{minHealthyTime: 300ms{more}}}\n");
+        service("hello", &format!("{HELLO}{update}environment: {{GREETING: {greeting}}}\n"))
+    };
+    agent.apply(&spec("one", ""));
+    let ids = || -> BTreeSet<String> { lab.docker.runs("hello", 2).unwrap().into_iter().map(|c| c.id).collect() };
+    let first = ids();
+    // The canary goes, the other one waits for a word.
+    let said = agent.apply_with(&spec("two", ", canary: 1, autoPromote: false"), &["--timeout", "60s"]).exits(1);
+    assert!(said.err.contains("rollout promote"), "{}", said.err);
+    assert_eq!(ids().intersection(&first).count(), 1);
+    agent.cli(&["rollout", "promote", "svc/hello"]).exits(0);
+    let second = ids();
+    assert!(second.is_disjoint(&first));
+    // Paused, nothing is replaced.
+    agent.cli(&["rollout", "pause", "hello", "-m", "lunch"]).exits(0);
+    agent.apply_with(&spec("three", ""), &["-d"]).exits(0);
+    let paused = agent.cli(&["rollout", "status", "hello"]).exits(0);
+    assert!(paused.out.contains("paused by "), "{}", paused.out);
+    std::thread::sleep(secs(1));
+    assert_eq!(ids(), second);
+    agent.cli(&["rollout", "resume", "hello"]).exits(0);
+    let third = ids();
+    assert!(third.is_disjoint(&second));
+    agent.cli(&["rollout", "resume", "hello"]).exits(2);
+    agent.cli(&["rollout", "restart", "hello"]).exits(0);
+    let restarted = ids();
+    assert!(restarted.is_disjoint(&third));
+    // Back to the first one, whose spec is not what is declared.
+    agent.cli(&["rollout", "undo", "svc/hello", "--to-revision", "1", "-m", "500s"]).exits(0);
+    let back = lab.docker.runs("hello", 2).unwrap();
+    let page = lab.get(&format!("http://{}:8080/", lab.docker.address(&back[0].id))).unwrap();
+    assert!(page.starts_with("one from hello-"), "{page}");
+    let history = agent.cli(&["rollout", "history", "hello"]).exits(0);
+    assert!(history.out.lines().any(|l| l.starts_with("1 ") && l.ends_with("wanted, worked last")), "{}", history.out);
+    agent.cli(&["rollout", "undo", "hello", "--to-revision", "77"]).exits(2);
 }

@@ -98,7 +98,7 @@ impl RestoreReport {
                 message: step.message.clone(),
             }));
         }
-        report.steps.extend(placements(state));
+        report.steps.extend(placements(state, now));
         report.steps.extend(rotations(state, now));
         report.steps.sort();
         let mut hasher = blake3::Hasher::new();
@@ -111,7 +111,7 @@ impl RestoreReport {
 }
 
 /// What the rollouts would begin with: they go on where the restored state left them, and with what was written since.
-fn placements(state: &State) -> Vec<RestoreStep> {
+fn placements(state: &State, now: u64) -> Vec<RestoreStep> {
     let nodes = view::nodes(state);
     let mut steps = Vec::new();
     for object in state.objects(Kind::Service) {
@@ -128,9 +128,10 @@ fn placements(state: &State) -> Vec<RestoreStep> {
         }
     }
     for service in view::services(state) {
-        for step in rollout::plan(&service, &nodes).steps {
+        for step in rollout::plan(&service, &nodes, now).steps {
             let (node, replica, action, message) = match step {
-                Step::Stop { replica, reason } => {
+                // Here an end begins: that routes lose it first is no other end.
+                Step::Stop { replica, reason } | Step::Drain { replica, reason } => {
                     let node = state.replica(&replica).map_or_else(|| "".into(), |r| r.node.clone());
                     (node, replica, HeldAction::Stop, reason.meaning().trim().to_owned())
                 }
@@ -138,7 +139,7 @@ fn placements(state: &State) -> Vec<RestoreStep> {
                     let message = format!("a replica of revision {revision} is wanted");
                     (node.0, format!("{}.{slot}", service.name).into(), HeldAction::Create, message)
                 }
-                Step::Forget { .. } => continue,
+                Step::Forget { .. } | Step::DropEdge { .. } => continue,
             };
             steps.push(RestoreStep { node, replica, service: Some(service.name.clone()), action, message });
         }

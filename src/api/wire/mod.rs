@@ -12,6 +12,7 @@ pub mod audit;
 pub mod backup;
 pub mod problem;
 pub mod report;
+pub mod rollout;
 pub mod secret;
 pub mod stream;
 pub mod token;
@@ -30,6 +31,7 @@ pub use report::{
     Actual, Check, ClusterStatus, Health, MetricFamily, MetricsReport, RaftLeader, Readiness, ReplicaRow, Sample,
     ServiceReport, Wanted, WhyReport,
 };
+pub use rollout::{RevisionView, RolloutAction, RolloutOrder, RolloutReport};
 pub use secret::{History, Rekeyed, SecretRotate, SecretSet, VersionView};
 pub use stream::{BuildLine, LogLine, Resync, WatchLine, WatchOp};
 pub use token::{TokenMade, TokenRequest, TokenRevoked, TokenView};

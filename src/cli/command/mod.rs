@@ -20,6 +20,7 @@ pub mod look;
 pub mod node;
 pub mod plan;
 pub mod rescue;
+pub mod rollout;
 pub mod scale;
 pub mod secret;
 pub mod settings;

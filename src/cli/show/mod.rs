@@ -8,6 +8,7 @@ pub mod events;
 pub mod objects;
 pub mod plan;
 pub mod replicas;
+pub mod rollout;
 #[cfg(test)]
 mod tests;
 pub mod why;

@@ -16,6 +16,7 @@ use crate::{
 pub(super) fn check(walk: &mut Walk<'_, '_>, name: Option<&str>, spec: &Node) {
     image(walk, spec);
     replicas(walk, spec);
+    update(walk, spec);
     grace(walk, spec);
     ports(walk, spec);
     network(walk, spec);
@@ -104,6 +105,46 @@ fn replicas(walk: &mut Walk<'_, '_>, spec: &Node) {
                 "make it at least as long as `backoff`",
             );
         }
+    }
+}
+
+/// What two replicas of a slot at once would do, and numbers that fit each other.
+fn update(walk: &mut Walk<'_, '_>, spec: &Node) {
+    for policy in ["update", "rollback"] {
+        let Some(node) = spec.get(policy).and_then(|p| p.get("order")) else { continue };
+        if node.as_text() != Some("start-first") {
+            continue;
+        }
+        let volumes = items(spec, "volumes").iter();
+        let state = volumes.filter(|m| storage::is_state(m)).find_map(|m| text(m, "source"));
+        let fixed =
+            items(spec, "networks").iter().find(|n| n.get("ipv4Address").is_some() || n.get("ipv6Address").is_some());
+        let message = match (state, fixed) {
+            (Some(source), _) => format!("{source} is `state`: two replicas must never write it at once"),
+            (None, Some(_)) => "a fixed address belongs to one container at a time".to_owned(),
+            (None, None) => continue,
+        };
+        walk.wrong(node.at, &format!("spec.{policy}.order"), message, "write `order: auto` or stop-first");
+    }
+    let Some(update) = spec.get("update") else { return };
+    let period = |field: &str| text(update, field).and_then(|t| t.parse::<Period>().ok());
+    if let (Some(healthy), Some(deadline)) = (period("minHealthyTime"), period("progressDeadline"))
+        && healthy >= deadline
+        && let Some(node) = update.get("progressDeadline")
+    {
+        let message = format!("{deadline} is not longer than minHealthyTime, {healthy}");
+        walk.wrong(
+            node.at,
+            "spec.update.progressDeadline",
+            message,
+            "make it longer: no replica could become good in time",
+        );
+    }
+    if let Some(node) = update.get("autoPromote").filter(|node| !node.is_true())
+        && update.get("canary").and_then(Node::as_u64).unwrap_or(0) == 0
+    {
+        let message = "there is no canary that could wait for a word";
+        walk.wrong(node.at, "spec.update.autoPromote", message, "add `canary: 1`, or remove it");
     }
 }
 

@@ -96,8 +96,7 @@ fn mounts(walk: &mut Walk<'_, '_>, spec: &Node, targets: &mut Vec<Target>) {
         if let Some(node) = mount.get("dataPolicy").filter(|_| kind == "tmpfs") {
             walk.wrong(node.at, &format!("{path}.dataPolicy"), "memory keeps no data", "remove it");
         }
-        let policy = serde_json::from_value::<Mount>(mount.to_json()).map(|m| m.policy());
-        if policy.is_ok_and(|p| p == DataPolicy::State) && replicas > 1 && !global && !per_replica {
+        if is_state(mount) && replicas > 1 && !global && !per_replica {
             let fix = match kind {
                 "volume" => {
                     "write `perReplica: true` for a volume for each, or `dataPolicy: shared` if they may share it"
@@ -108,6 +107,11 @@ fn mounts(walk: &mut Walk<'_, '_>, spec: &Node, targets: &mut Vec<Target>) {
             walk.wrong(mount.at, &path, message, fix);
         }
     }
+}
+
+/// Whether nobody else may write a mount's data at the same time.
+pub(super) fn is_state(mount: &Node) -> bool {
+    serde_json::from_value::<Mount>(mount.to_json()).is_ok_and(|m| m.policy() == DataPolicy::State)
 }
 
 fn source(walk: &mut Walk<'_, '_>, mount: &Node, kind: &str, path: &str) {

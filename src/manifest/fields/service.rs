@@ -115,6 +115,8 @@ pub(in crate::manifest) static SPEC: &[Field] = &[
     works("mode", Shape::Word { now: &["replicated", "global"], later: &["job", "cron"] }),
     works("replicas", Shape::Int(0, 1000)),
     works("placement", Shape::Object(PLACEMENT)),
+    works("update", Shape::Object(UPDATE)),
+    works("rollback", Shape::Object(&[works("parallelism", COUNT), works("order", ORDER)])),
     works("suspend", Shape::Bool),
     works("routes", Shape::List(&Shape::Object(super::route::SHORTHAND))),
     // ---- orchestration: not built
@@ -126,8 +128,6 @@ pub(in crate::manifest) static SPEC: &[Field] = &[
     later("activeDeadline", Shape::Duration),
     later("ttlAfterFinished", Shape::Duration),
     later("priority", Shape::Int(-1_000_000, 1_000_000)),
-    later("update", Shape::Object(UPDATE)),
-    later("rollback", Shape::Object(&[works("parallelism", COUNT), works("order", ORDER)])),
     later("revisionHistoryLimit", Shape::Int(0, 1000)),
     later("failover", Shape::Object(FAILOVER)),
     later("migration", Shape::Object(MIGRATION)),

@@ -11,8 +11,9 @@ use std::{
 
 use crate::{
     model::{
-        Decision, Declared, Desired, ObjectKey, Reason, ServiceSpec, Slot, Spec, Uid, replica::Considered,
-        service::DataPolicy,
+        Decision, Declared, Desired, ObjectKey, Reason, ServiceSpec, Slot, Spec, Uid,
+        replica::Considered,
+        service::{DataPolicy, Mode, Order},
     },
     plan::{
         rollout::{self, Standing, standing},
@@ -122,8 +123,7 @@ impl<'a> Books<'a> {
             let place = Place { name, uid: &uid, generation, slot: &slot, spec, homes };
             match (current.get(&slot).copied(), view) {
                 (Some(old), Some(view)) if old.replica.spec_hash != hash => {
-                    self.release(view, old);
-                    operations.push(self.replace(old, &place));
+                    operations.push(self.replace(view, old, &place));
                 }
                 (Some(_), _) => {}
                 (None, _) => operations.push(self.add(&place)),
@@ -148,14 +148,27 @@ impl<'a> Books<'a> {
         decided(operation(Op::Add, replica, None, Reason::Scheduled), decision)
     }
 
-    fn replace(&mut self, old: &ReplicaView, place: &Place<'_>) -> Operation {
-        let decision = self.decide(place);
-        let mut operation = operation(Op::StopFirst, old.replica.display(), None, Reason::Superseded);
-        operation.order = Some("stop-first".into());
-        if let Some(mount) = place.spec.container.volumes.iter().find(|m| m.policy() == DataPolicy::State) {
-            let source = mount.source.as_deref().unwrap_or_default();
-            operation.detail = format!("because {source} is read-write and exclusive");
-        }
+    fn replace(&mut self, view: &ServiceView, old: &ReplicaView, place: &Place<'_>) -> Operation {
+        let policy = place.spec.update.order;
+        let before = rollout::spec_of(view, old.replica.revision);
+        let mut first = rollout::order(policy, place.spec, before.as_ref());
+        // Both at once need room for both.
+        let beside = (first == Order::StartFirst).then(|| self.decide(place));
+        let decision = match beside {
+            Some(decision) if decision.node.is_some() || policy == Order::StartFirst => {
+                self.release(view, old);
+                decision
+            }
+            Some(_) | None => {
+                first = Order::StopFirst;
+                self.release(view, old);
+                self.decide(place)
+            }
+        };
+        let op = if first == Order::StartFirst { Op::StartFirst } else { Op::StopFirst };
+        let mut operation = operation(op, old.replica.display(), None, Reason::Superseded);
+        operation.order = Some(first.as_str().into());
+        operation.detail = gap(first, place.spec);
         match &decision.node {
             Some(node) if *node != old.replica.node => {
                 let moves = format!("from {}", old.replica.node);
@@ -170,6 +183,23 @@ impl<'a> Books<'a> {
         }
         decided(operation, decision)
     }
+}
+
+/// What the replacement of one replica means for those who use the service.
+fn gap(order: Order, spec: &ServiceSpec) -> String {
+    if order == Order::StartFirst {
+        return "no gap".into();
+    }
+    let exclusive = spec.container.volumes.iter().find(|m| m.policy() == DataPolicy::State);
+    let because = exclusive.map(|mount| {
+        let source = mount.source.as_deref().unwrap_or_default();
+        format!("because {source} is read-write and exclusive")
+    });
+    let gap = match spec.mode {
+        Mode::Replicated if spec.wanted() > 1 => "the others serve meanwhile",
+        Mode::Replicated | Mode::Global => "a gap until the new one is ready",
+    };
+    because.into_iter().chain([gap.to_owned()]).collect::<Vec<_>>().join("; ")
 }
 
 /// The nodes as the wishes would have them, and as they are in everything else.

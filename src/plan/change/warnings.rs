@@ -18,7 +18,7 @@ use crate::{
     },
     plan::{
         rollout, scheduler,
-        view::{Claim, Holder, NodeView, World, claims},
+        view::{Claim, Holder, NodeView, ServiceView, World, claims},
         why,
     },
 };
@@ -27,6 +27,18 @@ use super::{ObjectChange, Outcome, Wish, circles, keys, mounts, networks, replic
 
 /// Words in the name of a variable that is better a Secret.
 const SECRETIVE: [&str; 4] = ["PASSWORD", "SECRET", "TOKEN", "API_KEY"];
+
+/// What is declared was gone back from, and the same once more is no other try.
+fn gone_back(view: &ServiceView) -> Option<String> {
+    let record = view.rollout.as_ref().filter(|_| view.gone_back())?;
+    let (newest, target) = (view.newest()?.number, record.target);
+    let cause = if record.message.is_empty() { String::new() } else { format!(" ({})", record.message) };
+    Some(format!(
+        "revision {newest} was rolled back to {target}{cause} and stays so; \
+         `constellation rollout undo svc/{} --to-revision {newest}` tries it again",
+        view.name
+    ))
+}
 
 /// Every warning, by object in the order of the wishes.
 #[must_use]
@@ -55,6 +67,9 @@ pub fn all(wishes: &[Wish<'_>], objects: &[ObjectChange], world: &World) -> Vec<
                 }
                 if let Spec::Service(spec) = &declared.spec {
                     after.missing(spec).into_iter().for_each(&mut say);
+                    if change.result == Outcome::Unchanged {
+                        world.services.get(&declared.name).and_then(gone_back).into_iter().for_each(&mut say);
+                    }
                     if change.result != Outcome::Unchanged {
                         after.writers(&declared.name, spec).into_iter().for_each(&mut say);
                         stays::placement(spec, change, world).into_iter().for_each(&mut say);

@@ -2,13 +2,18 @@
 //! would, and panics on what they would refuse.
 
 use super::*;
-use crate::model::{Bytes, Epoch, Index, Millicores, NodeStatus, Replica, ReplicaStatus, node::NodeSpec, testing};
+use crate::model::{
+    Bytes, Draining, Edge, Epoch, Index, Millicores, NodeStatus, Period, Replica, ReplicaStatus, Resolution,
+    node::NodeSpec, service, testing,
+};
 
 /// A Service on some nodes, and what agents report of it.
 #[derive(Debug, Clone)]
 pub(in crate::plan) struct Cluster {
     pub view: ServiceView,
     pub nodes: Vec<NodeView>,
+    /// Cluster time, milliseconds.
+    pub now: u64,
     made: u64,
 }
 
@@ -23,6 +28,8 @@ impl Cluster {
             uid: Uid(format!("uid-{name}").into()),
             declared: None,
             revisions: BTreeMap::new(),
+            rollout: None,
+            edges: Vec::new(),
             replicas: Vec::new(),
             status: None,
             missing: Vec::new(),
@@ -30,7 +37,7 @@ impl Cluster {
             contents: BTreeMap::new(),
             strategies: BTreeMap::new(),
         };
-        let mut cluster = Self { view, nodes, made: 0 };
+        let mut cluster = Self { view, nodes, now: 1_000, made: 0 };
         cluster.declare(spec, resolved());
         cluster
     }
@@ -60,12 +67,25 @@ impl Cluster {
         self.view.declared = Some((meta, Arc::new(spec)));
     }
     pub fn plan(&self) -> Plan {
-        plan(&self.view, &self.nodes)
+        plan(&self.view, &self.nodes, self.now)
     }
     /// As the store would: refuses two in one slot.
     pub fn take(&mut self, plan: &Plan) {
+        if let Some(record) = &plan.record {
+            assert!(self.view.revisions.contains_key(&record.target));
+            self.view.rollout = Some(Arc::new(record.clone()));
+        }
         for step in &plan.steps {
             match step {
+                Step::Drain { replica, reason } => {
+                    self.made += 1;
+                    let (index, at) = (Index(self.made), self.now);
+                    let found = self.find(replica);
+                    assert!(found.replica.draining.is_none() && found.replica.desired == Desired::Run);
+                    let draining = Some(Draining { reason: *reason, index, at });
+                    found.replica = Arc::new(Replica { draining, ..(*found.replica).clone() });
+                }
+                Step::DropEdge { node } => self.view.edges.retain(|e| e.node != *node),
                 Step::Stop { replica, reason } => {
                     let found = self.find(replica);
                     let stopped =
@@ -78,9 +98,13 @@ impl Cluster {
                     assert!(found.replica.desired == Desired::Stop || ended, "{replica} may still run");
                     self.view.replicas.retain(|r| r.replica.name != *replica);
                 }
-                Step::Place { slot, revision, spec_hash, node, decision } => {
+                Step::Place { slot, revision, spec_hash, node, decision, beside } => {
                     self.made += 1;
-                    let held = |r: &&ReplicaView| r.replica.slot == *slot && r.replica.desired == Desired::Run;
+                    let held = |r: &&ReplicaView| {
+                        r.replica.slot == *slot
+                            && r.replica.desired == Desired::Run
+                            && Some(&r.replica.name) != beside.as_ref()
+                    };
                     assert!(self.view.replicas.iter().find(held).is_none(), "two in slot {slot}");
                     let replica = Replica {
                         name: format!("{}-{slot}-{:05}", self.view.name, self.made).into(),
@@ -99,7 +123,7 @@ impl Cluster {
                         decision: decision.clone(),
                         index: Index(self.made),
                         resource_version: Index(self.made),
-                        created_at: 0,
+                        created_at: self.now,
                     };
                     self.view.replicas.push(ReplicaView { replica: Arc::new(replica), status: None });
                 }
@@ -115,7 +139,8 @@ impl Cluster {
         self.view.replicas.iter_mut().find(|r| *r.replica.name == *name).unwrap()
     }
     pub fn report(&mut self, name: &str, phase: ReplicaPhase, ready: bool) {
-        self.find(name).status = Some(ReplicaStatus { phase, ready, ..ReplicaStatus::default() });
+        let ready_since = ready.then_some(self.now);
+        self.find(name).status = Some(ReplicaStatus { phase, ready, ready_since, ..ReplicaStatus::default() });
         self.book();
     }
     /// Every agent does all it is asked, and everything becomes ready.
@@ -132,9 +157,24 @@ impl Cluster {
             Desired::Run if old.is_some_and(ReplicaPhase::ended) => return,
             Desired::Run => ReplicaPhase::Running,
         };
-        replica.status =
-            Some(ReplicaStatus { phase, ready: phase == ReplicaPhase::Running, ..ReplicaStatus::default() });
+        if old != Some(phase) || replica.status.as_ref().is_some_and(|s| !s.ready) {
+            let ready = phase == ReplicaPhase::Running;
+            let ready_since = ready.then_some(self.now);
+            replica.status = Some(ReplicaStatus { phase, ready, ready_since, ..ReplicaStatus::default() });
+        }
         self.book();
+    }
+    /// Every edge serves what the log says, and nothing is in flight.
+    pub fn serve(&mut self) {
+        let gone = self.view.replicas.iter().filter(|r| r.replica.draining.is_some());
+        let drained: BTreeSet<Arc<str>> = gone.map(|r| r.replica.name.clone()).collect();
+        let (served, at) = (Index(self.made), self.now);
+        let edges = self.view.edges.iter().map(|e| Edge { served, at, drained: drained.clone(), node: e.node.clone() });
+        self.view.edges = edges.map(Arc::new).collect();
+    }
+    pub fn edge(&mut self, node: &str) {
+        let edge = Edge { node: node.into(), served: Index(self.made), at: self.now, drained: BTreeSet::new() };
+        self.view.edges.push(Arc::new(edge));
     }
     pub fn ready(&self) -> usize {
         self.view.replicas.iter().filter(|r| standing(r, &self.nodes) == Standing::Ready).count()
@@ -146,10 +186,14 @@ impl Cluster {
             let before = self.view.replicas.clone();
             self.take(&plan);
             self.work();
+            self.serve();
             let same = before.len() == self.view.replicas.len()
                 && before.iter().zip(&self.view.replicas).all(|(a, b)| a.replica == b.replica && a.status == b.status);
             if same && plan.steps.is_empty() {
-                return;
+                match self.plan().look_again {
+                    Some(at) if at > self.now => self.now = at,
+                    Some(_) | None => return,
+                }
             }
         }
         panic!("it does not settle: {:#?}", self.plan());
@@ -203,5 +247,7 @@ pub(in crate::plan) fn failed() -> Resolution {
 pub(in crate::plan) fn spec(image: &str, replicas: u32) -> ServiceSpec {
     let mut spec = ServiceSpec { replicas: Some(replicas), ..ServiceSpec::default() };
     spec.container.image = image.into();
+    spec.update.min_healthy_time = Period::secs(0);
+    spec.update.order = service::Order::StopFirst;
     spec
 }

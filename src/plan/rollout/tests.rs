@@ -3,10 +3,11 @@
 use proptest::prelude::*;
 
 mod fleet;
+mod updates;
 
 use super::{cluster::*, *};
 use crate::model::{
-    Bytes, Index, rotation,
+    Bytes, Edge, Index, Resolution, rotation,
     service::{Mount, Port},
 };
 
@@ -19,7 +20,12 @@ fn told(plan: &Plan) -> Vec<String> {
         .iter()
         .map(|s| match s {
             Step::Stop { replica, reason } => format!("stop {replica} {reason}"),
-            Step::Place { slot, revision, node, .. } => format!("place {slot} r{revision} {}", node.0),
+            Step::Place { slot, revision, node, beside: None, .. } => format!("place {slot} r{revision} {}", node.0),
+            Step::Place { slot, revision, node, beside: Some(beside), .. } => {
+                format!("place {slot} r{revision} {} beside {beside}", node.0)
+            }
+            Step::Drain { replica, reason } => format!("drain {replica} {reason}"),
+            Step::DropEdge { node } => format!("drop edge {node}"),
             Step::Forget { replica } => format!("forget {replica}"),
         })
         .collect()
@@ -394,7 +400,8 @@ proptest! {
         }
         cluster.settle();
         let wanted = slots(&declared, &cluster.nodes);
-        let newest = cluster.view.newest().unwrap().spec_hash.clone();
+        // What failed for good was taken back.
+        let newest = cluster.view.target().unwrap().spec_hash.clone();
         let there: BTreeSet<Slot> = cluster.view.replicas.iter()
             .filter(|r| matches!(standing(r, &cluster.nodes), Standing::Ready | Standing::Ended))
             .filter(|r| r.replica.spec_hash == newest)

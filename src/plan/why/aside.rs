@@ -65,7 +65,7 @@ impl Look<'_> {
     /// An image that was built anew under the tag that the service names.
     fn image_now(&self) -> Option<Difference> {
         let (_, spec) = self.view.declared.as_ref()?;
-        let newest = self.view.newest()?;
+        let newest = self.view.target()?;
         let runs = |r: &&ReplicaView| !self.leaves(r) && r.replica.spec_hash == newest.spec_hash;
         let running = self.view.replicas.iter().filter(runs).filter(|r| standing(r, self.nodes) == Standing::Ready);
         let old: Vec<_> = running.filter_map(|r| Some((r, r.status.as_ref()?.newer_image.as_deref()?))).collect();
@@ -93,7 +93,7 @@ fn started_with_older<'a>(
     reference: &'a str,
     now: &'a str,
 ) -> impl Iterator<Item = &'a ReplicaView> {
-    let newest = view.newest().map(|r| r.spec_hash.as_str());
+    let newest = view.target().map(|r| r.spec_hash.as_str());
     view.replicas.iter().filter(move |r| {
         let status = r.status.as_ref().filter(|s| s.phase == ReplicaPhase::Running);
         newest == Some(r.replica.spec_hash.as_str())
@@ -149,7 +149,7 @@ pub(super) fn unready(look: &Look<'_>, node: &NodeView, replicas: &[ReplicaView]
 pub(super) fn misplaced(look: &Look<'_>, r: &ReplicaView) -> Option<Difference> {
     let (_, spec) = look.view.declared.as_ref()?;
     let runs = matches!(standing(r, look.nodes), Standing::Ready | Standing::NotReady | Standing::Unknown);
-    let newest = look.view.newest().is_some_and(|n| n.spec_hash == r.replica.spec_hash);
+    let newest = look.view.target().is_some_and(|n| n.spec_hash == r.replica.spec_hash);
     if look.leaves(r) || !runs || !newest {
         return None;
     }

@@ -5,8 +5,9 @@
 //! condition's status does; equal facts give an equal value.
 
 use crate::model::{
-    Condition, ConditionStatus, ConditionType, Reason, ReplicaPhase, ServiceStatus, Slot, service::Restart,
-    status::ReplicaCounts,
+    Condition, ConditionStatus, ConditionType, Reason, ReplicaPhase, RolloutPhase, ServiceStatus, Slot,
+    service::Restart,
+    status::{ReplicaCounts, RolloutStatus},
 };
 
 use super::{Difference, Look, NOWHERE};
@@ -30,6 +31,16 @@ pub fn status(view: &ServiceView, nodes: &[NodeView], now: u64) -> Option<Servic
         observed_generation: meta.generation,
         replicas: tally.counts,
         revision: view.newest().map_or(0, |r| r.number),
+        rollout: look.plan.record.as_ref().map(|record| RolloutStatus {
+            phase: record.phase,
+            target: record.target,
+            newest: record.newest,
+            protected: record.stable.is_some(),
+            paused: record.paused.is_some(),
+            waits: look.plan.holds.values().any(|hold| hold.reason == Reason::WaitingForPromotion),
+            message: record.message.clone(),
+            record: record.resource_version,
+        }),
         unplaced: look.plan.unplaced.iter().take(UNPLACED).map(|(slot, d)| (slot.to_string(), d.clone())).collect(),
     })
 }
@@ -79,20 +90,27 @@ impl Tally {
             let standing = standing(r, look.nodes);
             let running = r.status.as_ref().is_some_and(|s| s.phase == ReplicaPhase::Running);
             tally.counts.running += u32::from(running);
-            if look.leaves(r) {
+            // Beside the one that takes over it is on its way out too.
+            let second = look.current(&r.replica.slot).is_some_and(|current| current.replica.name != r.replica.name);
+            if look.leaves(r) || second {
                 tally.leaving += u32::from(!matches!(standing, Standing::Stopped | Standing::Ended | Standing::Gone));
-                continue;
             }
-            let new = view.up_to_date(r);
-            let completed = completed(look, r, standing);
-            let good = standing == Standing::Ready || completed;
+        }
+        for slot in &look.wanted {
+            let Some(current) = look.current(slot) else { continue };
+            let members = || view.replicas.iter().filter(|r| r.replica.slot == *slot && !look.leaves(r));
+            let is = |wanted: Standing| members().any(|r| standing(r, look.nodes) == wanted);
+            let at = standing(current, look.nodes);
+            let new = view.up_to_date(current);
+            let completed = completed(look, current, at);
+            let good = is(Standing::Ready) || completed;
             tally.counts.completed += u32::from(completed);
             tally.placed += 1;
-            tally.counts.ready += u32::from(standing == Standing::Ready);
+            tally.counts.ready += u32::from(is(Standing::Ready));
             tally.counts.updated += u32::from(new);
             tally.good += u32::from(good);
-            tally.good_and_new += u32::from(good && new);
-            tally.unknown += u32::from(standing == Standing::Unknown);
+            tally.good_and_new += u32::from(new && (at == Standing::Ready || completed));
+            tally.unknown += u32::from(is(Standing::Unknown) && !good);
         }
         tally
     }
@@ -130,11 +148,23 @@ fn made(look: &Look<'_>, tally: &Tally, generation: u64) -> Vec<Condition> {
     };
     let told = format!("{}, {} up to date", tally.counts.told(), tally.counts.updated);
     let cause = leading(&differences);
+    let record = look.plan.record.as_ref();
+    let back = differences.iter().find(|d| d.path == "revision");
+    // All are ready, and nobody knows yet whether they stay so.
+    let settling = done && record.is_some_and(|r| r.stable.is_some() && r.phase == RolloutPhase::Progressing);
+    let halted = record.filter(|_| !done).and_then(|r| match (&r.paused, r.phase) {
+        (Some(paused), _) => Some((ConditionStatus::False, Reason::Paused, format!("paused by {}", paused.by))),
+        (None, RolloutPhase::Halted) => {
+            let reason = r.reason.unwrap_or(Reason::Paused);
+            Some((ConditionStatus::False, reason, format!("revision {} stands still: {}", r.target, r.message)))
+        }
+        (None, _) => None,
+    });
     let unknown = differences.iter().find(|d| nobody_knows(d.reason));
     let unknown = unknown.filter(|_| tally.unknown > 0 && tally.good + tally.unknown == desired);
     let ready = match cause {
         _ if done && suspended => (ConditionStatus::True, Reason::Suspended, "suspended: nothing runs".into()),
-        _ if done => (ConditionStatus::True, Reason::UpToDate, told.clone()),
+        _ if done && back.is_none() => (ConditionStatus::True, Reason::UpToDate, told.clone()),
         Some(d) => match unknown {
             Some(d) => (ConditionStatus::Unknown, d.reason, facts(d)),
             None => (ConditionStatus::False, d.reason, facts(d)),
@@ -142,7 +172,10 @@ fn made(look: &Look<'_>, tally: &Tally, generation: u64) -> Vec<Condition> {
         None => (ConditionStatus::False, Reason::ReplicaSetUpdated, told.clone()),
     };
     let progressing = match cause {
-        _ if done => (ConditionStatus::False, Reason::UpToDate, String::new()),
+        _ if settling => (ConditionStatus::True, Reason::ReplicaSetUpdated, settles(look)),
+        _ if done && back.is_none() => (ConditionStatus::False, Reason::UpToDate, String::new()),
+        Some(d) if back.is_some() && d.reason == Reason::RolledBack => (ConditionStatus::False, d.reason, facts(d)),
+        _ if halted.is_some() => halted.unwrap_or((ConditionStatus::False, Reason::Paused, String::new())),
         Some(d) if stuck(d.reason) => (ConditionStatus::False, d.reason, facts(d)),
         _ => (ConditionStatus::True, Reason::ReplicaSetUpdated, told),
     };
@@ -199,6 +232,12 @@ const fn nobody_knows(reason: Reason) -> bool {
 /// Whether a reason is an engine that gives no answer.
 pub(super) const fn engine_is_silent(reason: Reason) -> bool {
     matches!(reason, Reason::DockerDown | Reason::DockerUnresponsive)
+}
+
+/// What a rollout waits for whose replicas are all ready.
+fn settles(look: &Look<'_>) -> String {
+    let time = look.view.declared.as_ref().map(|(_, spec)| spec.update.min_healthy_time).unwrap_or_default();
+    format!("all are ready, and have to be for {time}")
 }
 
 fn is_placed(look: &Look<'_>, slot: &Slot) -> bool {

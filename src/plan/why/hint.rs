@@ -10,6 +10,13 @@ use crate::{
     },
 };
 
+/// What follows an update that went wrong.
+pub(super) fn of_rollback(service: &str, revision: u64) -> String {
+    format!(
+        "mend what went wrong and apply again; or `constellation rollout undo svc/{service} --to-revision {revision}` tries it again"
+    )
+}
+
 /// About data that somebody else writes.
 const ONE_WRITER: &str = "one service at a time: delete or suspend the other, or write `dataPolicy: shared` on the \
                           mounts of both if they may write at once";

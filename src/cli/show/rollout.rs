@@ -1,0 +1,130 @@
+//! `rollout status` and `rollout history`.
+
+use crate::{
+    api::wire::RolloutReport,
+    cli::text::{self, Times},
+    model::RolloutPhase,
+};
+
+/// How far it is, in a few lines.
+#[must_use]
+pub fn status(report: &RolloutReport, times: Times) -> String {
+    let counts = report.replicas;
+    let numbers = format!("{}/{} ready, {} up to date", counts.good(), counts.desired, counts.updated);
+    let Some(rollout) = &report.rollout else { return format!("svc/{}: nobody has looked at it yet\n", report.name) };
+    let (target, message) = (rollout.target, text::clean(&rollout.message));
+    let took = rollout.ended_at.map(|end| text::duration(end.saturating_sub(rollout.started_at)));
+    let took = took.map(|took| format!(", {took}")).unwrap_or_default();
+    let mut lines = vec![match rollout.phase {
+        RolloutPhase::Progressing => format!(
+            "svc/{} is on its way to revision {target} since {} ({numbers})",
+            report.name,
+            times.at(rollout.started_at)
+        ),
+        RolloutPhase::Complete => {
+            format!("svc/{} successfully rolled out (revision {target}, {numbers}{took})", report.name)
+        }
+        RolloutPhase::RollingBack => {
+            format!("svc/{} goes back to revision {target} ({numbers}): {message}", report.name)
+        }
+        RolloutPhase::RolledBack => {
+            format!("svc/{} rolled back to revision {target} ({numbers}{took}): {message}", report.name)
+        }
+        RolloutPhase::Halted => {
+            format!("svc/{} stands still on its way to revision {target} ({numbers}): {message}", report.name)
+        }
+    }];
+    if target != rollout.newest {
+        lines.push(format!("declared is revision {}, which does not run", rollout.newest));
+    }
+    if rollout.phase == RolloutPhase::Complete && !rollout.message.is_empty() {
+        lines.push(message.into_owned());
+    }
+    if let Some(paused) = &rollout.paused {
+        lines.push(format!("paused by {} {}", text::clean(&paused.by), times.around(paused.at)));
+    }
+    lines.extend(rollout.log_tail.iter().map(|line| format!("  | {}", text::clean(line))));
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+/// The revisions, newest first.
+#[must_use]
+pub fn history(report: &RolloutReport) -> String {
+    let rows: Vec<Vec<String>> = report
+        .revisions
+        .iter()
+        .map(|r| {
+            let marks = [(r.target, "wanted"), (r.stable, "worked last")];
+            let marks: Vec<&str> = marks.into_iter().filter(|(is, _)| *is).map(|(_, mark)| mark).collect();
+            vec![
+                r.revision.to_string(),
+                r.generation.to_string(),
+                r.replicas.to_string(),
+                text::clean(&r.image).into_owned(),
+                text::or_dash(r.resolved.as_deref().unwrap_or_default()).into_owned(),
+                text::or_dash(&marks.join(", ")).into_owned(),
+            ]
+        })
+        .collect();
+    text::table(0, &["REVISION", "GENERATION", "REPLICAS", "IMAGE", "RESOLVED", "NOTE"], &rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        api::wire::RevisionView,
+        model::{Reason, Rollout, status::ReplicaCounts},
+    };
+
+    fn report(rollout: Rollout) -> RolloutReport {
+        let revision = |revision, target| RevisionView {
+            revision,
+            generation: revision,
+            image: format!("web:{revision}"),
+            resolved: (revision == 1).then(|| "web@sha256:1".into()),
+            replicas: if target { 3 } else { 0 },
+            target,
+            stable: target,
+        };
+        RolloutReport {
+            index: 9,
+            name: "web".into(),
+            rollout: Some(rollout),
+            replicas: ReplicaCounts { desired: 3, running: 3, ready: 3, updated: 3, completed: 0 },
+            conditions: Vec::new(),
+            revisions: vec![revision(2, false), revision(1, true)],
+        }
+    }
+
+    #[test]
+    fn what_went_wrong_stands_with_its_last_words() {
+        let rollout = Rollout {
+            target: 1,
+            newest: 2,
+            phase: RolloutPhase::RolledBack,
+            reason: Some(Reason::CrashLoopBackOff),
+            message: "web.1: exit 1".into(),
+            log_tail: vec!["no \u{1b}[31mdatabase".into()],
+            started_at: 1_000,
+            ended_at: Some(39_000),
+            ..Rollout::default()
+        };
+        assert_eq!(
+            status(&report(rollout), Times::new(true)),
+            "svc/web rolled back to revision 1 (3/3 ready, 3 up to date, 38s): web.1: exit 1\n\
+             declared is revision 2, which does not run\n  | no database\n"
+        );
+        let done = Rollout { target: 2, newest: 2, phase: RolloutPhase::Complete, ..Rollout::default() };
+        assert!(
+            status(&report(done), Times::new(true)).starts_with("svc/web successfully rolled out (revision 2, 3/3")
+        );
+        assert_eq!(
+            history(&report(Rollout::default())),
+            "REVISION  GENERATION  REPLICAS  IMAGE  RESOLVED      NOTE\n\
+             2         2           0         web:2  -             -\n\
+             1         1           3         web:1  web@sha256:1  wanted, worked last\n"
+        );
+    }
+}

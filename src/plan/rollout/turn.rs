@@ -1,0 +1,258 @@
+//! The turns of a rollout: which revision is wanted now, and what went wrong.
+//!
+//! Here: [`turn`], from the record of before and the replicas as they are to the record of now; what counts as
+//! good ([`Judge::good`]) and as failed ([`Judge::failing`]). Not here: which replica is replaced next ([`super`]).
+//! Invariants: no deadline runs while anybody is unknown; a service that never was ready is not taken back to anything;
+//! every rollout of a service that was ready once ends: complete, rolled back, or standing still with its reason.
+
+use std::collections::BTreeMap;
+
+use super::{Seat, Standing, standing};
+use crate::model::{
+    Index, Reason, ReplicaPhase, Resolution, Revision, Rollout, RolloutPhase, ServiceSpec, Slot,
+    service::{FailureAction, MIN_HEALTHY_TIME},
+};
+use crate::plan::{
+    told,
+    view::{NodeView, ReplicaView, ServiceView},
+};
+
+/// What is asked of a replica by a rollout.
+pub(super) struct Judge<'a> {
+    pub view: &'a ServiceView,
+    pub nodes: &'a [NodeView],
+    pub spec: &'a ServiceSpec,
+    pub target: &'a Revision,
+    pub restarted: Index,
+    pub now: u64,
+}
+
+impl Judge<'_> {
+    /// Whether it is as it would be made now.
+    pub fn fits(&self, r: &ReplicaView) -> bool {
+        self.view.fits(self.target, self.restarted, r)
+    }
+    pub fn standing(&self, r: &ReplicaView) -> Standing {
+        standing(r, self.nodes)
+    }
+    /// From when on it counts as good; none: it is not ready, and nobody knows when it is.
+    pub fn good_at(&self, r: &ReplicaView) -> Option<u64> {
+        let status = r.status.as_ref()?;
+        match self.standing(r) {
+            Standing::Ended => (status.phase == ReplicaPhase::Completed).then_some(0),
+            Standing::Ready => {
+                let healthy = self.spec.update.min_healthy_time.0;
+                // Where nobody asks, to be ready already means to have run for a while.
+                let asked = if status.health == "-" { healthy.saturating_sub(MIN_HEALTHY_TIME) } else { healthy };
+                // A version of ours that noted no time was there before any rollout.
+                Some(status.ready_since.map_or(0, |since| since.saturating_add(millis(asked))))
+            }
+            _ => None,
+        }
+    }
+    /// Whether it was ready for long enough.
+    pub fn good(&self, r: &ReplicaView) -> bool {
+        self.good_at(r).is_some_and(|at| at <= self.now)
+    }
+    /// Whether it is plain that it does not work: it ended more than once, is restarted for bad health, or cannot start. One
+    /// that ended once may have been too early for what it needs.
+    pub fn failing(&self, r: &ReplicaView) -> bool {
+        matches!(self.standing(r), Standing::Ended | Standing::NotReady) && self.fails(r)
+    }
+    /// As [`Self::failing`], by what its node said last.
+    pub fn fails(&self, r: &ReplicaView) -> bool {
+        r.status.as_ref().is_some_and(|status| match status.phase {
+            ReplicaPhase::Failed => true,
+            ReplicaPhase::Stopped | ReplicaPhase::Completed => false,
+            _ if status.ready => false,
+            phase => {
+                status.failures > 1
+                    || status.unhealthy_restarts > 0
+                    || (phase == ReplicaPhase::BackOff && status.reason.is_some_and(fails))
+            }
+        })
+    }
+}
+
+/// Whether a wait for the next attempt with this reason is the doing of what is rolled out.
+const fn fails(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::CrashLoopBackOff
+            | Reason::OOMKilled
+            | Reason::Unhealthy
+            | Reason::EngineRefused
+            | Reason::EngineTooOld
+            | Reason::ImageNotFound
+            | Reason::ArchitectureMismatch
+            | Reason::DeviceMissing
+            | Reason::NotGranted
+            | Reason::BindSourceMissing
+            | Reason::Failed
+    )
+}
+
+pub(super) fn millis(time: std::time::Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The record as it begins this look: a newer revision begins a rollout of its own.
+pub(super) fn begin(view: &ServiceView, newest: u64, now: u64) -> Rollout {
+    let fresh = Rollout { target: newest, newest, started_at: now, ..Rollout::default() };
+    match view.rollout.as_deref() {
+        None => fresh,
+        Some(old) if newest > old.newest => Rollout {
+            stable: old.stable,
+            from: Some(old.target),
+            paused: old.paused.clone(),
+            restarted: old.restarted,
+            resource_version: old.resource_version,
+            ..fresh
+        },
+        Some(old) => old.clone(),
+    }
+}
+
+/// What became of a rollout in this look.
+#[derive(Debug, Default)]
+pub(super) struct Turned {
+    /// When time alone changes something.
+    pub again: Option<u64>,
+    /// The first replicas are good, and the others wait for a word.
+    pub waits_for_promotion: bool,
+}
+
+/// Moves the record on. `seats`: every wanted slot with who is in it.
+pub(super) fn turn(record: &mut Rollout, judge: &Judge<'_>, seats: &BTreeMap<Slot, Seat<'_>>) -> Turned {
+    let update = &judge.spec.update;
+    let mut turned = Turned::default();
+    let there = |seat: &Seat<'_>| seat.current.is_some_and(|r| judge.fits(r)) && seat.before.is_none() && !seat.leaves;
+    let whole = !seats.is_empty() && seats.values().all(there);
+    let good = whole && seats.values().all(|seat| seat.current.is_some_and(|r| judge.good(r)));
+    if promote(record, judge, seats) {
+        record.promoted = true;
+    }
+    let canary = record.stable.is_some() && update.canary > 0 && !record.promoted;
+    match record.phase {
+        RolloutPhase::Progressing | RolloutPhase::Halted if good && (!canary || update.auto_promote) => {
+            complete(record, RolloutPhase::Complete, judge.now);
+        }
+        RolloutPhase::RollingBack if good => complete(record, RolloutPhase::RolledBack, judge.now),
+        // Newer content, or somebody asked for a restart.
+        RolloutPhase::Complete | RolloutPhase::RolledBack
+            if seats.values().any(|seat| seat.current.is_some_and(|r| !judge.fits(r) && replaceable(judge, r))) =>
+        {
+            record.phase = RolloutPhase::Progressing;
+            (record.started_at, record.ended_at) = (judge.now, None);
+            (record.promoted, record.tolerated, record.from) = (false, 0, Some(record.target));
+        }
+        _ => {}
+    }
+    if record.phase == RolloutPhase::Progressing && record.stable.is_some() {
+        turned.again = fail(record, judge, seats);
+    }
+    turned.waits_for_promotion = canary
+        && !update.auto_promote
+        && record.phase == RolloutPhase::Progressing
+        && canaries(update.canary, seats).all(|seat| seat.current.is_some_and(|r| judge.fits(r) && judge.good(r)));
+    let next = seats.values().flat_map(|seat| [seat.current, seat.before]).flatten().filter(|r| judge.fits(r));
+    let waits = next.filter_map(|r| judge.good_at(r)).filter(|at| *at > judge.now).min();
+    turned.again = [turned.again, waits].into_iter().flatten().min();
+    turned
+}
+
+/// What ended by itself and has had what it needed is not replaced for newer content.
+fn replaceable(judge: &Judge<'_>, r: &ReplicaView) -> bool {
+    !matches!(judge.standing(r), Standing::Ended | Standing::Unknown)
+}
+
+fn complete(record: &mut Rollout, phase: RolloutPhase, now: u64) {
+    record.phase = phase;
+    record.stable = Some(record.target);
+    record.ended_at = Some(now);
+    record.tolerated = 0;
+    if record.target == record.newest {
+        (record.reason, record.message, record.log_tail) = (None, String::new(), Vec::new());
+    }
+}
+
+/// The slots that go first.
+pub(super) fn canaries<'s, 'a>(count: u32, seats: &'s BTreeMap<Slot, Seat<'a>>) -> impl Iterator<Item = &'s Seat<'a>> {
+    seats.values().take(usize::try_from(count).unwrap_or(usize::MAX))
+}
+
+/// Whether the first replicas are good and nobody has to say so.
+fn promote(record: &Rollout, judge: &Judge<'_>, seats: &BTreeMap<Slot, Seat<'_>>) -> bool {
+    let update = &judge.spec.update;
+    let asked = update.canary > 0 && update.auto_promote && !record.promoted && !seats.is_empty();
+    asked
+        && record.phase == RolloutPhase::Progressing
+        && canaries(update.canary, seats).all(|seat| seat.current.is_some_and(|r| judge.fits(r) && judge.good(r)))
+}
+
+/// Whether it has failed by now; answers when its deadline is.
+fn fail(record: &mut Rollout, judge: &Judge<'_>, seats: &BTreeMap<Slot, Seat<'_>>) -> Option<u64> {
+    let update = &judge.spec.update;
+    // Whoever holds it up has it in hand.
+    if record.paused.is_some() {
+        return None;
+    }
+    let counts = update.failure_action != FailureAction::Continue;
+    let members = || seats.values().flat_map(|seat| [seat.current, seat.before]).flatten();
+    let failed: Vec<&ReplicaView> = members().filter(|r| judge.fits(r) && judge.failing(r)).collect();
+    if counts && failed.len() as u64 > u64::from(update.max_failures) + u64::from(record.tolerated) {
+        let r = failed.first()?;
+        let status = r.status.as_ref();
+        let reason = status.and_then(|s| s.reason).unwrap_or(Reason::Failed);
+        let log = status.and_then(|s| s.last_exit.as_ref()).map(|e| e.log_tail.clone()).unwrap_or_default();
+        give_up(record, judge, (reason, told::failed(r), log));
+        return None;
+    }
+    let unknown = members().any(|r| judge.standing(r) == Standing::Unknown);
+    let canary = update.canary > 0 && !update.auto_promote && !record.promoted;
+    if unknown || seats.is_empty() || (canary && idle_canaries(judge, seats)) {
+        return None;
+    }
+    let fitting = members().filter(|r| judge.fits(r));
+    let news = fitting.flat_map(|r| [Some(r.replica.created_at), r.status.as_ref().and_then(|s| s.ready_since)]);
+    let last = news.flatten().chain([record.started_at]).max().unwrap_or(record.started_at);
+    let patience = update.progress_deadline.0.saturating_add(update.delay.0).saturating_add(update.min_healthy_time.0);
+    let deadline = last.saturating_add(millis(patience));
+    if deadline > judge.now {
+        return Some(deadline);
+    }
+    let slow = members().find(|r| judge.fits(r) && !judge.good(r));
+    let log = slow.and_then(|r| r.status.as_ref()?.last_exit.as_ref()).map(|e| e.log_tail.clone()).unwrap_or_default();
+    let (reason, what) = match (slow, &judge.target.image) {
+        (Some(r), _) => (Reason::ProgressDeadlineExceeded, told::failed(r)),
+        (None, Resolution::Failed { reason, message, .. }) => (*reason, message.clone()),
+        (None, _) => (Reason::ProgressDeadlineExceeded, "no replica could be replaced".into()),
+    };
+    let message = format!("nothing became ready for {}: {what}", update.progress_deadline);
+    give_up(record, judge, (reason, message, log));
+    None
+}
+
+fn idle_canaries(judge: &Judge<'_>, seats: &BTreeMap<Slot, Seat<'_>>) -> bool {
+    canaries(judge.spec.update.canary, seats)
+        .all(|seat| seat.current.is_some_and(|r| judge.fits(r) && judge.good(r)) && !seat.leaves)
+}
+
+/// Back to the last ready revision where there is another one and the service wants that; else it stands still.
+fn give_up(record: &mut Rollout, judge: &Judge<'_>, (reason, message, log): (Reason, String, Vec<String>)) {
+    let stable = record.stable.and_then(|number| judge.view.revisions.get(&number));
+    let back = stable.filter(|revision| revision.spec_hash != judge.target.spec_hash);
+    (record.reason, record.message, record.log_tail) = (Some(reason), message, log);
+    match back.filter(|_| judge.spec.update.failure_action == FailureAction::Rollback) {
+        Some(revision) => {
+            record.from = Some(record.target);
+            record.target = revision.number;
+            record.phase = RolloutPhase::RollingBack;
+            (record.started_at, record.ended_at) = (judge.now, None);
+        }
+        None => {
+            record.phase = RolloutPhase::Halted;
+            record.ended_at = Some(judge.now);
+        }
+    }
+}

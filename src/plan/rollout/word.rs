@@ -1,0 +1,121 @@
+//! What a person says about a rollout, and what becomes of its record.
+//!
+//! Here: [`said`]. Not here: who may (`api`), what follows ([`super::plan`]).
+
+use super::turn;
+use crate::model::{Index, Paused, Rollout, RolloutPhase};
+use crate::plan::view::ServiceView;
+
+/// What a person says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Word {
+    /// Nothing more is replaced.
+    Pause,
+    /// It goes on; what failed of a halted one is let pass.
+    Resume,
+    /// Every replica is replaced by one of the same revision.
+    Restart,
+    /// The first replicas are good.
+    Promote,
+    /// This revision comes back; none: the one that was ready before.
+    Undo(Option<u64>),
+}
+
+/// Why it cannot be done, and what can.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// What is in the way.
+    pub message: String,
+    /// What a person can do.
+    pub hint: String,
+}
+
+/// The record after a word; none: everything is so already. `index`: where the state was read.
+///
+/// # Errors
+/// When it does not fit how far the rollout is.
+pub fn said(view: &ServiceView, word: Word, (by, now): (&str, u64), index: Index) -> Result<Option<Rollout>, Refused> {
+    let name = format!("svc/{}", view.name);
+    let refused = |message: String, hint: String| Err(Refused { message, hint });
+    let Some((_, spec)) = view.declared.as_ref() else {
+        return refused(format!("{name} does not exist"), "apply it".into());
+    };
+    let Some(newest) = view.newest() else {
+        return refused(format!("{name} has no revision yet"), "ask again in a moment".into());
+    };
+    let old = turn::begin(view, newest.number, now);
+    let mut next = old.clone();
+    match word {
+        Word::Pause if old.paused.is_some() => {}
+        Word::Pause => next.paused = Some(Paused { by: by.into(), at: now }),
+        Word::Resume => {
+            if old.paused.is_none() && old.phase != RolloutPhase::Halted {
+                return refused(
+                    format!("{name} is not paused"),
+                    format!("`constellation rollout status {name}` shows how far it is"),
+                );
+            }
+            next.paused = None;
+            // Its deadline counts from now.
+            next.started_at = now;
+            if old.phase == RolloutPhase::Halted {
+                (next.phase, next.ended_at) = (RolloutPhase::Progressing, None);
+                (next.reason, next.message, next.log_tail) = (None, String::new(), Vec::new());
+                next.tolerated = u32::try_from(super::failing(view, spec, &old, now)).unwrap_or(u32::MAX);
+            }
+        }
+        Word::Restart => next.restarted = index,
+        Word::Promote => {
+            if spec.update.canary == 0 || old.phase != RolloutPhase::Progressing {
+                return refused(
+                    format!("{name} has no canary to promote"),
+                    "`update.canary` in its manifest lets some replicas go first".into(),
+                );
+            }
+            next.promoted = true;
+        }
+        Word::Undo(asked) => {
+            let target = match asked {
+                Some(number) => Some(number),
+                // What worked last before what runs now.
+                None => [old.stable, old.from]
+                    .into_iter()
+                    .flatten()
+                    .find(|n| *n != old.target && known(view, *n))
+                    .or_else(|| view.revisions.keys().rev().copied().find(|number| *number < old.target)),
+            };
+            let Some(target) = target.filter(|number| known(view, *number)) else {
+                let kept: Vec<String> = view.revisions.keys().map(u64::to_string).collect();
+                let message = match asked {
+                    Some(number) => format!("{name} has no revision {number}"),
+                    None => format!("{name} has no earlier revision"),
+                };
+                return refused(message, format!("kept are: {}", kept.join(", ")));
+            };
+            if target != old.target {
+                next = Rollout {
+                    target,
+                    from: Some(old.target),
+                    phase: RolloutPhase::Progressing,
+                    reason: None,
+                    message: format!("revision {target} was asked for by {by}"),
+                    log_tail: Vec::new(),
+                    started_at: now,
+                    ended_at: None,
+                    promoted: false,
+                    tolerated: 0,
+                    ..old.clone()
+                };
+                if target == old.newest {
+                    next.message = String::new();
+                }
+            }
+        }
+    }
+    let same = view.rollout.as_deref() == Some(&next);
+    Ok((!same).then_some(next))
+}
+
+fn known(view: &ServiceView, number: u64) -> bool {
+    view.revisions.contains_key(&number)
+}
