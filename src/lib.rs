@@ -28,7 +28,8 @@
 //!    Only then is it acknowledged. A changed container part has become a new [`model::Revision`].
 //! 4. On the leader, [`reconcile::resolver`] asks which image a reference means now and writes it into the
 //!    revision; [`reconcile::rollout`] asks [`plan::rollout`], and that [`plan::scheduler`], which replicas to
-//!    place, stop or replace, one step at a time.
+//!    place, take off their routes, stop or replace, one step at a time. What cannot be read off the replicas (which
+//!    revision is wanted, which one worked) is the record [`model::Rollout`].
 //! 5. On the node, [`reconcile::agent`] looks at engine and store, asks [`plan::agent`] for the next step of one
 //!    Replica, and carries it out through the [`runtime`]: pull, create, start, stop, remove.
 //! 6. What is seen goes back through [`reconcile::reporter`] as status; [`plan::why`], one pure function over desired
