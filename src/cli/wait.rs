@@ -215,8 +215,16 @@ fn ready(wanted: u64, generation: u64, status: Option<&ServiceStatus>) -> Progre
         return Progress::Waiting("not judged yet".into());
     };
     let numbers = format!("{}/{} {}", counts.good(), counts.desired, counts.how());
-    if let Some(ended) = status.rollout.as_ref().and_then(|rollout| turned(rollout, &numbers)) {
+    // What went wrong with a revision of before says nothing of this change.
+    let own = status.rollout.as_ref().filter(|rollout| rollout.generation >= wanted);
+    if let Some(ended) = own.and_then(|rollout| turned(rollout, &numbers)) {
         return ended;
+    }
+    if let Some(other) = status.rollout.as_ref().filter(|r| own.is_none() && r.target != r.newest) {
+        let there = counts.good() == counts.desired && counts.updated == counts.desired;
+        let message = format!("{numbers}, of revision {}, not {}", other.target, other.newest);
+        let there = there && counts.running <= counts.desired;
+        return if there { Progress::Reached(message) } else { Progress::Waiting(message) };
     }
     match (condition.status, condition.reason) {
         (_, Reason::Suspended) if counts.running == 0 => Progress::Reached("suspended, nothing runs".into()),
@@ -331,6 +339,48 @@ mod tests {
             let mut wait = Wait::new([("web".into(), Aim::Ready { generation: 2 })]);
             wait.service("web", generation, status.as_ref());
             assert_eq!(wait.verdict(), verdict, "{case}");
+        }
+    }
+
+    #[test]
+    fn an_update_arrives_when_it_is_good_and_is_lost_when_it_was_taken_back() {
+        let rollout = |phase, generation, target| RolloutStatus {
+            phase,
+            target,
+            newest: 2,
+            generation,
+            protected: true,
+            record: crate::model::Index(50),
+            ..RolloutStatus::default()
+        };
+        use RolloutPhase::{Complete, Halted, Progressing, RolledBack, RollingBack};
+        for (case, rollout, verdict) in [
+            ("all are ready, and not for long enough", rollout(Progressing, 2, 2), Verdict::Waiting),
+            ("good", rollout(Complete, 2, 2), Verdict::Done),
+            ("on its way back", rollout(RollingBack, 2, 1), Verdict::Waiting),
+            ("back", rollout(RolledBack, 2, 1), Verdict::Failed),
+            ("stands still", rollout(Halted, 2, 2), Verdict::Failed),
+            ("paused", RolloutStatus { paused: true, ..rollout(Progressing, 2, 2) }, Verdict::Failed),
+            ("canaries wait", RolloutStatus { waits: true, ..rollout(Progressing, 2, 2) }, Verdict::Failed),
+            ("undone by somebody", rollout(Complete, 2, 1), Verdict::Failed),
+            ("a scale of what was taken back before", rollout(RolledBack, 1, 1), Verdict::Done),
+            ("the first deployment", RolloutStatus { protected: false, ..rollout(Progressing, 2, 2) }, Verdict::Done),
+        ] {
+            let ready = ServiceStatus {
+                rollout: Some(rollout),
+                ..status(2, ConditionStatus::True, Reason::UpToDate, [3, 3, 3, 3])
+            };
+            let mut wait = Wait::new([("web".into(), Aim::Ready { generation: 2 })]);
+            wait.service("web", 2, Some(&ready));
+            assert_eq!(wait.verdict(), verdict, "{case}");
+            // After a word about it its record counts, whatever is declared.
+            for (since, goes) in [(50, true), (51, false)] {
+                let mut wait = Wait::new([("web".into(), Aim::Rolled { since })]);
+                wait.service("web", 2, Some(&ready));
+                let phase = ready.rollout.as_ref().map(|r| r.phase);
+                let done = goes && phase == Some(Complete);
+                assert_eq!(wait.verdict() == Verdict::Done, done, "{case}, since {since}");
+            }
         }
     }
 

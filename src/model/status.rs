@@ -206,6 +206,9 @@ pub struct RolloutStatus {
     pub target: u64,
     /// Revision that is declared.
     pub newest: u64,
+    /// Generation of the Service that made the revision that is declared.
+    #[serde(default)]
+    pub generation: u64,
     /// A revision was ready before: what goes wrong is taken back.
     #[serde(default)]
     pub protected: bool,

@@ -118,7 +118,7 @@ pub(super) const SERVICE: &str = r#"
 - activeDeadline: 1h
 - ttlAfterFinished: 24h
 - priority: 5
-+ update: {parallelism: 2, order: start-first, delay: 1s, minHealthyTime: 11s, progressDeadline: 11m, maxFailures: 1, failureAction: pause, canary: 1, autoPromote: false, holdRequests: 16s, drainTimeout: 31s}
++ update: {parallelism: 2, order: stop-first, delay: 1s, minHealthyTime: 11s, progressDeadline: 11m, maxFailures: 1, failureAction: pause, canary: 1, autoPromote: false, holdRequests: 16s, drainTimeout: 31s}
 + update: {parallelism: 1, order: auto, delay: 0s, minHealthyTime: 10s, progressDeadline: 10m, maxFailures: 0, failureAction: rollback, canary: 0, autoPromote: true, holdRequests: 15s, drainTimeout: 30s}
 + rollback: {parallelism: 1, order: stop-first}
 - revisionHistoryLimit: 20

@@ -97,8 +97,8 @@ fn fields_are_named_as_in_the_manifest_and_say_whether_they_replace() {
             "spec.replicas 1 2",
         ]
     );
-    assert_eq!(told(&plan.objects[0]), ["-/+ web.1 n1", "+ web.2 n1"]);
-    assert_eq!(plan.objects[0].operations[0].order.as_deref(), Some("stop-first"));
+    assert_eq!(told(&plan.objects[0]), ["+/- web.1 n1", "+ web.2 n1"]);
+    assert_eq!(plan.objects[0].operations[0].order.as_deref(), Some("start-first"));
     assert_eq!(plan.objects[0].generation, 4);
 }
 

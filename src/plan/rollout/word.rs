@@ -3,7 +3,7 @@
 //! Here: [`said`]. Not here: who may (`api`), what follows ([`super::plan`]).
 
 use super::turn;
-use crate::model::{Index, Paused, Rollout, RolloutPhase};
+use crate::model::{Index, Paused, Resolution, Rollout, RolloutPhase};
 use crate::plan::view::ServiceView;
 
 /// What a person says.
@@ -92,6 +92,12 @@ pub fn said(view: &ServiceView, word: Word, (by, now): (&str, u64), index: Index
                 };
                 return refused(message, format!("kept are: {}", kept.join(", ")));
             };
+            if let Some(revision) = view.revisions.get(&target)
+                && !matches!(revision.image, Resolution::Resolved { .. })
+            {
+                let hint = "apply what you want: a new revision looks its image up".to_owned();
+                return refused(format!("nobody knows what the image of revision {target} is"), hint);
+            }
             if target != old.target {
                 next = Rollout {
                     target,

@@ -35,6 +35,7 @@ pub fn status(view: &ServiceView, nodes: &[NodeView], now: u64) -> Option<Servic
             phase: record.phase,
             target: record.target,
             newest: record.newest,
+            generation: view.newest().map_or(0, |newest| newest.generation),
             protected: record.stable.is_some(),
             paused: record.paused.is_some(),
             waits: look.plan.holds.values().any(|hold| hold.reason == Reason::WaitingForPromotion),

@@ -1,6 +1,9 @@
 //! How an update goes: order, pace, edges, failures, canaries, pauses.
 
-use super::*;
+use super::{
+    super::word::{self, Word},
+    *,
+};
 use crate::model::{
     Paused, Period, Rollout, RolloutPhase,
     service::{FailureAction, Order, UpdatePolicy},
@@ -457,4 +460,43 @@ proptest! {
         let pairs = end.phase == RolloutPhase::Halted;
         prop_assert!(kept == replicas as usize || pairs, "{kept} are left");
     }
+}
+
+#[test]
+fn words_are_taken_where_they_fit_and_refused_with_what_would() {
+    let say = |cluster: &Cluster, word| word::said(&cluster.view, word, ("ada", 77), Index(9));
+    let mut cluster = updating(2, |_| ());
+    step(&mut cluster);
+    assert!(say(&cluster, Word::Resume).unwrap_err().message.contains("not paused"));
+    assert!(say(&cluster, Word::Promote).unwrap_err().hint.contains("update.canary"));
+    assert_eq!(say(&cluster, Word::Undo(Some(7))).unwrap_err().hint, "kept are: 1, 2");
+    let paused = say(&cluster, Word::Pause).unwrap().unwrap();
+    assert_eq!(paused.paused, Some(Paused { by: "ada".into(), at: 77 }));
+    edit(&mut cluster, |r| *r = paused);
+    assert_eq!(say(&cluster, Word::Pause), Ok(None), "it is paused");
+    assert_eq!(say(&cluster, Word::Resume).unwrap().unwrap().paused, None);
+    assert_eq!(say(&cluster, Word::Restart).unwrap().unwrap().restarted, Index(9));
+    let back = say(&cluster, Word::Undo(None)).unwrap().unwrap();
+    assert_eq!((back.target, back.from, back.newest), (1, Some(2), 2), "the one that worked");
+    assert_eq!(back.message, "revision 1 was asked for by ada");
+    // What failed of a halted one is let pass, and no more.
+    let mut cluster = updating(2, |u| u.failure_action = FailureAction::Pause);
+    step(&mut cluster);
+    crash(&mut cluster, "web-1-00003");
+    step(&mut cluster);
+    let on = say(&cluster, Word::Resume).unwrap().unwrap();
+    assert_eq!((on.phase, on.tolerated, on.started_at), (RolloutPhase::Progressing, 1, 77));
+    // A newer revision than the record knows is what is spoken of.
+    cluster.declare(updated("c", 2, |_| ()), resolved());
+    assert_eq!(say(&cluster, Word::Pause).unwrap().unwrap().target, 3);
+    cluster.declare(updated("d", 2, |_| ()), failed());
+    cluster.take(&cluster.plan());
+    let unknown = say(&cluster, Word::Undo(Some(4)));
+    assert_eq!(
+        unknown,
+        Err(word::Refused {
+            message: "nobody knows what the image of revision 4 is".into(),
+            hint: "apply what you want: a new revision looks its image up".into(),
+        })
+    );
 }
