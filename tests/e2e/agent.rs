@@ -299,4 +299,5 @@ pub fn service(name: &str, spec: &str) -> String {
 pub const HELLO: &str = "image: constellation/hello:1
 readiness: {http: {port: 8080}, interval: 500ms}
 stopGracePeriod: 3s
+update: {minHealthyTime: 500ms}
 ";

@@ -33,10 +33,8 @@ fn scaling_keeps_the_replicas_that_stay() {
 fn a_changed_environment_replaces_one_replica_after_another() {
     let lab = Lab::take();
     let agent = Agent::start(&lab);
-    let spec = |greeting: &str| {
-        let fast = "replicas: 3\nupdate: {minHealthyTime: 500ms}\n";
-        service("hello", &format!("{HELLO}{fast}environment: {{GREETING: {greeting}}}\n"))
-    };
+    let spec =
+        |greeting: &str| service("hello", &format!("{HELLO}replicas: 3\nenvironment: {{GREETING: {greeting}}}\n"));
     agent.apply(&spec("one"));
     let before = lab.docker.runs("hello", 3).unwrap();
 
@@ -141,7 +139,7 @@ fn prune_deletes_only_what_is_missing_from_its_own_set() {
 fn a_broken_update_comes_back_by_itself_and_says_why_with_the_last_lines_of_its_log() {
     let lab = Lab::take();
     let agent = Agent::start(&lab);
-    let fast = "replicas: 3\nupdate: {minHealthyTime: 500ms}\n";
+    let fast = "replicas: 3\n";
     agent.apply(&service("hello", &format!("{HELLO}{fast}")));
     let before: BTreeSet<String> = lab.docker.runs("hello", 3).unwrap().into_iter().map(|c| c.id).collect();
     let broken = format!("{HELLO}{fast}command: [sh, -c, 'echo no database; exit 3']\n");
@@ -174,8 +172,8 @@ fn a_person_pauses_promotes_undoes_and_restarts() {
     let lab = Lab::take();
     let agent = Agent::start(&lab);
     let spec = |greeting: &str, more: &str| {
-        let update = format!("replicas: 2\nupdate: {{minHealthyTime: 300ms{more}}}\n");
-        service("hello", &format!("{HELLO}{update}environment: {{GREETING: {greeting}}}\n"))
+        let hello = HELLO.replace("minHealthyTime: 500ms", &format!("minHealthyTime: 500ms{more}"));
+        service("hello", &format!("{hello}replicas: 2\nenvironment: {{GREETING: {greeting}}}\n"))
     };
     agent.apply(&spec("one", ""));
     let ids = || -> BTreeSet<String> { lab.docker.runs("hello", 2).unwrap().into_iter().map(|c| c.id).collect() };

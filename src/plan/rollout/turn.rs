@@ -129,6 +129,7 @@ pub(super) fn turn(record: &mut Rollout, judge: &Judge<'_>, seats: &BTreeMap<Slo
     let there = |seat: &Seat<'_>| seat.current.is_some_and(|r| judge.fits(r)) && seat.before.is_none() && !seat.leaves;
     let whole = !seats.is_empty() && seats.values().all(there);
     let good = whole && seats.values().all(|seat| seat.current.is_some_and(|r| judge.good(r)));
+    record.stable = record.stable.or_else(|| left_ready(record, judge, seats));
     if promote(record, judge, seats) {
         record.promoted = true;
     }
@@ -159,6 +160,15 @@ pub(super) fn turn(record: &mut Rollout, judge: &Judge<'_>, seats: &BTreeMap<Slo
     let waits = next.filter_map(|r| judge.good_at(r)).filter(|at| *at > judge.now).min();
     turned.again = [turned.again, waits].into_iter().flatten().min();
     turned
+}
+
+/// The revision that was left, when all its replicas are ready: a newer one came before they were good.
+fn left_ready(record: &Rollout, judge: &Judge<'_>, seats: &BTreeMap<Slot, Seat<'_>>) -> Option<u64> {
+    let from = record.from?;
+    let left = judge.view.revisions.get(&from).filter(|left| left.spec_hash != judge.target.spec_hash)?;
+    let serves = |r: &ReplicaView| r.replica.spec_hash == left.spec_hash && judge.standing(r) == Standing::Ready;
+    let all = seats.values().all(|seat| seat.current.is_some_and(serves) || seat.before.is_some_and(serves));
+    (all && !seats.is_empty()).then_some(from)
 }
 
 /// What ended by itself and has had what it needed is not replaced for newer content.

@@ -216,6 +216,16 @@ fn a_broken_revision_stops_at_one_replica_and_the_last_ready_one_comes_back() {
     assert!(cluster.view.gone_back());
     let alive: Vec<_> = cluster.view.replicas.iter().filter(|r| r.replica.desired == Desired::Run).collect();
     assert!(alive.len() == 3 && alive.iter().all(|r| r.replica.revision == 1), "those of before, never stopped");
+    // One that came before the first was good for long enough is taken back to it too.
+    let slow = |image| updated(image, 2, |u| u.min_healthy_time = Period::secs(10));
+    let mut early = Cluster::new(1, slow("a"));
+    early.take(&early.plan());
+    early.work();
+    early.declare(slow("b"), resolved());
+    assert_eq!(step(&mut early), ["place 1 r2 n1 beside web-1-00001"]);
+    crash(&mut early, "web-1-00003");
+    assert_eq!(step(&mut early), ["stop web-1-00003 Superseded"]);
+    assert_eq!(record(&early).stable, Some(1));
     // The next revision is a rollout of its own.
     cluster.declare(updated("c", 3, |_| ()), resolved());
     cluster.settle();
