@@ -5,8 +5,6 @@
 //! Traefik's own entry points are static, and its process ends with each of its updates; the agent's do neither.
 //! A client that comes while Traefik is not there is kept for some seconds. How long a client may say nothing is
 //! Traefik's to decide: it ends such connections, and they end here.
-//! Bytes go through this process. The kernel alone could move them (`splice(2)` with pipes), which costs four more
-//! file descriptors and as many system calls for what is small; see the figures at [`super::pump`].
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -262,3 +262,68 @@ async fn an_agent_that_ends_lets_answers_finish_and_idle_connections_go() {
     timeout(10 * SECOND, rig.running).await.unwrap().unwrap();
     assert!(began.elapsed() < 10 * SECOND);
 }
+
+/// Set up by `make test`; without it this fails, it does not skip.
+#[tokio::test]
+async fn the_real_traefik_hears_who_the_client_is_and_its_restart_fails_nobody() {
+    let program = std::env::var("CONSTELLATION_TEST_TRAEFIK").expect("CONSTELLATION_TEST_TRAEFIK: run `make test`");
+    let (server, (at, to)) = (TcpListener::bind("127.0.0.1:0").await.unwrap(), (free("127.0.0.1"), free("127.0.0.1")));
+    let root = tempfile::tempdir().unwrap();
+    let file = root.path().join("routes.yaml");
+    let url = format!("http://{}", server.local_addr().unwrap());
+    let routes = format!(
+        "http: {{routers: {{all: {{rule: 'PathPrefix(`/`)', service: one}}}}, \
+         services: {{one: {{loadBalancer: {{servers: [{{url: '{url}'}}]}}}}}}}}"
+    );
+    std::fs::write(&file, routes).unwrap();
+    let start = || {
+        let mut command = tokio::process::Command::new(&program);
+        command.args(["--global.checkNewVersion=false", "--entryPoints.web.proxyProtocol.trustedIPs=127.0.0.1/32"]);
+        command.arg(format!("--entryPoints.web.address={to}"));
+        command.arg(format!("--providers.file.filename={}", file.display()));
+        command.kill_on_drop(true).stdout(std::process::Stdio::null()).spawn().unwrap()
+    };
+    // Says the head that it was asked with.
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = server.accept().await {
+            tokio::spawn(async move {
+                let mut head = vec![0; 8_192];
+                while let Ok(length @ 1..) = stream.read(&mut head).await {
+                    let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n");
+                    stream.write_all(answer.as_bytes()).await.unwrap();
+                    stream.write_all(&head[..length]).await.unwrap();
+                }
+            });
+        }
+    });
+    let mut rig = rig(Limits { hold: 30 * SECOND, ..limits() });
+    rig.want(&[(at, to)]);
+    rig.says(ConditionStatus::True).await;
+    let ask = async || {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+        let mut client = socket.connect(at).await.unwrap();
+        client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.unwrap();
+        let mut said = String::new();
+        timeout(40 * SECOND, client.read_to_string(&mut said)).await.unwrap().unwrap();
+        said.to_lowercase()
+    };
+    for _ in 0..2 {
+        // Asked while it starts: the connection waits. Its routes are there a moment after its port.
+        let mut traefik = start();
+        let first = ask().await;
+        assert!(first.starts_with("http/1.1 "), "{first}");
+        let answered = async {
+            loop {
+                let said = ask().await;
+                if said.starts_with("http/1.1 200 ") {
+                    return said;
+                }
+            }
+        };
+        let said = timeout(20 * SECOND, answered).await.unwrap();
+        assert!(said.contains("\r\nx-forwarded-for: 127.0.0.2\r\n"), "{said}");
+        assert!(said.contains("\r\nx-real-ip: 127.0.0.2\r\n"), "{said}");
+        traefik.kill().await.unwrap();
+    }
+}
