@@ -1,12 +1,15 @@
 //! The engine of the tests, taken by one test at a time.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use crate::docker::Docker;
+
+/// The address of the engine's host, as clients see it.
+pub const OUTSIDE: &str = "198.18.0.1";
 
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
@@ -16,6 +19,8 @@ pub struct Lab {
     pub docker: Docker,
     /// For `nsenter`; agents run in it so that container addresses can be reached.
     pub netns: PathBuf,
+    /// For `nsenter`: a machine beside it, which reaches it at [`OUTSIDE`].
+    pub clients: PathBuf,
     /// A Python that has `websockets`.
     pub python: PathBuf,
     /// `host:port` of a registry that is open to all.
@@ -37,6 +42,7 @@ impl Lab {
         let lab = Self {
             docker: Docker::at(&variable("CONSTELLATION_TEST_DOCKER_HOST")),
             netns: variable("CONSTELLATION_TEST_NETNS").into(),
+            clients: variable("CONSTELLATION_TEST_CLIENTS").into(),
             python: variable("CONSTELLATION_TEST_PYTHON").into(),
             registry: variable("CONSTELLATION_TEST_REGISTRY"),
             private_registry: variable("CONSTELLATION_TEST_PRIVATE_REGISTRY"),
@@ -69,10 +75,11 @@ impl Lab {
     }
     /// A command in the namespace of the engine, without variables of ours.
     pub fn inside(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
-        let mut command = Command::new("nsenter");
-        command.arg(format!("--net={}", self.netns.display())).arg(program.as_ref());
-        without_ours(&mut command);
-        command
+        entering(&self.netns, program.as_ref())
+    }
+    /// A command on the machine of the clients.
+    pub fn beside(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        entering(&self.clients, program.as_ref())
     }
     /// The answer of `GET url` from inside the namespace; an error text otherwise.
     pub fn get(&self, url: &str) -> Result<String, String> {
@@ -83,6 +90,13 @@ impl Lab {
             Err(String::from_utf8_lossy(&out.stderr).into_owned())
         }
     }
+}
+
+fn entering(namespace: &Path, program: &std::ffi::OsStr) -> Command {
+    let mut command = Command::new("nsenter");
+    command.arg(format!("--net={}", namespace.display())).arg(program);
+    without_ours(&mut command);
+    command
 }
 
 /// What is to be done to the engine in the end.

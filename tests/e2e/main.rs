@@ -13,6 +13,7 @@ mod docker;
 mod http;
 mod lab;
 mod proxy;
+mod traffic;
 mod wait;
 mod watcher;
 

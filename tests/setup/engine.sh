@@ -31,7 +31,7 @@ descendants() {
 }
 ours() { # what was recorded, what lives in our namespace, and their children
   local all
-  all="$(recorded_alive) $(ip netns pids "$NS" 2>/dev/null || true)"
+  all="$(recorded_alive) $(ip netns pids "$NS" 2>/dev/null || true) $(ip netns pids "$NS-clients" 2>/dev/null || true)"
   # shellcheck disable=SC2086
   { echo $all; descendants $all; } | tr ' ' '\n' | grep -vx -e '' -e "$$" -e "$BASHPID" | sort -un | tr '\n' ' '
 }
@@ -102,7 +102,7 @@ unmount_below() {
 }
 engine_down() { (
   set +e # every step is tried
-  [ -d "$LAB" ] || [ -e "/var/run/netns/$NS" ] || return 0
+  [ -d "$LAB" ] || [ -e "/var/run/netns/$NS" ] || [ -e "/var/run/netns/$NS-clients" ] || return 0
   local left pid
   engine_thaw 2>/dev/null
   if engine_ready; then
@@ -115,6 +115,7 @@ engine_down() { (
   for pid in $(ours); do kill -9 "$pid" 2>/dev/null; done # what did not end when asked
   wait_for 5 "end of the engine" gone
   unmount_below
+  if [ -e "/var/run/netns/$NS-clients" ]; then ip netns del "$NS-clients"; fi
   if [ -e "/var/run/netns/$NS" ]; then ip netns del "$NS"; fi
   rm -rf --one-file-system "$LAB"
 ); }

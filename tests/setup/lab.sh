@@ -14,7 +14,8 @@
 # it touches the host's network, engine or containers. Only recorded processes and those inside the
 # namespace that was made here are ended; a run after a crash cleans up first.
 #
-# What the tests get: CONSTELLATION_TEST_DOCKER_HOST, CONSTELLATION_TEST_NETNS (for nsenter),
+# What the tests get: CONSTELLATION_TEST_DOCKER_HOST, CONSTELLATION_TEST_NETNS and CONSTELLATION_TEST_CLIENTS (for
+# nsenter: the engine's namespace, and one of clients, which reach it as 198.18.0.1),
 # CONSTELLATION_TEST_PYTHON (with `websockets`), CONSTELLATION_TEST_TRAEFIK (the program, which is on the engine
 # as an image too), CONSTELLATION_TEST_REGISTRY (open, 127.0.0.1:5000) and
 # CONSTELLATION_TEST_PRIVATE_REGISTRY (127.0.0.1:5001, user `captain`, password `open-sesame`).
@@ -45,11 +46,22 @@ up() {
   install_packages $PACKAGES
   engine_down
   engine_up || die "no engine"
+  clients
   registry open 5000
   registry private 5001
   wait_for 20 "the open registry" inside curl -sf -o /dev/null http://127.0.0.1:5000/v2/
   wait_for 20 "the private registry" inside curl -s -o /dev/null http://127.0.0.1:5001/v2/
   images
+}
+clients() { # a machine beside the lab's, for clients that are not on the host: 198.18.0.2, the lab is 198.18.0.1
+  ip netns add "$NS-clients"
+  ip -n "$NS-clients" link set lo up
+  # Both ends are made inside: no name of the host's is taken. 198.18.0.0/15 is set aside for such tests (RFC 2544).
+  ip -n "$NS" link add clients type veth peer name lab netns "$NS-clients"
+  ip -n "$NS" addr add 198.18.0.1/30 dev clients
+  ip -n "$NS-clients" addr add 198.18.0.2/30 dev lab
+  ip -n "$NS" link set clients up
+  ip -n "$NS-clients" link set lab up
 }
 registry() { # registry NAME PORT
   local conf=$LAB/$1.yml
@@ -72,6 +84,7 @@ EOF
 environment() {
   echo "export CONSTELLATION_TEST_DOCKER_HOST=unix://$SOCK"
   echo "export CONSTELLATION_TEST_NETNS=/var/run/netns/$NS"
+  echo "export CONSTELLATION_TEST_CLIENTS=/var/run/netns/$NS-clients"
   echo "export CONSTELLATION_TEST_PYTHON=$TARGET/test-venv/bin/python"
   echo "export CONSTELLATION_TEST_TRAEFIK=$TRAEFIK"
   echo "export CONSTELLATION_TEST_REGISTRY=127.0.0.1:5000"
