@@ -19,7 +19,7 @@ use crate::{
         Desired, Grants, Index, Kind, ObjectKey, Power, Replica, Rollout, ServiceSpec, Spec, Uid,
         reference::ImageReference,
     },
-    plan::grants::{Need, needs, only_counts, reads},
+    plan::grants::{Need, needs, only_counts, reaches, reads},
     store::{State, command::Command},
 };
 
@@ -48,7 +48,20 @@ pub(super) fn admit(
             Kind::Service => Some(serde_json::from_slice(&put.spec).map_err(|e| Failure::unreadable(&key, e))?),
             Kind::Config | Kind::Secret | Kind::Node | Kind::Route | Kind::Middleware | Kind::Replica => None,
         };
-        for Refused { field, message, fix } in refused(&key, wanted.as_ref(), &at_work, role, grants)? {
+        let reaching = match put.kind {
+            Kind::Route => {
+                Some(Spec::Route(serde_json::from_slice(&put.spec).map_err(|e| Failure::unreadable(&key, e))?))
+            }
+            Kind::Middleware => {
+                Some(Spec::Middleware(serde_json::from_slice(&put.spec).map_err(|e| Failure::unreadable(&key, e))?))
+            }
+            Kind::Service => wanted.clone().map(|spec| Spec::Service(Box::new(spec))),
+            Kind::Config | Kind::Secret | Kind::Node | Kind::Replica => None,
+        };
+        let same = state.object(&key).is_some_and(|old| old.spec == put.spec);
+        let outward = reaching.as_ref().filter(|_| !same).map(|spec| outward(spec, role, grants)).unwrap_or_default();
+        let refused = refused(&key, wanted.as_ref(), &at_work, role, grants)?;
+        for Refused { field, message, fix } in refused.into_iter().chain(outward) {
             let (source, fix) = (key.to_string(), Some(fix));
             faults.push(ManifestFault { source, path: field, message, fix, ..ManifestFault::default() });
         }
@@ -138,7 +151,8 @@ pub(super) fn told(
         let key = item.declared.key();
         let wanted = if let Spec::Service(spec) = &item.declared.spec { Some(&**spec) } else { None };
         let refused = refused(&key, wanted, &at_work, role, grants)?;
-        warnings.extend(refused.into_iter().map(|Refused { field, message, fix }| {
+        let outward = outward(&item.declared.spec, role, grants);
+        warnings.extend(refused.into_iter().chain(outward).map(|Refused { field, message, fix }| {
             let at = if field.is_empty() { String::new() } else { format!("{field}: ") };
             format!("{key}: {at}{message}; apply will refuse it: {fix}")
         }));
@@ -204,6 +218,21 @@ fn refused(
         }
         Kind::Service | Kind::Node | Kind::Route | Kind::Middleware | Kind::Replica => Ok(Vec::new()),
     }
+}
+
+/// Each field that makes Traefik ask an address that is no Service, when this role may not write it.
+fn outward(spec: &Spec, role: Role, grants: &Grants) -> Vec<Refused> {
+    let lacking = reaches(spec).into_iter().filter(|need| !has(role, grants, need.power));
+    let each = lacking.map(|need| Refused {
+        message: format!(
+            "asks an address that is no Service: needs the grant {}, which the role {} does not have",
+            need.power,
+            role.name()
+        ),
+        fix: fix(role, grants, &need),
+        field: need.field,
+    });
+    each.collect()
 }
 
 /// Why what a service with power uses is not everybody's to write.

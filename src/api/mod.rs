@@ -83,6 +83,7 @@ pub mod scale;
 pub mod secrets;
 pub mod select;
 pub mod socket;
+pub mod table;
 pub mod tokens;
 pub mod watch;
 pub mod wire;

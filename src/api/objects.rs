@@ -17,9 +17,13 @@ use crate::{
         Kind, Meta, NodeStatus, Object, ObjectKey, Replica, ReplicaStatus, ServiceStatus, Status,
         meta::API_VERSION,
         secret::{SealedSecret, SecretView},
+        status::RouteStatus,
     },
-    plan::why::{self, usage::Users},
-    reconcile::view,
+    plan::{
+        routes::{self, Verdict},
+        why::{self, usage::Users},
+    },
+    reconcile::{self, view},
     store::State,
 };
 
@@ -50,6 +54,8 @@ pub enum Seen<'s> {
     Replica(&'s ReplicaStatus),
     /// Of a Config or Secret.
     Usage(UsageStatus),
+    /// Of a Route.
+    Route(RouteStatus),
 }
 
 /// Reads objects from one state.
@@ -57,13 +63,15 @@ pub struct Reader<'s> {
     state: &'s State,
     /// Only Configs and Secrets need to know who uses them: read when first asked.
     users: OnceCell<Users>,
+    /// Only Routes need the table of routes.
+    routes: OnceCell<BTreeMap<ObjectKey, Verdict>>,
 }
 
 impl<'s> Reader<'s> {
     /// Of this state.
     #[must_use]
     pub fn new(state: &'s State) -> Self {
-        Self { state, users: OnceCell::new() }
+        Self { state, users: OnceCell::new(), routes: OnceCell::new() }
     }
 
     /// A declared object, with its status as the state has it.
@@ -81,12 +89,21 @@ impl<'s> Reader<'s> {
         };
         let status = match (object.kind, self.state.status(&key)) {
             (Kind::Config | Kind::Secret, _) => Some(Seen::Usage(self.usage(object))),
+            (Kind::Route, _) => self.route(object).map(Seen::Route),
             (_, Some(Status::Service(s))) => Some(Seen::Service(s)),
             (_, Some(Status::Node(s))) => Some(Seen::Node(s)),
             (_, Some(Status::Replica(s))) => Some(Seen::Replica(s)),
             (_, None) => None,
         };
         Ok(Shown { api_version: API_VERSION.into(), kind: object.kind, metadata: object.meta.clone(), spec, status })
+    }
+
+    /// What the table says of a Route. It is made from the state alone: since when it is so stands nowhere.
+    fn route(&self, object: &Object) -> Option<RouteStatus> {
+        let said = self.routes.get_or_init(|| table(self.state));
+        let (generation, since) = (object.meta.generation, object.meta.created_at);
+        let conditions = routes::conditions(said.get(&object.key())?, None, &[], (generation, since));
+        Some(RouteStatus { conditions, observed_generation: generation })
     }
 
     fn usage(&self, object: &Object) -> UsageStatus {
@@ -153,6 +170,10 @@ impl<'s> Reader<'s> {
     }
 }
 
+fn table(state: &State) -> BTreeMap<ObjectKey, Verdict> {
+    routes::table(&reconcile::routes::input(state, None)).said
+}
+
 /// From an object to what keeps it from being as declared, in plain words; of a Service only.
 #[must_use]
 pub fn chain(state: &State, key: &ObjectKey, now: u64) -> Vec<String> {
@@ -190,7 +211,11 @@ pub fn differences(state: &State, key: &ObjectKey, now: u64) -> Result<Vec<why::
             let nodes = view::nodes(state);
             Ok(why::node(nodes.iter().find(|n| n.name == key.name).ok_or_else(absent)?))
         }
-        Kind::Route | Kind::Middleware => state.object(key).map(|_| Vec::new()).ok_or_else(absent),
+        Kind::Route => {
+            let since = state.object(key).ok_or_else(absent)?.meta.created_at;
+            Ok(table(state).get(key).map(|verdict| why::route::route(verdict, since)).unwrap_or_default())
+        }
+        Kind::Middleware => state.object(key).map(|_| Vec::new()).ok_or_else(absent),
         Kind::Config | Kind::Secret => {
             let services = view::services(state);
             let found = why::shared(key.kind, &key.name, &services);

@@ -23,7 +23,7 @@ use super::{
     read,
     reply::{JSON, NDJSON, OCTETS, TEXT},
     request::{self, Request},
-    rollouts, scale, secrets, tokens, watch, wire,
+    rollouts, scale, secrets, table, tokens, watch, wire,
     wire::{Object, Written},
     write,
 };
@@ -291,6 +291,12 @@ fn table() -> Vec<Route> {
     written!(t, Kind::Node, "nodes", NodeSpec, Admin);
     kind!(t, Kind::Route, "routes", RouteSpec, RouteStatus, LIST);
     written!(t, Kind::Route, "routes", RouteSpec, Write);
+    t.push(
+        Route::new("GET", "/api/v1/route-table", Read, "What is served from outside, and what is left out.", |r| {
+            Box::pin(table::show(r))
+        })
+        .gives::<wire::RouteTable>(JSON),
+    );
     kind!(t, Kind::Middleware, "middlewares", MiddlewareSpec, Value, LIST);
     written!(t, Kind::Middleware, "middlewares", MiddlewareSpec, Write);
     t.extend([

@@ -25,6 +25,7 @@ mod slow;
 mod sockets;
 mod stopping;
 mod streams;
+mod table;
 mod tokens;
 mod watches;
 mod writes;

@@ -13,11 +13,12 @@ pub mod change;
 pub mod look;
 pub mod own;
 mod rollout;
+pub mod route;
 pub mod secret;
 #[cfg(test)]
 mod shown;
 
-pub use self::{access::*, backup::*, change::*, look::*, own::*, rollout::*, secret::*};
+pub use self::{access::*, backup::*, change::*, look::*, own::*, rollout::*, route::*, secret::*};
 use crate::model::Period;
 
 /// Runs and watches containers on one to fifty Docker machines.
@@ -207,6 +208,12 @@ pub enum Client {
         The newest 10,000 are kept (4 MiB of text at most). Requests without a right to what they ask for are in the\n\
         agent's log and in the metric constellation_api_denied. It needs the role admin.")]
     Audit(Audit),
+    /// Show what is served from outside, and what is left out and why
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  constellation route ls\n  constellation route show web.example.com"
+    )]
+    Route(RouteCommand),
     /// Make, list and revoke tokens of the API
     #[command(
         subcommand,

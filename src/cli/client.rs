@@ -16,8 +16,8 @@ use super::{
 use crate::{
     api::wire::{
         ApplyAnswer, ApplyRequest, AuditList, BackupRequest, ClusterStatus, History, List, Object, PlanAnswer, Rekeyed,
-        RestoreConfirm, RestoreReport, RolloutOrder, RolloutReport, Scale, SecretRotate, SecretSet, ServiceReport,
-        TokenMade, TokenRequest, TokenRevoked, TokenView, WatchLine, WhyReport,
+        RestoreConfirm, RestoreReport, RolloutOrder, RolloutReport, RouteTable, Scale, SecretRotate, SecretSet,
+        ServiceReport, TokenMade, TokenRequest, TokenRevoked, TokenView, WatchLine, WhyReport,
     },
     model::{Kind, ObjectKey},
 };
@@ -177,6 +177,14 @@ impl Api {
         change: Change<'_>,
     ) -> Result<ApplyAnswer, CliError> {
         self.change(post(&path(&ObjectKey::service(service), "/rollout"), Some(order), change)?).await
+    }
+
+    /// What is served from outside, and what is left out.
+    ///
+    /// # Errors
+    /// As [`Api::status`].
+    pub async fn route_table(&self) -> Result<RouteTable, CliError> {
+        self.read("/api/v1/route-table".into()).await
     }
 
     /// Who changed what.

@@ -37,12 +37,13 @@ pub mod wait;
 
 use self::{
     args::{
-        AgentCommand, BackupCommand, Cli, Client, Command, NodeCommand, RolloutCommand, SecretCommand, TokenCommand,
+        AgentCommand, BackupCommand, Cli, Client, Command, NodeCommand, RolloutCommand, RouteCommand, SecretCommand,
+        TokenCommand,
     },
     client::Api,
     command::{
         agent, apply, audit, backup, build, delete, diff, doctor, env, events, get, install, logs, look, node, plan,
-        rescue, rollout, scale, secret, settings, token, validate, version,
+        rescue, rollout, route, scale, secret, settings, token, validate, version,
     },
     endpoint::Endpoint,
     failure::{CliError, Exit},
@@ -110,6 +111,7 @@ fn screen(command: &Client) -> Screen {
         Client::Token(TokenCommand::Create(args)) => Screen::of_change(args.output),
         Client::Token(TokenCommand::Revoke(args)) => Screen::of_change(args.output),
         Client::Token(TokenCommand::Ls { output }) => Screen::of(*output),
+        Client::Route(RouteCommand::Ls { output } | RouteCommand::Show { output, .. }) => Screen::of(*output),
         Client::Audit(args) => Screen::of(args.output.into()),
         Client::Rollout(RolloutCommand::Status(args)) if args.watch => Screen::of_change(args.output),
         Client::Rollout(RolloutCommand::Status(args)) => Screen::of(args.output),
@@ -169,6 +171,7 @@ async fn answer(command: Client, given: Option<&str>, screen: &Screen) -> Result
         Client::Audit(args) => audit::audit(&api()?, screen, &args).await?,
         Client::Secret(command) => secret::secret(&api()?, screen, &command).await?,
         Client::Backup(command) => return backup::backup(api, screen, &command).await,
+        Client::Route(command) => return route::route(&api()?, screen, &command).await,
         Client::Token(command) => token::token(&api()?, screen, &command).await?,
         Client::Schema => look::schema(screen)?,
         Client::Version(args) => version::version(api, screen, &args).await?,

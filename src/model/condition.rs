@@ -53,6 +53,14 @@ pub enum ConditionType {
     EdgeServing,
     /// Some container uses it.
     InUse,
+    /// A Route is taken as it is written.
+    Accepted,
+    /// Everything that a Route names is there.
+    ResolvedRefs,
+    /// Every live edge serves a Route as it is written.
+    Programmed,
+    /// Every live edge serves the `routes` of a Service as they are written.
+    RoutesProgrammed,
     /// The newest version has arrived at every replica that shall have it.
     RotationComplete,
 }

@@ -189,6 +189,24 @@ reasons! {
     VolumeInitialised,
     /// The image keeps data at a path where the service mounts nothing.
     VolumeUnmounted,
+    /// A Route is taken as it is written.
+    Accepted,
+    /// Everything that a Route names is there.
+    ResolvedRefs,
+    /// An edge serves a Route as it is written.
+    Programmed,
+    /// An edge does not serve yet what follows from the log.
+    EdgeBehind,
+    /// What a Route or Middleware says cannot be carried out.
+    InvalidRoute,
+    /// Another Route or Service was first with this host and path.
+    HostConflict,
+    /// A Middleware that a Route names does not exist, or cannot be carried out.
+    MiddlewareNotFound,
+    /// A Service that a Route names does not exist, or has no such port.
+    BackendNotFound,
+    /// No replica that could answer is ready.
+    NoReadyEndpoint,
     /// A container that runs for no replica is being removed.
     Orphaned,
 }

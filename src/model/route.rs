@@ -514,3 +514,18 @@ pub struct Breaker {
     /// When it opens, like `NetworkErrorRatio() > 0.30`.
     pub expression: String,
 }
+
+/// The host of a URL that leads out of the cluster; none when it names a Service (`http://auth:9000/check`).
+#[must_use]
+pub fn outside(url: &str) -> Option<&str> {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = rest.split('/').next().unwrap_or_default();
+    let (host, port) = authority.split_once(':').unwrap_or((authority, "0"));
+    let service = super::meta::is_label(host, 50)
+        && host != "localhost"
+        && host.bytes().any(|b| b.is_ascii_alphabetic())
+        // Some resolvers take a number in any base for an address.
+        && !host.starts_with("0x")
+        && port.parse::<u16>().is_ok();
+    (!service).then_some(authority)
+}

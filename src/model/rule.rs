@@ -163,7 +163,9 @@ impl<'r> Parser<'r> {
         if depth > DEEPEST {
             return Err(format!("has more than {DEEPEST} parentheses within each other"));
         }
-        if self.took("!") {
+        self.space();
+        // Traefik's conditions have no negation.
+        if self.language.is_none() && self.took("!") {
             return self.one(depth + 1);
         }
         if self.took("(") {
@@ -407,7 +409,7 @@ mod tests {
         for good in [
             "NetworkErrorRatio() > 0.30",
             "LatencyAtQuantileMS(50.0) > 50 || ResponseCodeRatio(500, 600, 0, 600) >= 0.25",
-            "!(NetworkErrorRatio() < 1) && NetworkErrorRatio() != 0",
+            "(NetworkErrorRatio() < 1) && NetworkErrorRatio() != 0",
         ] {
             assert_eq!(expression(good, BREAKER), Ok(()), "{good}");
         }
@@ -415,6 +417,7 @@ mod tests {
         assert_eq!(expression("RequestMethod() == \"GET\" && ResponseCode() == 503", BUFFERING), Ok(()));
         for (bad, said) in [
             ("", "has no \"\""),
+            ("!(NetworkErrorRatio() > 1)", "has no"),
             ("NetworkErrorRatio()", "expected one of <"),
             ("NetworkErrorRatio() > a", "expected a number"),
             ("NetworkErrorRatio(1) > 1", "expected )"),

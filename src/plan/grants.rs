@@ -1,14 +1,16 @@
 //! What of the host a service takes for itself: power that not everybody who may write has.
 //!
-//! Here: [`needs`], which names each field and the grant that it asks for; [`only_counts`], whether a change
+//! Here: [`needs`], which names each field and the grant that it asks for, and [`reaches`], the same of routes; [`only_counts`], whether a change
 //! leaves alone how that power is used; what a node refuses to carry out ([`refused`], [`leads_astray`]).
 //! Not here: which powers there are and what a path needs (`model::power`), who is asking (`api::grants`), following
 //! a link (`reconcile`).
 //! Invariant: a field is harmless because it is known to be, never because it is not known.
 
 use crate::model::{
-    Grants, Kind, Power, ServiceSpec,
+    Grants, Kind, Power, ServiceSpec, Spec,
+    middleware::MiddlewareSpec,
     power::Places,
+    route::{MiddlewareRef, outside},
     service::{ContainerSpec, Logging, Mount, MountKind, NetworkMode},
 };
 
@@ -193,6 +195,38 @@ fn of_mount(mount: &Mount, places: &Places) -> Option<(Power, &'static str)> {
         MountKind::Volume => external.then_some((Power::Binds, EXTERNAL)),
         MountKind::Tmpfs => None,
     }
+}
+
+/// Every field of a Route, a Middleware or the `routes` of a Service that makes Traefik, which is in the host's network,
+/// ask an address that is no Service: whatever listens on the host or beside it can be reached so.
+#[must_use]
+pub fn reaches(spec: &Spec) -> Vec<Need> {
+    let mut found = Vec::new();
+    let mut need = |field: String| found.push(Need { power: Power::HostNetwork, field });
+    let outward = |m: &MiddlewareSpec| m.forward_auth.as_ref().is_some_and(|auth| outside(&auth.address).is_some());
+    let inline = |list: &[MiddlewareRef], at: &str, need: &mut dyn FnMut(String)| {
+        for (i, one) in list.iter().enumerate() {
+            if matches!(one, MiddlewareRef::Inline(spec) if outward(spec)) {
+                need(format!("spec.{at}middlewares[{i}].forwardAuth.address"));
+            }
+        }
+    };
+    match spec {
+        Spec::Route(route) => {
+            for (i, _) in route.backends.iter().enumerate().filter(|(_, b)| b.url.is_some()) {
+                need(format!("spec.backends[{i}].url"));
+            }
+            inline(&route.middlewares, "", &mut need);
+        }
+        Spec::Middleware(spec) if outward(spec) => need("spec.forwardAuth.address".into()),
+        Spec::Service(service) => {
+            for (i, route) in service.routes.iter().enumerate() {
+                inline(&route.middlewares, &format!("routes[{i}]."), &mut need);
+            }
+        }
+        Spec::Middleware(_) | Spec::Config(_) | Spec::Secret(_) | Spec::Node(_) => {}
+    }
+    found
 }
 
 /// Whether two declarations differ in how many replicas run alone: whoever may do no more than that does not use

@@ -1,6 +1,7 @@
 //! The decisions: functions from values to values, no clock, no IO, no randomness.
 //!
-//! Here: what planners read ([`view`]); where a replica goes ([`scheduler`]) and when ([`rollout`]); when a Secret is drawn anew ([`rotation`]); what
+//! Here: what planners read ([`view`]); where a replica goes ([`scheduler`]) and when ([`rollout`]); when a Secret is drawn anew ([`rotation`]); which
+//! requests from outside go where ([`routes`]); what
 //! a node does for its replicas ([`agent`]); which public ports it opens ([`entry`]); what a change would do ([`change`]), and what of the host it takes ([`grants`]); why something is not
 //! as declared ([`why`]), with the sentences that are written and known again ([`told`]). The same functions serve the real loops, `plan`, `why` and the tests.
 //! Not here: carrying anything out (`reconcile`).
@@ -11,6 +12,7 @@ pub mod entry;
 pub mod grants;
 pub mod rollout;
 pub mod rotation;
+pub mod routes;
 pub mod scheduler;
 pub mod told;
 pub mod view;

@@ -28,6 +28,7 @@ mod chain;
 pub mod conditions;
 pub mod hint;
 pub mod news;
+pub mod route;
 pub mod usage;
 
 pub use chain::chain;

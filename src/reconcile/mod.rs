@@ -4,7 +4,7 @@
 //! [`resolver`] (leader: image references), [`status`] (leader: conditions of Services),
 //! [`rotation`] (leader: values of Secrets by schedule), [`rekey`] (leader: a change of the key that was cut off),
 //! [`agent`] (every node: its own containers), [`node`] (every node: its own registration).
-//! And what they share: [`view`] (state → planners' inputs), [`container`] (revision → what the engine is
+//! And what they share: [`view`] and [`routes`] (state → planners' inputs), [`container`] (revision → what the engine is
 //! given), [`files`], [`data`], [`disk`], [`prober`], [`reporter`].
 //! Not here: decisions (`plan`), the queue and backoff (`controller`), the engine (`runtime`).
 //! Invariant: a loop may be dropped at any `.await` and run again: proposals carry preconditions and
@@ -29,6 +29,7 @@ pub mod reporter;
 pub mod resolver;
 pub mod rollout;
 pub mod rotation;
+pub mod routes;
 pub mod status;
 pub mod triggers;
 pub mod view;

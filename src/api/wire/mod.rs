@@ -1,7 +1,7 @@
 //! What goes over the wire: every request and answer of the API as a type.
 //!
 //! Here: objects and lists, and the submodules [`apply`] (writes and plans), [`report`] (status, why,
-//! health, cluster), [`problem`] (errors), [`secret`], [`stream`] (watches, events, logs, builds), [`token`] and
+//! health, cluster), [`route`], [`problem`] (errors), [`secret`], [`stream`] (watches, events, logs, builds), [`token`] and
 //! [`audit`].
 //! Not here: routes (`api::routes`), behaviour (`api::read`, `api::write`, …).
 //! The command line reads answers through these types, and the OpenAPI document is made from them.
@@ -13,6 +13,7 @@ pub mod backup;
 pub mod problem;
 pub mod report;
 pub mod rollout;
+pub mod route;
 pub mod secret;
 pub mod stream;
 pub mod token;
@@ -32,6 +33,7 @@ pub use report::{
     ServiceReport, Wanted, WhyReport,
 };
 pub use rollout::{RevisionView, RolloutAction, RolloutOrder, RolloutReport};
+pub use route::{Entry, RouteTable, Routed};
 pub use secret::{History, Rekeyed, SecretRotate, SecretSet, VersionView};
 pub use stream::{BuildLine, LogLine, Resync, WatchLine, WatchOp};
 pub use token::{TokenMade, TokenRequest, TokenRevoked, TokenView};

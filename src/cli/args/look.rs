@@ -13,7 +13,7 @@ use crate::{
 /// `get`.
 #[derive(Debug, Args)]
 pub struct Get {
-    /// Kind (svc, config, secret, node, replica) or KIND/NAME
+    /// Kind (svc, route, mw, config, secret, node, replica) or KIND/NAME
     #[arg(value_name = "KIND", value_parser = names::kind_or_key)]
     pub what: KindOrKey,
     /// Only these objects: names after a kind, KIND/NAME after KIND/NAME

@@ -21,6 +21,7 @@ pub mod node;
 pub mod plan;
 pub mod rescue;
 pub mod rollout;
+pub mod route;
 pub mod scale;
 pub mod secret;
 pub mod settings;

@@ -284,6 +284,11 @@ pub const fn stuck(reason: Reason) -> bool {
         | Reason::ArchitectureMismatch
         | Reason::NotGranted
         | Reason::Cordoned
+        | Reason::InvalidRoute
+        | Reason::HostConflict
+        | Reason::MiddlewareNotFound
+        | Reason::BackendNotFound
+        | Reason::NoReadyEndpoint
         | Reason::RotationHalted
         | Reason::VersionMissing
         | Reason::RolledBack
@@ -327,6 +332,10 @@ pub const fn stuck(reason: Reason) -> bool {
         | Reason::Removed
         | Reason::Healthy
         | Reason::Starting
+        | Reason::Accepted
+        | Reason::ResolvedRefs
+        | Reason::Programmed
+        | Reason::EdgeBehind
         | Reason::Configured
         | Reason::Deleted
         | Reason::NodeReady

@@ -1,0 +1,65 @@
+//! `GET /api/v1/route-table`: what requests from outside meet, and what is left out of it.
+//!
+//! Here: the table of `plan::routes` for people and programs. Not here: the document for Traefik, which holds keys.
+
+use std::collections::BTreeMap;
+
+use warp::reply::Response;
+
+use super::{
+    heavy,
+    problem::Failure,
+    reply,
+    request::Request,
+    wire::{RouteTable, Routed},
+};
+use crate::{
+    model::{Kind, ObjectKey},
+    plan::routes::{self, Input},
+    reconcile,
+    store::State,
+};
+
+/// Shows the table.
+///
+/// # Errors
+/// 503 when too many such requests run.
+pub async fn show(request: Request) -> Result<Response, Failure> {
+    let shared = &request.server.shared;
+    let (state, now) = (shared.store.state(), shared.store.now());
+    let size = heavy::stored(&state, Kind::Service) + heavy::stored(&state, Kind::Route);
+    heavy::run(&request.server, size, move || reply::json(&table(&state, now))).await?
+}
+
+/// The table of a state.
+fn table(state: &State, now: u64) -> RouteTable {
+    let input = reconcile::routes::input(state, None);
+    let (hosts, made) = (hosts(&input), routes::table(&input));
+    let objects = made.said.into_iter().map(|(object, verdict)| {
+        let meta = state.object(&object).map(|o| (o.meta.generation, o.meta.created_at));
+        let (generation, since) = meta.unwrap_or((0, now));
+        Routed {
+            conditions: routes::conditions(&verdict, None, &[], (generation, since)),
+            hosts: hosts.get(&object).cloned().unwrap_or_default(),
+            left_out: verdict.left_out,
+            object,
+        }
+    });
+    RouteTable { index: state.index().0, objects: objects.collect(), entries: made.entries }
+}
+
+/// Hosts that each object asks for; of a raw rule, the rule.
+fn hosts(input: &Input) -> BTreeMap<ObjectKey, Vec<String>> {
+    let mut found: BTreeMap<ObjectKey, Vec<String>> = BTreeMap::new();
+    for route in &input.routes {
+        let asked = found.entry(ObjectKey::new(Kind::Route, route.name.clone())).or_default();
+        asked.extend(route.spec.hosts.iter().cloned());
+        asked.extend(route.spec.rule.iter().cloned());
+    }
+    for (name, service) in &input.services {
+        for short in &service.routes {
+            found.entry(ObjectKey::service(name.clone())).or_default().push(short.host.clone());
+        }
+    }
+    found
+}

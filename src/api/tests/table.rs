@@ -1,0 +1,76 @@
+//! Routes over the API: what is said of them, the table, and who may lead requests out of the cluster.
+
+use serde_json::{Value, json};
+
+use super::rig::{Rig, service};
+
+fn document(kind: &str, name: &str, spec: Value) -> Value {
+    json!({"apiVersion": "constellation.dev/v1", "kind": kind, "metadata": {"name": name}, "spec": spec})
+}
+
+fn route(name: &str, host: &str) -> Value {
+    document(
+        "Route",
+        name,
+        json!({"hosts": [host], "backends": [{"service": "web", "port": 80}], "middlewares": ["fine"]}),
+    )
+}
+
+#[tokio::test]
+async fn a_route_is_kept_and_says_what_is_missing() {
+    let rig = Rig::new().await;
+    let all = json!([
+        route("a", "a.example"),
+        route("b", "a.example"),
+        document("Middleware", "fine", json!({"compress": {}})),
+        service("web", "nginx:1", 1),
+    ]);
+    let answer = rig.apply(&all.to_string()).await;
+    assert_eq!(answer["objects"].as_array().unwrap().len(), 4, "{answer}");
+    let conditions = |object: &Value| -> Vec<String> {
+        let each = object["status"]["conditions"].as_array().unwrap().iter();
+        each.map(|c| format!("{} {} {}", c["type"], c["status"], c["reason"]).replace('"', "")).collect()
+    };
+    let a = rig.read("/api/v1/routes/a").await;
+    assert_eq!(
+        conditions(&a),
+        ["Ready False NoReadyEndpoint", "Accepted True Accepted", "ResolvedRefs True ResolvedRefs"]
+    );
+    let b = rig.read("/api/v1/routes/b").await;
+    assert_eq!(conditions(&b)[..2], ["Ready False HostConflict", "Accepted False HostConflict"]);
+    let why = rig.read("/api/v1/routes/b/why").await;
+    assert_eq!(why["differences"][0]["reason"], "HostConflict", "{why}");
+    let table = rig.read("/api/v1/route-table").await;
+    assert_eq!(table["entries"].as_array().unwrap().len(), 1, "{table}");
+    assert_eq!(table["entries"][0]["by"], "route/a");
+    assert_eq!(table["objects"][1]["leftOut"][0]["reason"], "HostConflict");
+    assert_eq!(rig.read("/api/v1/middlewares").await["items"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn only_a_grant_leads_requests_out_of_the_cluster() {
+    let rig = Rig::new().await;
+    let ci = rig.token("ci", "write").await;
+    let asks = |address: &str| document("Middleware", "sso", json!({"forwardAuth": {"address": address}}));
+    let out = |url: &str| document("Route", "out", json!({"hosts": ["a.example"], "backends": [{"url": url}]}));
+    let mut inline = service("web", "nginx:1", 1);
+    inline["spec"]["routes"] =
+        json!([{"host": "b.example", "middlewares": [{"forwardAuth": {"address": "http://192.0.2.1/"}}]}]);
+    let apply = async |token: Option<&str>, body: &Value| {
+        rig.ask("POST", "/api/v1/apply").token(token).body(body.to_string()).send().await
+    };
+    for (body, path) in [
+        (out("http://127.0.0.1:18081"), "spec.backends[0].url"),
+        (asks("http://127.0.0.1:7443/"), "spec.forwardAuth.address"),
+        (asks("http://localhost/"), "spec.forwardAuth.address"),
+        (asks("http://2130706433/"), "spec.forwardAuth.address"),
+        (asks("http://auth.example.com/"), "spec.forwardAuth.address"),
+        (inline, "spec.routes[0].middlewares[0].forwardAuth.address"),
+    ] {
+        let answer = apply(Some(&ci), &body).await;
+        assert_eq!(answer.problem(), (403, "not-granted".into()), "{body}");
+        assert_eq!(answer.json()["errors"][0]["path"], path, "{body}");
+    }
+    assert_eq!(apply(Some(&ci), &asks("http://auth:9000/check")).await.status, 200, "a Service is everybody's");
+    assert_eq!(rig.apply(&out("http://192.0.2.1:80").to_string()).await["objects"][0]["result"], "created");
+}

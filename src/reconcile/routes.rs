@@ -1,0 +1,68 @@
+//! From the state to what the table of routes is made from.
+//!
+//! Here: [`input`], which reads Routes, Middlewares, Services with their endpoints, and what they name of Secrets; opened
+//! when a [`Sealer`] is given, else by the names of their keys. Not here: what becomes of it (`plan::routes`), where
+//! requests wait (`edge`).
+//! Invariant: what this version cannot read is left out, and no other object suffers for it.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use serde::de::DeserializeOwned;
+use zeroize::Zeroizing;
+
+use crate::{
+    model::{Kind, Object, ObjectKey, route::RouteSpec, secret::SealedSecret},
+    plan::routes::{Backing, Input, Material, Stored, addresses},
+    reconcile::view,
+    store::{State, seal::Sealer},
+};
+
+/// Reads everything that the table is made from. Holds are added by whoever has them.
+#[must_use]
+pub fn input(state: &State, sealer: Option<&Sealer>) -> Input {
+    let mut input = Input::default();
+    for object in state.objects(Kind::Route) {
+        if let Some(spec) = read::<RouteSpec>(object) {
+            let (name, created_at) = (object.meta.name.clone(), object.meta.created_at);
+            input.routes.push(Stored { name, created_at, spec: Arc::new(spec) });
+        }
+    }
+    for object in state.objects(Kind::Middleware) {
+        if let Some(spec) = read(object) {
+            input.middlewares.insert(object.meta.name.clone(), Arc::new(spec));
+        }
+    }
+    for view in view::services(state) {
+        if let Some((meta, spec)) = &view.declared {
+            input.services.insert(view.name.clone(), Backing::of(meta.created_at, spec, addresses(&view)));
+        }
+    }
+    let named: Vec<Arc<str>> = input.secrets_named().into_iter().map(Arc::from).collect();
+    for name in named {
+        if let Some(material) =
+            state.object(&ObjectKey::new(Kind::Secret, name.clone())).and_then(|o| opened(o, sealer))
+        {
+            input.secrets.insert(name, material);
+        }
+    }
+    input
+}
+
+fn read<T: DeserializeOwned>(object: &Object) -> Option<T> {
+    object.parse().ok()
+}
+
+fn opened(object: &Object, sealer: Option<&Sealer>) -> Option<Material> {
+    let sealed: SealedSecret = object.parse().ok()?;
+    let Some(sealer) = sealer else { return Some(Material::Closed(sealed.sealed.keys().cloned().collect())) };
+    match sealer.open(&sealed, &object.meta.uid) {
+        Ok(values) => {
+            let values: BTreeMap<_, _> = values.iter().map(|(k, v)| (k.clone(), Zeroizing::new(v.to_vec()))).collect();
+            Some(Material::Open(values))
+        }
+        Err(error) => {
+            tracing::warn!(secret = %object.meta.name, %error, "a Secret that a route names cannot be opened");
+            None
+        }
+    }
+}
