@@ -47,7 +47,7 @@ use crate::{
     config::AgentConfig,
     controller::{self, Metrics},
     edge::{
-        hold,
+        Addresses, Offer, hold,
         splice::{self, Splices},
     },
     model::{Grants, service::STOP_GRACE_MAX},
@@ -112,7 +112,7 @@ pub async fn run(config: AgentConfig, reload: Reload, stop: CancellationToken) -
             None
         }
     };
-    let listeners = bind(&config, &home).await?;
+    let (listeners, api) = bind(&config, &home).await?;
     let store =
         store::open(store::Options { profile: config.profile, ..store::Options::new(&home.data, name.clone()) })
             .await?;
@@ -136,8 +136,22 @@ pub async fn run(config: AgentConfig, reload: Reload, stop: CancellationToken) -
     let mut fatal = store.fatal.clone();
     let (home, store_client) = (Arc::new(home), store.client.clone());
     let grants = watch::Sender::new(Arc::new(config.grants.clone()));
-    let ports = watch::Sender::new(Wanted::new());
-    let parts = Parts { config, grants, files, home, sealer, runtime, identity, store: store_client, notify, ports };
+    let (ports, offer) = (watch::Sender::new(Wanted::new()), Offer::default());
+    let addresses = Addresses { api, http: config.edge.http, https: config.edge.https, traefik: config.edge.api };
+    let parts = Parts {
+        config,
+        grants,
+        offer,
+        addresses,
+        files,
+        home,
+        sealer,
+        runtime,
+        identity,
+        store: store_client,
+        notify,
+        ports,
+    };
     let outcome = tokio::select! {
         outcome = parts.run(listeners, engine, (hangup, reload), stop) => outcome,
         why = failure(&mut fatal) => Err(AgentError::Store(why)),
@@ -180,14 +194,14 @@ fn take_engine(home: &Home, host: &str, info: &crate::runtime::EngineInfo) -> Re
 }
 
 /// Binds the API's listeners and says where they are.
-async fn bind(config: &AgentConfig, home: &Home) -> Result<api::Listeners, AgentError> {
+async fn bind(config: &AgentConfig, home: &Home) -> Result<(api::Listeners, SocketAddr), AgentError> {
     let cannot = |at: String| move |source| AgentError::Listen { at, source };
     let tcp = TcpListener::bind(config.api_address).await.map_err(cannot(config.api_address.to_string()))?;
     let address: SocketAddr = tcp.local_addr().map_err(cannot(config.api_address.to_string()))?;
     let unix = bind_socket(&home.socket).await.map_err(cannot(home.socket.display().to_string()))?;
     home.write_address(address)?;
     tracing::info!(api = %format!("http://{address}"), socket = %home.socket.display(), "the API listens");
-    Ok(api::Listeners { tcp: vec![tcp], unix: Some(unix) })
+    Ok((api::Listeners { tcp: vec![tcp], unix: Some(unix) }, address))
 }
 
 /// A socket that nobody answers at is a leftover of a process that was killed.
@@ -210,6 +224,9 @@ struct Parts {
     config: AgentConfig,
     /// Who may give a service power over its host; a reload changes it.
     grants: watch::Sender<Arc<Grants>>,
+    /// What this node's Traefik is given, and where it is.
+    offer: Offer,
+    addresses: Addresses,
     /// How many may be open.
     files: usize,
     home: Arc<Home>,
@@ -321,6 +338,8 @@ impl Parts {
             admin_token: self.home.token.clone(),
             uid: rustix::process::getuid().as_raw(),
             grants: self.grants.subscribe(),
+            traefik: self.offer.offered(),
+            addresses: self.addresses,
             limits,
         })
     }

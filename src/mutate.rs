@@ -28,6 +28,7 @@
 //! | the store's files: records, votes, notes, snapshots with the audit, `member.json`, `quarantine.json` | `store` | `store::mutated`, `store::record::tests`, `tests/store_damage.rs`, `store::cutting` |
 //! | sealed secrets and the keys' file | `store::seal` | `store::mutated`, `store::seal::tests` |
 //! | `node.json` | `agent::identity` | `agent::identity::tests` |
+//! | the kernel's list of connections | `edge::inflight` | `edge::inflight::tests` |
 //! | the machine's tables, the engine's version and file | `doctor` | `doctor::mutated` |
 
 mod answering;

@@ -18,11 +18,13 @@ use crate::{
 /// How often a stream looks whether its token is still valid.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// What a caller may do; each includes those before it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// What a caller may do, or a route needs; see [`Role::includes`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// Anybody.
     None,
+    /// Read the configuration of Traefik, with its TLS keys, and nothing else.
+    Edge,
     /// See everything but values of secrets.
     Read,
     /// Change declared objects.
@@ -37,9 +39,24 @@ impl Role {
     pub const fn name(self) -> &'static str {
         match self {
             Self::None => "none",
+            Self::Edge => "edge",
             Self::Read => "read",
             Self::Write => "write",
             Self::Admin => "admin",
+        }
+    }
+
+    /// Whether this is enough where `needed` is needed. Not an order: `edge` reads what `write` may not, and nothing
+    /// that `read` may.
+    #[must_use]
+    pub const fn includes(self, needed: Self) -> bool {
+        match (self, needed) {
+            (_, Self::None)
+            | (Self::Admin, _)
+            | (Self::Edge, Self::Edge)
+            | (Self::Read | Self::Write, Self::Read)
+            | (Self::Write, Self::Write) => true,
+            (Self::None | Self::Edge | Self::Read | Self::Write, _) => false,
         }
     }
 }
@@ -47,6 +64,7 @@ impl Role {
 impl From<TokenRole> for Role {
     fn from(role: TokenRole) -> Self {
         match role {
+            TokenRole::Edge => Self::Edge,
             TokenRole::Read => Self::Read,
             TokenRole::Write => Self::Write,
             TokenRole::Admin => Self::Admin,
@@ -82,9 +100,9 @@ impl Caller {
     /// Whether that is enough.
     ///
     /// # Errors
-    /// 403 when the role is too low.
+    /// 403 when the role does not include it.
     pub fn must_be(&self, needed: Role) -> Result<(), Failure> {
-        if self.role < needed { Err(Failure::forbidden(self.role, needed).by(&self.name)) } else { Ok(()) }
+        if self.role.includes(needed) { Ok(()) } else { Err(Failure::forbidden(self.role, needed).by(&self.name)) }
     }
 }
 
@@ -225,6 +243,22 @@ mod tests {
             headers.append(AUTHORIZATION, token.parse().unwrap());
         }
         assert!(gate.admit(&headers, None, Role::Read, &State::default(), 0).is_err(), "which of the two is meant?");
+    }
+
+    #[test]
+    fn a_role_includes_those_below_it_and_edge_stands_aside() {
+        const ALL: [Role; 5] = [Role::None, Role::Edge, Role::Read, Role::Write, Role::Admin];
+        let table: [(Role, &[Role]); 5] = [
+            (Role::None, &[Role::None]),
+            (Role::Edge, &[Role::None, Role::Edge]),
+            (Role::Read, &[Role::None, Role::Read]),
+            (Role::Write, &[Role::None, Role::Read, Role::Write]),
+            (Role::Admin, &ALL),
+        ];
+        for (role, includes) in table {
+            let found: Vec<Role> = ALL.into_iter().filter(|needed| role.includes(*needed)).collect();
+            assert_eq!(found, includes, "{role:?}");
+        }
     }
 
     #[test]

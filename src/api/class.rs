@@ -31,11 +31,13 @@ pub enum Class {
     Watch,
     /// Stays and costs the engine too: logs, builds.
     Logs,
+    /// Stays until the configuration of Traefik is another one.
+    Edge,
 }
 
 impl Class {
     /// All, in the order of [`Places`].
-    pub const ALL: [Self; 5] = [Self::Control, Self::Change, Self::Read, Self::Watch, Self::Logs];
+    pub const ALL: [Self; 6] = [Self::Control, Self::Change, Self::Read, Self::Watch, Self::Logs, Self::Edge];
 
     /// As in problems.
     #[must_use]
@@ -46,6 +48,7 @@ impl Class {
             Self::Read => "read",
             Self::Watch => "watch",
             Self::Logs => "logs",
+            Self::Edge => "edge",
         }
     }
 }
@@ -72,6 +75,8 @@ pub struct Bounds {
     pub watch: Bound,
     /// See [`Class::Logs`].
     pub logs: Bound,
+    /// See [`Class::Edge`].
+    pub edge: Bound,
 }
 
 impl Bounds {
@@ -84,6 +89,7 @@ impl Bounds {
             Class::Read => self.read,
             Class::Watch => self.watch,
             Class::Logs => self.logs,
+            Class::Edge => self.edge,
         }
     }
 }
@@ -98,6 +104,8 @@ impl Default for Bounds {
             read: bound(1_024, 30),
             watch: bound(12_000, 10),
             logs: bound(256, 30),
+            // A node has one Traefik; its answer is held for 20 s at most.
+            edge: bound(64, 30),
         }
     }
 }

@@ -172,7 +172,7 @@ fn has(role: Role, grants: &Grants, power: Power) -> bool {
     match role {
         Role::Admin => grants.admin.contains(&power),
         Role::Write => grants.write.contains(&power),
-        Role::Read | Role::None => false,
+        Role::Read | Role::Edge | Role::None => false,
     }
 }
 
@@ -244,7 +244,7 @@ fn without(uses: &str, need: &Need, role: Role) -> String {
 fn fix(role: Role, grants: &Grants, need: &Need) -> String {
     let power = need.power;
     let administrator =
-        if role < Role::Admin && has(Role::Admin, grants, power) { "let an administrator do it, or " } else { "" };
+        if role != Role::Admin && has(Role::Admin, grants, power) { "let an administrator do it, or " } else { "" };
     let directory = if need.has_place() { ", or the directory to grants.bindRoots," } else { "" };
     format!("{administrator}add {power} to grants.{}{directory} in the agent's configuration", role.name())
 }

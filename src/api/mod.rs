@@ -3,7 +3,7 @@
 //! Here: [`serve`] and what it needs ([`Shared`], [`Listeners`], [`Limits`]). A request goes through
 //! [`accept`] (connections, deadlines), [`dispatch`] (its route in the table of [`routes`], its caller by
 //! [`auth`], counted by [`metrics`], or noted by [`denied`]) to one of [`read`], [`watch`], [`events`], [`write`], [`scale`],
-//! [`nodes`], [`tokens`], [`audit`], [`logs`], [`builds`], [`cluster`], [`openapi`]. [`wire`] has every request and answer,
+//! [`nodes`], [`tokens`], [`audit`], [`logs`], [`builds`], [`traefik`], [`cluster`], [`openapi`]. [`wire`] has every request and answer,
 //! [`problem`] every error.
 //! Not here: deciding (`plan`), storing (`store`), what a manifest may say (`manifest`), the command line (`cli`).
 //! Invariants: every route names its role and its class; nothing waits without a deadline; a slow client holds
@@ -16,7 +16,7 @@
 //! | connections ([`crowd`]) | by the limit of open files, a quarter of them from one source; the socket has its own | whoever asks for nothing is cut, the oldest first; else 503 |
 //! | a head | 64 headers, 16 KiB, 10 s; as long for an idle connection | 431; cut |
 //! | a body | 8 MiB (a build's context 4 GiB); 1 KiB in each 10 s, and the deadline of its class ([`class`]) | 413; 408 |
-//! | requests in flight ([`class`]) | control 256, change 1,024, read 1,024, watch 12,000, logs 256 | 429 with `Retry-After` |
+//! | requests in flight ([`class`]) | control 256, change 1,024, read 1,024, watch 12,000, logs 256, edge 64 | 429 with `Retry-After` |
 //! | an answer's head | control 5 s, watch 10 s, others 30 s | 408, or 504 when it is not known whether it happened |
 //! | what a client takes ([`guard`]) | 1 KiB in each 10 s of what waits for it | cut |
 //! | a WebSocket's client | answers one of 4 pings, 15 s apart; messages of 4 KiB | cut; closed with 1009 |
@@ -43,7 +43,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::rates::{Buckets, Rate};
 use crate::{
-    allocator,
+    allocator, edge,
     model::Grants,
     runtime::Runtime,
     store::{Client, seal::Sealer},
@@ -67,6 +67,7 @@ pub mod grants;
 pub mod guard;
 pub mod heavy;
 pub mod logs;
+pub mod made;
 pub mod metrics;
 pub mod nodes;
 pub mod objects;
@@ -85,6 +86,7 @@ pub mod select;
 pub mod socket;
 pub mod table;
 pub mod tokens;
+pub mod traefik;
 pub mod watch;
 pub mod wire;
 pub mod write;
@@ -114,6 +116,10 @@ pub struct Shared {
     pub uid: u32,
     /// Who may give a service power over its host; a reload of the configuration changes it.
     pub grants: Receiver<Arc<Grants>>,
+    /// What Traefik is given on this node.
+    pub traefik: edge::Offered,
+    /// Where Traefik and this API are, for what Traefik is started with.
+    pub addresses: edge::Addresses,
     /// How much and how long.
     pub limits: Limits,
 }
@@ -149,6 +155,8 @@ pub struct Limits {
     pub upload: Duration,
     /// An idle stream shows that it lives this often.
     pub heartbeat: Duration,
+    /// A Traefik that has what there is hears of it again after so long.
+    pub hold: Duration,
     /// For what is in flight at the end.
     pub stop: Duration,
     /// Bytes of a request's body.
@@ -178,6 +186,7 @@ impl Default for Limits {
             write: Duration::from_secs(10),
             upload: Duration::from_secs(10),
             heartbeat: Duration::from_secs(15),
+            hold: Duration::from_secs(20),
             stop: Duration::from_secs(5),
             body: 8 << 20,
             context: 4 << 30,

@@ -5,6 +5,7 @@ use warp::reply::Response;
 use super::{
     commit::{Change, Commit},
     documents::Item,
+    made::Maker,
     problem::Failure,
     reply,
     request::Request,
@@ -31,7 +32,7 @@ pub async fn uncordon(request: Request) -> Result<Response, Failure> {
 async fn schedulable(mut request: Request, schedulable: bool) -> Result<Response, Failure> {
     let body = request.bytes().await?;
     let key = request.key()?;
-    let sealer = request.server.shared.sealer.clone();
+    let maker = Maker::of(&request);
     let answer = Commit::of(&request, body)?
         .if_at(write::if_match(&request, &key)?)
         .run(move |state| {
@@ -45,7 +46,7 @@ async fn schedulable(mut request: Request, schedulable: bool) -> Result<Response
             };
             let item = Item { declared, managed_by: object.meta.managed_by.clone(), at: None, warnings: Vec::new() };
             Ok(Change {
-                commands: vec![write::command(&item, None, state, &sealer)?],
+                commands: write::commands(&item, None, state, &maker)?,
                 read: vec![(key.clone(), Some(object.meta.resource_version))],
             })
         })

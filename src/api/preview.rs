@@ -6,6 +6,7 @@ use super::{
     auth::Role,
     commit::UNCONFIRMED,
     grants,
+    made::Maker,
     problem::Failure,
     write::{self, Asked},
 };
@@ -13,25 +14,25 @@ use crate::{
     model::{Grants, Spec, secret::SealedSecret},
     plan::change::{self, ChangePlan, Wish},
     reconcile::view,
-    store::{State, seal::Sealer},
+    store::State,
 };
 
 /// The plan of a request against one state, for a caller of this role.
 pub(super) fn plan(
     asked: &Asked,
     state: &State,
-    sealer: &Sealer,
+    maker: &Maker,
     (role, granted): (Role, &Grants),
 ) -> Result<ChangePlan, Failure> {
     let items = &asked.documents.items;
-    let declared = items.iter().map(|item| write::as_written(item, state, sealer)).collect::<Result<Vec<_>, _>>()?;
+    let declared = items.iter().map(|item| write::as_written(item, state, maker)).collect::<Result<Vec<_>, _>>()?;
     let put = items.iter().zip(&declared).map(|(item, declared)| Wish::Put {
         declared,
         managed_by: item.managed_by.as_deref().or(asked.set.as_deref()),
         digest: match &declared.spec {
             Spec::Secret(spec) => {
                 let old = state.object(&declared.key()).and_then(|o| o.parse::<SealedSecret>().ok());
-                Some(sealer.digest(spec, old.as_ref().map(|old| old.digest.as_str())))
+                Some(maker.sealer.digest(spec, old.as_ref().map(|old| old.digest.as_str())))
             }
             Spec::Service(_) | Spec::Config(_) | Spec::Node(_) | Spec::Route(_) | Spec::Middleware(_) => None,
         },

@@ -153,6 +153,11 @@ impl Failure {
         )
         .hint(format!("use a token of the role {}", needed.name()))
     }
+    /// No document for Traefik has been made yet.
+    #[must_use]
+    pub fn no_document() -> Self {
+        Self::new(503, "no-document", "No document yet", "this node has not worked out its routes yet").retry_after(1)
+    }
     /// Power over the host that this role may not give.
     #[must_use]
     pub fn not_granted(role: Role, errors: Vec<ManifestFault>) -> Self {
@@ -288,7 +293,7 @@ impl Failure {
                 Self::new(429, "too-many-streams", "Too many streams", format!("{limit} streams are open already"))
                     .retry_after(5)
             }
-            Class::Control | Class::Change | Class::Read => {
+            Class::Control | Class::Change | Class::Read | Class::Edge => {
                 let detail = format!("{limit} requests of the class {} are in flight already", class.name());
                 Self::new(429, "too-many-requests", "Too many requests", detail).retry_after(1)
             }

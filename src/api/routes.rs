@@ -15,7 +15,7 @@ use warp::reply::Response;
 
 use super::{
     Limits, audit,
-    auth::Role::{self, Admin, None as Nobody, Read, Write},
+    auth::Role::{self, Admin, Edge, None as Nobody, Read, Write},
     backups, builds,
     class::Class,
     cluster, events, logs, nodes, openapi,
@@ -23,7 +23,7 @@ use super::{
     read,
     reply::{JSON, NDJSON, OCTETS, TEXT},
     request::{self, Request},
-    rollouts, scale, secrets, table, tokens, watch, wire,
+    rollouts, scale, secrets, table, tokens, traefik, watch, wire,
     wire::{Object, Written},
     write,
 };
@@ -120,7 +120,6 @@ pub fn find<'p>(method: &Method, path: &'p str) -> Found<'p> {
         }
         ["api", "v1", _, _, "exec"] => Found::Unbuilt("exec"),
         ["api", "v1", "nodes", _, "drain"] => Found::Unbuilt("drain"),
-        ["traefik", "config"] => Found::Unbuilt("the configuration of Traefik"),
         _ => Found::Nothing,
     }
 }
@@ -470,6 +469,11 @@ fn table() -> Vec<Route> {
         Route::new("GET", "/ready", Nobody, "Whether this node can serve.", |r| Box::pin(cluster::ready(r)))
             .class(Class::Control)
             .gives::<wire::Readiness>(JSON),
+        Route::new("GET", "/traefik/config", Edge, "What Traefik is to do; held until there is something new.", |r| {
+            Box::pin(traefik::config(r))
+        })
+        .class(Class::Edge)
+        .gives::<Value>(JSON),
         Route::new("GET", "/openapi.json", Read, "This description.", |r| Box::pin(openapi::document(r)))
             .gives::<Value>(JSON),
     ]);

@@ -5,6 +5,7 @@ use warp::reply::Response;
 use super::{
     commit::{Change, Commit},
     documents,
+    made::Maker,
     problem::Failure,
     reply,
     request::Request,
@@ -36,7 +37,7 @@ pub async fn put(mut request: Request) -> Result<Response, Failure> {
     let body = request.bytes().await?;
     let wanted: Scale = request.json(&body)?;
     let key = request.key()?;
-    let sealer = request.server.shared.sealer.clone();
+    let maker = Maker::of(&request);
     let answer = Commit::of(&request, body)?
         .if_at(write::if_match(&request, &key)?)
         .run(move |state| {
@@ -54,7 +55,7 @@ pub async fn put(mut request: Request) -> Result<Response, Failure> {
                 }
             })?;
             Ok(Change {
-                commands: vec![write::command(&item, None, state, &sealer)?],
+                commands: write::commands(&item, None, state, &maker)?,
                 read: vec![(key.clone(), Some(object.meta.resource_version))],
             })
         })

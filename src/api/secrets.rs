@@ -13,6 +13,7 @@ use super::{
     audit,
     commit::{Change, Commit},
     documents,
+    made::Maker,
     problem::Failure,
     reply,
     request::Request,
@@ -23,14 +24,14 @@ use crate::{
     model::{
         Declared, Kind, Object, ObjectKey, Spec, Uid, Version,
         config::ConfigSpec,
-        rotation::{VALUE, ValueFrom},
+        rotation::{TRAEFIK_FILE, VALUE, ValueFrom},
         secret::{SealedSecret, SecretKind, SecretSpec},
     },
     reconcile::view,
     store::{
         State,
         command::Command,
-        put::{encoded, put_completed, redrawn},
+        put::{encoded, put_completed},
         rekey::{By, RekeyError, Turn, go_on, opens},
         seal::{Sealer, Values},
     },
@@ -60,8 +61,9 @@ pub async fn set(mut request: Request) -> Result<Response, Failure> {
             }
             data.extend(asked.data.clone());
             // A value that somebody gave is not drawn any more.
-            let given = asked.data.contains_key(VALUE) || !data.contains_key(VALUE);
-            changed(state, &key, &sealer, old.as_ref(), data, !given)
+            let kept = |name: &str| data.contains_key(name) && !asked.data.contains_key(name);
+            let from = old.as_ref().map(|old| old.from(kept)).unwrap_or_default();
+            changed(state, &key, &sealer, old.as_ref(), data, from)
         })
         .await?;
     reply::json(&answer)
@@ -75,15 +77,14 @@ pub async fn rotate(mut request: Request) -> Result<Response, Failure> {
     let body = request.bytes().await?;
     let asked: SecretRotate = if body.is_empty() { SecretRotate::default() } else { request.json(&body)? };
     let key = request.key()?;
-    let sealer = request.server.shared.sealer.clone();
+    let (sealer, maker, role) = (request.server.shared.sealer.clone(), Maker::of(&request), request.caller.role);
     let answer = Commit::of(&request, body)?
         .if_at(write::if_match(&request, &key)?)
         .run(move |state| {
             let Some(number) = asked.to_version else {
                 let object = state.object(&key).ok_or_else(|| Failure::absent(&key))?;
-                let put = redrawn(object, &sealer, state).map_err(|error| write::unstored(&key, &error))?;
                 let read = vec![(key.clone(), Some(object.meta.resource_version))];
-                return Ok(Change { commands: vec![Command::Put(put)], read });
+                return Ok(Change { commands: maker.renew(object, role, state)?, read });
             };
             let old = Opened::of(state, &key, &sealer)?.ok_or_else(|| Failure::absent(&key))?;
             let kept = version(state, &old.object.meta.uid, number).ok_or_else(|| {
@@ -91,8 +92,13 @@ pub async fn rotate(mut request: Request) -> Result<Response, Failure> {
                     .hint(format!("constellation secret history {}", key.name))
             })?;
             let before: SealedSecret = kept.parse().map_err(|e| Failure::unreadable(&key, e))?;
+            if old.sealed.edge.is_some() {
+                let detail = format!("version {number} of {key} has a token that is not valid any more");
+                return Err(Failure::unprocessable(detail).hint(format!("constellation secret rotate {}", key.name)));
+            }
             let values = sealer.open(&before, &old.object.meta.uid).map_err(|e| closed(&key, &e))?;
-            changed(state, &key, &sealer, Some(&old), encoded(&values), values.contains_key(VALUE))
+            let from = old.from(|name| values.contains_key(name));
+            changed(state, &key, &sealer, Some(&old), encoded(&values), from)
         })
         .await?;
     reply::json(&answer)
@@ -177,6 +183,15 @@ impl<'s> Opened<'s> {
         let values = sealer.open(&sealed, &object.meta.uid).map_err(|e| closed(key, &e))?;
         Ok(Some(Self { object, sealed, values }))
     }
+    /// What of its values is still made by the cluster, when those that `kept` names are as they were.
+    fn from(&self, kept: impl Fn(&str) -> bool) -> ValueFrom {
+        let SealedSecret { generate, edge, .. } = &self.sealed;
+        ValueFrom {
+            generate: generate.clone().filter(|_| kept(VALUE)),
+            edge: edge.clone().filter(|_| kept(TRAEFIK_FILE)),
+            ..ValueFrom::default()
+        }
+    }
 }
 
 fn closed(key: &ObjectKey, error: &crate::store::seal::SealError) -> Failure {
@@ -188,14 +203,14 @@ fn version<'s>(state: &'s State, uid: &'s Uid, number: u64) -> Option<&'s Object
     state.versions(uid).find(|v| v.number == number)?.kept.as_deref()
 }
 
-/// The write of these values. `drawn`: the value is still one that the cluster draws, if it was.
+/// The write of these values. `from`: what of them is still made by the cluster.
 fn changed(
     state: &State,
     key: &ObjectKey,
     sealer: &Sealer,
     old: Option<&Opened<'_>>,
     data: BTreeMap<String, String>,
-    drawn: bool,
+    from: ValueFrom,
 ) -> Result<Change, Failure> {
     let kind = old.map_or(SecretKind::Opaque, |old| old.sealed.kind);
     // Checked like one that a user wrote.
@@ -203,10 +218,7 @@ fn changed(
     let spec = SecretSpec {
         kind,
         data,
-        value_from: old
-            .and_then(|old| old.sealed.generate.clone())
-            .filter(|_| drawn)
-            .map(|generate| ValueFrom { generate: Some(generate), ..ValueFrom::default() }),
+        value_from: Some(from).filter(|from| *from != ValueFrom::default()),
         rotation: old.map(|old| old.sealed.rotation.clone()).unwrap_or_default(),
         keep_versions: old.and_then(|old| old.sealed.keep_versions),
         ..SecretSpec::default()

@@ -15,6 +15,7 @@ use super::{
     commit::{Change, Commit},
     documents::{self, Documents, Item},
     heavy,
+    made::{self, Maker},
     problem::Failure,
     reply,
     request::Request,
@@ -25,8 +26,7 @@ use crate::{
     store::{
         State,
         command::{Command, Refusal},
-        put::{PutError, completed, put},
-        seal::Sealer,
+        put::{PutError, put_completed},
     },
 };
 
@@ -38,10 +38,10 @@ pub async fn apply(mut request: Request) -> Result<Response, Failure> {
     let body = request.bytes().await?;
     let asked = Arc::new(Asked::read(&request, &body).await?);
     request.caller.must_be(asked.role())?;
-    let sealer = request.server.shared.sealer.clone();
+    let maker = Maker::of(&request);
     let commit = Commit::of(&request, body)?.if_at(asked.documents.preconditions.clone());
     let wanted = asked.clone();
-    let mut answer = commit.run(move |state| wanted.change(state, &sealer)).await?;
+    let mut answer = commit.run(move |state| wanted.change(state, &maker)).await?;
     answer.warnings.extend(asked.warnings());
     reply::json(&answer)
 }
@@ -60,13 +60,16 @@ pub async fn put_one(mut request: Request) -> Result<Response, Failure> {
     if let (Some(at), true) = (expected, preconditions.is_empty()) {
         preconditions.push((key, Some(at)));
     }
-    let sealer = request.server.shared.sealer.clone();
+    if made::of_admins(&item.declared) {
+        request.caller.must_be(Role::Admin)?;
+    }
+    let maker = Maker::of(&request);
     let commit = Commit::of(&request, body)?.if_at(preconditions);
     let warnings = item.warnings.clone();
     let mut answer = commit
         .run(move |state| {
-            let read = servers_stay(std::slice::from_ref(&item), state, &sealer)?;
-            Ok(Change { commands: vec![command(&item, None, state, &sealer)?], read })
+            let read = servers_stay(std::slice::from_ref(&item), state, &maker)?;
+            Ok(Change { commands: commands(&item, None, state, &maker)?, read })
         })
         .await?;
     answer.warnings.extend(warnings);
@@ -96,7 +99,7 @@ pub async fn delete_one(mut request: Request) -> Result<Response, Failure> {
                 unused(std::slice::from_ref(&key), &[], state)?;
             }
             let read = if key.kind == Kind::Node { server_stays_without(&key, state)? } else { Vec::new() };
-            Ok(Change { commands: vec![Command::Delete { key: key.clone() }], read })
+            Ok(Change { commands: made::deletion(key.clone(), state), read })
         })
         .await?;
     reply::json(&answer)
@@ -162,10 +165,10 @@ impl Asked {
         Ok(Self { documents, set, prune })
     }
 
-    /// Who may write it: a machine's own labels and policy are its administrator's, on every path.
+    /// Who may write it: a machine's own labels and policy are its administrator's, on every path, and so are tokens.
     fn role(&self) -> Role {
-        let kinds = self.documents.items.iter().map(|i| i.declared.kind());
-        kinds.map(|kind| if kind == Kind::Node { Role::Admin } else { Role::Write }).max().unwrap_or(Role::Write)
+        let of_admins = self.documents.items.iter().any(|item| made::of_admins(&item.declared));
+        if of_admins { Role::Admin } else { Role::Write }
     }
 
     /// Objects of the pruned set that the request does not name, those that name others first.
@@ -182,17 +185,17 @@ impl Asked {
             .collect()
     }
 
-    fn change(&self, state: &State, sealer: &Sealer) -> Result<Change, Failure> {
-        let mut change = Change { read: servers_stay(&self.documents.items, state, sealer)?, ..Change::default() };
+    fn change(&self, state: &State, maker: &Maker) -> Result<Change, Failure> {
+        let mut change = Change { read: servers_stay(&self.documents.items, state, maker)?, ..Change::default() };
         for item in &self.documents.items {
-            change.commands.push(command(item, self.set.clone(), state, sealer)?);
+            change.commands.extend(commands(item, self.set.clone(), state, maker)?);
         }
         let pruned = self.pruned(state);
         let gone: Vec<ObjectKey> = pruned.iter().map(|(key, _)| key.clone()).collect();
         unused(&gone, &self.documents.items, state)?;
         for (key, version) in pruned {
             change.read.push((key.clone(), Some(version)));
-            change.commands.push(Command::Delete { key });
+            change.commands.extend(made::deletion(key, state));
         }
         Ok(change)
     }
@@ -205,17 +208,17 @@ impl Asked {
 }
 
 /// A document with what it leaves to the object that is there.
-pub(super) fn as_written<'i>(item: &'i Item, state: &State, sealer: &Sealer) -> Result<Cow<'i, Declared>, Failure> {
-    completed(&item.declared, sealer, state).map_err(|error| unstored(&item.declared.key(), &error))
+pub(super) fn as_written<'i>(item: &'i Item, state: &State, maker: &Maker) -> Result<Cow<'i, Declared>, Failure> {
+    maker.complete(&item.declared, state).map(|(declared, _)| declared)
 }
 
 /// What a write of Nodes rests on: a manifest leaves their roles as they are, and one of them stays a server.
-fn servers_stay(items: &[Item], state: &State, sealer: &Sealer) -> Result<Vec<(ObjectKey, Option<Index>)>, Failure> {
+fn servers_stay(items: &[Item], state: &State, maker: &Maker) -> Result<Vec<(ObjectKey, Option<Index>)>, Failure> {
     if items.iter().all(|item| item.declared.kind() != Kind::Node) {
         return Ok(Vec::new());
     }
     let (before, read) = nodes(state)?;
-    let wanted = items.iter().map(|item| as_written(item, state, sealer)).collect::<Result<Vec<_>, _>>()?;
+    let wanted = items.iter().map(|item| as_written(item, state, maker)).collect::<Result<Vec<_>, _>>()?;
     let wanted = wanted.iter().filter_map(|declared| match &declared.spec {
         Spec::Node(spec) => Some((declared.name.clone(), Some(spec))),
         Spec::Service(_) | Spec::Config(_) | Spec::Secret(_) | Spec::Route(_) | Spec::Middleware(_) => None,
@@ -285,8 +288,13 @@ fn nodes(state: &State) -> Result<Nodes, Failure> {
     Ok(nodes)
 }
 
-/// The command that writes a document.
-pub(super) fn command(item: &Item, set: Option<String>, state: &State, sealer: &Sealer) -> Result<Command, Failure> {
+/// The commands that write a document.
+pub(super) fn commands(
+    item: &Item,
+    set: Option<String>,
+    state: &State,
+    maker: &Maker,
+) -> Result<Vec<Command>, Failure> {
     let key = item.declared.key();
     if key.kind == Kind::Node && state.object(&key).is_none() {
         return Err(Failure::unprocessable(format!("{key} is not part of the cluster"))
@@ -294,7 +302,10 @@ pub(super) fn command(item: &Item, set: Option<String>, state: &State, sealer: &
     }
     let uid = Uid::from_bytes(rand::random());
     let managed_by = item.managed_by.clone().or(set);
-    put(&item.declared, managed_by, sealer, state, uid).map(Command::Put).map_err(|error| unstored(&key, &error))
+    let (declared, mut commands) = maker.complete(&item.declared, state)?;
+    let put = put_completed(&declared, managed_by, &maker.sealer, state, uid);
+    commands.push(put.map(Command::Put).map_err(|error| unstored(&key, &error))?);
+    Ok(commands)
 }
 
 /// Why an object cannot be stored.
@@ -304,6 +315,7 @@ pub(super) fn unstored(key: &ObjectKey, error: &PutError) -> Failure {
             .hint("`constellation apply` puts the value in; over the API send it below `data` or `stringData`"),
         PutError::NotDrawn(_) => Failure::unprocessable(error.to_string())
             .hint(format!("give it a new one: constellation secret set {} KEY=-", key.name)),
+        PutError::NotMade(_) => Failure::internal(error.to_string()),
         PutError::TooLarge { .. } => Failure::unprocessable(error.to_string()).hint("draw a shorter one, or split it"),
         PutError::Seal(error) => Failure::unprocessable(format!("{key}: {error}")).hint(error.hint()),
         PutError::Canonical(error) => Failure::internal(format!("{key} has no canonical form: {error}")),
@@ -319,8 +331,8 @@ pub async fn plan(mut request: Request) -> Result<Response, Failure> {
     let body = request.bytes().await?;
     let asked = Asked::read(&request, &body).await?;
     let (shared, role) = (&request.server.shared, request.caller.role);
-    let (state, sealer, granted) = (shared.store.state(), shared.sealer.clone(), shared.granted());
+    let (state, maker, granted) = (shared.store.state(), Maker::of(&request), shared.granted());
     let size = body.len() + heavy::stored(&state, Kind::Service);
-    let plan = move || super::preview::plan(&asked, &state, &sealer, (role, &granted));
+    let plan = move || super::preview::plan(&asked, &state, &maker, (role, &granted));
     heavy::run(&request.server, size, move || reply::json(&plan()?)).await?
 }

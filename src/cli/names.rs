@@ -134,6 +134,14 @@ pub fn label(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
+/// The name of a token that is there; `edge.traefik` is that of what Traefik is started with.
+///
+/// # Errors
+/// When no token could have it.
+pub fn token(text: &str) -> Result<String, String> {
+    label(text.strip_prefix("edge.").unwrap_or(text)).map(|_| text.to_owned())
+}
+
 /// The name of a set: what `metadata.managedBy` may be.
 ///
 /// # Errors

@@ -11,7 +11,7 @@ use std::{
 use tracing_subscriber::EnvFilter;
 
 use super::{
-    AgentConfig, Fault, LogFormat, Origin, Profile, grants,
+    AgentConfig, Edge, Fault, LogFormat, Origin, Profile, grants,
     origin::Written,
     settings::{SETTINGS, Setting},
 };
@@ -100,6 +100,9 @@ pub(super) fn check(
     let own = [&data_dir, &run_dir, &api_socket].into_iter().flatten();
     places.own.extend(own.map(|path| path.display().to_string()));
     let roots = check.list(Setting::GrantsBindRoots, |written, faults| grants::roots(written, &places, faults));
+    let http = check.text(Setting::EdgeHttpAddress, edge_address);
+    let https = check.text(Setting::EdgeHttpsAddress, edge_address);
+    let edge_api = check.text(Setting::EdgeApiAddress, edge_address);
     let origin = |s: &Setting| written.get(s).map_or(Origin::Default, |w| w.origin.clone());
     let config = AgentConfig {
         data_dir: data_dir?,
@@ -117,11 +120,13 @@ pub(super) fn check(
         log_format: log_format?,
         log_filter: log_filter?,
         grants: Grants { admin: admin?, write: write?, places: Places { roots: roots?, ..places } },
+        edge: Edge { http: http?, https: https?, api: edge_api? },
         passed_over: None,
         file: None,
         origins: SETTINGS.iter().map(|s| (s.key(), origin(s))).collect(),
     };
     distinct_ports(&config, written, faults);
+    distinct_addresses(&config, written, faults);
     Some(config)
 }
 
@@ -138,6 +143,27 @@ fn distinct_ports(config: &AgentConfig, written: &BTreeMap<Setting, Written>, fa
             let message = format!("port {port} is that of {other} already");
             let fix = "choose another port";
             faults.push(match written.get(&setting) {
+                Some(written) => written.fault(message, fix),
+                None => Fault::of(setting.flag(), message, fix),
+            });
+        }
+    }
+}
+
+/// Traefik listens at three addresses, and the API at a fourth.
+fn distinct_addresses(config: &AgentConfig, written: &BTreeMap<Setting, Written>, faults: &mut Vec<Fault>) {
+    let Edge { http, https, api } = config.edge;
+    let all = [
+        (Setting::ApiAddress, config.api_address),
+        (Setting::EdgeHttpAddress, http),
+        (Setting::EdgeHttpsAddress, https),
+        (Setting::EdgeApiAddress, api),
+    ];
+    for (n, (setting, address)) in all.iter().enumerate() {
+        if let Some((other, _)) = all[..n].iter().find(|(_, other)| other == address) {
+            let message = format!("{address} is that of {} already", other.key());
+            let fix = "choose another port";
+            faults.push(match written.get(setting) {
                 Some(written) => written.fault(message, fix),
                 None => Fault::of(setting.flag(), message, fix),
             });
@@ -207,6 +233,19 @@ fn api_address(text: &str) -> Result<SocketAddr, Wrong> {
         return Ok(address);
     }
     Err((format!("{address} is not loopback, and plain HTTP carries tokens in clear"), fix))
+}
+
+fn edge_address(text: &str) -> Result<SocketAddr, Wrong> {
+    let fix = "write 127.0.0.1:18080, or another port";
+    let address: SocketAddr = text.parse().map_err(|_| (format!("{text:?} is not ADDRESS:PORT"), fix))?;
+    if !address.ip().is_loopback() {
+        let why = "the agent opens the public ports, and Traefik believes whoever reaches it";
+        return Err((format!("{address} is not loopback: {why}"), fix));
+    }
+    if address.port() == 0 {
+        return Err(("port 0 is found by nobody".into(), fix));
+    }
+    Ok(address)
 }
 
 fn advertise_address(text: &str) -> Result<Option<IpAddr>, Wrong> {

@@ -65,7 +65,10 @@ pub fn schema() -> Value {
             | Setting::RunDir
             | Setting::AdvertiseAddress
             | Setting::Join
-            | Setting::LogFilter => json!({"type": "string"}),
+            | Setting::LogFilter
+            | Setting::EdgeHttpAddress
+            | Setting::EdgeHttpsAddress
+            | Setting::EdgeApiAddress => json!({"type": "string"}),
             Setting::GrantsAdmin | Setting::GrantsWrite => {
                 let names: Vec<&str> = Power::ALL.into_iter().map(Power::name).collect();
                 json!({"oneOf": [{"enum": [ALL, NONE]}, {"type": "array", "items": {"enum": names}}]})

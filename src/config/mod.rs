@@ -100,6 +100,15 @@ pub struct AgentFlags {
     /// Directories whose bind mounts need no grant, with commas [env: CONSTELLATION_GRANTS_BIND_ROOTS] [default: none]
     #[arg(long, value_name = "DIRS")]
     pub grants_bind_roots: Option<String>,
+    /// Loopback address of Traefik's entry point web [env: CONSTELLATION_EDGE_HTTP_ADDRESS] [default: 127.0.0.1:18080]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub edge_http_address: Option<String>,
+    /// Loopback address of Traefik's entry point websecure [env: CONSTELLATION_EDGE_HTTPS_ADDRESS] [default: 127.0.0.1:18443]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub edge_https_address: Option<String>,
+    /// Loopback address of Traefik's own API [env: CONSTELLATION_EDGE_API_ADDRESS] [default: 127.0.0.1:18081]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub edge_api_address: Option<String>,
 }
 
 impl AgentFlags {
@@ -122,6 +131,9 @@ impl AgentFlags {
             Setting::GrantsAdmin => self.grants_admin.as_ref(),
             Setting::GrantsWrite => self.grants_write.as_ref(),
             Setting::GrantsBindRoots => self.grants_bind_roots.as_ref(),
+            Setting::EdgeHttpAddress => self.edge_http_address.as_ref(),
+            Setting::EdgeHttpsAddress => self.edge_https_address.as_ref(),
+            Setting::EdgeApiAddress => self.edge_api_address.as_ref(),
         }
     }
 }
@@ -159,6 +171,8 @@ pub struct AgentConfig {
     pub log_filter: String,
     /// Which role may give a service which power over its host.
     pub grants: Grants,
+    /// Where this node's Traefik is, on loopback.
+    pub edge: Edge,
     /// The file that was read.
     pub file: Option<PathBuf>,
     /// `DOCKER_HOST` where it names another engine: a client's variable, that an agent leaves alone.
@@ -213,6 +227,9 @@ impl AgentConfig {
             Setting::GrantsAdmin => powers(&self.grants.admin),
             Setting::GrantsWrite => powers(&self.grants.write),
             Setting::GrantsBindRoots => list(self.grants.places.roots.iter().map(String::as_str)),
+            Setting::EdgeHttpAddress => self.edge.http.to_string(),
+            Setting::EdgeHttpsAddress => self.edge.https.to_string(),
+            Setting::EdgeApiAddress => self.edge.api.to_string(),
         })
     }
 }
@@ -245,6 +262,17 @@ pub struct Shown {
     pub place: Option<String>,
     /// Whether a reload takes a change of it over.
     pub live: bool,
+}
+
+/// Where a node's Traefik is. Its entry points are static: what it is started with says the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Edge {
+    /// Its entry point `web`.
+    pub http: SocketAddr,
+    /// Its entry point `websecure`.
+    pub https: SocketAddr,
+    /// Its own API.
+    pub api: SocketAddr,
 }
 
 /// Form of the log.

@@ -27,10 +27,13 @@ pub(super) enum Setting {
     GrantsAdmin,
     GrantsWrite,
     GrantsBindRoots,
+    EdgeHttpAddress,
+    EdgeHttpsAddress,
+    EdgeApiAddress,
 }
 
 /// All of them.
-pub(super) const SETTINGS: [Setting; 17] = [
+pub(super) const SETTINGS: [Setting; 20] = [
     Setting::DataDir,
     Setting::NodeName,
     Setting::DockerHost,
@@ -48,6 +51,9 @@ pub(super) const SETTINGS: [Setting; 17] = [
     Setting::GrantsAdmin,
     Setting::GrantsWrite,
     Setting::GrantsBindRoots,
+    Setting::EdgeHttpAddress,
+    Setting::EdgeHttpsAddress,
+    Setting::EdgeApiAddress,
 ];
 
 impl Setting {
@@ -71,6 +77,9 @@ impl Setting {
             Self::GrantsAdmin => "grants.admin",
             Self::GrantsWrite => "grants.write",
             Self::GrantsBindRoots => "grants.bindRoots",
+            Self::EdgeHttpAddress => "edge.httpAddress",
+            Self::EdgeHttpsAddress => "edge.httpsAddress",
+            Self::EdgeApiAddress => "edge.apiAddress",
         }
     }
     fn words(self, separator: char) -> String {
@@ -113,6 +122,9 @@ impl Setting {
             Self::LogFilter => "warn,constellation=info",
             Self::GrantsAdmin => ALL,
             Self::GrantsWrite | Self::GrantsBindRoots => NONE,
+            Self::EdgeHttpAddress => "127.0.0.1:18080",
+            Self::EdgeHttpsAddress => "127.0.0.1:18443",
+            Self::EdgeApiAddress => "127.0.0.1:18081",
             Self::NodeName | Self::ApiSocket | Self::AdvertiseAddress | Self::Join => "",
         }
     }
@@ -135,7 +147,10 @@ impl Setting {
             | Self::LogFilter
             | Self::GrantsAdmin
             | Self::GrantsWrite
-            | Self::GrantsBindRoots => self.default(),
+            | Self::GrantsBindRoots
+            | Self::EdgeHttpAddress
+            | Self::EdgeHttpsAddress
+            | Self::EdgeApiAddress => self.default(),
         }
     }
     /// What it is, in one sentence.
@@ -168,6 +183,13 @@ impl Setting {
                 "Directories whose bind mounts need no grant, like [/srv, /data]; a link that leads out of them is \
                  refused."
             }
+            Self::EdgeHttpAddress => {
+                "Loopback address of Traefik's entry point web, where the agent splices port 80 to."
+            }
+            Self::EdgeHttpsAddress => {
+                "Loopback address of Traefik's entry point websecure, where the agent splices port 443 to."
+            }
+            Self::EdgeApiAddress => "Loopback address of Traefik's own API, which the agent asks what Traefik does.",
         }
     }
     /// Whether it has any number of values.
@@ -200,7 +222,10 @@ impl Setting {
             | Self::LogFilter
             | Self::GrantsAdmin
             | Self::GrantsWrite
-            | Self::GrantsBindRoots => false,
+            | Self::GrantsBindRoots
+            | Self::EdgeHttpAddress
+            | Self::EdgeHttpsAddress
+            | Self::EdgeApiAddress => false,
         }
     }
     /// Whether a reload takes it over; all others need a restart. What is bound, locked, stored or already told to
@@ -221,7 +246,10 @@ impl Setting {
             | Self::JoinPort
             | Self::GossipPort
             | Self::Profile
-            | Self::LogFormat => false,
+            | Self::LogFormat
+            | Self::EdgeHttpAddress
+            | Self::EdgeHttpsAddress
+            | Self::EdgeApiAddress => false,
         }
     }
 }

@@ -253,7 +253,7 @@ fn the_example_says_every_key_with_its_default() {
         text.strip_prefix("  ").unwrap_or(text).starts_with(|c: char| c.is_ascii_lowercase())
     };
     let keys: String = example.lines().filter(is_key).map(|line| format!("{}\n", &line[1..])).collect();
-    assert_eq!(keys.lines().count(), SETTINGS.len() + 1, "and one section: {keys}");
+    assert_eq!(keys.lines().count(), SETTINGS.len() + 2, "and two sections: {keys}");
     let join = keys.lines().find(|line| line.starts_with("join:")).unwrap();
     let config = read(&keys.replace(join, "")).unwrap();
     for setting in SETTINGS.into_iter().filter(|s| *s != Setting::Join) {
@@ -267,8 +267,10 @@ fn the_example_says_every_key_with_its_default() {
         section["properties"].as_object().unwrap().keys().cloned().collect()
     };
     let mut said = of(&schema);
-    said.retain(|key| key != "grants");
-    said.extend(of(&schema["properties"]["grants"]).iter().map(|key| format!("grants.{key}")));
+    said.retain(|key| key != "grants" && key != "edge");
+    for section in ["grants", "edge"] {
+        said.extend(of(&schema["properties"][section]).iter().map(|key| format!("{section}.{key}")));
+    }
     let known: Vec<&str> = SETTINGS.iter().map(|s| s.key()).collect();
     assert!(said.len() == known.len() && said.iter().all(|key| known.contains(&key.as_str())), "{said:?}");
     assert_eq!(schema["properties"]["grants"]["properties"]["admin"]["default"], "all");

@@ -14,6 +14,9 @@ pub const KEPT_VERSIONS: u32 = 5;
 /// Key that `valueFrom` fills.
 pub const VALUE: &str = "value";
 
+/// Key that `valueFrom.edge` fills instead.
+pub const TRAEFIK_FILE: &str = "traefik.yaml";
+
 /// Shortest time between two values that the cluster draws by itself: each replaces every replica that uses them, and
 /// the five kept versions shall reach further back than a night.
 pub const EVERY_MIN: Period = Period::secs(3_600);
@@ -125,11 +128,11 @@ pub struct ConfigValueFrom {
 impl From<ConfigValueFrom> for ValueFrom {
     fn from(from: ConfigValueFrom) -> Self {
         let ConfigValueFrom { file, env, command } = from;
-        Self { file, env, command, generate: None }
+        Self { file, env, command, ..Self::default() }
     }
 }
 
-/// Where a Secret's value under the key `value` comes from: exactly one of these.
+/// Where a Secret's value under the key `value` comes from (with `edge`: `traefik.yaml`): exactly one of these.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ValueFrom {
@@ -145,7 +148,15 @@ pub struct ValueFrom {
     /// Secrets only: drawn by the cluster when the Secret has no value yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generate: Option<Generate>,
+    /// Secrets only: the whole static configuration of the cluster's own Traefik, under the key `traefik.yaml`, with a
+    /// token of the role `edge` that is made with it. What is there stays; `secret rotate` makes both anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edge: Option<EdgeFile>,
 }
+/// What Traefik is started with; nothing to choose yet: addresses are settings of the agent.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct EdgeFile {}
 impl ValueFrom {
     /// Which of those that only the client can fetch.
     #[must_use]

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Uid,
-    rotation::{Generate, Rotation, VALUE, ValueFrom},
+    rotation::{EdgeFile, Generate, Rotation, VALUE, ValueFrom},
 };
 
 /// Largest sum of keys and values, bytes (as Swarm).
@@ -46,12 +46,22 @@ impl SecretSpec {
     pub fn generate(&self) -> Option<&Generate> {
         self.value_from.as_ref()?.generate.as_ref()
     }
+    /// Whether it is what Traefik is started with.
+    #[must_use]
+    pub fn edge(&self) -> Option<&EdgeFile> {
+        self.value_from.as_ref()?.edge.as_ref()
+    }
     /// With this value under the key that `valueFrom` fills.
     #[must_use]
     pub fn with_value(&self, value: &[u8]) -> Self {
+        self.with(VALUE, value)
+    }
+    /// With this value under a key.
+    #[must_use]
+    pub fn with(&self, key: &str, value: &[u8]) -> Self {
         let mut spec = self.clone();
-        spec.string_data.remove(VALUE);
-        spec.data.insert(VALUE.into(), STANDARD.encode(value));
+        spec.string_data.remove(key);
+        spec.data.insert(key.into(), STANDARD.encode(value));
         spec
     }
 }
@@ -100,6 +110,9 @@ pub struct SealedSecret {
     /// How the value is drawn.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generate: Option<Generate>,
+    /// It is what Traefik is started with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edge: Option<EdgeFile>,
     /// What follows a new value.
     #[serde(default, skip_serializing_if = "Rotation::is_default")]
     pub rotation: Rotation,
@@ -124,17 +137,23 @@ impl SealedSecret {
     #[must_use]
     pub fn same_policy(&self, spec: &SecretSpec) -> bool {
         self.generate.as_ref() == spec.generate()
+            && self.edge.as_ref() == spec.edge()
             && self.rotation == spec.rotation
             && self.keep_versions == spec.keep_versions
     }
     /// Digest of the values, and of what is declared around them: decides "unchanged".
     #[must_use]
     pub fn identity(&self) -> String {
-        if self.generate.is_none() && self.rotation.is_default() && self.keep_versions.is_none() {
+        let plain = self.generate.is_none() && self.rotation.is_default() && self.keep_versions.is_none();
+        if plain && self.edge.is_none() {
             return self.digest.clone();
         }
         // Fields that a later version adds are left out while nobody says them.
-        let policy = serde_json::to_string(&(&self.generate, &self.rotation, self.keep_versions)).unwrap_or_default();
+        let mut policy =
+            serde_json::to_string(&(&self.generate, &self.rotation, self.keep_versions)).unwrap_or_default();
+        if let Some(EdgeFile {}) = self.edge {
+            policy.push_str("edge");
+        }
         format!("{}+{}", self.digest, &blake3::hash(policy.as_bytes()).to_hex()[..8])
     }
 }
@@ -155,6 +174,9 @@ pub struct SecretView {
     /// How the value is drawn.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generate: Option<Generate>,
+    /// It is what Traefik is started with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edge: Option<EdgeFile>,
     /// What follows a new value.
     #[serde(default, skip_serializing_if = "Rotation::is_default")]
     pub rotation: Rotation,
@@ -170,6 +192,7 @@ impl From<&SealedSecret> for SecretView {
             digest: s.digest.clone(),
             keys: s.sealed.keys().cloned().collect(),
             generate: s.generate.clone(),
+            edge: s.edge.clone(),
             rotation: s.rotation.clone(),
             keep_versions: s.keep_versions,
         }

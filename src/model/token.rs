@@ -16,10 +16,12 @@ const ID: usize = 8;
 /// Bytes of a secret.
 const SECRET: usize = 32;
 
-/// What a token may do; each includes those before it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+/// What a token may do. `admin` includes all others, `write` includes `read`; `edge` is beside these two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum TokenRole {
+    /// Read the configuration of Traefik, with its TLS keys, and nothing else.
+    Edge,
     /// See everything but values of secrets.
     Read,
     /// Change declared objects.

@@ -1,13 +1,15 @@
 //! The decisions: functions from values to values, no clock, no IO, no randomness.
 //!
-//! Here: what planners read ([`view`]); where a replica goes ([`scheduler`]) and when ([`rollout`]); when a Secret is drawn anew ([`rotation`]); which
-//! requests from outside go where ([`routes`]); what
-//! a node does for its replicas ([`agent`]); which public ports it opens ([`entry`]); what a change would do ([`change`]), and what of the host it takes ([`grants`]); why something is not
+//! Here: what planners read ([`view`]); where a replica goes ([`scheduler`]) and when ([`rollout`]); when a Secret is drawn anew
+//! ([`rotation`]); which requests from outside go where ([`routes`]); what a node does for its replicas ([`agent`]); which
+//! public ports it opens ([`entry`]) and how far its Traefik is ([`edge`]); what a change would do ([`change`]), and what of
+//! the host it takes ([`grants`]); why something is not
 //! as declared ([`why`]), with the sentences that are written and known again ([`told`]). The same functions serve the real loops, `plan`, `why` and the tests.
 //! Not here: carrying anything out (`reconcile`).
 
 pub mod agent;
 pub mod change;
+pub mod edge;
 pub mod entry;
 pub mod grants;
 pub mod rollout;

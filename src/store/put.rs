@@ -16,7 +16,7 @@ use crate::model::{
     Declared, Object, ObjectKey, Spec, Uid,
     declared::canonical,
     node::NodeSpec,
-    rotation::{Generate, VALUE, ValueFrom},
+    rotation::{EdgeFile, Generate, TRAEFIK_FILE, VALUE, ValueFrom},
     secret::{SECRET_LIMIT, SealedSecret, SecretSpec},
 };
 
@@ -44,6 +44,9 @@ pub enum PutError {
     /// Nobody but a person knows its value.
     #[error("the value of {0} is not drawn by the cluster")]
     NotDrawn(ObjectKey),
+    /// What makes the configuration of Traefik, and its token, is not here.
+    #[error("the configuration of {0} is not made by what wrote it")]
+    NotMade(ObjectKey),
     /// With another value of this length it would be.
     #[error("{key} would have more than {SECRET_LIMIT} bytes")]
     TooLarge {
@@ -66,12 +69,13 @@ fn stored<T: DeserializeOwned>(object: &Object) -> Result<T, PutError> {
 }
 
 /// A declaration with what it leaves to the object that is there, or to the cluster: the roles of a Node, and the drawn
-/// value of a Secret. A value that is there stays; only one that is not is drawn.
+/// value of a Secret. A value that is there stays; only one that is not is drawn. What Traefik is started with is made
+/// before this, because a token is made with it.
 ///
 /// A plan compares this, so that it and the write are of one mind.
 ///
 /// # Errors
-/// [`PutError::Unreadable`], [`PutError::Seal`], [`PutError::OfClient`].
+/// [`PutError::Unreadable`], [`PutError::Seal`], [`PutError::OfClient`], [`PutError::NotMade`].
 pub fn completed<'d>(declared: &'d Declared, sealer: &Sealer, state: &State) -> Result<Cow<'d, Declared>, PutError> {
     let old = state.object(&declared.key());
     let with = |spec| Cow::Owned(Declared { spec, ..declared.clone() });
@@ -85,12 +89,19 @@ pub fn completed<'d>(declared: &'d Declared, sealer: &Sealer, state: &State) -> 
             if let Some(field) = from.of_client() {
                 return Err(PutError::OfClient { field });
             }
-            let Some(generate) = &from.generate else { return Ok(Cow::Borrowed(declared)) };
-            let had = match old {
-                Some(old) => sealer.open(&stored::<SealedSecret>(old)?, &old.meta.uid)?.remove(VALUE),
-                None => None,
+            let had = |key: &str| match old {
+                Some(old) => Ok::<_, PutError>(sealer.open(&stored::<SealedSecret>(old)?, &old.meta.uid)?.remove(key)),
+                None => Ok(None),
             };
-            let value = had.unwrap_or_else(|| draw(generate));
+            if let Some(EdgeFile {}) = from.edge {
+                if spec.data.contains_key(TRAEFIK_FILE) {
+                    return Ok(Cow::Borrowed(declared));
+                }
+                let value = had(TRAEFIK_FILE)?.ok_or_else(|| PutError::NotMade(declared.key()))?;
+                return Ok(with(Spec::Secret(spec.with(TRAEFIK_FILE, &value))));
+            }
+            let Some(generate) = &from.generate else { return Ok(Cow::Borrowed(declared)) };
+            let value = had(VALUE)?.unwrap_or_else(|| draw(generate));
             Ok(with(Spec::Secret(spec.with_value(&value))))
         }
         (Spec::Config(spec), _) => match spec.value_from.clone().map(|from| ValueFrom::from(from).of_client()) {
@@ -116,18 +127,32 @@ pub fn draw(generate: &Generate) -> Zeroizing<Vec<u8>> {
 /// # Errors
 /// [`PutError::NotDrawn`], [`PutError::TooLarge`], and those of [`put`].
 pub fn redrawn(object: &Object, sealer: &Sealer, state: &State) -> Result<PutObject, PutError> {
+    let sealed: SealedSecret = stored(object)?;
+    let Some(generate) = &sealed.generate else { return Err(PutError::NotDrawn(object.key())) };
+    renewed(object, (VALUE, draw(generate)), sealer, state)
+}
+
+/// A stored Secret with another value under one key and all else as it is.
+///
+/// # Errors
+/// [`PutError::TooLarge`], and those of [`put`].
+pub fn renewed(
+    object: &Object,
+    (name, value): (&str, Zeroizing<Vec<u8>>),
+    sealer: &Sealer,
+    state: &State,
+) -> Result<PutObject, PutError> {
     let (key, meta) = (object.key(), &object.meta);
     let sealed: SealedSecret = stored(object)?;
-    let Some(generate) = sealed.generate.clone() else { return Err(PutError::NotDrawn(key)) };
     let mut values = sealer.open(&sealed, &meta.uid)?;
-    values.insert(VALUE.into(), draw(&generate));
+    values.insert(name.into(), value);
     if values.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>() > SECRET_LIMIT {
         return Err(PutError::TooLarge { key });
     }
     let spec = SecretSpec {
         kind: sealed.kind,
         data: encoded(&values),
-        value_from: Some(ValueFrom { generate: Some(generate), ..ValueFrom::default() }),
+        value_from: Some(ValueFrom { generate: sealed.generate, edge: sealed.edge, ..ValueFrom::default() }),
         rotation: sealed.rotation,
         keep_versions: sealed.keep_versions,
         ..SecretSpec::default()

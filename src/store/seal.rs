@@ -237,6 +237,7 @@ impl Sealer {
             sealed: key.seal(&clear, uid, version)?,
             content: SealedSecret::content_of(version, uid),
             generate: spec.generate().cloned(),
+            edge: spec.edge().cloned(),
             rotation: spec.rotation.clone(),
             keep_versions: spec.keep_versions,
         })

@@ -2,6 +2,7 @@
 
 use std::{future::Future, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -15,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::client::{Answer, Ask, Wire};
 use crate::{
     api::{HttpMetrics, Limits, Listeners, Shared, serve},
+    edge::{Addresses, Offer},
     model::{
         Condition, ConditionStatus, ConditionType, Declared, Grants, NodeStatus, ObjectKey, Reason, Replica, Spec,
         Status, Uid, node::NodeSpec, testing::replica,
@@ -31,6 +33,13 @@ use crate::{
 /// Nothing takes so long.
 pub const DEADLINE: Duration = Duration::from_secs(20);
 pub const TOKEN: &str = "the-admin-token";
+/// Where Traefik would be.
+pub const ADDRESSES: Addresses = Addresses { api: at(7443), http: at(18080), https: at(18443), traefik: at(18081) };
+const fn at(port: u16) -> SocketAddr {
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), port)
+}
+/// What Traefik is given at first.
+pub const DOCUMENT: &[u8] = b"{\"http\":{}}";
 
 /// Waits for something that must come.
 pub async fn soon<F: Future>(what: &str, future: F) -> F::Output {
@@ -55,6 +64,8 @@ pub struct Rig {
     pub engine: Fake,
     /// What the configuration grants.
     pub grants: watch::Sender<Arc<Grants>>,
+    /// What Traefik is given; at first [`DOCUMENT`].
+    pub offer: Offer,
     pub address: SocketAddr,
     pub socket: PathBuf,
     pub stop: CancellationToken,
@@ -82,6 +93,8 @@ impl Rig {
         let store = testing::memory("n1").await;
         store.register(&mut registry);
         let grants = watch::Sender::new(Arc::new(Grants::default()));
+        let offer = Offer::default();
+        offer.put(Bytes::from_static(DOCUMENT));
         let shared = Arc::new(Shared {
             store,
             runtime: Arc::new(engine.clone()),
@@ -92,6 +105,8 @@ impl Rig {
             admin_token: TOKEN.into(),
             uid: rustix::process::geteuid().as_raw(),
             grants: grants.subscribe(),
+            traefik: offer.offered(),
+            addresses: ADDRESSES,
             limits,
         });
         let dir = tempfile::tempdir().unwrap();
@@ -101,7 +116,7 @@ impl Rig {
         let listeners = Listeners { tcp: vec![tcp], unix: Some(UnixListener::bind(&socket).unwrap()) };
         let stop = CancellationToken::new();
         let serving = Some(tokio::spawn(serve(shared.clone(), listeners, stop.clone())));
-        Self { shared, engine, grants, address, socket, stop, serving, _dir: dir }
+        Self { shared, engine, grants, offer, address, socket, stop, serving, _dir: dir }
     }
 
     pub async fn tcp(&self) -> Wire {

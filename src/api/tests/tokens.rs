@@ -66,7 +66,7 @@ async fn what_is_no_token_is_not_made() {
         (json!({"name": "a\nb", "role": "read"}), 422),
         (json!({"name": "Ci", "role": "read"}), 422),
         (json!({"name": "a".repeat(64), "role": "read"}), 422),
-        (json!({"name": "ci", "role": "edge"}), 422),
+        (json!({"name": "ci", "role": "boss"}), 422),
         (json!({"name": "ci", "role": "none"}), 422),
         (json!({"name": "ci"}), 422),
         (json!({"name": "ci", "role": "read", "ttl": "0"}), 422),

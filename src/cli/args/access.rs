@@ -59,7 +59,7 @@ pub struct CreateToken {
 #[derive(Debug, Args)]
 pub struct RevokeToken {
     /// Its name
-    #[arg(value_name = "NAME", value_parser = names::label)]
+    #[arg(value_name = "NAME", value_parser = names::token)]
     pub name: String,
     /// Form of the output
     #[arg(short, long, value_enum, default_value = "text")]
@@ -125,6 +125,8 @@ pub enum RoleName {
     Write,
     /// Everything: nodes and tokens too
     Admin,
+    /// Read the configuration of Traefik, with its TLS keys, and nothing else
+    Edge,
 }
 
 impl From<RoleName> for TokenRole {
@@ -133,6 +135,7 @@ impl From<RoleName> for TokenRole {
             RoleName::Read => Self::Read,
             RoleName::Write => Self::Write,
             RoleName::Admin => Self::Admin,
+            RoleName::Edge => Self::Edge,
         }
     }
 }

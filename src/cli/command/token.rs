@@ -71,6 +71,7 @@ fn table(tokens: &[TokenView], times: Times) -> String {
 
 const fn role(role: TokenRole) -> &'static str {
     match role {
+        TokenRole::Edge => "edge",
         TokenRole::Read => "read",
         TokenRole::Write => "write",
         TokenRole::Admin => "admin",

@@ -14,7 +14,7 @@ use crate::{
     model::{
         Period, Spec,
         config::CONFIG_LIMIT,
-        rotation::{EVERY_MAX, EVERY_MIN, VALUE, ValueFrom},
+        rotation::{EVERY_MAX, EVERY_MIN, TRAEFIK_FILE, VALUE, ValueFrom},
         secret::{SECRET_LIMIT, SecretSpec},
     },
 };
@@ -31,7 +31,7 @@ pub(super) fn check(walk: &mut Walk<'_, '_>, spec: &Node) {
 
 fn value_from(walk: &mut Walk<'_, '_>, spec: &Node, from: &Node) {
     let ways: Vec<&Entry> = from.entries().iter().collect();
-    let one = if walk.secret { "`file`, `env`, `command` or `generate`" } else { "`file`, `env` or `command`" };
+    let one = if walk.secret { "`file`, `env`, `command`, `generate` or `edge`" } else { "`file`, `env` or `command`" };
     match ways[..] {
         // What it says was refused.
         [] if walk.found_in("spec.valueFrom.generate") => {}
@@ -58,10 +58,11 @@ fn value_from(walk: &mut Walk<'_, '_>, spec: &Node, from: &Node) {
             _ => {}
         }
     }
+    let fills = if from.get("edge").is_some() { TRAEFIK_FILE } else { VALUE };
     for field in ["data", "stringData"] {
-        if let Some(there) = spec.get(field).and_then(|data| data.entry(VALUE)) {
-            let message = format!("`valueFrom` gives `{VALUE}` too, in line {}", from.at.line);
-            walk.wrong(there.at, &format!("spec.{field}.{VALUE}"), message, "remove one of the two");
+        if let Some(there) = spec.get(field).and_then(|data| data.entry(fills)) {
+            let message = format!("`valueFrom` gives `{fills}` too, in line {}", from.at.line);
+            walk.wrong(there.at, &format!("spec.{field}.{fills}"), message, "remove one of the two");
         }
     }
 }

@@ -54,6 +54,7 @@ const VALUE_FROM: Shape = Shape::Object(&[
             works("charset", word(&["alnum", "hex", "base64", "ascii"])),
         ]),
     ),
+    works("edge", Shape::Object(&[])),
 ]);
 const ROTATION: Shape = Shape::Object(&[
     works("strategy", STRATEGY),

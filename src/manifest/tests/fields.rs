@@ -154,6 +154,7 @@ const SECRET: &str = r#"
 + valueFrom: {env: A}
 + valueFrom: {command: [a]}
 + valueFrom: {generate: {length: 32, charset: alnum}}
++ valueFrom: {edge: {}}
 + rotation: {strategy: rolling, graceVersions: 1}
 + rotation: {every: 24h}
 + rotation: {strategy: reload, signal: SIGHUP}

@@ -62,9 +62,11 @@ pub fn changes(
                 look.compare(&format!("spec.data[{key}]"), sealed(had.contains(key)), sealed(keys.contains(key)));
             }
             let said = |policy: Value| Some(policy).filter(|value| !value.is_null());
-            let policy = |o: &SealedSecret| (value(&o.generate), value(&o.rotation), value(&o.keep_versions));
-            let (generate, rotation, kept) = old.as_ref().map(policy).unwrap_or_default();
+            let policy =
+                |o: &SealedSecret| (value(&o.generate), value(&o.edge), value(&o.rotation), value(&o.keep_versions));
+            let (generate, edge, rotation, kept) = old.as_ref().map(policy).unwrap_or_default();
             look.compare("spec.valueFrom.generate", said(generate), said(value(&spec.generate())));
+            look.compare("spec.valueFrom.edge", said(edge), said(value(&spec.edge())));
             // A new one is shown where something was said.
             let rotates = old.is_some() || !spec.rotation.is_default();
             look.compare("spec.rotation", said(rotation), said(value(&spec.rotation)).filter(|_| rotates));
