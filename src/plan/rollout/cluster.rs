@@ -183,11 +183,12 @@ impl Cluster {
     pub fn settle(&mut self) {
         for _ in 0..2_000 {
             let plan = self.plan();
-            let before = self.view.replicas.clone();
+            let (before, record) = (self.view.replicas.clone(), self.view.rollout.clone());
             self.take(&plan);
             self.work();
             self.serve();
-            let same = before.len() == self.view.replicas.len()
+            let same = record == self.view.rollout
+                && before.len() == self.view.replicas.len()
                 && before.iter().zip(&self.view.replicas).all(|(a, b)| a.replica == b.replica && a.status == b.status);
             if same && plan.steps.is_empty() {
                 match self.plan().look_again {

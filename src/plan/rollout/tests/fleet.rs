@@ -143,7 +143,8 @@ proptest! {
         fleet.settle();
         prop_assert!(fleet.0[0].view.replicas.is_empty());
         let wanted = slots(&declared, &fleet.0[1].nodes).len();
-        let newest = fleet.0[1].view.newest().unwrap().spec_hash.clone();
+        // What failed for good was taken back.
+        let newest = fleet.0[1].view.target().unwrap().spec_hash.clone();
         let there = |r: &&ReplicaView| {
             let fine = matches!(standing(r, &fleet.0[1].nodes), Standing::Ready | Standing::Ended);
             fine && r.replica.desired == Desired::Run && r.replica.spec_hash == newest
