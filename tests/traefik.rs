@@ -66,7 +66,10 @@ fn serve(answer: impl Fn(&str) -> (u16, String, Vec<u8>) + Send + Sync + 'static
     address
 }
 
-fn one(mut stream: TcpStream, answer: &dyn Fn(&str) -> (u16, String, Vec<u8>)) -> std::io::Result<()> {
+/// Status, further heads and body of a request's answer.
+type Answer = (u16, String, Vec<u8>);
+
+fn one(mut stream: TcpStream, answer: &dyn Fn(&str) -> Answer) -> std::io::Result<()> {
     stream.set_read_timeout(Some(LIMIT))?;
     let mut head = Vec::new();
     let mut byte = [0];
@@ -104,7 +107,8 @@ fn free() -> SocketAddr {
 
 impl Traefik {
     fn start() -> Self {
-        let program = env::var("CONSTELLATION_TEST_TRAEFIK").expect("CONSTELLATION_TEST_TRAEFIK names the program; make test sets it");
+        let program = env::var("CONSTELLATION_TEST_TRAEFIK")
+            .expect("CONSTELLATION_TEST_TRAEFIK names the program; make test sets it");
         let document = Arc::new(Mutex::new(table(&Input::default()).document.bytes(Marker::default()).unwrap()));
         let given = document.clone();
         let provider = serve(move |_| (200, String::new(), given.lock().unwrap().clone()));
@@ -144,7 +148,8 @@ impl Traefik {
 
     /// A list of Traefik's own API.
     fn list(&self, what: &str) -> Vec<Value> {
-        let answer = ask(self.api, "a", &format!("/api/http/{what}?per_page=1000"), "Accept-Encoding: identity\r\n").unwrap();
+        let answer =
+            ask(self.api, "a", &format!("/api/http/{what}?per_page=1000"), "Accept-Encoding: identity\r\n").unwrap();
         // Chunked: the list is the longest line.
         let text = answer.body.lines().max_by_key(|l| l.len()).unwrap_or_default();
         serde_json::from_str(text).unwrap_or_else(|e| panic!("{e}: {}", answer.body))
@@ -201,7 +206,7 @@ fn every_middleware_is_taken_and_the_common_ones_work() {
     let count = seen.clone();
     // Fails the first of each two.
     let flaky = serve(move |_| {
-        let code = if count.fetch_add(1, Ordering::SeqCst) % 2 == 0 { 503 } else { 200 };
+        let code = if count.fetch_add(1, Ordering::SeqCst).is_multiple_of(2) { 503 } else { 200 };
         (code, String::new(), b"flaky".to_vec())
     });
     let auth = serve(|head| {
@@ -281,7 +286,10 @@ fn every_middleware_is_taken_and_the_common_ones_work() {
 
     let headers = traefik.get("headers.example", "/", "");
     assert!(headers.body.contains("X-In: 1") && headers.head.contains("x-out: 2"), "{}", headers.head);
-    assert!(headers.head.contains("x-frame-options: deny") && headers.head.contains("strict-transport-security: max-age=60"));
+    assert!(
+        headers.head.contains("x-frame-options: deny")
+            && headers.head.contains("strict-transport-security: max-age=60")
+    );
 
     let errors = traefik.get("errors.example", "/code/503", "");
     assert!(errors.status == 503 && errors.body.contains("page GET /503.html"), "{} {}", errors.status, errors.body);
@@ -292,14 +300,22 @@ fn every_middleware_is_taken_and_the_common_ones_work() {
     let moved = traefik.get("redirectregex.example", "/x?y=1", "");
     assert!(moved.status == 302 && moved.head.contains("location: http://new.example/x?y=1"), "{}", moved.head);
     let secure = traefik.get("redirectscheme.example", "/x", "");
-    assert!(secure.status == 301 && secure.head.contains("location: https://redirectscheme.example:8443/x"), "{}", secure.head);
+    assert!(
+        secure.status == 301 && secure.head.contains("location: https://redirectscheme.example:8443/x"),
+        "{}",
+        secure.head
+    );
 
     assert_eq!(traefik.get("basicauth.example", "/", "").status, 401);
     assert_eq!(traefik.get("basicauth.example", "/", "Authorization: Basic YW5uOndyb25n\r\n").status, 401);
     let inside = traefik.get("basicauth.example", "/", "Authorization: Basic YW5uOnNlY3JldA==\r\n");
     assert!(inside.status == 200 && inside.body.contains("X-Who: ann"), "{} {}", inside.status, inside.body);
     let digest = traefik.get("digestauth.example", "/", "");
-    assert!(digest.status == 401 && digest.head.contains("www-authenticate: digest realm=\"traefik\""), "{}", digest.head);
+    assert!(
+        digest.status == 401 && digest.head.contains("www-authenticate: digest realm=\"traefik\""),
+        "{}",
+        digest.head
+    );
 
     assert_eq!(traefik.get("forwardauth.example", "/", "").status, 401);
     let passed = traefik.get("forwardauth.example", "/", "X-Key: open\r\n");
@@ -356,7 +372,11 @@ fn an_exact_host_comes_before_a_wildcard_and_an_exact_path_before_a_prefix() {
     let mut input = Input { services: services(&all), ..Input::default() };
     let mut add = |name: &str, host: &str, paths: Value| {
         let spec = json!({"hosts": [host], "paths": paths, "backends": [{"service": name}]});
-        input.routes.push(Stored { name: name.into(), created_at: 1, spec: Arc::new(serde_json::from_value(spec).unwrap()) });
+        input.routes.push(Stored {
+            name: name.into(),
+            created_at: 1,
+            spec: Arc::new(serde_json::from_value(spec).unwrap()),
+        });
     };
     add("wild", "*.example.com", json!([{"value": "/"}, {"value": "/a/very/long/path/that/is/longer/than/anything"}]));
     add("host", "a.example.com", json!([]));

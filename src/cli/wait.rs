@@ -282,7 +282,7 @@ fn rolled(since: u64, status: Option<&ServiceStatus>) -> Progress {
             Progress::Waiting(format!("{numbers}, {} of {} up to date", counts.updated, counts.desired))
         }
         RolloutPhase::Complete => Progress::Reached(format!("revision {}, {numbers}", rollout.target)),
-        _ => turned(rollout, &numbers).unwrap_or_else(|| Progress::Waiting(numbers)),
+        _ => turned(rollout, &numbers).unwrap_or(Progress::Waiting(numbers)),
     }
 }
 

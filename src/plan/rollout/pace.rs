@@ -27,9 +27,9 @@ pub fn order(policy: Order, new: &ServiceSpec, old: Option<&ServiceSpec>) -> Ord
         return Order::StopFirst;
     }
     // What listens in the host's network may listen at the same port.
-    let host = |spec: &&ServiceSpec| spec.container.network_mode == NetworkMode::Host;
+    let host = |spec: &ServiceSpec| spec.container.network_mode == NetworkMode::Host;
     match policy {
-        Order::Auto if both.iter().any(|spec| needs_gap(spec) || host(&spec)) => Order::StopFirst,
+        Order::Auto if both.iter().any(|spec| needs_gap(spec) || host(spec)) => Order::StopFirst,
         Order::Auto | Order::StartFirst => Order::StartFirst,
         Order::StopFirst => Order::StopFirst,
     }

@@ -104,6 +104,8 @@ pub struct RouterTls {
 }
 
 /// Who answers.
+// Nearly all are the larger one: a box for each would cost more.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Service {
