@@ -67,9 +67,9 @@ fn serve(answer: impl Fn(&str) -> (u16, String, Vec<u8>) + Send + Sync + 'static
 }
 
 /// Status, further heads and body of a request's answer.
-type Answer = (u16, String, Vec<u8>);
+type Reply = (u16, String, Vec<u8>);
 
-fn one(mut stream: TcpStream, answer: &dyn Fn(&str) -> Answer) -> std::io::Result<()> {
+fn one(mut stream: TcpStream, answer: &dyn Fn(&str) -> Reply) -> std::io::Result<()> {
     stream.set_read_timeout(Some(LIMIT))?;
     let mut head = Vec::new();
     let mut byte = [0];
