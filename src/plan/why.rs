@@ -220,7 +220,7 @@ impl<'a> Look<'a> {
 
     /// What is declared was gone back from.
     fn gone_back(&self) -> Option<Difference> {
-        let record = self.view.rollout.as_ref().filter(|_| self.view.gone_back())?;
+        let record = self.plan.record.as_ref().filter(|_| self.view.gone_back())?;
         let (newest, target) = (self.view.newest()?.number, record.target);
         let reason = match record.phase {
             RolloutPhase::RollingBack => Reason::RollingBack,

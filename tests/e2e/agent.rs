@@ -264,7 +264,10 @@ impl<'l> Agent<'l> {
         let object = self.get(&format!("/api/v1/services/{service}"));
         let (counts, spec) = (&object["status"]["replicas"], &object["metadata"]["generation"]);
         let number = |v: &Value| v.as_u64().unwrap_or(u64::MAX);
-        let settled = number(&object["status"]["observedGeneration"]) == number(spec)
+        // What is on its way out runs for a while beside what took its place.
+        let ready = object["status"]["conditions"][0]["status"] == "True";
+        let settled = ready
+            && number(&object["status"]["observedGeneration"]) == number(spec)
             && number(&counts["ready"]) == number(&counts["desired"])
             && number(&counts["running"]) == number(&counts["desired"])
             && number(&counts["updated"]) == number(&counts["desired"]);

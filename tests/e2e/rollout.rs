@@ -159,7 +159,7 @@ fn a_broken_update_comes_back_by_itself_and_says_why_with_the_last_lines_of_its_
     );
     // The same once more changes nothing, and says so; a mended one is rolled out.
     let again = agent.apply_with(&service("hello", &broken), &["--timeout", "60s"]).exits(0);
-    assert!(again.err.contains("rolled back"), "{} {}", again.out, again.err);
+    assert!(again.err.contains("NotReady: RolledBack"), "{} {}", again.out, again.err);
     agent.apply(&service("hello", &format!("{HELLO}{fast}environment: {{GREETING: mended}}\n")));
     let events = agent.cli(&["events", "--for", "svc/hello"]).exits(0);
     for reason in ["RolloutStarted", "RollingBack", "RolledBack", "RolloutComplete"] {

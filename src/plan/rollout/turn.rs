@@ -59,6 +59,11 @@ impl Judge<'_> {
     pub fn failing(&self, r: &ReplicaView) -> bool {
         matches!(self.standing(r), Standing::Ended | Standing::NotReady) && self.fails(r)
     }
+    /// When it counts as failed that cannot be made or started: an engine may refuse once what it takes a moment later.
+    pub fn refused_until(&self, r: &ReplicaView) -> Option<u64> {
+        let status = r.status.as_ref().filter(|s| s.phase == ReplicaPhase::BackOff)?;
+        status.reason.filter(|reason| refuses(*reason)).map(|_| r.replica.created_at.saturating_add(REFUSALS))
+    }
     /// As [`Self::failing`], by what its node said last.
     pub fn fails(&self, r: &ReplicaView) -> bool {
         r.status.as_ref().is_some_and(|status| match status.phase {
@@ -68,27 +73,32 @@ impl Judge<'_> {
             phase => {
                 status.failures > 1
                     || status.unhealthy_restarts > 0
-                    || (phase == ReplicaPhase::BackOff && status.reason.is_some_and(fails))
+                    || (phase == ReplicaPhase::BackOff && status.reason.is_some_and(ends))
+                    || self.refused_until(r).is_some_and(|until| until <= self.now)
             }
         })
     }
 }
 
-/// Whether a wait for the next attempt with this reason is the doing of what is rolled out.
-const fn fails(reason: Reason) -> bool {
+/// For so long a replica may be refused by its engine, milliseconds: more than its first two attempts take.
+const REFUSALS: u64 = 20_000;
+
+/// Whether a wait with this reason follows an end of the container.
+const fn ends(reason: Reason) -> bool {
+    matches!(reason, Reason::CrashLoopBackOff | Reason::OOMKilled | Reason::Unhealthy | Reason::Failed)
+}
+
+/// Whether a wait with this reason follows a container that could not be made or started, by its own doing.
+const fn refuses(reason: Reason) -> bool {
     matches!(
         reason,
-        Reason::CrashLoopBackOff
-            | Reason::OOMKilled
-            | Reason::Unhealthy
-            | Reason::EngineRefused
+        Reason::EngineRefused
             | Reason::EngineTooOld
             | Reason::ImageNotFound
             | Reason::ArchitectureMismatch
             | Reason::DeviceMissing
             | Reason::NotGranted
             | Reason::BindSourceMissing
-            | Reason::Failed
     )
 }
 
@@ -155,9 +165,10 @@ pub(super) fn turn(record: &mut Rollout, judge: &Judge<'_>, seats: &BTreeMap<Slo
     turned.waits_for_promotion = canary
         && !update.auto_promote
         && record.phase == RolloutPhase::Progressing
-        && canaries(update.canary, seats).all(|seat| seat.current.is_some_and(|r| judge.fits(r) && judge.good(r)));
+        && canaries(update.canary, seats).all(|seat| there(seat) && seat.current.is_some_and(|r| judge.good(r)));
     let next = seats.values().flat_map(|seat| [seat.current, seat.before]).flatten().filter(|r| judge.fits(r));
-    let waits = next.filter_map(|r| judge.good_at(r)).filter(|at| *at > judge.now).min();
+    let waits = next.flat_map(|r| [judge.good_at(r), judge.refused_until(r)]).flatten();
+    let waits = waits.filter(|at| *at > judge.now).min();
     turned.again = [turned.again, waits].into_iter().flatten().min();
     turned
 }

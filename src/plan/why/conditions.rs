@@ -102,7 +102,9 @@ impl Tally {
             let members = || view.replicas.iter().filter(|r| r.replica.slot == *slot && !look.leaves(r));
             let is = |wanted: Standing| members().any(|r| standing(r, look.nodes) == wanted);
             let at = standing(current, look.nodes);
-            let new = view.up_to_date(current);
+            // Beside the one before it, it has not taken over until it is ready.
+            let alone = members().count() == 1;
+            let new = view.up_to_date(current) && (alone || at == Standing::Ready);
             let completed = completed(look, current, at);
             let good = is(Standing::Ready) || completed;
             tally.counts.completed += u32::from(completed);

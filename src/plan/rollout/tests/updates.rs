@@ -204,6 +204,14 @@ fn a_broken_revision_stops_at_one_replica_and_the_last_ready_one_comes_back() {
     let mut once = cluster.clone();
     once.find("web-1-00004").status.as_mut().unwrap().failures = 1;
     assert_eq!(step(&mut once), [""; 0], "one that ended once may have been too early");
+    // Nor is it plain at once that an engine will not take it.
+    let mut refused = cluster.clone();
+    refused.report("web-1-00004", ReplicaPhase::BackOff, false);
+    refused.find("web-1-00004").status.as_mut().unwrap().reason = Some(Reason::EngineRefused);
+    let waiting = refused.plan();
+    assert_eq!((told(&waiting), waiting.look_again), (vec![], Some(refused.now + 20_000)));
+    refused.now += 20_000;
+    assert_eq!(step(&mut refused), ["stop web-1-00004 Superseded"]);
     crash(&mut cluster, "web-1-00004");
     assert_eq!(step(&mut cluster), ["stop web-1-00004 Superseded"]);
     let now = record(&cluster);
