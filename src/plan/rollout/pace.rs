@@ -296,10 +296,11 @@ impl<'a> Pace<'a, '_> {
         }
     }
 
-    /// Slots with one that serves: an old one that is ready, or a new one that is good.
+    /// Slots that miss nothing: an old replica that is ready, or a new one that is good, were it by having done its work.
     fn available(&self) -> usize {
-        let serves =
-            |r: &ReplicaView| self.judge.standing(r) == Standing::Ready && (!self.judge.fits(r) || self.judge.good(r));
+        let serves = |r: &ReplicaView| {
+            if self.judge.fits(r) { self.judge.good(r) } else { self.judge.standing(r) == Standing::Ready }
+        };
         let seats = self.facts.seats.values();
         seats.filter(|seat| seat.current.is_some_and(serves) || seat.before.is_some_and(serves)).count()
     }

@@ -441,3 +441,15 @@ proptest! {
         prop_assert_eq!(cluster.ready(), replicas as usize);
     }
 }
+
+#[test]
+fn a_new_slot_whose_replica_ended_well_holds_up_no_other() {
+    let mut cluster = Cluster::new(1, spec("v0", 2));
+    cluster.take(&cluster.plan());
+    cluster.declare(spec("v1", 3), resolved());
+    cluster.take(&cluster.plan());
+    cluster.report("web-3-00003", ReplicaPhase::Completed, false);
+    cluster.settle();
+    let new = |r: &&ReplicaView| r.replica.desired == Desired::Run && r.replica.revision == 2;
+    assert_eq!(cluster.view.replicas.iter().filter(new).count(), 3, "{:#?}", cluster.plan());
+}
