@@ -16,6 +16,7 @@ pub mod identity;
 pub mod notify;
 pub mod reload;
 pub mod restore;
+mod routes;
 
 use std::{
     io,
@@ -47,8 +48,10 @@ use crate::{
     config::AgentConfig,
     controller::{self, Metrics},
     edge::{
-        Addresses, Offer, hold,
+        Addresses, Offer,
+        hold::{self, Holds},
         splice::{self, Splices},
+        watch::Edge,
     },
     model::{Grants, service::STOP_GRACE_MAX},
     plan::entry::Wanted,
@@ -136,7 +139,7 @@ pub async fn run(config: AgentConfig, reload: Reload, stop: CancellationToken) -
     let mut fatal = store.fatal.clone();
     let (home, store_client) = (Arc::new(home), store.client.clone());
     let grants = watch::Sender::new(Arc::new(config.grants.clone()));
-    let (ports, offer) = (watch::Sender::new(Wanted::new()), Offer::default());
+    let (ports, offer) = (watch::Sender::new(Wanted::new()), Arc::<Offer>::default());
     let addresses = Addresses { api, http: config.edge.http, https: config.edge.https, traefik: config.edge.api };
     let parts = Parts {
         config,
@@ -225,7 +228,7 @@ struct Parts {
     /// Who may give a service power over its host; a reload changes it.
     grants: watch::Sender<Arc<Grants>>,
     /// What this node's Traefik is given, and where it is.
-    offer: Offer,
+    offer: Arc<Offer>,
     addresses: Addresses,
     /// How many may be open.
     files: usize,
@@ -392,11 +395,20 @@ impl Parts {
             reporter,
             stop.clone(),
         );
+        let edge = Edge {
+            store: self.store.clone(),
+            node: node.clone(),
+            tables: Arc::new(routes::Routes { sealer: self.sealer.clone() }),
+            offer: self.offer.clone(),
+            addresses: self.addresses,
+            ports: self.ports.clone(),
+            holds: Holds::new(hold::Limits::within(self.files), stop.clone()),
+        };
         let listening = self.listen(engine, agent.clone(), &stop);
         let registered = node::stay_registered(&self.store, &node, &stop);
         let (tags, granted) = (agent.watch_tags(&stop), agent.watch_grants(&stop));
         let confirmed = agent.confirmed(&stop);
-        let ((), (), (), (), (), (), (), (), listened) = tokio::join!(
+        let ((), (), (), (), (), (), (), (), (), listened) = tokio::join!(
             passes,
             leading,
             watching,
@@ -405,6 +417,7 @@ impl Parts {
             granted,
             confirmed,
             splices.run(stop.clone()),
+            edge.run(stop.clone()),
             async {
                 let listened = listening.await;
                 if listened.is_err() {

@@ -1,6 +1,6 @@
 //! The edge: where the world reaches this node's services.
 //!
-//! Here: [`file`], what the node's Traefik is started with, and [`offer`], what it is handed when it asks; [`inflight`],
+//! Here: [`watch`], the loop; [`file`], what the node's Traefik is started with, and [`offer`], what it is handed when it asks; [`inflight`],
 //! what is still under way to a replica; [`splice`], the public ports, whose connections go to Traefik; [`hold`], which keeps requests waiting while a service with one
 //! replica is swapped. And what these two share: [`pump`] (bytes both ways), [`header`] (who the client was).
 //! Not here: which ports and routes there are (`plan`), the answer to Traefik's request (`api::traefik`).
@@ -14,6 +14,7 @@ pub mod offer;
 pub mod pump;
 pub mod readback;
 pub mod splice;
+pub mod watch;
 
 pub use file::Addresses;
 pub use offer::{Document, Offer, Offered};

@@ -25,6 +25,7 @@ mod causes;
 mod container;
 mod crash;
 mod data;
+mod edge;
 mod ending;
 mod engine;
 mod examples;

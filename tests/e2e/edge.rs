@@ -1,0 +1,139 @@
+//! The real Traefik as a service of the cluster: told by long poll, read back, acknowledged.
+
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+use crate::{
+    agent::{Agent, HELLO, service},
+    lab::Lab,
+    wait::{always, eventually, secs},
+};
+
+const MANIFEST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/manifests/traefik.yaml");
+
+/// An agent whose Traefik serves what it is told.
+fn with_traefik(lab: &Lab) -> Agent<'_> {
+    let agent = Agent::start(lab);
+    agent.apply(&fs::read_to_string(MANIFEST).unwrap());
+    eventually(secs(20), "Traefik has what there is", || if polls(&agent) >= 1 { Ok(()) } else { Err(agent.log()) });
+    agent
+}
+
+/// Answers that were given to Traefik.
+fn polls(agent: &Agent<'_>) -> u64 {
+    let answer = agent.ask("GET", "/metrics", "text/plain", b"");
+    let text = answer.text();
+    let count = |line: &str| line.rsplit(' ').next()?.parse::<u64>().ok();
+    text.lines()
+        .filter(|l| l.starts_with("constellation_api_requests_total{") && l.contains("route=\"/traefik/config\""))
+        .filter_map(count)
+        .sum()
+}
+
+/// The page of a host through Traefik's own entry point.
+fn page(lab: &Lab, host: &str) -> Result<String, String> {
+    let out = lab
+        .inside("curl")
+        .args(["-sS", "-f", "-m", "5", "-H", &format!("Host: {host}"), "http://127.0.0.1:18080/"])
+        .output()
+        .unwrap();
+    if out.status.success() {
+        Ok(String::from_utf8_lossy(&out.stdout).into_owned())
+    } else {
+        Err(String::from_utf8_lossy(&out.stderr).into_owned())
+    }
+}
+
+fn routed(name: &str, host: &str, rest: &str) -> String {
+    service(name, &format!("{HELLO}expose: [8080]\nroutes: [{{host: {host}, port: 8080}}]\n{rest}"))
+}
+
+#[test]
+fn a_service_with_a_route_is_served_by_the_clusters_own_traefik() {
+    let lab = Lab::take();
+    let agent = with_traefik(&lab);
+    agent.apply(&routed("hello", "hello.example.com", "replicas: 2\n"));
+    let served = eventually(secs(5), "the page comes", || page(&lab, "hello.example.com"));
+    assert!(served.contains("from hello-"), "{served}");
+    assert!(page(&lab, "other.example.com").is_err(), "nobody asked for that host");
+    // Applied again, nothing is made anew.
+    let before = lab.docker.identities();
+    let again = agent.cli(&["apply", "-y", "-f", MANIFEST]).exits(0);
+    assert_eq!(again.out.lines().filter(|l| l.contains("unchanged")).count(), 2, "{}", again.out);
+    assert_eq!(lab.docker.identities(), before);
+    let tokens = agent.cli(&["token", "ls"]).exits(0);
+    assert!(tokens.out.contains("edge.traefik") && tokens.out.contains(" edge "), "{}", tokens.out);
+}
+
+#[test]
+fn nothing_is_asked_while_nothing_changes() {
+    let lab = Lab::take();
+    let agent = with_traefik(&lab);
+    agent.apply(&routed("hello", "hello.example.com", ""));
+    eventually(secs(5), "the page comes", || page(&lab, "hello.example.com"));
+    let seen = || (polls(&agent), agent.get("/api/v1/status")["index"].clone());
+    let mut before = seen();
+    eventually(secs(30), "all is at rest for two seconds", || {
+        std::thread::park_timeout(secs(2));
+        let (now, then) = (seen(), before.clone());
+        before = now.clone();
+        if now == then { Ok(()) } else { Err(format!("{then:?} {now:?}")) }
+    });
+    let begun = Instant::now();
+    always(secs(5), "nobody asks", || {
+        let now = seen();
+        // An answer that is held comes after 20 s.
+        if now.1 == before.1 && now.0 <= before.0 + 1 { Ok(()) } else { Err(format!("{before:?} {now:?}")) }
+    });
+    assert!(begun.elapsed() >= secs(5));
+}
+
+#[test]
+fn a_replica_that_is_ready_is_served_soon_and_one_that_is_gone_is_not() {
+    let lab = Lab::take();
+    let agent = with_traefik(&lab);
+    agent.apply(&routed("hello", "hello.example.com", ""));
+    eventually(secs(5), "the page comes", || page(&lab, "hello.example.com"));
+    let mut took = Vec::new();
+    for _ in 0..5 {
+        agent.cli(&["scale", "svc/hello=0"]).exits(0);
+        eventually(secs(10), "nobody answers", || page(&lab, "hello.example.com").map_or(Ok(()), Err));
+        agent.cli(&["scale", "svc/hello=1", "-d"]).exits(0);
+        let ready = || -> Result<Instant, String> {
+            let counts = agent.get("/api/v1/services/hello")["status"]["replicas"].clone();
+            let replicas = agent.get("/api/v1/replicas?service=hello");
+            let ready = |r: &Value| r["status"]["ready"] == true;
+            let any = replicas["items"].as_array().is_some_and(|all| all.iter().any(ready));
+            if any { Ok(Instant::now()) } else { Err(counts.to_string()) }
+        };
+        let ready = eventually(secs(20), "a replica is ready", ready);
+        eventually(secs(5), "the page comes", || page(&lab, "hello.example.com"));
+        took.push(ready.elapsed());
+    }
+    took.sort_unstable();
+    println!("from ready to served: {took:?}");
+    assert!(took[2] < Duration::from_millis(1_000), "{took:?}");
+}
+
+#[test]
+fn a_hostile_label_or_name_freezes_nobody() {
+    let lab = Lab::take();
+    let agent = with_traefik(&lab);
+    agent.apply(&routed("hello", "hello.example.com", ""));
+    eventually(secs(5), "the page comes", || page(&lab, "hello.example.com"));
+    let label = "labels: {\"traefik.http.routers.x.rule\": \"Host(`hello.example.com`) || (\", \"x`y\": \"`)\"}\n";
+    agent.apply(&routed("evil", "evil.example.com", label));
+    eventually(secs(5), "the other page comes", || page(&lab, "evil.example.com"));
+    for host in ["a`) || Host(`b", "a b", "\u{1b}[2J", "${jndi:x}", "*"] {
+        let manifest = routed("worse", &serde_json::to_string(host).unwrap(), "");
+        let said = agent.apply_with(&manifest, &["-d"]);
+        assert!(matches!(said.code, 0 | 2), "{host:?}: {said:?}");
+    }
+    agent.apply(&routed("late", "late.example.com", ""));
+    eventually(secs(5), "what comes after it is served", || page(&lab, "late.example.com"));
+    page(&lab, "hello.example.com").unwrap();
+}
