@@ -329,7 +329,8 @@ fn change() -> impl Strategy<Value = Change> {
 fn assert_needed(cluster: &Cluster, plan: &Plan) {
     let (_, declared) = cluster.view.declared.as_ref().unwrap();
     let wanted = slots(declared, &cluster.nodes);
-    let newest = cluster.view.newest().unwrap();
+    // What went wrong is stopped for what worked.
+    let newest = &cluster.view.revisions[&plan.record.as_ref().unwrap().target];
     for step in &plan.steps {
         let Step::Stop { replica, reason } = step else { continue };
         let r = cluster.view.replicas.iter().find(|r| r.replica.name == *replica).unwrap();
