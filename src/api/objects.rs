@@ -3,7 +3,7 @@
 //! Invariant: of a Secret only its [`SecretView`] leaves; stored fields that this version does not know
 //! are shown as they are.
 
-use std::{cell::OnceCell, collections::BTreeMap};
+use std::{borrow::Cow, cell::OnceCell, collections::BTreeMap};
 
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -14,18 +14,23 @@ use super::{
 };
 use crate::{
     model::{
-        Kind, Meta, NodeStatus, Object, ObjectKey, Replica, ReplicaStatus, ServiceStatus, Status,
+        Condition, ConditionType, Kind, Meta, NodeStatus, Object, ObjectKey, Reason, Replica, ReplicaStatus,
+        ServiceStatus, Status,
         meta::API_VERSION,
         secret::{SealedSecret, SecretView},
         status::RouteStatus,
     },
     plan::{
-        routes::{self, Verdict},
+        edge::programmed,
+        routes::{self, Finding, Table, Verdict},
         why::{self, usage::Users},
     },
     reconcile::{self, view},
     store::State,
 };
+
+/// What the canonical form of a Service with routes has in it.
+const ROUTES: &[u8] = b"\"routes\":";
 
 /// An object on its way out, borrowed from a state. On the wire it is a [`wire::Object`].
 pub type Shown<'s> = wire::Object<Spec<'s>, Seen<'s>>;
@@ -47,7 +52,7 @@ pub enum Spec<'s> {
 #[serde(untagged)]
 pub enum Seen<'s> {
     /// Of a Service.
-    Service(&'s ServiceStatus),
+    Service(Cow<'s, ServiceStatus>),
     /// Of a Node.
     Node(&'s NodeStatus),
     /// Of a Replica.
@@ -64,7 +69,7 @@ pub struct Reader<'s> {
     /// Only Configs and Secrets need to know who uses them: read when first asked.
     users: OnceCell<Users>,
     /// Only Routes need the table of routes.
-    routes: OnceCell<BTreeMap<ObjectKey, Verdict>>,
+    routes: OnceCell<Table>,
 }
 
 impl<'s> Reader<'s> {
@@ -90,7 +95,7 @@ impl<'s> Reader<'s> {
         let status = match (object.kind, self.state.status(&key)) {
             (Kind::Config | Kind::Secret, _) => Some(Seen::Usage(self.usage(object))),
             (Kind::Route, _) => self.route(object).map(Seen::Route),
-            (_, Some(Status::Service(s))) => Some(Seen::Service(s)),
+            (_, Some(Status::Service(s))) => Some(Seen::Service(self.routed(object, s))),
             (_, Some(Status::Node(s))) => Some(Seen::Node(s)),
             (_, Some(Status::Replica(s))) => Some(Seen::Replica(s)),
             (_, None) => None,
@@ -100,10 +105,44 @@ impl<'s> Reader<'s> {
 
     /// What the table says of a Route. It is made from the state alone: since when it is so stands nowhere.
     fn route(&self, object: &Object) -> Option<RouteStatus> {
-        let said = self.routes.get_or_init(|| table(self.state));
         let (generation, since) = (object.meta.generation, object.meta.created_at);
-        let conditions = routes::conditions(said.get(&object.key())?, None, &[], (generation, since));
+        let (verdict, programmed) = self.said(object)?;
+        let conditions = routes::conditions(verdict, Some(&programmed), &[], (generation, since));
         Some(RouteStatus { conditions, observed_generation: generation })
+    }
+
+    /// What the table says of an object, and whether every live edge serves it as it is declared.
+    fn said(&self, object: &Object) -> Option<(&Verdict, Finding)> {
+        let (table, key) = (self.routes.get_or_init(|| table(self.state)), object.key());
+        let verdict = table.said.get(&key)?;
+        if table.entries.iter().all(|entry| entry.by != key) {
+            let why = [&verdict.accepted, &verdict.resolved].into_iter().find(|finding| !finding.holds);
+            let reason = why.map_or(Reason::EdgeBehind, |finding| finding.reason);
+            return Some((verdict, Finding { holds: false, reason, message: "none of it is served".into() }));
+        }
+        let edges = self.state.edges().map(|(_, edge)| &**edge);
+        Some((verdict, programmed(edges, object.meta.resource_version)))
+    }
+
+    /// The status of a Service, with what the table and the edges say of its `routes`.
+    fn routed(&self, object: &Object, status: &'s ServiceStatus) -> Cow<'s, ServiceStatus> {
+        // A spec without them is not looked through twice.
+        if !object.spec.windows(ROUTES.len()).any(|bytes| bytes == ROUTES) {
+            return Cow::Borrowed(status);
+        }
+        let Some((verdict, programmed)) = self.said(object) else { return Cow::Borrowed(status) };
+        let worst = [&verdict.accepted, &verdict.resolved].into_iter().find(|finding| !finding.holds);
+        let Finding { holds, reason, message } = worst.unwrap_or(&programmed).clone();
+        let mut status = status.clone();
+        status.conditions.push(Condition {
+            kind: ConditionType::RoutesProgrammed,
+            status: holds.into(),
+            reason,
+            message,
+            last_transition_time: object.meta.created_at,
+            observed_generation: object.meta.generation,
+        });
+        Cow::Owned(status)
     }
 
     fn usage(&self, object: &Object) -> UsageStatus {
@@ -170,8 +209,8 @@ impl<'s> Reader<'s> {
     }
 }
 
-fn table(state: &State) -> BTreeMap<ObjectKey, Verdict> {
-    routes::table(&reconcile::routes::input(state, None)).said
+fn table(state: &State) -> Table {
+    routes::table(&reconcile::routes::input(state, None))
 }
 
 /// From an object to what keeps it from being as declared, in plain words; of a Service only.
@@ -213,7 +252,7 @@ pub fn differences(state: &State, key: &ObjectKey, now: u64) -> Result<Vec<why::
         }
         Kind::Route => {
             let since = state.object(key).ok_or_else(absent)?.meta.created_at;
-            Ok(table(state).get(key).map(|verdict| why::route::route(verdict, since)).unwrap_or_default())
+            Ok(table(state).said.get(key).map(|verdict| why::route::route(verdict, since)).unwrap_or_default())
         }
         Kind::Middleware => state.object(key).map(|_| Vec::new()).ok_or_else(absent),
         Kind::Config | Kind::Secret => {

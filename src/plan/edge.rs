@@ -12,7 +12,8 @@ use std::{
     time::Duration,
 };
 
-use crate::model::{Edge, Index};
+use super::routes::Finding;
+use crate::model::{Edge, Index, Reason};
 
 /// A Traefik that asks for nothing, or does not do what it was given, for so long is not counted on.
 pub const SILENT: Duration = Duration::from_secs(10);
@@ -109,6 +110,27 @@ pub fn record(
     (news || left).then_some(News::Serves { served, drained })
 }
 
+/// Whether every live edge serves what was declared up to an index.
+#[must_use]
+pub fn programmed<'e>(edges: impl Iterator<Item = &'e Edge>, declared: Index) -> Finding {
+    let (mut live, mut behind) = (0, Vec::new());
+    for edge in edges {
+        live += 1;
+        if edge.served < declared {
+            behind.push(&*edge.node);
+        }
+    }
+    let told = |holds, reason, message: String| Finding { holds, reason, message };
+    if live == 0 {
+        return told(false, Reason::EdgeBehind, "no node has a Traefik that serves routes".into());
+    }
+    if behind.is_empty() {
+        return told(true, Reason::Programmed, String::new());
+    }
+    let message = format!("Traefik on {} does not serve index {declared} yet", behind.join(", "));
+    told(false, Reason::EdgeBehind, message)
+}
+
 /// Which replicas on their way out have answered their last request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Drains(BTreeMap<Arc<str>, u32>);
@@ -186,6 +208,20 @@ mod tests {
             let got = record(recorded.as_ref(), served.map(Index), Index(asked), &leaving, &names(&drained));
             assert_eq!(got, want, "{case}");
         }
+    }
+
+    #[test]
+    fn what_is_declared_is_programmed_when_every_live_edge_serves_it() {
+        let edge =
+            |node: &str, served| Edge { node: node.into(), served: Index(served), at: 1, drained: BTreeSet::new() };
+        let (all, declared) = ([edge("n1", 7), edge("n2", 5), edge("n3", 4)], Index(6));
+        let say = |edges: &[Edge]| {
+            let found = programmed(edges.iter(), declared);
+            (found.holds, found.message)
+        };
+        assert_eq!(say(&all[..1]), (true, String::new()));
+        assert_eq!(say(&all), (false, "Traefik on n2, n3 does not serve index 6 yet".into()));
+        assert_eq!(say(&[]), (false, "no node has a Traefik that serves routes".into()));
     }
 
     #[test]

@@ -67,6 +67,8 @@ pub struct Agent<'l> {
     pub lab: &'l Lab,
     /// The name it is given; none: it goes by the host's.
     pub name: Option<&'static str>,
+    /// Where its API listens; at first a free port.
+    pub api_address: &'static str,
     /// Another way to the engine than its own socket.
     pub docker_host: Option<String>,
     /// What starts it, with its arguments; none: it is started as it is.
@@ -93,6 +95,7 @@ impl<'l> Agent<'l> {
         Self {
             lab,
             name: Some("n1"),
+            api_address: "127.0.0.1:0",
             docker_host: None,
             under: Vec::new(),
             flags: Vec::new(),
@@ -117,7 +120,7 @@ impl<'l> Agent<'l> {
             .args(words)
             .args(self.name.into_iter().flat_map(|name| ["--node-name", name]))
             .args(["--docker-host", self.docker_host.as_deref().unwrap_or(self.lab.docker.host())])
-            .args(["--api-address", "127.0.0.1:0"])
+            .args(["--api-address", self.api_address])
             .arg("--data-dir")
             .arg(self.path("data"))
             .arg("--run-dir")

@@ -69,6 +69,70 @@ fn a_service_with_a_route_is_served_by_the_clusters_own_traefik() {
     assert!(tokens.out.contains("edge.traefik") && tokens.out.contains(" edge "), "{}", tokens.out);
 }
 
+/// Whether every edge serves a service's routes as they are declared, and why not.
+fn programmed(agent: &Agent<'_>, service: &str) -> Result<(), String> {
+    let status = agent.get(&format!("/api/v1/services/{service}"))["status"].clone();
+    let conditions = status["conditions"].as_array().cloned().unwrap_or_default();
+    let found = conditions.into_iter().find(|c| c["type"] == "RoutesProgrammed");
+    match found {
+        Some(condition) if condition["status"] == "True" => Ok(()),
+        other => Err(format!("{other:?}")),
+    }
+}
+
+#[test]
+fn what_traefik_serves_is_said_and_what_it_does_not_too() {
+    let lab = Lab::take();
+    let agent = Agent::start(&lab);
+    agent.apply(&routed("hello", "hello.example.com", ""));
+    let alone = programmed(&agent, "hello").unwrap_err();
+    assert!(alone.contains("no node has a Traefik"), "{alone}");
+    agent.apply(&fs::read_to_string(MANIFEST).unwrap());
+    eventually(secs(5), "it is programmed", || programmed(&agent, "hello"));
+    page(&lab, "hello.example.com").unwrap();
+    let manifest = |path: &str| {
+        format!("{HELLO}expose: [8080]\nroutes: [{{host: hello.example.com, port: 8080, path: {path}}}]\n")
+    };
+    // Told as served only when it is: looked at from the moment on that it is said.
+    for n in 0..5 {
+        let path = format!("/{n}");
+        agent.apply_with(&service("hello", &manifest(&path)), &["-d"]).exits(0);
+        eventually(secs(5), "the new path is programmed", || programmed(&agent, "hello"));
+        let url = format!("http://127.0.0.1:18080{path}");
+        let out = lab.inside("curl").args(["-sS", "-m", "5", "-H", "Host: hello.example.com", &url]).output().unwrap();
+        // Its pages are elsewhere: what counts is that it says so, and not Traefik.
+        let said = String::from_utf8_lossy(&out.stdout).into_owned();
+        assert!(!said.is_empty() && !said.contains("404 page not found"), "{said}");
+        assert!(page(&lab, "hello.example.com").is_err(), "the old path is gone with it");
+    }
+    // Without Traefik nobody says so any more.
+    agent.cli(&["delete", "svc/traefik", "-y"]).exits(0);
+    eventually(secs(20), "it is programmed nowhere", || {
+        programmed(&agent, "hello").map_or(Ok(()), |()| Err(String::new()))
+    });
+}
+
+#[test]
+fn routes_are_served_while_the_agent_is_away_and_told_again_when_it_is_back() {
+    let lab = Lab::take();
+    let mut agent = Agent::prepared(&lab);
+    agent.api_address = "127.0.0.1:17443";
+    agent.spawn();
+    agent.wait_until_ready();
+    agent.apply(&fs::read_to_string(MANIFEST).unwrap());
+    agent.apply(&routed("hello", "hello.example.com", ""));
+    eventually(secs(5), "it is programmed", || programmed(&agent, "hello"));
+    agent.kill();
+    always(secs(2), "the page comes without the agent", || page(&lab, "hello.example.com").map(|_| ()));
+    agent.spawn();
+    agent.wait_until_ready();
+    always(secs(3), "the page comes all the time", || page(&lab, "hello.example.com").map(|_| ()));
+    agent.apply(&routed("late", "late.example.com", ""));
+    eventually(secs(10), "what is new is programmed", || programmed(&agent, "late"));
+    page(&lab, "late.example.com").unwrap();
+    page(&lab, "hello.example.com").unwrap();
+}
+
 #[test]
 fn nothing_is_asked_while_nothing_changes() {
     let lab = Lab::take();

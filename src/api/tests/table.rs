@@ -3,6 +3,10 @@
 use serde_json::{Value, json};
 
 use super::rig::{Rig, service};
+use crate::{
+    model::{Edge, Index, ObjectKey, ServiceStatus, Status, Uid},
+    store::command::Command,
+};
 
 fn document(kind: &str, name: &str, spec: Value) -> Value {
     json!({"apiVersion": "constellation.dev/v1", "kind": kind, "metadata": {"name": name}, "spec": spec})
@@ -34,7 +38,12 @@ async fn a_route_is_kept_and_says_what_is_missing() {
     let a = rig.read("/api/v1/routes/a").await;
     assert_eq!(
         conditions(&a),
-        ["Ready False NoReadyEndpoint", "Accepted True Accepted", "ResolvedRefs True ResolvedRefs"]
+        [
+            "Ready False NoReadyEndpoint",
+            "Accepted True Accepted",
+            "ResolvedRefs True ResolvedRefs",
+            "Programmed False EdgeBehind"
+        ]
     );
     let b = rig.read("/api/v1/routes/b").await;
     assert_eq!(conditions(&b)[..2], ["Ready False HostConflict", "Accepted False HostConflict"]);
@@ -45,6 +54,44 @@ async fn a_route_is_kept_and_says_what_is_missing() {
     assert_eq!(table["entries"][0]["by"], "route/a");
     assert_eq!(table["objects"][1]["leftOut"][0]["reason"], "HostConflict");
     assert_eq!(rig.read("/api/v1/middlewares").await["items"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn what_every_live_edge_serves_is_programmed() {
+    let rig = Rig::new().await;
+    let mut web = service("web", "nginx:1", 1);
+    (web["spec"]["routes"], web["spec"]["expose"]) = (json!([{"host": "b.example"}]), json!([80]));
+    let none_of_it = route("a", "a.example");
+    rig.apply(&json!([none_of_it, web, service("plain", "nginx:1", 1)]).to_string()).await;
+    for name in ["web", "plain"] {
+        rig.observe(ObjectKey::service(name), Status::Service(ServiceStatus::default())).await;
+    }
+    let said = async |path: &str, kind: &str| {
+        let object = rig.read(path).await;
+        let each = object["status"]["conditions"].as_array().unwrap().iter();
+        each.filter(|c| c["type"] == kind).map(|c| format!("{} {}", c["status"], c["reason"])).collect::<Vec<_>>()
+    };
+    let both = async || {
+        let (route, service) = ("/api/v1/routes/a", "/api/v1/services/web");
+        [said(route, "Programmed").await, said(service, "RoutesProgrammed").await].concat()
+    };
+    let behind = [r#""False" "EdgeBehind""#; 2];
+    assert_eq!(both().await[1], behind[1], "no edge");
+    let serves = async |node: u8, served: Option<u64>| {
+        let edge = |served| Edge { node: "n1".into(), served: Index(served), at: 1, drained: [].into() };
+        let node = Uid::from_bytes([node; 16]);
+        rig.propose(vec![Command::RecordEdge { node, edge: served.map(edge) }]).await;
+    };
+    rig.node().await;
+    serves(7, Some(rig.index())).await;
+    assert_eq!(both().await, [r#""False" "MiddlewareNotFound""#, r#""True" "Programmed""#], "one is left out");
+    rig.apply(&document("Middleware", "fine", json!({"compress": {}})).to_string()).await;
+    assert_eq!(both().await, [r#""True" "Programmed""#; 2]);
+    serves(7, Some(2)).await;
+    assert_eq!(both().await, behind, "it is behind");
+    serves(7, None).await;
+    assert_eq!(both().await, behind, "it is gone");
+    assert!(said("/api/v1/services/plain", "RoutesProgrammed").await.is_empty(), "it has no routes");
 }
 
 #[tokio::test]
