@@ -169,9 +169,6 @@ impl<T: Tables> Edge<T> {
         loop {
             let state = states.borrow_and_update().clone();
             polls.mark_unchanged();
-            if served.has_changed().unwrap_or(false) {
-                turns.progress.read(*served.borrow_and_update());
-            }
             self.table(&mut turns, &state).await;
             self.drain(&mut turns, &state).await;
             if turns.progress.outstanding().is_none() {
@@ -200,7 +197,7 @@ impl<T: Tables> Edge<T> {
                 }
                 // Both senders live as long as this.
                 _ = polls.changed() => {}
-                _ = served.changed() => {}
+                _ = served.changed() => turns.progress.read(*served.borrow()),
                 Some(()) = pause => {}
                 Some(_) = told => turns.telling = None,
             }

@@ -121,7 +121,11 @@ fn routes_are_served_while_the_agent_is_away_and_told_again_when_it_is_back() {
     agent.wait_until_ready();
     agent.apply(&fs::read_to_string(MANIFEST).unwrap());
     agent.apply(&routed("hello", "hello.example.com", ""));
-    eventually(secs(5), "it is programmed", || programmed(&agent, "hello"));
+    let endpoint = lab.docker.address(&lab.docker.runs("hello", 1).unwrap()[0].id);
+    eventually(secs(5), "Traefik has the replica itself, and not where requests wait for it", || {
+        let services = lab.get("http://127.0.0.1:18081/api/http/services")?;
+        if services.contains(&endpoint) { Ok(()) } else { Err(services) }
+    });
     agent.kill();
     always(secs(2), "the page comes without the agent", || page(&lab, "hello.example.com").map(|_| ()));
     agent.spawn();
@@ -141,11 +145,12 @@ fn nothing_is_asked_while_nothing_changes() {
     eventually(secs(5), "the page comes", || page(&lab, "hello.example.com"));
     let seen = || (polls(&agent), agent.get("/api/v1/status")["index"].clone());
     let mut before = seen();
-    eventually(secs(30), "all is at rest for two seconds", || {
-        std::thread::park_timeout(secs(2));
+    // A rollout is done when its last replica was ready for ten seconds.
+    eventually(secs(50), "all is at rest for longer than a rollout", || {
+        std::thread::park_timeout(secs(11));
         let (now, then) = (seen(), before.clone());
         before = now.clone();
-        if now == then { Ok(()) } else { Err(format!("{then:?} {now:?}")) }
+        if now.1 == then.1 { Ok(()) } else { Err(format!("{then:?} {now:?}")) }
     });
     let begun = Instant::now();
     always(secs(5), "nobody asks", || {
