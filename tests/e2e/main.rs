@@ -34,6 +34,7 @@ mod full;
 mod images;
 mod install;
 mod life;
+mod ports;
 mod programs;
 mod reading;
 mod reasons;
