@@ -14,7 +14,7 @@
 //! | The whole | [`agent`] wires a node together; [`cli`] talks to one; [`doctor`] looks at its machine |
 //! | What acts | [`reconcile`]: the loops; [`edge`]: what Traefik is told, public ports and held requests; [`api`]: REST, WebSocket, who may do what |
 //! | What it acts with | [`store`]: Raft, the state machine, the log on disk; [`runtime`]: the container engine; [`controller`]: queue, backoff, runner |
-//! | What decides | [`plan`]: scheduler, rollout, node, change, why; [`manifest`]: text to model; [`config`]: an agent's settings |
+//! | What decides | [`plan`]: scheduler, rollout, routes, node, change, why; [`manifest`]: text to model; [`config`]: an agent's settings |
 //! | What is | [`model`]: kinds, conditions, reasons, events |
 //! | Below all | `allocator`: memory of the process; `mutate`, in tests: what outsiders could send |
 //!

@@ -13,6 +13,8 @@
 //! | an agent's configuration file, variables, flags | `config::{file, tree, load, check}` | `config::{mutated, tests, tree::tests}` |
 //! | sizes, CPU, durations, epochs, names of objects, constraints, tokens | `model::{quantity, meta, constraint, token}` | `model::mutated` and the tests of each |
 //! | references of images | `model::reference` | `model::mutated`, `model::reference::tests` |
+//! | rules and conditions of Traefik, hosts, paths, expressions, URLs | `model::{rule, route}` | `model::mutated`, `model::rule::tests`, `plan::routes::tests::properties` |
+//! | users and certificates in opened Secrets | `plan::routes::auth` | its tests |
 //! | bodies of requests | `api::documents`, `api::request` | `api::tests::{mutated, bodies}` |
 //! | paths, queries, headers (`Authorization`, `Idempotency-Key`, `If-Match`), cursors | `api::{accept, dispatch, request, auth, select, watch}` | `api::tests::{mutated, paths, limits, slow}` |
 //! | selectors of labels | `api::select` | `api::tests::mutated` |

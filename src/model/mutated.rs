@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use super::{
     Bytes, Epoch, Kind, Millicores, ObjectKey, Period, constraint::Constraint, meta::is_label,
-    reference::ImageReference, token,
+    reference::ImageReference, route::outside, rule, token,
 };
 use crate::mutate::{Mutations, plain, survives_text};
 
@@ -111,5 +111,34 @@ fn references_survive_what_is_written() {
             assert!(reference.name().is_ascii() && !reference.name().contains(char::is_whitespace), "{text:?}");
             assert!(reference.same_repository(&reference));
         }
+    });
+}
+
+#[test]
+fn rules_and_conditions_survive_what_is_written() {
+    let corpus = [
+        "Host(`a.example.com`) && PathPrefix(`/api`)",
+        "(Host(`a`) || HostRegexp(`^[a-z]+\\.b$`)) && !Method(\"POST\") && !Query(`a`, `b`)",
+        "HeaderRegexp(`X-A`, `^b`) || ClientIP(`192.0.2.0/24`) || ClientIP(`2001:db8::/32`)",
+        "NetworkErrorRatio() > 0.30 || ResponseCodeRatio(500, 600, 0, 600) >= 0.25",
+        "IsNetworkError() && Attempts() <= 2 && RequestMethod() == \"GET\"",
+        "*.example.com",
+        "/a/{b}/c",
+        "^/v[0-9]{1,3}(/|$)",
+        "http://auth:9000/check",
+        "https://[2001:db8::7]:443/",
+        "192.0.2.0/24",
+    ];
+    survives_text(Mutations::of("rules and conditions", corpus, CASES), |text| {
+        let found = [
+            rule::check(text),
+            rule::expression(text, rule::BREAKER),
+            rule::expression(text, rule::BUFFERING),
+            rule::regex(text),
+        ];
+        found.into_iter().filter_map(Result::err).for_each(|why| plain(&why));
+        let quoted = rule::is_host(text) || rule::is_path(text) || rule::regex(text).is_ok();
+        assert!(!quoted || !text.contains(['`', '\n', '\0']), "{text:?} would end its quotes");
+        let _ = (rule::is_range(text), outside(text));
     });
 }

@@ -1,17 +1,27 @@
 //! The Route: which requests from outside go to which Service, in the words of Traefik.
 //!
 //! Here: the canonical long form of a Route, and of the short one below a Service ([`Shorthand`]).
-//! `problems`: what is wrong with one by itself. Not here: the middlewares (`model::middleware`), what Traefik is told (`plan::routes`).
+//! `balance`, `resilience`: its longer parts; `problems`: what is
+//! wrong with one by itself. Not here: the middlewares (`model::middleware`), what Traefik is told (`plan::routes`).
 //! Invariant: every field here works; what is not built is refused by `manifest` and has no field.
 
+mod balance;
 pub mod problems;
+mod resilience;
 
-use std::{collections::BTreeMap, fmt};
+use std::fmt;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{middleware::MiddlewareSpec, quantity::Period};
+pub use self::{
+    balance::{
+        CheckScheme, HealthCheck, LoadBalancer, PassiveHealthCheck, SameSite, ServersTransport, Sticky, StickyCookie,
+        Strategy, Timeouts,
+    },
+    resilience::{Breaker, NETWORK, Resilience, Retries, RetryMethods},
+};
+use super::middleware::MiddlewareSpec;
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
@@ -273,246 +283,6 @@ pub enum TlsVersion {
     /// 1.3.
     #[serde(rename = "1.3")]
     V13,
-}
-
-/// How requests are spread.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct LoadBalancer {
-    /// Which replica is next.
-    #[serde(default, skip_serializing_if = "is_default")]
-    pub strategy: Strategy,
-    /// The same client comes to the same replica again.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sticky: Option<Sticky>,
-    /// Traefik asks replicas itself, and leaves out those that do not answer.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub health_check: Option<HealthCheck>,
-    /// A replica that fails requests is left out for a while.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub passive_health_check: Option<PassiveHealthCheck>,
-    /// How replicas are connected to.
-    #[serde(default, skip_serializing_if = "is_default")]
-    pub servers_transport: ServersTransport,
-}
-
-/// Which replica is next.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Strategy {
-    /// One after the other.
-    #[default]
-    Wrr,
-    /// Of two drawn, the one with fewer requests.
-    P2c,
-    /// By the client's address.
-    Hrw,
-    /// The one that answers soonest.
-    LeastTime,
-}
-
-/// The same client comes to the same replica again.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Sticky {
-    /// The cookie that says to which.
-    pub cookie: StickyCookie,
-}
-
-/// A cookie.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct StickyCookie {
-    /// Its name; derived when not set.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-    /// Only over HTTPS.
-    #[serde(default, skip_serializing_if = "is_default")]
-    pub secure: bool,
-    /// Not for scripts of the page.
-    #[serde(default, skip_serializing_if = "is_default")]
-    pub http_only: bool,
-    /// `none`, `lax` or `strict`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub same_site: Option<SameSite>,
-    /// Seconds that it is kept; until the browser ends when not set.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
-    pub max_age: Option<u32>,
-    /// Path that it holds for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub path: Option<String>,
-    /// Domain that it holds for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub domain: Option<String>,
-}
-
-/// Whether other sites may send a cookie.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum SameSite {
-    /// Always.
-    None,
-    /// When somebody follows a link.
-    Lax,
-    /// Never.
-    Strict,
-}
-
-/// Traefik asks each replica itself.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct HealthCheck {
-    /// Path that is asked for.
-    pub path: String,
-    /// Another port than the one that requests go to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
-    pub port: Option<u16>,
-    /// `http` or `https`; as the backend when not set.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub scheme: Option<CheckScheme>,
-    /// Method; GET.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub method: Option<String>,
-    /// The status that is right; any of 200 to 399 when not set.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 100, max = 599))]
-    pub status: Option<u16>,
-    /// Time between two questions; 30 s.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub interval: Option<Period>,
-    /// The same while a replica does not answer.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub unhealthy_interval: Option<Period>,
-    /// Longest wait for an answer; 5 s.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub timeout: Option<Period>,
-    /// The Host header.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hostname: Option<String>,
-    /// Goes where a redirect leads.
-    #[serde(default = "yes", skip_serializing_if = "is_yes")]
-    pub follow_redirects: bool,
-    /// Further headers.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub headers: BTreeMap<String, String>,
-}
-
-/// How a check speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum CheckScheme {
-    /// Plain.
-    Http,
-    /// Over TLS.
-    Https,
-}
-
-/// A replica that fails requests is left out for a while.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct PassiveHealthCheck {
-    /// Failures within this time are counted, and so long it is left out; 10 s.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub failure_window: Option<Period>,
-    /// So many are too many; 1.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 1000))]
-    pub max_failed_attempts: Option<u32>,
-}
-
-/// How replicas are connected to.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct ServersTransport {
-    /// Takes any certificate of a backend with `scheme: https`.
-    #[serde(default, skip_serializing_if = "is_default")]
-    pub insecure_skip_verify: bool,
-    /// Longest waits.
-    #[serde(default, skip_serializing_if = "is_default")]
-    pub timeouts: Timeouts,
-}
-
-/// Longest waits of a connection to a replica.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Timeouts {
-    /// For the connection; 30 s.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub dial: Option<Period>,
-    /// For the first byte of an answer; no limit when not set.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub response_header: Option<Period>,
-}
-
-/// What follows when a replica does not answer.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Resilience {
-    /// Asking another replica.
-    #[serde(default, skip_serializing_if = "is_default")]
-    pub retries: Retries,
-    /// Longest wait for the first byte of an answer; then 504.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub timeout: Option<Period>,
-    /// Asks nobody for a while when too much fails.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub circuit_breaker: Option<Breaker>,
-}
-
-/// Asking another replica.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Retries {
-    /// How many are asked in all; 1 asks no other.
-    #[serde(default = "two")]
-    #[schemars(range(min = 1, max = 10))]
-    pub attempts: u32,
-    /// After what: `network` (no byte was sent), or a status like 503 or 500-599.
-    #[serde(default = "network", skip_serializing_if = "is_network")]
-    pub on: Vec<String>,
-    /// Which methods are asked again after a status.
-    #[serde(default, skip_serializing_if = "is_default")]
-    pub methods: RetryMethods,
-    /// Longest body that is kept to be sent again, after a status; 2 MiB when not set.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_body_bytes: Option<u64>,
-}
-impl Default for Retries {
-    fn default() -> Self {
-        Self { attempts: two(), on: network(), methods: RetryMethods::Idempotent, max_body_bytes: None }
-    }
-}
-/// What stands in `retries.on` for an endpoint that took no byte.
-pub const NETWORK: &str = "network";
-fn two() -> u32 {
-    2
-}
-fn network() -> Vec<String> {
-    vec![NETWORK.into()]
-}
-fn is_network(on: &[String]) -> bool {
-    matches!(on, [one] if one == NETWORK)
-}
-
-/// Which methods are asked again.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub enum RetryMethods {
-    /// Those that may be repeated: all but POST, PATCH and LOCK.
-    #[default]
-    Idempotent,
-    /// Every one.
-    All,
-}
-
-/// Asks nobody for a while when too much fails.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Breaker {
-    /// When it opens, like `NetworkErrorRatio() > 0.30`.
-    pub expression: String,
 }
 
 /// The host of a URL that leads out of the cluster; none when it names a Service (`http://auth:9000/check`).
