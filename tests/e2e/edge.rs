@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
 
@@ -36,11 +37,13 @@ fn polls(agent: &Agent<'_>) -> u64 {
 
 /// The page of a host through Traefik's own entry point.
 fn page(lab: &Lab, host: &str) -> Result<String, String> {
-    let out = lab
-        .inside("curl")
-        .args(["-sS", "-f", "-m", "5", "-H", &format!("Host: {host}"), "http://127.0.0.1:18080/"])
-        .output()
-        .unwrap();
+    page_of(lab, host, 18080, 5)
+}
+
+/// The same through any port, within so many seconds.
+fn page_of(lab: &Lab, host: &str, port: u16, limit: u32) -> Result<String, String> {
+    let (host, url) = (format!("Host: {host}"), format!("http://127.0.0.1:{port}/"));
+    let out = lab.inside("curl").args(["-sS", "-f", "-m", &limit.to_string(), "-H", &host, &url]).output().unwrap();
     if out.status.success() {
         Ok(String::from_utf8_lossy(&out.stdout).into_owned())
     } else {
@@ -60,6 +63,8 @@ fn a_service_with_a_route_is_served_by_the_clusters_own_traefik() {
     let served = eventually(secs(5), "the page comes", || page(&lab, "hello.example.com"));
     assert!(served.contains("from hello-"), "{served}");
     assert!(page(&lab, "other.example.com").is_err(), "nobody asked for that host");
+    eventually(secs(5), "the public port is open", || page_of(&lab, "hello.example.com", 80, 5));
+    assert!(page_of(&lab, "hello.example.com", 443, 5).is_err(), "no route asks for that port");
     // Applied again, nothing is made anew.
     let before = lab.docker.identities();
     let again = agent.cli(&["apply", "-y", "-f", MANIFEST]).exits(0);
@@ -205,4 +210,49 @@ fn a_hostile_label_or_name_freezes_nobody() {
     agent.apply(&routed("late", "late.example.com", ""));
     eventually(secs(5), "what comes after it is served", || page(&lab, "late.example.com"));
     page(&lab, "hello.example.com").unwrap();
+}
+
+/// Asks for a page again and again until `done`; how often, and each failure.
+fn ask_until(lab: &Lab, host: &str, done: &AtomicBool) -> (usize, Vec<String>) {
+    let (mut asked, mut failed) = (0, Vec::new());
+    while !done.load(Ordering::Relaxed) {
+        asked += 1;
+        failed.extend(page_of(lab, host, 18080, 30).err());
+    }
+    (asked, failed)
+}
+
+#[test]
+fn an_update_fails_no_request_with_several_replicas_and_with_one_that_stops_first() {
+    let lab = Lab::take();
+    let agent = with_traefik(&lab);
+    for (replicas, order) in [(2, "start-first"), (1, "stop-first")] {
+        let spec = |greeting: &str| {
+            let rest = format!(
+                "replicas: {replicas}\nenvironment: {{GREETING: {greeting}}}\nupdate: {{order: {order}, minHealthyTime: 0s}}\n"
+            );
+            let fields: String =
+                HELLO.lines().filter(|l| !l.starts_with("update:")).map(|l| format!("{l}\n")).collect();
+            service(
+                "hello",
+                &format!("{fields}expose: [8080]\nroutes: [{{host: hello.example.com, port: 8080}}]\n{rest}"),
+            )
+        };
+        agent.apply(&spec("one"));
+        eventually(secs(5), "it is programmed", || programmed(&agent, "hello"));
+        eventually(secs(5), "the page comes", || page(&lab, "hello.example.com"));
+        let done = AtomicBool::new(false);
+        let begun = Instant::now();
+        let told = std::thread::scope(|scope| {
+            let asking: Vec<_> = (0..3).map(|_| scope.spawn(|| ask_until(&lab, "hello.example.com", &done))).collect();
+            agent.apply(&spec("two"));
+            done.store(true, Ordering::Relaxed);
+            asking.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
+        });
+        let asked: usize = told.iter().map(|(asked, _)| asked).sum();
+        let failed: Vec<&String> = told.iter().flat_map(|(_, failed)| failed).collect();
+        println!("{order}: {asked} requests, {} failed, the update took {:?}", failed.len(), begun.elapsed());
+        assert!(failed.is_empty(), "{order}: {} of {asked}: {failed:?}", failed.len());
+        assert!(page(&lab, "hello.example.com").unwrap().starts_with("two"));
+    }
 }
