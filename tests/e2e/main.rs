@@ -24,6 +24,7 @@ mod building;
 mod causes;
 mod container;
 mod crash;
+mod cutover;
 mod data;
 mod edge;
 mod ending;

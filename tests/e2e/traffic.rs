@@ -30,6 +30,7 @@ fn program() -> &'static Path {
     PROGRAM.get_or_init(|| {
         let mut cargo = Command::new(env!("CARGO"));
         cargo.args(["build", "--quiet", "--offline", "--example", "traffic"]).current_dir(env!("CARGO_MANIFEST_DIR"));
+        cargo.args((!cfg!(debug_assertions)).then_some("--release"));
         assert!(cargo.status().unwrap().success(), "the traffic program cannot be built");
         // target/debug/deps/e2e-0123 -> target/debug/examples/traffic
         let own = std::env::current_exe().unwrap();
@@ -75,7 +76,7 @@ impl Load {
     /// `traffic load|echo ARGS` against a port of the lab, from beside it. Its time is bounded by `--seconds`.
     pub fn start(lab: &Lab, kind: &str, port: u16, args: &[&str]) -> Self {
         let mut command = lab.beside("timeout");
-        command.arg("600").arg(program()).args([kind, "--to", &format!("{OUTSIDE}:{port}")]).args(args);
+        command.arg("1800").arg(program()).args([kind, "--to", &format!("{OUTSIDE}:{port}")]).args(args);
         Self(command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap())
     }
     /// Asks for nothing more, waits for what is under way, and tells what they saw.
@@ -90,6 +91,42 @@ impl Load {
         let out = self.0.wait_with_output().unwrap();
         let said = String::from_utf8_lossy(&out.stdout).into_owned();
         Seen(serde_json::from_str(&said).unwrap_or_else(|e| panic!("{e}: {said:?} {:?}", out.status)))
+    }
+}
+
+/// The host that [`Clients`] ask for.
+pub const HOST: &str = "web.example.com";
+
+/// Every kind of client at once: kept connections, new ones, slow answers, WebSockets.
+pub struct Clients(Vec<(&'static str, Load)>);
+
+impl Clients {
+    /// Against a port of the lab, for as long as a test may take.
+    pub fn start(lab: &Lab, port: u16) -> Self {
+        let start = |kind, args: &[&str]| {
+            Load::start(lab, kind, port, &[&["--host", HOST, "--seconds", "1500"], args].concat())
+        };
+        Self(vec![
+            ("kept connections", start("load", &["--rate", "200"])),
+            ("new connections", start("load", &["--rate", "20", "--fresh"])),
+            ("slow answers", start("load", &["--rate", "4", "--path", "/slow?ms=5000", "--timeout-ms", "30000"])),
+            ("WebSockets", start("echo", &["--sockets", "5", "--every-ms", "200"])),
+        ])
+    }
+    /// Ends them all: what each kind saw.
+    pub fn end(self) -> Vec<(&'static str, Seen)> {
+        let seen: Vec<_> = self.0.into_iter().map(|(name, load)| (name, load.end())).collect();
+        seen.iter().for_each(|(name, seen)| println!("{name}: {}", seen.0));
+        seen
+    }
+    /// Ends them all; none of them missed an answer. What those of the kept connections saw.
+    pub fn unharmed(self) -> Seen {
+        let mut seen = self.end();
+        for (name, seen) in &seen {
+            assert_eq!(seen.failed(), 0, "{name}: {seen:?}");
+            assert!(seen.answered() > 0, "{name}");
+        }
+        seen.remove(0).1
     }
 }
 

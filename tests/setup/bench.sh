@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Speed, beside the peers, on this machine: only ratios within one run count.
 #
-# The store in process, then etcd and our REST by clients on the wire, the queue, thirty replicas beside
-# raw Docker calls, and the idle agent. Needs root, installs etcd-server without starting it, and cleans up.
+# The store in process, then etcd and our REST by clients on the wire, the queue, the table of routes, updates under
+# load beside a script, and beside raw Docker calls and Swarm, thirty replicas, and the idle agent. Needs root, installs etcd-server without starting it, and cleans up.
 set -euo pipefail
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cd "$HERE/../.."
@@ -27,5 +27,9 @@ title "REST beside etcd's gRPC, both by clients on the wire"
 bench wire
 title "queue"
 bench queue
+title "10,000 routes"
+bench routes
+title "updates: their time, changes of health, and twenty under load"
+bench updates
 title "thirty replicas, and the idle agent"
 bench replicas

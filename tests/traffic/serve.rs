@@ -1,7 +1,7 @@
 //! A server with the faults of real ones.
 //!
 //! `/`: 1 kB; `/slow?ms=5000`: the same, later; `/fail`: 500; `/echo`: a WebSocket; `/head`: the request's own head, as
-//! it came; `/ready`: 200, after `/sick` 503, until `/well`. Each answer says the version, from `VERSION`. Variables:
+//! it came; `/ready`: 200, after `/sick` 503, until `/well`; a line tells each change. Each answer says the version, from `VERSION`. Variables:
 //! `START_MS`, how long it is not ready after its start; `BROKEN`, set: it says some lines and ends.
 //! On SIGTERM it accepts nothing more, finishes what is in flight, tells WebSockets that it goes away, and ends;
 //! `--abrupt` ends at once, in the middle of everything.
@@ -41,6 +41,7 @@ const SLOWEST: u64 = 600_000;
 struct Server {
     version: String,
     sick: AtomicBool,
+    said_ready: AtomicBool,
     ready_at: Instant,
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -57,6 +58,7 @@ pub async fn run(port: u64, abrupt: bool, stop: CancellationToken) {
     let server = Arc::new(Server {
         version: variable("VERSION"),
         sick: AtomicBool::new(false),
+        said_ready: AtomicBool::new(false),
         ready_at: Instant::now() + start,
         stop: stop.clone(),
         tasks: TaskTracker::new(),
@@ -107,7 +109,12 @@ impl Server {
                 self.page(StatusCode::OK)
             }
             "/fail" => self.page(StatusCode::INTERNAL_SERVER_ERROR),
-            "/ready" if !ready => self.page(StatusCode::SERVICE_UNAVAILABLE),
+            "/ready" => {
+                if self.said_ready.swap(ready, Ordering::Relaxed) != ready {
+                    println!("says ready: {ready}");
+                }
+                self.page(if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE })
+            }
             path @ ("/sick" | "/well") => {
                 self.sick.store(path == "/sick", Ordering::Relaxed);
                 self.page(StatusCode::OK)
@@ -173,6 +180,7 @@ mod tests {
         let server = Arc::new(Server {
             version: version.into(),
             sick: AtomicBool::new(false),
+            said_ready: AtomicBool::new(false),
             ready_at: Instant::now(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),

@@ -1,0 +1,81 @@
+//! Updates under load, through the real Traefik and the public ports: nobody notices.
+
+use std::{fs, time::Instant};
+
+use crate::{
+    agent::{Agent, service},
+    lab::{self, Lab},
+    traffic::{self, Clients, HOST, Load, NEXT, SERVER},
+    wait::{eventually, secs},
+};
+
+const TRAEFIK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/manifests/traefik.yaml");
+
+/// A routed service of so many replicas of the server.
+fn web(image: &str, replicas: usize, update: &str) -> String {
+    let spec = format!(
+        "image: {image}\nreplicas: {replicas}\nroutes: [{{host: {HOST}, port: 80}}]\n\
+         readiness: {{http: {{path: /ready, port: 80}}, interval: 200ms}}\n\
+         update: {{minHealthyTime: 300ms, drainTimeout: 7s{update}}}\n"
+    );
+    service("web", &spec)
+}
+
+/// An agent with Traefik, and the service behind it.
+fn served<'l>(lab: &'l Lab, replicas: usize, update: &str) -> Agent<'l> {
+    traffic::images(lab);
+    let agent = Agent::start(lab);
+    agent.apply(&fs::read_to_string(TRAEFIK).unwrap());
+    agent.apply(&web(SERVER, replicas, update));
+    eventually(secs(20), "it is served at port 80", || {
+        let seen = Load::start(lab, "load", 80, &["--host", HOST, "--rate", "5", "--seconds", "1"]).seen();
+        if seen.failed() == 0 { Ok(()) } else { Err(format!("{seen:?}")) }
+    });
+    agent
+}
+
+#[test]
+fn rolling_updates_under_load_fail_no_request() {
+    let lab = Lab::take();
+    let agent = served(&lab, 3, "");
+    let clients = Clients::start(&lab, 80);
+    for round in 1..=lab::count(20) {
+        let began = Instant::now();
+        agent.apply(&web(if round % 2 == 1 { NEXT } else { SERVER }, 3, ""));
+        println!("update {round}: {:.1} s", began.elapsed().as_secs_f64());
+    }
+    let seen = clients.unharmed();
+    assert!(seen.of_version("1") > 100 && seen.of_version("2") > 100, "{seen:?}");
+}
+
+#[test]
+fn a_broken_image_under_load_comes_back_and_fails_no_request() {
+    let lab = Lab::take();
+    let agent = served(&lab, 3, "");
+    let clients = Clients::start(&lab, 80);
+    let said = agent.apply_with(&web(traffic::BROKEN, 3, ""), &["--timeout", "60s"]).exits(1);
+    println!("{}{}", said.out, said.err);
+    assert!(said.err.contains("rolled back to revision 1: web.1: exit 1"), "{}", said.err);
+    let told: Vec<String> = (3..=12).map(|line| format!("cannot start: reason {line}")).collect();
+    let lines: Vec<&str> = said.out.lines().map(str::trim).filter(|l| l.contains("cannot start")).collect();
+    assert!(lines.ends_with(&told.iter().map(String::as_str).collect::<Vec<_>>()), "the last ten lines: {lines:?}");
+    let seen = clients.unharmed();
+    assert_eq!(seen.of_version("1"), seen.answered(), "{seen:?}");
+    assert_eq!(lab.docker.running("web").len(), 3, "the old ones were never touched");
+}
+
+#[test]
+fn the_only_replica_stops_first_and_its_requests_wait() {
+    let lab = Lab::take();
+    let agent = served(&lab, 1, ", order: stop-first");
+    let args = ["--host", HOST, "--seconds", "600", "--rate", "50", "--timeout-ms", "20000"];
+    let load = Load::start(&lab, "load", 80, &args);
+    let began = Instant::now();
+    agent.apply(&web(NEXT, 1, ", order: stop-first"));
+    let swap = began.elapsed();
+    let seen = load.end();
+    println!("swap and update: {:.1} s, {}", swap.as_secs_f64(), seen.0);
+    assert_eq!(seen.failed(), 0, "{seen:?}");
+    assert!(seen.of_version("1") > 0 && seen.of_version("2") > 0, "{seen:?}");
+    assert!(seen.latency("p99") <= swap + secs(1), "{seen:?}");
+}
