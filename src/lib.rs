@@ -14,7 +14,7 @@
 //! | The whole | [`agent`] wires a node together; [`cli`] talks to one; [`doctor`] looks at its machine |
 //! | What acts | [`reconcile`]: the loops; [`edge`]: what Traefik is told, public ports and held requests; [`api`]: REST, WebSocket, who may do what |
 //! | What it acts with | [`store`]: Raft, the state machine, the log on disk; [`runtime`]: the container engine; [`controller`]: queue, backoff, runner |
-//! | What decides | [`plan`]: scheduler, rollout, routes, node, change, why; [`manifest`]: text to model; [`config`]: an agent's settings |
+//! | What decides | [`plan`]: scheduler, rollout, routes, jobs, node, change, why; [`manifest`]: text to model; [`config`]: an agent's settings |
 //! | What is | [`model`]: kinds, conditions, reasons, events |
 //! | Below all | `allocator`: memory of the process; `mutate`, in tests: what outsiders could send |
 //!
@@ -29,7 +29,8 @@
 //! 4. On the leader, [`reconcile::resolver`] asks which image a reference means now and writes it into the
 //!    revision; [`reconcile::rollout`] asks [`plan::rollout`], and that [`plan::scheduler`], which replicas to
 //!    place, take off their routes, stop or replace, one step at a time. What cannot be read off the replicas (which
-//!    revision is wanted, which one worked) is the record [`model::Rollout`].
+//!    revision is wanted, which one worked) is the record [`model::Rollout`]. Of a job, [`plan::jobs`] says which run begins
+//!    and which attempt follows; its runs are the [`model::JobRecord`].
 //! 5. On the node, [`reconcile::agent`] looks at engine and store, asks [`plan::agent`] for the next step of one
 //!    Replica, and carries it out through the [`runtime`]: pull, create, start, stop, remove.
 //! 6. What is seen goes back through [`reconcile::reporter`] as status; [`plan::why`], one pure function over desired

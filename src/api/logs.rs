@@ -75,6 +75,7 @@ async fn read(request: &mut Request, state: &State, which: Which) -> Result<Resp
         which,
         slot: query.get("replica").map(str::to_owned),
         all: query.flag("allReplicas")?,
+        run: query.number("run")?,
         node: shared.node.clone(),
         ask: LogQuery {
             follow: query.flag("follow")?,
@@ -92,6 +93,11 @@ async fn read(request: &mut Request, state: &State, which: Which) -> Result<Resp
         let slot = reader.slot.unwrap_or_default();
         return Err(Failure::new(404, "not-found", "No such object", format!("there is no replica {slot} to read"))
             .hint("constellation ps lists the replicas; --all-replicas reads ended ones too"));
+    }
+    if let Some(run) = reader.run.filter(|_| reader.replicas(state).is_empty()) {
+        let message = format!("there is no attempt of a run {run} to read");
+        return Err(Failure::new(404, "not-found", "No such object", message)
+            .hint("constellation job ls lists the runs; what ended long ago is not kept"));
     }
     let permit = reply::permit(request)?;
     // What reads a log may be silent for long. This look is not: an engine that hangs is told before it begins.
@@ -127,6 +133,8 @@ struct Reader {
     which: Which,
     slot: Option<String>,
     all: bool,
+    /// Only attempts of this run of a job.
+    run: Option<u64>,
     node: Arc<str>,
     ask: LogQuery,
     text: bool,
@@ -163,7 +171,8 @@ impl Reader {
             let slot =
                 self.slot.as_ref().is_none_or(|s| r.slot.to_string() == **s || *r.name == **s || r.display() == **s);
             let named = matches!(self.which, Which::Replica(_)) || self.slot.as_ref().is_some_and(|s| *r.name == **s);
-            chosen && slot && (self.all || named || r.desired == Desired::Run)
+            let run = self.run.is_none_or(|run| r.run == Some(run));
+            chosen && slot && run && (self.all || named || r.desired == Desired::Run)
         };
         state.replicas().filter(fits).cloned().collect()
     }

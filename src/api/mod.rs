@@ -66,6 +66,7 @@ pub mod feed;
 pub mod grants;
 pub mod guard;
 pub mod heavy;
+pub mod jobs;
 pub mod logs;
 pub mod made;
 pub mod metrics;

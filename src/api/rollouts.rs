@@ -29,6 +29,10 @@ pub async fn get(request: Request) -> Result<Response, Failure> {
     let state = request.server.shared.store.state();
     let key = request.key()?;
     let object = state.object(&key).ok_or_else(|| Failure::absent(&key))?;
+    if object.parse::<ServiceSpec>().is_ok_and(|spec| spec.mode.is_job()) {
+        let hint = format!("GET /api/v1/services/{0}/runs, `constellation job ls {0}`", key.name);
+        return Err(Failure::unprocessable(format!("{key} is a job: it has runs, and no rollout")).hint(hint));
+    }
     let rollout = state.rollout(&object.meta.uid).map(|r| (**r).clone());
     let status = state.service_status(&key.name).cloned().unwrap_or_default();
     let running = |number| {

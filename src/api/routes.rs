@@ -18,7 +18,7 @@ use super::{
     auth::Role::{self, Admin, Edge, None as Nobody, Read, Write},
     backups, builds,
     class::Class,
-    cluster, events, logs, nodes, openapi,
+    cluster, events, jobs, logs, nodes, openapi,
     problem::Failure,
     read,
     reply::{JSON, NDJSON, OCTETS, TEXT},
@@ -357,6 +357,14 @@ fn table() -> Vec<Route> {
         .kind(Kind::Service)
         .takes::<wire::RolloutOrder>(JSON)
         .writes(),
+        Route::new("GET", "/api/v1/jobs", Read, "Every job, with its runs.", |r| Box::pin(jobs::list(r)))
+            .gives::<wire::JobList>(JSON),
+        Route::new("GET", "/api/v1/services/{name}/runs", Read, "The runs of a job.", |r| Box::pin(jobs::runs(r)))
+            .kind(Kind::Service)
+            .gives::<wire::JobReport>(JSON),
+        Route::new("POST", "/api/v1/services/{name}/runs", Write, "Begins a run of a job.", |r| Box::pin(jobs::run(r)))
+            .kind(Kind::Service)
+            .writes(),
         Route::new("GET", "/api/v1/audit", Admin, "Who changed what: the newest records, oldest first.", |r| {
             Box::pin(audit::list(r))
         })

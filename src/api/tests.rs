@@ -12,6 +12,7 @@ mod edges;
 pub mod events;
 mod grants;
 mod idempotency;
+mod jobs;
 mod limits;
 mod mutated;
 mod paths;

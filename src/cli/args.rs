@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub mod access;
 pub mod backup;
 pub mod change;
+mod job;
 pub mod look;
 pub mod own;
 mod rollout;
@@ -18,7 +19,7 @@ pub mod secret;
 #[cfg(test)]
 mod shown;
 
-pub use self::{access::*, backup::*, change::*, look::*, own::*, rollout::*, route::*, secret::*};
+pub use self::{access::*, backup::*, change::*, job::*, look::*, own::*, rollout::*, route::*, secret::*};
 use crate::model::Period;
 
 /// Runs and watches containers on one to fifty Docker machines.
@@ -164,6 +165,12 @@ pub enum Client {
         constellation rollout undo svc/web\n  constellation rollout restart svc/web"
     )]
     Rollout(RolloutCommand),
+    /// Begin runs of jobs, list them and read what they write
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  constellation job ls\n  constellation job run backup\n  constellation job logs backup --run 7"
+    )]
+    Job(JobCommand),
     /// Show what a service writes
     #[command(
         after_help = "Examples:\n  constellation logs web -f\n  constellation logs web --replica 2 --tail 100 --timestamps\n\n\

@@ -15,9 +15,9 @@ use super::{
 };
 use crate::{
     api::wire::{
-        ApplyAnswer, ApplyRequest, AuditList, BackupRequest, ClusterStatus, History, List, Object, PlanAnswer, Rekeyed,
-        RestoreConfirm, RestoreReport, RolloutOrder, RolloutReport, RouteTable, Scale, SecretRotate, SecretSet,
-        ServiceReport, TokenMade, TokenRequest, TokenRevoked, TokenView, WatchLine, WhyReport,
+        ApplyAnswer, ApplyRequest, AuditList, BackupRequest, ClusterStatus, History, JobList, JobReport, List, Object,
+        PlanAnswer, Rekeyed, RestoreConfirm, RestoreReport, RolloutOrder, RolloutReport, RouteTable, Scale,
+        SecretRotate, SecretSet, ServiceReport, TokenMade, TokenRequest, TokenRevoked, TokenView, WatchLine, WhyReport,
     },
     model::{Kind, ObjectKey},
 };
@@ -185,6 +185,30 @@ impl Api {
     /// As [`Api::status`].
     pub async fn route_table(&self) -> Result<RouteTable, CliError> {
         self.read("/api/v1/route-table".into()).await
+    }
+
+    /// Every job.
+    ///
+    /// # Errors
+    /// As [`Api::status`].
+    pub async fn jobs(&self) -> Result<JobList, CliError> {
+        self.read("/api/v1/jobs".to_owned()).await
+    }
+
+    /// The runs of a job.
+    ///
+    /// # Errors
+    /// As [`Api::status`].
+    pub async fn runs(&self, service: &str) -> Result<JobReport, CliError> {
+        self.read(path(&ObjectKey::service(service), "/runs")).await
+    }
+
+    /// Begins a run of a job.
+    ///
+    /// # Errors
+    /// As [`Transport::change`].
+    pub async fn run(&self, service: &str, change: Change<'_>) -> Result<ApplyAnswer, CliError> {
+        self.change(post(&path(&ObjectKey::service(service), "/runs"), None::<&()>, change)?).await
     }
 
     /// Who changed what.

@@ -101,7 +101,7 @@ fn took(time: Duration) -> String {
 fn further(wait: &Wait, name: &str, command: &str) -> String {
     match wait.aim(name) {
         Some(Aim::Gone) => format!("constellation ps svc/{name}"),
-        Some(Aim::Ready { .. } | Aim::Rolled { .. }) | None => format!("constellation {command}"),
+        Some(Aim::Ready { .. } | Aim::Rolled { .. } | Aim::Ran { .. }) | None => format!("constellation {command}"),
     }
 }
 

@@ -37,13 +37,13 @@ pub mod wait;
 
 use self::{
     args::{
-        AgentCommand, BackupCommand, Cli, Client, Command, NodeCommand, RolloutCommand, RouteCommand, SecretCommand,
-        TokenCommand,
+        AgentCommand, BackupCommand, Cli, Client, Command, JobCommand, NodeCommand, RolloutCommand, RouteCommand,
+        SecretCommand, TokenCommand,
     },
     client::Api,
     command::{
-        agent, apply, audit, backup, build, delete, diff, doctor, env, events, get, install, logs, look, node, plan,
-        rescue, rollout, route, scale, secret, settings, token, validate, version,
+        agent, apply, audit, backup, build, delete, diff, doctor, env, events, get, install, job, logs, look, node,
+        plan, rescue, rollout, route, scale, secret, settings, token, validate, version,
     },
     endpoint::Endpoint,
     failure::{CliError, Exit},
@@ -123,6 +123,8 @@ fn screen(command: &Client) -> Screen {
             | RolloutCommand::Restart(word)
             | RolloutCommand::Promote(word),
         ) => Screen::of_change(word.output),
+        Client::Job(JobCommand::Ls { output, .. }) => Screen::of(*output),
+        Client::Job(JobCommand::Run(args)) => Screen::of_change(args.output),
         Client::Plan(args) => Screen::of(args.output),
         Client::Diff(args) => Screen::of(args.output),
         Client::Validate(args) => Screen::of(args.output),
@@ -135,6 +137,7 @@ fn screen(command: &Client) -> Screen {
         | Client::Events(_)
         | Client::Ps(_)
         | Client::Logs(_)
+        | Client::Job(JobCommand::Logs(_))
         | Client::Node(NodeCommand::Ls { .. })
         | Client::Schema => Screen::default(),
     }
@@ -164,6 +167,7 @@ async fn answer(command: Client, given: Option<&str>, screen: &Screen) -> Result
         Client::Ps(args) => look::ps(&api()?, screen, &args).await?,
         Client::Scale(args) => scale::scale(&api()?, screen, &args).await?,
         Client::Rollout(command) => return rollout::rollout(&api()?, screen, &command).await,
+        Client::Job(command) => return job::job(&api()?, screen, &command).await,
         Client::Logs(args) => logs::logs(&api()?, screen, &args).await?,
         Client::Build(args) => build::build(&api()?, screen, &args).await?,
         Client::Status(args) => look::status(&api()?, screen, &args).await?,

@@ -5,6 +5,8 @@
 //! Invariant: a service counts as arrived only by a status made from the awaited generation or a later one;
 //! an older status says nothing about it.
 
+mod job;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -27,6 +29,11 @@ pub enum Aim {
     Rolled {
         /// Index of that word.
         since: u64,
+    },
+    /// A run of a job came to its end.
+    Ran {
+        /// Its number.
+        run: u64,
     },
     /// Neither the object nor a container of it is left.
     Gone,
@@ -146,6 +153,7 @@ impl Wait {
         goal.progress = match goal.aim {
             Aim::Ready { generation: wanted } => ready(wanted, generation, status),
             Aim::Rolled { since } => rolled(since, status),
+            Aim::Ran { run } => job::ran(run, status.and_then(|s| s.job.as_ref())),
             // Somebody declared it again while its deletion was awaited.
             Aim::Gone => Progress::Lost("was created again meanwhile".into()),
         };
@@ -155,7 +163,7 @@ impl Wait {
     pub fn service_gone(&mut self, name: &str) {
         let Some(goal) = self.goals.get_mut(name) else { return };
         goal.present = false;
-        if matches!(goal.aim, Aim::Ready { .. } | Aim::Rolled { .. }) {
+        if matches!(goal.aim, Aim::Ready { .. } | Aim::Rolled { .. } | Aim::Ran { .. }) {
             goal.progress = Progress::Lost("was deleted meanwhile".into());
         }
         self.settle();
@@ -215,6 +223,9 @@ fn ready(wanted: u64, generation: u64, status: Option<&ServiceStatus>) -> Progre
         return Progress::Waiting("not judged yet".into());
     };
     let numbers = format!("{}/{} {}", counts.good(), counts.desired, counts.how());
+    if let Some(job) = status.job.as_ref().filter(|_| condition.reason != Reason::Suspended) {
+        return job::done(job, condition);
+    }
     // What went wrong with a revision of before says nothing of this change.
     let own = status.rollout.as_ref().filter(|rollout| rollout.generation >= wanted);
     if let Some(ended) = own.and_then(|rollout| turned(rollout, &numbers)) {

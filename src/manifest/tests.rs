@@ -4,6 +4,7 @@ mod broken;
 mod fields;
 mod files;
 mod forms;
+mod jobs;
 mod limits;
 mod mutated;
 mod properties;

@@ -1,10 +1,10 @@
 //! What people declare and what the cluster says back: the vocabulary of the house.
 //!
 //! Here: kinds and their specs ([`service`], [`config`], [`secret`], [`node`], [`route`], [`middleware`]), what the
-//! cluster makes from them ([`revision`], [`replica`], [`volume`]), what it says of them
+//! cluster makes from them ([`revision`], [`replica`], [`rollout`], [`job`], [`volume`]), what it says of them
 //! ([`condition`], [`reason`], [`event`], [`status`]), what an engine says ([`engine`]), who may ask and who did
 //! ([`token`], [`audit`]), which power over a host there is ([`power`]), and the words both use
-//! ([`meta`], [`quantity`], [`constraint`]); and how the texts of others are shown ([`visible`]).
+//! ([`meta`], [`quantity`], [`constraint`], [`schedule`]); and how the texts of others are shown ([`visible`]).
 //! Not here: reading YAML (`manifest`), deciding anything (`plan`), storing (`store`).
 //! Invariant: every type here is a plain value; nothing reads a clock, a file or a socket.
 //! Next: `manifest` (text → these types), `store::state` (where they live).
@@ -17,6 +17,7 @@ pub mod declared;
 pub mod edge;
 pub mod engine;
 pub mod event;
+pub mod job;
 pub mod meta;
 pub mod middleware;
 #[cfg(test)]
@@ -34,6 +35,7 @@ pub mod rollout;
 pub mod rotation;
 pub mod route;
 pub mod rule;
+pub mod schedule;
 pub mod secret;
 pub mod service;
 pub mod status;
@@ -49,6 +51,7 @@ pub use condition::{Condition, ConditionStatus, ConditionType};
 pub use declared::{Declared, Spec};
 pub use edge::Edge;
 pub use event::{Event, EventType, NewEvent};
+pub use job::{JobRecord, Run, RunState};
 pub use meta::{Epoch, Index, Kind, Meta, Object, ObjectKey, Uid};
 pub use power::{Grants, Power};
 pub use profile::Profile;

@@ -137,6 +137,20 @@ reasons! {
     ProgressDeadlineExceeded,
     /// Nothing new is sent to a replica that is about to be stopped.
     Draining,
+    /// A run of a job was begun.
+    RunStarted,
+    /// A run of a job came to its end: every slot of it ended with 0.
+    RunSucceeded,
+    /// A run of a job was given up.
+    RunFailed,
+    /// A run of a job that was due was let pass.
+    RunSkipped,
+    /// More attempts of a run failed than `backoffLimit` allows.
+    BackoffLimitExceeded,
+    /// A run took longer than `activeDeadline` allows.
+    DeadlineExceeded,
+    /// A run was stopped for a newer one.
+    Replaced,
     /// Everything is as declared.
     UpToDate,
     /// Nothing has reported yet.

@@ -60,6 +60,9 @@ pub struct Replica {
     /// It is on its way out: first nothing is sent to it any more, then it is stopped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub draining: Option<Draining>,
+    /// Of a job: the run that this is an attempt of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<u64>,
     /// Why this node.
     pub decision: Decision,
     /// Index at which it was made.

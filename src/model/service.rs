@@ -2,9 +2,10 @@
 //!
 //! Here: the canonical long form of the spec, with its defaults as functions. Short forms and
 //! snake_case are turned into this by `manifest`; what stands in the log is this, without
-//! fields that were not set. `network`, `mounts`, `probe`, `resources`, `lifecycle`: the parts of a container.
+//! fields that were not set. `network`, `mounts`, `probe`, `resources`, `lifecycle`: the parts of a container; `job`, `update`: of the rest.
 //! Invariant: every field here works; what is not built is refused by `manifest` and has no field.
 
+mod job;
 mod lifecycle;
 mod mounts;
 mod network;
@@ -18,6 +19,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
+    job::Concurrency,
     lifecycle::{AutoRestart, Dependency, DependencyCondition, Restart},
     mounts::{BindOptions, DataPolicy, FileRef, Mount, MountKind, TmpfsOptions, VolumeOptions},
     network::{NetworkAttachment, NetworkMode, Port, Protocol},
@@ -48,10 +50,11 @@ fn three() -> u32 {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ServiceSpec {
     // ---- orchestration: a change here replaces no container -------------------------------
-    /// `replicated` (a number of replicas) or `global` (one on each node that fits).
+    /// `replicated` (a number of replicas), `global` (one on each node that fits), `job` (runs to its end, once for each
+    /// revision and whenever asked) or `cron` (runs to its end by a schedule).
     #[serde(default, skip_serializing_if = "is_default")]
     pub mode: Mode,
-    /// How many replicas; 1 when not set. Not with `mode: global`.
+    /// How many replicas; 1 when not set. Not with `mode: global`; of a job: how many run at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(max = 1000))]
     pub replicas: Option<u32>,
@@ -67,7 +70,30 @@ pub struct ServiceSpec {
     /// How they come back when that goes wrong.
     #[serde(default, skip_serializing_if = "is_default")]
     pub rollback: RollbackPolicy,
-    /// Stops every replica without forgetting the service.
+    /// When a cron is due: five fields of cron, or a word like `@daily`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<String>,
+    /// The time zone of `schedule`; UTC when not set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_zone: Option<String>,
+    /// What becomes of a run of a job that is due while another is under way.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub concurrency_policy: Concurrency,
+    /// How many slots of a run have to end with 0; 1 when not set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub completions: Option<u32>,
+    /// So many attempts of a run may fail; 3 when not set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 1000))]
+    pub backoff_limit: Option<u32>,
+    /// A run that takes longer is stopped and has failed; no limit when not set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub active_deadline: Option<Period>,
+    /// So long after its end a run and its containers are kept; 24 h when not set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl_after_finished: Option<Period>,
+    /// Stops every replica without forgetting the service; of a job: runs too.
     #[serde(default, skip_serializing_if = "is_false")]
     pub suspend: bool,
 
@@ -260,6 +286,27 @@ pub enum Mode {
     Replicated,
     /// One on each node that fits.
     Global,
+    /// Runs that end by themselves: one for each revision, and whenever asked.
+    Job,
+    /// Runs that end by themselves, by a schedule and whenever asked.
+    Cron,
+}
+impl Mode {
+    /// Whether what runs ends by itself.
+    #[must_use]
+    pub const fn is_job(self) -> bool {
+        matches!(self, Self::Job | Self::Cron)
+    }
+    /// As it is written.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Replicated => "replicated",
+            Self::Global => "global",
+            Self::Job => "job",
+            Self::Cron => "cron",
+        }
+    }
 }
 
 /// Where replicas may run.

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Bytes, Condition, Decision, Index, Millicores, Reason, RolloutPhase};
+use super::{Bytes, Condition, Decision, Index, Millicores, Reason, RolloutPhase, RunState};
 
 /// The status of one object.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -181,6 +181,9 @@ pub struct ServiceStatus {
     /// How far its rollout is; none: it has no revision yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<RolloutStatus>,
+    /// Its runs; none: it is no job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<JobStatus>,
     /// Slots without a node, with the reasons for each node; of many, the first.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub unplaced: BTreeMap<String, Decision>,
@@ -224,6 +227,58 @@ pub struct RolloutStatus {
     /// Index of the last change of its record.
     #[serde(default)]
     pub record: Index,
+}
+
+/// The runs of a job, in short.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct JobStatus {
+    /// A run is to begin as soon as it may: that of a new revision.
+    #[serde(default)]
+    pub waits: bool,
+    /// When its schedule is due next, cluster time in milliseconds; none: it has none, or is suspended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_due: Option<u64>,
+    /// Those under way and the newest that ended, oldest first.
+    #[serde(default)]
+    pub runs: Vec<RunStatus>,
+}
+
+/// One run, in short.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RunStatus {
+    /// Its number.
+    pub number: u64,
+    /// How it stands.
+    pub state: RunState,
+    /// Slots that ended with 0.
+    pub succeeded: u32,
+    /// Slots that have to.
+    pub completions: u32,
+    /// Attempts that failed.
+    #[serde(default)]
+    pub failed: u32,
+    /// Why it failed.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+}
+impl RunStatus {
+    /// `run 3 is under way: 1 of 2 completed`, for people.
+    #[must_use]
+    pub fn told(&self) -> String {
+        let Self { number, state, succeeded, completions, failed, message } = self;
+        let tries = match failed {
+            0 => String::new(),
+            1 => ", 1 attempt failed".to_owned(),
+            n => format!(", {n} attempts failed"),
+        };
+        match state {
+            RunState::Running => format!("run {number} is under way: {succeeded} of {completions} completed{tries}"),
+            RunState::Succeeded => format!("run {number} succeeded{tries}"),
+            RunState::Failed => format!("run {number} failed: {message}"),
+        }
+    }
 }
 
 /// Counts of a service's replicas.

@@ -25,6 +25,7 @@ pub fn replica(service: &str, slot: u32) -> Replica {
         desired: Desired::Run,
         stop_reason: None,
         draining: None,
+        run: None,
         decision: Decision::default(),
         index: Index(0),
         resource_version: Index(0),

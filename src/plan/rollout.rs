@@ -32,16 +32,18 @@ use std::{
 };
 
 use crate::model::{
-    ConditionStatus, ConditionType, Decision, Desired, Meta, Reason, ReplicaPhase, ResolvedImage, Revision, Rollout,
-    ServiceSpec, Slot, Uid, service::Mode,
+    ConditionStatus, ConditionType, Decision, Desired, JobRecord, Meta, Reason, ReplicaPhase, ResolvedImage, Revision,
+    Rollout, ServiceSpec, Slot, Uid, service::Mode,
 };
 
 use super::{
+    jobs,
     scheduler::{self, Request},
     view::{Holder, NodeView, ReplicaView, ServiceView, published},
 };
 
 pub use pace::order;
+pub(super) use pace::with_container;
 
 /// Ended replicas kept for `ps`: so many a slot, and so many in all of slots that are not wanted now.
 pub const KEPT: usize = 5;
@@ -70,6 +72,8 @@ pub enum Step {
         decision: Decision,
         /// The replica that has the slot until the new one is good; none: the slot is free.
         beside: Option<Arc<str>>,
+        /// Of a job: the run that it is an attempt of.
+        run: Option<u64>,
     },
     /// Edges shall send nothing new to the replica: it is about to be stopped.
     Drain {
@@ -110,6 +114,8 @@ pub struct Plan {
     pub unplaced: BTreeMap<Slot, Decision>,
     /// The record of the rollout, as it is now; none when the Service is deleted or has no revision.
     pub record: Option<Rollout>,
+    /// Of a job: its runs, as they are now.
+    pub job: Option<JobRecord>,
     /// When time alone changes something, cluster time in milliseconds.
     pub look_again: Option<u64>,
 }
@@ -174,6 +180,8 @@ fn silent(node: &NodeView) -> bool {
 pub fn slots(spec: &ServiceSpec, nodes: &[NodeView]) -> BTreeSet<Slot> {
     match spec.mode {
         Mode::Replicated => (1..=spec.wanted()).map(Slot::Number).collect(),
+        // What a job runs comes and goes with its runs.
+        Mode::Job | Mode::Cron => BTreeSet::new(),
         Mode::Global if spec.suspend => BTreeSet::new(),
         Mode::Global => {
             nodes.iter().filter(|n| scheduler::eligible(spec, n)).map(|n| Slot::Node(n.name.clone())).collect()
@@ -188,6 +196,7 @@ pub const fn surplus(spec: &ServiceSpec, slot: &Slot) -> Reason {
         _ if spec.suspend => Reason::Suspended,
         // One on each node that fits: this one does not any more.
         (Mode::Global, Slot::Node(_)) => Reason::NotPlacedHere,
+        (Mode::Job | Mode::Cron, _) => Reason::Superseded,
         (Mode::Global | Mode::Replicated, _) => Reason::ScaledDown,
     }
 }
@@ -205,10 +214,17 @@ pub fn needs_gap(spec: &ServiceSpec) -> bool {
 #[must_use]
 pub fn plan(view: &ServiceView, nodes: &[NodeView], now: u64) -> Plan {
     let Some((meta, declared)) = &view.declared else { return remove(view, &view.replicas, nodes, now) };
-    let (own, strangers): (Vec<_>, Vec<_>) = view.replicas.iter().partition(|r| r.replica.service_uid == view.uid);
-    // Replicas of a deleted Service of the same name.
+    // Attempts of a job stay when it is one, and replicas when it is none.
+    let belongs = |r: &&ReplicaView| r.replica.run.is_some() == declared.mode.is_job();
+    let (own, strangers): (Vec<_>, Vec<_>) =
+        view.replicas.iter().partition(|r| r.replica.service_uid == view.uid && belongs(r));
+    // Replicas of a deleted Service of the same name too.
     let strangers: Vec<ReplicaView> = strangers.into_iter().cloned().collect();
     let mut plan = remove(view, &strangers, nodes, now);
+    if declared.mode.is_job() {
+        jobs::plan(&mut plan, &jobs::Look { view, meta, spec: declared, own: &own, nodes, now });
+        return plan;
+    }
     let wanted = slots(declared, nodes);
     let mut history: Vec<&ReplicaView> = Vec::new();
     // Newest first.
@@ -252,16 +268,16 @@ pub fn plan(view: &ServiceView, nodes: &[NodeView], now: u64) -> Plan {
 }
 
 impl Plan {
-    fn stop(&mut self, replica: &ReplicaView, reason: Reason) {
+    pub(super) fn stop(&mut self, replica: &ReplicaView, reason: Reason) {
         self.steps.push(Step::Stop { replica: replica.replica.name.clone(), reason });
     }
-    fn forget(&mut self, replica: &ReplicaView) {
+    pub(super) fn forget(&mut self, replica: &ReplicaView) {
         self.steps.push(Step::Forget { replica: replica.replica.name.clone() });
     }
-    fn hold(&mut self, slot: &Slot, reason: Reason, message: impl Into<String>) {
+    pub(super) fn hold(&mut self, slot: &Slot, reason: Reason, message: impl Into<String>) {
         self.holds.insert(slot.clone(), Hold { reason, message: message.into() });
     }
-    fn again(&mut self, at: Option<u64>) {
+    pub(super) fn again(&mut self, at: Option<u64>) {
         self.look_again = [self.look_again, at].into_iter().flatten().min();
     }
 }
@@ -275,6 +291,9 @@ fn remove(view: &ServiceView, replicas: &[ReplicaView], nodes: &[NodeView], now:
             (Standing::Stopped, _) | (Standing::Gone, Desired::Stop) => plan.forget(replica),
             (_, _) if replica.replica.draining.is_some() => {
                 plan.leaving(view, &ServiceSpec::default(), replica, nodes, now);
+            }
+            (_, _) if view.declared.is_some() && replica.replica.service_uid == view.uid => {
+                plan.retire(view, replica, Reason::Superseded, nodes);
             }
             (_, _) => plan.retire(view, replica, Reason::ServiceDeleted, nodes),
         }
@@ -291,20 +310,22 @@ fn failing(view: &ServiceView, spec: &ServiceSpec, record: &Rollout, now: u64) -
 }
 
 /// What is known while the slots of one Service are decided.
-struct Round<'a> {
-    view: &'a ServiceView,
-    meta: &'a Meta,
+pub(super) struct Round<'a> {
+    pub(super) view: &'a ServiceView,
+    pub(super) meta: &'a Meta,
     /// As it is declared, with the container part of the wanted revision.
-    spec: &'a ServiceSpec,
-    wanted: &'a BTreeSet<Slot>,
+    pub(super) spec: &'a ServiceSpec,
+    pub(super) wanted: &'a BTreeSet<Slot>,
     /// Fills up as replicas are placed.
-    nodes: Vec<NodeView>,
-    places: Vec<Step>,
+    pub(super) nodes: Vec<NodeView>,
+    pub(super) places: Vec<Step>,
+    /// Of a job: the run that it places attempts of.
+    pub(super) run: Option<u64>,
 }
 
 impl<'a> Round<'a> {
     /// Places a replica in an empty slot, or beside the one that has it. True: the slot is in motion.
-    fn fill(
+    pub(super) fn fill(
         &mut self,
         slot: &Slot,
         newest: &Revision,
@@ -346,6 +367,7 @@ impl<'a> Round<'a> {
             node: (node.name.clone(), node.uid.clone()),
             decision,
             beside,
+            run: self.run,
         });
         true
     }
@@ -424,8 +446,8 @@ impl<'a> Round<'a> {
         let blocks = |r: &&ReplicaView| {
             let standing = standing(r, &self.nodes);
             let lives = !matches!(standing, Standing::Stopped | Standing::Gone);
-            if r.replica.service_uid != self.view.uid {
-                // A deleted Service of the same name may hold the same data and ports.
+            if r.replica.service_uid != self.view.uid || r.replica.run.is_some() != self.run.is_some() {
+                // A deleted Service of the same name may hold the same data and ports, or what it was in another mode.
                 lives && gap
             } else if r.replica.slot == *slot {
                 standing == Standing::Stopping || (lives && r.replica.draining.is_some())

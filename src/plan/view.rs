@@ -7,8 +7,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use crate::model::{
-    Bytes, Desired, Edge, Index, Kind, Meta, Millicores, NodeStatus, Object, ObjectKey, Reason, Replica, ReplicaPhase,
-    ReplicaStatus, Revision, Rollout, ServiceSpec, ServiceStatus, Slot, Uid,
+    Bytes, Desired, Edge, Index, JobRecord, Kind, Meta, Millicores, NodeStatus, Object, ObjectKey, Reason, Replica,
+    ReplicaPhase, ReplicaStatus, Revision, Rollout, ServiceSpec, ServiceStatus, Slot, Uid,
     node::NodeSpec,
     rotation::Strategy,
     service::{DataPolicy, NetworkMode, Port, Protocol},
@@ -27,6 +27,8 @@ pub struct ServiceView {
     pub revisions: BTreeMap<u64, Arc<Revision>>,
     /// How far it is on its way to one of them; none: nobody has looked yet.
     pub rollout: Option<Arc<Rollout>>,
+    /// Its runs, when it is a job; none: nobody has looked yet.
+    pub job: Option<Arc<JobRecord>>,
     /// Live edges that may send something to its replicas.
     pub edges: Vec<Arc<Edge>>,
     /// Its replicas, ended ones too, by name.

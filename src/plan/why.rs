@@ -27,6 +27,7 @@ mod aside;
 mod chain;
 pub mod conditions;
 pub mod hint;
+mod job;
 pub mod news;
 pub mod route;
 pub mod usage;
@@ -192,6 +193,9 @@ impl<'a> Look<'a> {
     }
 
     fn all(&self) -> Vec<Difference> {
+        if self.is_job() {
+            return self.of_job();
+        }
         let mut found = Vec::new();
         if let Some((_, spec)) = &self.view.declared {
             found.extend(self.gone_back());
@@ -272,9 +276,13 @@ impl<'a> Look<'a> {
 
     fn suspended(&self, spec: &ServiceSpec) -> Option<Difference> {
         let wanted = ServiceSpec { suspend: false, ..spec.clone() }.wanted();
+        let (wanted, stops) = match spec.mode.is_job() {
+            true => ("runs".to_owned(), "suspend: true stops every run and begins none"),
+            false => (format!("{wanted} replicas"), "suspend: true stops every replica"),
+        };
         spec.suspend.then(|| {
-            Difference::new("suspend", format!("{wanted} replicas"), "none: suspended", Reason::Suspended)
-                .because("suspend: true stops every replica", self.since(ConditionType::Ready, ConditionStatus::True))
+            Difference::new("suspend", wanted, "none: suspended", Reason::Suspended)
+                .because(stops, self.since(ConditionType::Ready, ConditionStatus::True))
                 .hinted(Some("set `suspend: false` and apply again".into()))
         })
     }
@@ -311,6 +319,9 @@ impl<'a> Look<'a> {
 
     /// What differs of one replica.
     fn one(&self, r: &ReplicaView) -> Option<Difference> {
+        if self.is_job() && r.replica.run.is_some() {
+            return self.attempt(r);
+        }
         let replica = &r.replica;
         let standing = standing(r, self.nodes);
         let phase = r.status.as_ref().map_or(ReplicaPhase::Pending, |s| s.phase);

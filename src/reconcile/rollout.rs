@@ -14,7 +14,7 @@ use futures::Stream;
 
 use crate::{
     controller::{Action, Reconciler},
-    model::{Decision, Desired, Epoch, Index, ObjectKey, Replica, Uid, rollout::Rollout as Record},
+    model::{Decision, Desired, Epoch, Index, JobRecord, ObjectKey, Replica, Uid, rollout::Rollout as Record},
     plan::{
         rollout::{self, Step},
         view::ServiceView,
@@ -87,7 +87,7 @@ impl Reconciler for Rollout {
         let nodes = self.reader.nodes(&state);
         let plan = rollout::plan(&service, &nodes, self.store.now());
         let size = (ANSWERS / nodes.len().max(1)).clamp(1, STEPS);
-        let turn = turn(&service, plan.record);
+        let turn = turn(&service, plan.record).or_else(|| job(&service, plan.job));
         let groups = groups(&state, &service, turn, plan.steps.chunks(size), &mut rand::rng());
         for group in groups {
             match self.store.propose(group, DEADLINE).await {
@@ -116,6 +116,18 @@ fn turn(service: &ServiceView, record: Option<Record>) -> Option<Command> {
         service: service.name.clone(),
         uid: service.uid.clone(),
         rollout: Box::new(record),
+        based_on: old.map(|old| old.resource_version),
+    })
+}
+
+/// The runs of a job, if anything became of them.
+fn job(service: &ServiceView, record: Option<JobRecord>) -> Option<Command> {
+    let old = service.job.as_deref();
+    let record = record.filter(|record| old.cloned().unwrap_or_default() != *record)?;
+    Some(Command::SetJob {
+        service: service.name.clone(),
+        uid: service.uid.clone(),
+        job: Box::new(record),
         based_on: old.map(|old| old.resource_version),
     })
 }
@@ -161,7 +173,7 @@ fn groups<'a>(
                         Command::RecordEdge { node: uid.unwrap_or_else(|| Uid("".into())), edge: None }
                     }
                     Step::Forget { replica } => Command::Forget { replica: replica.clone() },
-                    Step::Place { slot, revision, spec_hash, node, decision, beside } => {
+                    Step::Place { slot, revision, spec_hash, node, decision, beside, run } => {
                         nodes.insert(&node.0);
                         placements += 1;
                         let name = loop {
@@ -170,7 +182,7 @@ fn groups<'a>(
                                 break name;
                             }
                         };
-                        let placed = Placed { slot, revision: *revision, spec_hash, node, decision };
+                        let placed = Placed { slot, revision: *revision, spec_hash, node, decision, run: *run };
                         Command::Place {
                             replica: replica(service, name.into(), Uid::from_bytes(rng.random()), placed),
                             beside: beside.clone(),
@@ -197,6 +209,7 @@ struct Placed<'a> {
     spec_hash: &'a str,
     node: &'a (Arc<str>, Uid),
     decision: &'a Decision,
+    run: Option<u64>,
 }
 
 /// The replica to place; indexes, epoch and time are filled in by apply.
@@ -215,6 +228,7 @@ fn replica(service: &ServiceView, name: Arc<str>, uid: Uid, placed: Placed<'_>) 
         desired: Desired::Run,
         stop_reason: None,
         draining: None,
+        run: placed.run,
         decision: placed.decision.clone(),
         index: Index(0),
         resource_version: Index(0),

@@ -186,12 +186,15 @@ fn assemble(state: &State, name: &str, replicas: Vec<ReplicaView>) -> Option<Ser
         None => (None, replicas.first()?.replica.service_uid.clone()),
     };
     let missing = declared.as_ref().map_or_else(Vec::new, |(_, spec)| missing(state, spec));
+    let job = declared.as_ref().is_some_and(|(_, spec)| spec.mode.is_job());
     Some(ServiceView {
         name: name.into(),
         contents: declared.as_ref().map(|(_, spec)| contents(state, &spec.container)).unwrap_or_default(),
         strategies: declared.as_ref().map(|(_, spec)| strategies(state, &spec.container)).unwrap_or_default(),
         revisions: state.revisions(&uid).map(|r| (r.number, r.clone())).collect(),
-        rollout: state.rollout(&uid).cloned(),
+        // What was a job once may have a record still, and the other way round.
+        rollout: state.rollout(&uid).filter(|_| !job).cloned(),
+        job: state.job(&uid).filter(|_| job).cloned(),
         edges: state.edges().map(|(_, edge)| edge.clone()).collect(),
         status: state.service_status(name).cloned(),
         homes: state.volumes().filter_map(|v| home(state, name, v)).collect(),

@@ -8,6 +8,7 @@
 //! How a group is all or nothing: it is carried out on a clone (O(1), persistent maps), which becomes
 //! the state only when every command succeeded.
 
+mod jobs;
 mod needs;
 mod objects;
 mod replicas;
@@ -135,6 +136,7 @@ impl State {
             Command::SetRollout { uid, rollout, based_on, .. } => {
                 self.set_rollout(at, uid, rollout, *based_on).map(|()| None)
             }
+            Command::SetJob { uid, job, based_on, .. } => self.set_job(at, uid, job, *based_on).map(|()| None),
             Command::RecordEdge { node, edge } => {
                 self.record_edge(node, edge.as_ref());
                 Ok(None)

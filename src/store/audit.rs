@@ -140,7 +140,7 @@ fn objects(group: &Group, answer: &Answer) -> Vec<AuditObject> {
             Command::RevokeToken { name } => (format!("token/{name}"), done(AuditResult::Revoked)),
             Command::RecordAudit { object } => (object.to_string(), done(AuditResult::Begun)),
             Command::ConfirmRestore { .. } => ("cluster/restore".into(), done(AuditResult::Configured)),
-            Command::SetRollout { service, .. } => {
+            Command::SetRollout { service, .. } | Command::SetJob { service, .. } => {
                 (ObjectKey::service(service.clone()).to_string(), done(AuditResult::Configured))
             }
             Command::FormCluster { .. }

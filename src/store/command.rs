@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use super::audit::Asked;
 pub use crate::model::declared::Outcome;
 use crate::model::{
-    Desired, Edge, Index, Kind, NewEvent, ObjectKey, Reason, Replica, Resolution, Rollout, Status, Token, Uid, Volume,
+    Desired, Edge, Index, JobRecord, Kind, NewEvent, ObjectKey, Reason, Replica, Resolution, Rollout, Status, Token,
+    Uid, Volume,
 };
 
 /// All or nothing: every precondition holds and every command is carried out, or none is.
@@ -83,6 +84,8 @@ pub enum Command {
     Drain { replica: Arc<str>, reason: Reason },
     /// What is wanted of a Service's revisions now; refused when the record has changed since `based_on`.
     SetRollout { service: Arc<str>, uid: Uid, rollout: Box<Rollout>, based_on: Option<Index> },
+    /// The runs of a Service that is a job; refused when the record has changed since `based_on`.
+    SetJob { service: Arc<str>, uid: Uid, job: Box<JobRecord>, based_on: Option<Index> },
     /// How far an edge is; none: it is no live one any more.
     RecordEdge { node: Uid, edge: Option<Edge> },
     /// Replicas end by this: `Run` never comes back.

@@ -88,6 +88,13 @@ pub fn size(group: &Group) -> usize {
         Command::SetRollout { rollout, .. } => {
             rollout.message.len() + rollout.log_tail.iter().map(|line| line.len() + 8).sum::<usize>() + 768
         }
+        Command::SetJob { job, .. } => {
+            let run = |run: &crate::model::Run| {
+                let texts = run.message.len() + run.log_tail.iter().map(|line| line.len() + 8).sum::<usize>();
+                texts + run.completed.len() * 5 + run.counted.iter().map(|name| name.len() + 8).sum::<usize>() + 384
+            };
+            job.runs.iter().map(run).sum::<usize>() + 768
+        }
         Command::FormCluster { .. }
         | Command::Recover { .. }
         | Command::ConfirmRestore { .. }

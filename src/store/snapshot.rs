@@ -24,7 +24,9 @@ use super::{
     ring::{Changes, Events, PackedEvents},
     state::{ClusterInfo, LeaderInfo, State},
 };
-use crate::model::{Edge, Index, Object, ObjectKey, Replica, Revision, Rollout, Status, Token, Uid, Version, Volume};
+use crate::model::{
+    Edge, Index, JobRecord, Object, ObjectKey, Replica, Revision, Rollout, Status, Token, Uid, Version, Volume,
+};
 
 const MAGIC: &[u8; 8] = b"CSTSNAP\0";
 const FORMAT: u32 = 1;
@@ -49,6 +51,8 @@ struct Packed {
     volumes: Vec<Arc<Volume>>,
     #[serde(default)]
     rollouts: Vec<(Uid, Arc<Rollout>)>,
+    #[serde(default)]
+    jobs: Vec<(Uid, Arc<JobRecord>)>,
     #[serde(default)]
     edges: Vec<(Uid, Arc<Edge>)>,
     #[serde(default)]
@@ -138,6 +142,7 @@ impl Content {
             statuses: s.statuses.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
             volumes: s.volumes.values().cloned().collect(),
             rollouts: s.rollouts.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
+            jobs: s.jobs.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
             edges: s.edges.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
             tokens: s.tokens.values().cloned().collect(),
             audit: s.audit.pack(),
@@ -186,6 +191,7 @@ impl Content {
             statuses: p.statuses.into_iter().collect(),
             volumes: p.volumes.into_iter().map(|v| (v.key.clone(), v)).collect(),
             rollouts: p.rollouts.into_iter().collect(),
+            jobs: p.jobs.into_iter().collect(),
             edges: p.edges.into_iter().collect(),
             tokens: p.tokens.into_iter().map(|t| (t.id.clone(), t)).collect(),
             audit: Audit::unpack(p.audit),

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{audit::Audit, keys::Keys, ring};
 use crate::model::{
-    Edge, Event, Index, Kind, NodeStatus, Object, ObjectKey, Replica, ReplicaStatus, Revision, Rollout, ServiceStatus,
-    Status, Token, Uid, Version, Volume,
+    Edge, Event, Index, JobRecord, Kind, NodeStatus, Object, ObjectKey, Replica, ReplicaStatus, Revision, Rollout,
+    ServiceStatus, Status, Token, Uid, Version, Volume,
 };
 
 /// Who and what this cluster is.
@@ -88,7 +88,7 @@ pub enum Changed {
     Replica(Arc<Replica>),
     /// A Replica was forgotten.
     ReplicaForgotten(Arc<Replica>),
-    /// A status changed, or the record of a rollout.
+    /// A status changed, or the record of a rollout or of a job.
     Status,
     /// An edge said how far it is.
     Edge,
@@ -124,6 +124,8 @@ pub struct State {
     pub(super) volumes: OrdMap<Arc<str>, Arc<Volume>>,
     /// By the identity of the Service.
     pub(super) rollouts: OrdMap<Uid, Arc<Rollout>>,
+    /// Runs of jobs, by the identity of the Service.
+    pub(super) jobs: OrdMap<Uid, Arc<JobRecord>>,
     /// Live ones, by the identity of the node.
     pub(super) edges: OrdMap<Uid, Arc<Edge>>,
     /// API tokens by their ids, expired ones too.
@@ -263,6 +265,11 @@ impl State {
     #[must_use]
     pub fn rollout(&self, service: &Uid) -> Option<&Arc<Rollout>> {
         self.rollouts.get(service)
+    }
+    /// The runs of a job; none: it never ran.
+    #[must_use]
+    pub fn job(&self, service: &Uid) -> Option<&Arc<JobRecord>> {
+        self.jobs.get(service)
     }
     /// Live edges, by the identity of their node.
     pub fn edges(&self) -> impl Iterator<Item = (&Uid, &Arc<Edge>)> {

@@ -34,6 +34,7 @@ mod faults;
 mod full;
 mod images;
 mod install;
+mod jobs;
 mod life;
 mod ports;
 mod programs;

@@ -58,6 +58,7 @@ pub(super) const LOGS: &[Param] = &[
     param("timestamps", "true: with the engine's times."),
     param("replica", "Slot, or a replica's full name."),
     param("allReplicas", "true: ended replicas too, while their containers exist."),
+    param("run", "Of a job: only attempts of this run."),
     param("format", "`text` instead of ndjson."),
 ];
 pub(super) const BUILD: &[Param] = &[

@@ -10,6 +10,7 @@
 pub mod apply;
 pub mod audit;
 pub mod backup;
+pub mod job;
 pub mod problem;
 pub mod report;
 pub mod rollout;
@@ -27,6 +28,7 @@ use serde_json::Value;
 pub use apply::{ApplyAnswer, ApplyRequest, ObjectOutcome, Scale, Written, WrittenMeta};
 pub use audit::AuditList;
 pub use backup::{BackupRequest, RestoreConfirm, RestoreReport, RestoreStep};
+pub use job::{JobList, JobReport, RunView};
 pub use problem::{ManifestFault, Problem};
 pub use report::{
     Actual, Check, ClusterStatus, Health, MetricFamily, MetricsReport, RaftLeader, Readiness, ReplicaRow, Sample,

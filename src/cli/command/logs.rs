@@ -20,6 +20,14 @@ use crate::{
 /// # Errors
 /// As the API; when the log of a replica could not be read, after those that could.
 pub async fn logs(api: &Api, screen: &Screen, args: &Logs) -> Result<(), CliError> {
+    read(api, screen, args, None).await
+}
+
+/// As `logs`. `run`: only attempts of this run of a job.
+///
+/// # Errors
+/// As [`logs`].
+pub async fn read(api: &Api, screen: &Screen, args: &Logs, run: Option<u64>) -> Result<(), CliError> {
     let flag = |on: bool| on.then(|| "true".to_owned());
     let query: Query = [
         ("follow", flag(args.follow)),
@@ -28,6 +36,7 @@ pub async fn logs(api: &Api, screen: &Screen, args: &Logs) -> Result<(), CliErro
         ("replica", args.replica.clone()),
         ("allReplicas", flag(args.all_replicas)),
         ("timestamps", flag(args.timestamps)),
+        ("run", run.map(|run| run.to_string())),
     ]
     .into();
     let known = Replicas::from_list(&api.list(Kind::Replica).await?.items);

@@ -14,6 +14,7 @@ pub mod each;
 pub mod events;
 pub mod get;
 pub mod install;
+pub mod job;
 pub mod left;
 pub mod logs;
 pub mod look;

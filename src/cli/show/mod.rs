@@ -5,6 +5,7 @@
 
 pub mod describe;
 pub mod events;
+pub mod job;
 pub mod objects;
 pub mod plan;
 pub mod replicas;

@@ -10,7 +10,8 @@ use crate::{
     api::wire::{Object, ReplicaSpec, SecretView, UsageStatus},
     cli::text::{self, Times},
     model::{
-        Bytes, ConditionStatus, ConditionType, Desired, Kind, Millicores, NodeStatus, ReplicaStatus, ServiceStatus,
+        Bytes, ConditionStatus, ConditionType, Desired, Kind, Millicores, NodeStatus, ReplicaStatus, RunState,
+        ServiceStatus,
         node::NodeSpec,
         route::{MiddlewareRef, RouteSpec},
     },
@@ -160,8 +161,15 @@ pub fn state(object: &Object) -> String {
     let conditions = object.status.as_ref().and_then(|s| s.get("conditions")).and_then(|c| Vec::deserialize(c).ok());
     let state = readiness(&conditions.unwrap_or_default());
     // Good although not all of it is ready: what is not has done its work and ended.
-    let counts = status::<ServiceStatus>(object).filter(|_| object.kind == Kind::Service).map(|s| s.replicas);
-    match counts {
+    let status = status::<ServiceStatus>(object).filter(|_| object.kind == Kind::Service);
+    if let Some(job) = status.as_ref().and_then(|s| s.job.as_ref()).filter(|_| state == "Ready") {
+        return match job.runs.last().map(|run| run.state) {
+            Some(RunState::Running) => "Running".into(),
+            Some(RunState::Succeeded | RunState::Failed) => "Completed".into(),
+            None => state,
+        };
+    }
+    match status.map(|s| s.replicas) {
         Some(counts) if state == "Ready" && counts.ready < counts.desired => "Completed".into(),
         Some(_) | None => state,
     }

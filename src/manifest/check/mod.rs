@@ -5,6 +5,7 @@
 //! reason: it may be applied in any order).
 //! Invariant: a check reads the canonical form and changes nothing.
 
+mod job;
 mod probe;
 pub(super) mod route;
 mod service;

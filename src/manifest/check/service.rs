@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, net::IpAddr};
 
-use super::{is_label, probe, repeated, storage};
+use super::{is_label, job, probe, repeated, storage};
 use crate::{
     manifest::{
         fault::nearest,
@@ -16,6 +16,7 @@ use crate::{
 pub(super) fn check(walk: &mut Walk<'_, '_>, name: Option<&str>, spec: &Node) {
     image(walk, spec);
     replicas(walk, spec);
+    job::check(walk, spec);
     update(walk, spec);
     grace(walk, spec);
     ports(walk, spec);

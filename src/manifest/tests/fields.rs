@@ -101,8 +101,8 @@ pub(super) const SERVICE: &str = r#"
 - profiles: [debug]
 + mode: replicated
 + mode: global
-- mode | mode: job
-- mode | mode: cron
++ mode: job
++ mode: cron
 + replicas: 1
 + placement: {constraints: [node.labels.gpu == intel]}
 - placement.preferences | placement: {preferences: [{spread: node.labels.zone, prefer: a, avoid: b, weight: 50}]}
@@ -110,13 +110,14 @@ pub(super) const SERVICE: &str = r#"
 - placement.colocateWith | placement: {colocateWith: [db]}
 - placement.tolerations | placement: {tolerations: [{key: a, value: b, effect: NoSchedule}]}
 + suspend: true
-- schedule: 0 3 * * *
-- timeZone: UTC
-- concurrencyPolicy: forbid
-- completions: 1
-- backoffLimit: 3
-- activeDeadline: 1h
-- ttlAfterFinished: 24h
++ schedule: 0 3 * * *
++ timeZone: Europe/Berlin
++ concurrencyPolicy: replace
++ concurrencyPolicy: forbid
++ completions: 2
++ backoffLimit: 5
++ activeDeadline: 1h
++ ttlAfterFinished: 12h
 - priority: 5
 + update: {parallelism: 2, order: stop-first, delay: 1s, minHealthyTime: 11s, progressDeadline: 11m, maxFailures: 1, failureAction: pause, canary: 1, autoPromote: false, holdRequests: 16s, drainTimeout: 31s}
 + update: {parallelism: 1, order: auto, delay: 0s, minHealthyTime: 10s, progressDeadline: 10m, maxFailures: 0, failureAction: rollback, canary: 0, autoPromote: true, holdRequests: 15s, drainTimeout: 30s}
@@ -263,7 +264,17 @@ pub(super) fn rows(table: &str) -> impl Iterator<Item = (bool, Option<&str>, &st
 pub(super) fn documents() -> impl Iterator<Item = (bool, Option<&'static str>, String, Yaml)> {
     KINDS.into_iter().flat_map(|(kind, table)| {
         rows(table).map(move |(works, path, field)| {
+            let of_job =
+                ["concurrencyPolicy:", "completions:", "backoffLimit:", "activeDeadline:", "ttlAfterFinished:"];
             let most = match kind {
+                Kind::Service if field == "mode: cron" => "  image: nginx:1.27\n  schedule: \"@daily\"\n",
+                Kind::Service if field.starts_with("schedule:") => "  image: nginx:1.27\n  mode: cron\n",
+                Kind::Service if field.starts_with("timeZone:") => {
+                    "  image: nginx:1.27\n  mode: cron\n  schedule: \"@daily\"\n"
+                }
+                Kind::Service if of_job.iter().any(|own| field.starts_with(own)) => {
+                    "  image: nginx:1.27\n  mode: job\n"
+                }
                 Kind::Service if !field.starts_with("image:") && !field.starts_with("build:") => {
                     "  image: nginx:1.27\n"
                 }

@@ -75,7 +75,10 @@ const PIECES: [&str; 34] = [
 fn valid() -> impl Strategy<Value = String> {
     let lines: Vec<&str> = fields::rows(fields::SERVICE).filter(|(works, ..)| *works).map(|(.., f)| f).collect();
     prop::sample::subsequence(lines, 0..8).prop_map(|lines| {
-        let mut known = std::collections::BTreeSet::from(["mode", "networkMode"]);
+        // What other fields would not fit.
+        let of_jobs = ["schedule", "timeZone", "concurrencyPolicy", "completions", "backoffLimit"];
+        let mut known = std::collections::BTreeSet::from(["mode", "networkMode", "activeDeadline", "ttlAfterFinished"]);
+        known.extend(of_jobs);
         let unlike = lines.into_iter().filter(|l| known.insert(l.split(':').next().unwrap_or_default()));
         service(&unlike.collect::<Vec<_>>().join("\n"))
     })

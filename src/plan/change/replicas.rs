@@ -69,6 +69,12 @@ impl<'a> Books<'a> {
         };
         let (wanted, spec) = match wish {
             Wish::Delete(_) => (BTreeSet::new(), None),
+            // Its runs go on.
+            Wish::Put { declared: Declared { spec: Spec::Service(spec), .. }, .. }
+                if spec.mode.is_job() && view.job.is_some() =>
+            {
+                return Vec::new();
+            }
             Wish::Put { declared: Declared { spec: Spec::Service(spec), .. }, .. } => {
                 (rollout::slots(spec, &self.nodes), Some(spec))
             }
@@ -119,6 +125,13 @@ impl<'a> Books<'a> {
         let current: BTreeMap<Slot, &ReplicaView> =
             view.map_or_else(BTreeMap::new, |v| self.alive(v).map(|r| (r.replica.slot.clone(), r)).collect());
         let mut operations = Vec::new();
+        // A new container part of a job is a run of its own; the attempts that follow are not known.
+        let new = view.and_then(|v| v.newest()).is_none_or(|newest| newest.spec_hash != hash);
+        let begun = if spec.mode == Mode::Job && !spec.suspend && new { spec.at_once() } else { 0 };
+        for slot in (1..=begun).map(Slot::Number) {
+            let place = Place { name, uid: &uid, generation, slot: &slot, spec, homes };
+            operations.push(Operation { detail: "a run begins".into(), ..self.add(&place) });
+        }
         for slot in rollout::slots(spec, &self.nodes) {
             let place = Place { name, uid: &uid, generation, slot: &slot, spec, homes };
             match (current.get(&slot).copied(), view) {
@@ -197,7 +210,7 @@ fn gap(order: Order, spec: &ServiceSpec) -> String {
     });
     let gap = match spec.mode {
         Mode::Replicated if spec.wanted() > 1 => "the others serve meanwhile",
-        Mode::Replicated | Mode::Global => "a gap until the new one is ready",
+        Mode::Replicated | Mode::Global | Mode::Job | Mode::Cron => "a gap until the new one is ready",
     };
     because.into_iter().chain([gap.to_owned()]).collect::<Vec<_>>().join("; ")
 }

@@ -29,6 +29,7 @@ impl Cluster {
             declared: None,
             revisions: BTreeMap::new(),
             rollout: None,
+            job: None,
             edges: Vec::new(),
             replicas: Vec::new(),
             status: None,
@@ -75,6 +76,9 @@ impl Cluster {
             assert!(self.view.revisions.contains_key(&record.target));
             self.view.rollout = Some(Arc::new(record.clone()));
         }
+        if let Some(job) = &plan.job {
+            self.view.job = Some(Arc::new(job.clone()));
+        }
         for step in &plan.steps {
             match step {
                 Step::Drain { replica, reason } => {
@@ -98,11 +102,14 @@ impl Cluster {
                     assert!(found.replica.desired == Desired::Stop || ended, "{replica} may still run");
                     self.view.replicas.retain(|r| r.replica.name != *replica);
                 }
-                Step::Place { slot, revision, spec_hash, node, decision, beside } => {
+                Step::Place { slot, revision, spec_hash, node, decision, beside, run } => {
                     self.made += 1;
                     let held = |r: &&ReplicaView| {
+                        let ended = run.is_some() && r.status.as_ref().is_some_and(|s| s.phase.ended());
                         r.replica.slot == *slot
+                            && r.replica.run == *run
                             && r.replica.desired == Desired::Run
+                            && !ended
                             && Some(&r.replica.name) != beside.as_ref()
                     };
                     assert!(self.view.replicas.iter().find(held).is_none(), "two in slot {slot}");
@@ -120,6 +127,7 @@ impl Cluster {
                         desired: Desired::Run,
                         stop_reason: None,
                         draining: None,
+                        run: *run,
                         decision: decision.clone(),
                         index: Index(self.made),
                         resource_version: Index(self.made),

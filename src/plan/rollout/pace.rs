@@ -87,6 +87,7 @@ pub(super) fn go<'a>(plan: &mut Plan, mut record: Rollout, target: &'a Revision,
         wanted: facts.wanted,
         nodes: facts.nodes.to_vec(),
         places: Vec::new(),
+        run: None,
     };
     let pace = Pace { facts, judge, record: &record, round, motion: Vec::new(), waits: turned.waits_for_promotion };
     let places = pace.walk(plan, &Next::of(target));
@@ -95,7 +96,7 @@ pub(super) fn go<'a>(plan: &mut Plan, mut record: Rollout, target: &'a Revision,
 }
 
 /// As declared, with the container part of a revision.
-fn with_container(declared: &ServiceSpec, view: &ServiceView, revision: &Revision) -> ServiceSpec {
+pub(in crate::plan) fn with_container(declared: &ServiceSpec, view: &ServiceView, revision: &Revision) -> ServiceSpec {
     let newest = view.newest().is_some_and(|newest| newest.spec_hash == revision.spec_hash);
     let old = if newest { None } else { spec_of(view, revision.number) };
     match old {

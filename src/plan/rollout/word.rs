@@ -40,6 +40,12 @@ pub fn said(view: &ServiceView, word: Word, (by, now): (&str, u64), index: Index
     let Some((_, spec)) = view.declared.as_ref() else {
         return refused(format!("{name} does not exist"), "apply it".into());
     };
+    if spec.mode.is_job() {
+        return refused(
+            format!("{name} is a job: it has runs, and no rollout"),
+            format!("`constellation job ls {0}` shows them, `constellation job run {0}` begins one", view.name),
+        );
+    }
     let Some(newest) = view.newest() else {
         return refused(format!("{name} has no revision yet"), "ask again in a moment".into());
     };

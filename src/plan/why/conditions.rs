@@ -18,15 +18,19 @@ use crate::plan::{
 
 /// Slots without a node whose decisions a status keeps: a thousand of them would not fit into one
 /// entry of the log, and the first ones say it all.
-const UNPLACED: usize = 16;
+pub(super) const UNPLACED: usize = 16;
 
 /// What the leader says of a Service now; of a deleted one, nothing.
 #[must_use]
 pub fn status(view: &ServiceView, nodes: &[NodeView], now: u64) -> Option<ServiceStatus> {
     let (meta, _) = view.declared.as_ref()?;
     let look = Look::new(view, nodes, now);
+    if look.is_job() {
+        return Some(look.job_status(meta.generation));
+    }
     let tally = Tally::of(&look);
     Some(ServiceStatus {
+        job: None,
         conditions: made(&look, &tally, meta.generation),
         observed_generation: meta.generation,
         replicas: tally.counts,
@@ -55,6 +59,9 @@ pub fn conditions(view: &ServiceView, nodes: &[NodeView], now: u64) -> Vec<Condi
 /// What keeps a Service from being as declared: the reason that says most, and the facts. None: it is.
 pub(super) fn unfinished(view: &ServiceView, nodes: &[NodeView]) -> Option<(Reason, String)> {
     let look = Look::new(view, nodes, 0);
+    if look.is_job() {
+        return look.incomplete();
+    }
     let (tally, differences) = (Tally::of(&look), look.all());
     let told = || (Reason::ReplicaSetUpdated, tally.counts.told());
     (!tally.done(&differences)).then(|| leading(&differences).map_or_else(told, |d| (d.reason, facts(d))))
@@ -247,7 +254,7 @@ fn is_placed(look: &Look<'_>, slot: &Slot) -> bool {
     look.view.replicas.iter().any(|r| r.replica.slot == *slot && !look.leaves(r))
 }
 
-fn facts(difference: &Difference) -> String {
+pub(super) fn facts(difference: &Difference) -> String {
     let what = difference.path.strip_prefix("replicas/").unwrap_or(&difference.path);
     if difference.message.is_empty() { what.to_owned() } else { format!("{what}: {}", difference.message) }
 }
@@ -297,6 +304,9 @@ pub const fn stuck(reason: Reason) -> bool {
         | Reason::Paused
         | Reason::WaitingForPromotion
         | Reason::ProgressDeadlineExceeded
+        | Reason::RunFailed
+        | Reason::BackoffLimitExceeded
+        | Reason::DeadlineExceeded
         | Reason::Failed => true,
         Reason::ImageUnresolved
         | Reason::DriftDetected
@@ -320,6 +330,10 @@ pub const fn stuck(reason: Reason) -> bool {
         | Reason::Resumed
         | Reason::Promoted
         | Reason::Restarted
+        | Reason::RunStarted
+        | Reason::RunSucceeded
+        | Reason::RunSkipped
+        | Reason::Replaced
         | Reason::Draining
         | Reason::UpToDate
         | Reason::HealthUnknown

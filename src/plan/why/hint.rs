@@ -175,6 +175,13 @@ pub fn of_external(replica: &Replica, volume: &str) -> String {
     )
 }
 
+/// A run that failed.
+pub(super) fn of_run(service: &str, run: u64) -> String {
+    format!(
+        "`constellation job logs {service} --run {run}` shows what it wrote; `constellation job run {service}` tries again"
+    )
+}
+
 /// About a container that is not as it would be made now.
 #[must_use]
 pub fn of_old(service: &str) -> String {

@@ -25,7 +25,9 @@ pub fn news(old: Option<&ServiceStatus>, new: &ServiceStatus, subject: &Subject,
     let ready = find(new, ConditionType::Ready);
     let was_true = |c: Option<&Condition>| c.is_some_and(|c| c.status == ConditionStatus::True);
 
-    if old.is_some_and(|o| o.revision != new.revision && o.revision != 0) {
+    // What becomes of the runs of a job is told with them.
+    let stays = new.job.is_none();
+    if stays && old.is_some_and(|o| o.revision != new.revision && o.revision != 0) {
         let from = old.map_or(0, |o| o.revision);
         let count = new.replicas.desired;
         let plural = if count == 1 { "" } else { "s" };
@@ -73,7 +75,7 @@ pub fn news(old: Option<&ServiceStatus>, new: &ServiceStatus, subject: &Subject,
         events.push(event(EventType::Warning, Reason::MinimumReplicasUnavailable, message));
     }
     let same = silent && old.is_some_and(|o| o.revision == new.revision);
-    if was_true(ready) && !was_true(before(ConditionType::Ready)) && !same && new.replicas.desired > 0 {
+    if stays && was_true(ready) && !was_true(before(ConditionType::Ready)) && !same && new.replicas.desired > 0 {
         let message = format!("{}, revision {}", new.replicas.told(), new.revision);
         events.push(event(EventType::Normal, Reason::NewReplicaReady, message));
     }

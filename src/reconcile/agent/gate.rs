@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     model::{
-        Desired, Kind, ObjectKey, Reason, ReplicaPhase, Resolution, Revision,
+        Desired, Kind, ObjectKey, Reason, ReplicaPhase, Resolution, Revision, RunState, ServiceSpec, Uid,
         config::ConfigSpec,
         secret::SealedSecret,
         service::{ContainerSpec, Dependency, DependencyCondition},
@@ -73,6 +73,11 @@ fn unmet(state: &State, dependency: &Dependency) -> Option<String> {
     let Some(service) = state.object(&ObjectKey::service(name)) else {
         return dependency.required.then(|| told::absent(Kind::Service, name));
     };
+    if dependency.condition == DependencyCondition::ServiceCompletedSuccessfully
+        && service.parse::<ServiceSpec>().is_ok_and(|spec| spec.mode.is_job())
+    {
+        return (!completed(state, &service.meta.uid)).then(|| told::not_yet(dependency));
+    }
     let replicas: Vec<_> = state.replicas_of(&service.meta.uid).filter(|r| r.desired == Desired::Run).collect();
     let status = |name: &Arc<str>| state.replica_status(name);
     let phase = |name: &Arc<str>| status(name).map(|s| s.phase);
@@ -88,6 +93,13 @@ fn unmet(state: &State, dependency: &Dependency) -> Option<String> {
         }
     };
     (!met).then(|| told::not_yet(dependency))
+}
+
+/// Whether the newest run of a job succeeded, and its newest revision waits for none.
+fn completed(state: &State, service: &Uid) -> bool {
+    let Some(job) = state.job(service) else { return false };
+    let newest = state.newest_revision(service).map_or(0, |r| r.number);
+    job.newest().is_some_and(|run| run.state == RunState::Succeeded && run.revision >= newest)
 }
 
 /// Files and variables of a replica, in clear.

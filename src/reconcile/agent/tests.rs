@@ -9,6 +9,7 @@ mod exits;
 mod granted;
 mod health;
 mod images;
+mod jobs;
 mod silence;
 mod stops;
 mod writers;

@@ -15,7 +15,7 @@ use crate::{
     model::{
         Desired, ObjectKey, Reason, Replica,
         rotation::Strategy,
-        service::ContainerSpec,
+        service::{ContainerSpec, Restart},
         status::{HeldAction, HeldStep},
     },
     plan::agent::{Gate, Reload, Seen, Step, Want, Wanted, held::hold},
@@ -72,7 +72,8 @@ impl Agent {
             name: replica.name.clone(),
             spec_hash: replica.spec_hash.clone(),
             epoch: replica.epoch.to_string(),
-            restart: spec.restart,
+            // A job makes another attempt instead.
+            restart: if replica.run.is_some() { Restart::No } else { spec.restart },
             probe_interval: look.interval,
             looks_at_host: spec.looks_at_host(),
             auto_restart: spec.auto_restart,

@@ -168,6 +168,29 @@ async fn data_goes_from_a_deleted_service_to_a_new_one_when_the_last_writer_has_
     lab.end().await;
 }
 
+#[tokio::test]
+async fn a_job_runs_to_its_end_and_says_so() {
+    let lab = Lab::new().await;
+    let spec: ServiceSpec = serde_json::from_value(json!({"image": "a", "mode": "job"})).unwrap();
+    lab.put("web", Spec::Service(Box::new(spec))).await;
+    lab.resolve().await;
+    let runs = |s: &State| s.replicas().any(|r| s.replica_status(&r.name).is_some_and(|s| s.ready));
+    let state = lab.until("it runs", runs).await;
+    let attempt = state.replicas().next().unwrap().clone();
+    assert_eq!((attempt.run, state.replicas().count()), (Some(1), 1));
+    let completed = ReplicaStatus { phase: ReplicaPhase::Completed, ..ReplicaStatus::default() };
+    lab.observe(ObjectKey::replica(attempt.name.clone()), Status::Replica(completed)).await;
+    let mut watch = lab.store.watch();
+    let done = |s: &State| ready(s).is_some_and(|c| c.status == ConditionStatus::True && c.reason == Reason::Completed);
+    let waits = watch.wait_for(|s| done(s));
+    let state = tokio::time::timeout(DEADLINE, waits).await.expect("it says that it succeeded").unwrap().clone();
+    assert_eq!(ready(&state).unwrap().message, "run 1 succeeded");
+    let told: Vec<Reason> = state.events().map(|e| e.reason).collect();
+    assert!(told.contains(&Reason::RunStarted) && told.contains(&Reason::RunSucceeded), "{told:?}");
+    assert_eq!(state.replicas().count(), 1, "its container is kept for its log");
+    lab.end().await;
+}
+
 fn ready(state: &State) -> Option<Condition> {
     state.service_status("web")?.conditions.iter().find(|c| c.kind == ConditionType::Ready).cloned()
 }

@@ -115,6 +115,8 @@ impl State {
         let mut used: Vec<u64> = self.replicas_of(&service.meta.uid).map(|r| r.revision).collect();
         // What is wanted, and what a failed update goes back to.
         used.extend(self.rollout(&service.meta.uid).into_iter().flat_map(|r| [Some(r.target), r.stable]).flatten());
+        let runs = self.job(&service.meta.uid).into_iter().flat_map(|job| &job.runs);
+        used.extend(runs.filter(|run| run.runs()).map(|run| run.revision));
         let all: Vec<u64> = self.revisions(&service.meta.uid).map(|r| r.number).collect();
         let old = all.len().saturating_sub(REVISIONS_KEPT);
         for number in all.into_iter().take(old).filter(|n| !used.contains(n)) {
@@ -135,6 +137,7 @@ impl State {
         let index = self.step();
         self.drop_object(&object);
         self.rollouts.remove(&object.meta.uid);
+        self.jobs.remove(&object.meta.uid);
         self.edges.remove(&object.meta.uid);
         self.statuses.remove(key);
         self.changed(index, key.clone(), Changed::Deleted(object.clone()));

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use crate::{
-    model::{Desired, Draining, Epoch, Kind, ObjectKey, Reason, Replica, Volume, event::Subject},
+    model::{Desired, Draining, Epoch, Kind, ObjectKey, Reason, Replica, Run, Volume, event::Subject},
     store::{
         command::Refusal,
         fault::{Mistake, is_made},
@@ -33,9 +33,16 @@ impl State {
         if self.replicas.contains_key(&replica.name) {
             return Err(Refusal::Invalid(format!("replica {} exists", replica.name)));
         }
-        if let Some(other) = self
-            .replicas_of(&replica.service_uid)
-            .find(|r| r.slot == replica.slot && r.desired == Desired::Run && Some(&r.name) != beside)
+        if let Some(run) = replica.run
+            && !self.job(&replica.service_uid).and_then(|job| job.run(run)).is_some_and(Run::runs)
+        {
+            return Err(Refusal::Invalid(format!("run {run} of svc/{} is not under way", replica.service)));
+        }
+        // An attempt of a job that ended by itself is kept for its log, and another follows it.
+        let ended = |r: &Replica| r.run.is_some() && self.replica_status(&r.name).is_some_and(|s| s.phase.ended());
+        let holds = |r: &Replica| r.slot == replica.slot && r.run == replica.run && r.desired == Desired::Run;
+        if let Some(other) =
+            self.replicas_of(&replica.service_uid).find(|r| holds(r) && !ended(r) && Some(&r.name) != beside)
         {
             return Err(Refusal::Invalid(format!("slot {} is held by {}", replica.display(), other.name)));
         }

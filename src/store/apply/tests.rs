@@ -6,8 +6,9 @@ use proptest::{prelude::*, test_runner::FileFailurePersistence};
 
 use crate::{
     model::{
-        Desired, Edge, EventType, Index, Kind, NewEvent, ObjectKey, Reason, Replica, ReplicaPhase, ReplicaStatus,
-        Resolution, ResolvedImage, Rollout, Slot, Status, Uid, Volume, event::Subject,
+        Desired, Edge, EventType, Index, JobRecord, Kind, NewEvent, ObjectKey, Reason, Replica, ReplicaPhase,
+        ReplicaStatus, Resolution, ResolvedImage, Rollout, RunState, Slot, Status, Uid, Volume, event::Subject,
+        job::Trigger,
     },
     store::{
         State,
@@ -24,6 +25,7 @@ enum Step {
     Place { service: u8, slot: u32, node: u8, old: bool, beside: bool },
     Drain { pick: u8 },
     Roll { service: u8, target: u8, stale: bool },
+    Job { service: u8, end: Option<bool>, forget: bool, stale: bool },
     Edge { node: u8, served: Option<u64> },
     Stop { pick: u8 },
     Forget { pick: u8 },
@@ -48,6 +50,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => any::<u8>().prop_map(|pick| Step::Drain { pick }),
         1 => (small(), 0u8..4, any::<bool>())
             .prop_map(|(service, target, stale)| Step::Roll { service, target, stale }),
+        2 => (small(), prop::option::of(any::<bool>()), any::<bool>(), prop::bool::weighted(0.2))
+            .prop_map(|(service, end, forget, stale)| Step::Job { service, end, forget, stale }),
         1 => (small(), prop::option::of(0u64..9)).prop_map(|(node, served)| Step::Edge { node, served }),
         2 => any::<u8>().prop_map(|pick| Step::Stop { pick }),
         2 => any::<u8>().prop_map(|pick| Step::Forget { pick }),
@@ -114,7 +118,9 @@ fn command(step: &Step, state: &State, n: u64) -> Command {
             let made = replica(&format!("r{n}"), &service_uid, number, &hash, &Slot::Number(*slot), *node);
             let mut holders = state.replicas_of(&service_uid).filter(|r| r.slot == Slot::Number(*slot));
             let beside = holders.find(|r| *beside && r.desired == Desired::Run).map(|r| r.name.clone());
-            Command::Place { replica: Replica { service: name(*service), ..made }, beside }
+            // Every other one is an attempt of the newest run.
+            let run = state.job(&service_uid).filter(|_| n % 2 == 0).and_then(|job| job.newest()).map(|run| run.number);
+            Command::Place { replica: Replica { service: name(*service), run, ..made }, beside }
         }
         Step::Drain { pick } => Command::Drain {
             replica: picked(state, *pick).unwrap_or_else(absent).name.clone(),
@@ -127,6 +133,27 @@ fn command(step: &Step, state: &State, n: u64) -> Command {
             let rollout = Rollout { target: u64::from(*target), started_at: n, ..Rollout::default() };
             let based_on = if *stale { Some(Index(n)) } else { old };
             Command::SetRollout { service: name(*service), uid, rollout: Box::new(rollout), based_on }
+        }
+        Step::Job { service, end, forget, stale } => {
+            let object = state.object(&ObjectKey::service(name(*service)));
+            let uid = object.map_or_else(|| uid(0), |o| o.meta.uid.clone());
+            let old = state.job(&uid);
+            let mut job = old.map_or_else(JobRecord::default, |old| (**old).clone());
+            match end {
+                Some(well) => {
+                    let state = if *well { RunState::Succeeded } else { RunState::Failed };
+                    job.runs.iter_mut().filter(|run| run.runs()).take(1).for_each(|run| run.end(state, n));
+                }
+                None => {
+                    let revision = state.newest_revision(&uid).map_or(1, |r| r.number);
+                    job.begin(Trigger::Spec, revision, 1, n);
+                }
+            }
+            if *forget {
+                job.runs.retain(crate::model::Run::runs);
+            }
+            let based_on = if *stale { Some(Index(n)) } else { old.map(|old| old.resource_version) };
+            Command::SetJob { service: name(*service), uid, job: Box::new(job), based_on }
         }
         Step::Edge { node, served } => {
             let uid = state.object(&ObjectKey::node(name(*node))).map_or_else(|| uid(0), |o| o.meta.uid.clone());
@@ -277,7 +304,12 @@ proptest! {
             }
             let running: Vec<_> = state.replicas().filter(|r| r.desired == Desired::Run).collect();
             for r in &running {
-                let others = running.iter().filter(|o| (&o.service_uid, &o.slot) == (&r.service_uid, &r.slot)).count();
+                // Attempts of a run that ended by themselves are kept for their logs.
+                let ended = |o: &Replica| {
+                    o.run.is_some() && state.replica_status(&o.name).is_some_and(|s| s.phase.ended())
+                };
+                let place = |o: &Replica| (o.service_uid.clone(), o.slot.clone(), o.run);
+                let others = running.iter().filter(|o| !ended(o) && place(o) == place(r)).count();
                 prop_assert!(others <= 2, "one, and for a while the one that follows it");
             }
         }
@@ -308,6 +340,13 @@ proptest! {
             for (uid, rollout) in &state.rollouts {
                 prop_assert!(state.object_by_uid(uid).is_some_and(|o| o.kind == Kind::Service));
                 prop_assert!(state.revision(uid, rollout.target).is_some(), "the wanted revision is kept");
+            }
+            for (uid, job) in &state.jobs {
+                prop_assert!(state.object_by_uid(uid).is_some_and(|o| o.kind == Kind::Service));
+                prop_assert!(job.runs.iter().all(|run| run.number <= job.last && run.index <= job.resource_version));
+                for run in job.runs.iter().filter(|run| run.runs()) {
+                    prop_assert!(state.revision(uid, run.revision).is_some(), "its revision is kept");
+                }
             }
             prop_assert!(state.edges().all(|(uid, _)| state.object_by_uid(uid).is_some_and(|o| o.kind == Kind::Node)));
         }
