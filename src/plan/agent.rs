@@ -54,6 +54,8 @@ pub struct Wanted {
     pub epoch: String,
     /// What follows an exit.
     pub restart: Restart,
+    /// An attempt of a job: it is started once, also when its container goes.
+    pub once: bool,
     /// What follows bad health.
     pub auto_restart: AutoRestart,
     /// Between two verdicts on its health.
@@ -245,7 +247,14 @@ fn run(wanted: &Wanted, found: &[&Found], attempts: &Attempts, now: u64) -> Step
             None => Step::End { phase, reason, message },
         };
     }
-    let Some(own) = found.first() else { return held_up(wanted, attempts, now).unwrap_or(Step::Create) };
+    let Some(own) = found.first() else {
+        // What it had done is not known: the next attempt is counted, and one like it may be forbidden.
+        if wanted.once && attempts.life.is_some() {
+            let message = "its container was removed before it had ended".into();
+            return Step::End { phase: ReplicaPhase::Failed, reason: Reason::Failed, message };
+        }
+        return held_up(wanted, attempts, now).unwrap_or(Step::Create);
+    };
     if let Some(message) = drift(wanted, own) {
         return retire(own, Reason::DriftDetected, message, now);
     }

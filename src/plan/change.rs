@@ -28,6 +28,7 @@ mod mounts;
 mod networks;
 pub mod notes;
 pub mod replicas;
+mod runs;
 pub mod servers;
 mod stays;
 pub mod warnings;

@@ -25,7 +25,7 @@ fn a_job_has_its_defaults_and_its_own_fields() {
 fn what_is_wrong_with_a_job_is_told_where_it_stands_and_with_the_way_out() {
     let state = "volumes: [{type: bind, source: /srv/a, target: /a}]";
     for (text, wanted) in [
-        ("mode: cron", "web.yaml:5:3: spec.schedule: is missing"),
+        ("mode: cron", "web.yaml:4:1: spec.schedule: is missing"),
         ("mode: cron\nschedule: 61 * * * *", "web.yaml:7:13: spec.schedule: \"61 * * * *\" is no schedule"),
         ("mode: cron\nschedule: 0 0 30 2 *", "no such day ever comes"),
         (

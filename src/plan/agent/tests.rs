@@ -11,6 +11,7 @@ pub(super) fn wanted() -> Wanted {
         spec_hash: "h".into(),
         epoch: "0.7".into(),
         restart: Restart::Always,
+        once: false,
         auto_restart: AutoRestart::default(),
         probe_interval: Duration::from_secs(5),
         looks_at_host: false,
@@ -306,4 +307,30 @@ fn a_network_that_it_cannot_be_put_on_is_told_while_it_serves() {
     let said = report::status(&want, &step, &report::Doing::Step, known, NOW);
     assert_eq!((said.phase, said.ready, said.reason), (ReplicaPhase::Running, true, Some(Reason::DriftDetected)));
     assert_eq!(name(&plan(&want, &seen, &attempts, Index(50), NOW + 1_000)).0, "connect");
+}
+
+#[test]
+fn an_attempt_of_a_job_has_one_container() {
+    let want = |once| Want::Run(Wanted { once, restart: Restart::No, ..wanted() });
+    let mut began = Attempts::default();
+    began.runs(&"c7".into(), "s", 0);
+    for (case, once, attempts, step) in [
+        ("it never ran", true, Attempts::default(), ("create", None)),
+        ("it ran, and its container is gone", true, began.clone(), ("end", Some(Reason::Failed))),
+        ("a service is made anew", false, began.clone(), ("create", None)),
+        ("it ended and its container is gone", true, ended(), ("end", Some(Reason::Completed))),
+    ] {
+        assert_eq!(name(&plan(&want(once), &Seen::Known(Vec::new()), &attempts, Index(50), NOW)), step, "{case}");
+    }
+}
+
+fn ended() -> Attempts {
+    let status = crate::model::ReplicaStatus {
+        phase: ReplicaPhase::Completed,
+        reason: Some(Reason::Completed),
+        container: Some("c7".into()),
+        started_at: Some("s".into()),
+        ..crate::model::ReplicaStatus::default()
+    };
+    Attempts::resume(&status)
 }

@@ -23,7 +23,7 @@ use crate::{
     },
 };
 
-use super::{Op, Operation, Outcome, Wish};
+use super::{Op, Operation, Outcome, Wish, runs};
 
 /// What nodes hold while the wishes are worked out one after the other.
 pub struct Books<'a> {
@@ -69,25 +69,23 @@ impl<'a> Books<'a> {
         };
         let (wanted, spec) = match wish {
             Wish::Delete(_) => (BTreeSet::new(), None),
-            // Its runs go on.
-            Wish::Put { declared: Declared { spec: Spec::Service(spec), .. }, .. }
-                if spec.mode.is_job() && view.job.is_some() =>
-            {
-                return Vec::new();
-            }
             Wish::Put { declared: Declared { spec: Spec::Service(spec), .. }, .. } => {
                 (rollout::slots(spec, &self.nodes), Some(spec))
             }
             Wish::Put { .. } => return Vec::new(),
         };
-        let reason = |slot: &Slot| spec.map_or(Reason::ServiceDeleted, |spec| rollout::surplus(spec, slot));
-        let mut leaving: Vec<&ReplicaView> = self.alive(view).filter(|r| !wanted.contains(&r.replica.slot)).collect();
-        leaving.sort_by_key(|r| std::cmp::Reverse(r.replica.slot.clone()));
+        let reason = |r: &ReplicaView| match spec {
+            None => Some(Reason::ServiceDeleted),
+            Some(spec) if r.replica.run.is_some() => runs::stopped(view, spec, standing(r, &self.world.nodes)),
+            Some(spec) => (!wanted.contains(&r.replica.slot)).then(|| rollout::surplus(spec, &r.replica.slot)),
+        };
+        let mut leaving: Vec<(&ReplicaView, Reason)> =
+            self.alive(view).filter_map(|r| reason(r).map(|reason| (r, reason))).collect();
+        leaving.sort_by_key(|(r, _)| std::cmp::Reverse(r.replica.slot.clone()));
         leaving
             .into_iter()
-            .map(|r| {
+            .map(|(r, reason)| {
                 self.release(view, r);
-                let reason = reason(&r.replica.slot);
                 operation(Op::Remove, r.replica.display(), Some(r.replica.node.clone()), reason)
             })
             .collect()
@@ -122,15 +120,16 @@ impl<'a> Books<'a> {
         let homes = view.map_or(&[][..], |v| &v.homes);
         // Until it exists its name tells it from the others.
         let uid = view.map_or_else(|| Uid(name.clone()), |v| v.uid.clone());
-        let current: BTreeMap<Slot, &ReplicaView> =
-            view.map_or_else(BTreeMap::new, |v| self.alive(v).map(|r| (r.replica.slot.clone(), r)).collect());
+        let lasting = |r: &&ReplicaView| r.replica.run.is_none();
+        let current: BTreeMap<Slot, &ReplicaView> = view.map_or_else(BTreeMap::new, |v| {
+            self.alive(v).filter(lasting).map(|r| (r.replica.slot.clone(), r)).collect()
+        });
         let mut operations = Vec::new();
-        // A new container part of a job is a run of its own; the attempts that follow are not known.
-        let new = view.and_then(|v| v.newest()).is_none_or(|newest| newest.spec_hash != hash);
-        let begun = if spec.mode == Mode::Job && !spec.suspend && new { spec.at_once() } else { 0 };
-        for slot in (1..=begun).map(Slot::Number) {
-            let place = Place { name, uid: &uid, generation, slot: &slot, spec, homes };
-            operations.push(Operation { detail: "a run begins".into(), ..self.add(&place) });
+        if let Some(detail) = runs::begun(view, spec, &hash) {
+            for slot in (1..=spec.at_once()).map(Slot::Number) {
+                let place = Place { name, uid: &uid, generation, slot: &slot, spec, homes };
+                operations.push(Operation { detail: detail.clone(), ..self.add(&place) });
+            }
         }
         for slot in rollout::slots(spec, &self.nodes) {
             let place = Place { name, uid: &uid, generation, slot: &slot, spec, homes };

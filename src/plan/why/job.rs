@@ -63,7 +63,10 @@ impl<'a> Look<'a> {
             let difference = Difference::new(path, "succeeded", "failed", run.reason.unwrap_or(Reason::Failed));
             let difference = difference.because(run.message.clone(), run.ended_at);
             let difference = difference.hinted(Some(hint::of_run(&self.view.name, run.number)));
-            found.push(Difference { log: run.log_tail.clone(), ..difference });
+            // What a deadline stopped reports its last lines only after the run has ended.
+            let stopped = || self.last_of(run.number).map(super::log).unwrap_or_default();
+            let log = if run.log_tail.is_empty() { stopped() } else { run.log_tail.clone() };
+            found.push(Difference { log, ..difference });
         }
         if self.waits()
             && let Some(run) = self.runs().iter().find(|run| run.runs())
@@ -88,6 +91,12 @@ impl<'a> Look<'a> {
             Difference { next_attempt: next, log, ..difference.because(message, None).hinted(hint) }
         }));
         found
+    }
+
+    /// What the newest attempt of a run reported.
+    fn last_of(&self, run: u64) -> Option<&'a crate::model::ReplicaStatus> {
+        let attempts = self.view.replicas.iter().filter(|r| r.replica.run == Some(run));
+        attempts.max_by_key(|r| r.replica.index)?.status.as_ref()
     }
 
     /// What the newest attempt of a slot that failed reported.

@@ -74,6 +74,7 @@ impl Agent {
             epoch: replica.epoch.to_string(),
             // A job makes another attempt instead.
             restart: if replica.run.is_some() { Restart::No } else { spec.restart },
+            once: replica.run.is_some(),
             probe_interval: look.interval,
             looks_at_host: spec.looks_at_host(),
             auto_restart: spec.auto_restart,
