@@ -27,7 +27,7 @@ use super::{
     wire::LogLine,
 };
 use crate::{
-    model::{Desired, Kind, Replica, Uid},
+    model::{Desired, Kind, Replica, Run, Uid},
     runtime::{self, LogChunk, LogQuery, Runtime, RuntimeError},
     store::{Client, State},
 };
@@ -94,7 +94,8 @@ async fn read(request: &mut Request, state: &State, which: Which) -> Result<Resp
         return Err(Failure::new(404, "not-found", "No such object", format!("there is no replica {slot} to read"))
             .hint("constellation ps lists the replicas; --all-replicas reads ended ones too"));
     }
-    if let Some(run) = reader.run.filter(|_| reader.replicas(state).is_empty()) {
+    // One that has just begun may have no attempt yet.
+    if let Some(run) = reader.run.filter(|_| reader.replicas(state).is_empty() && !reader.under_way(state)) {
         let message = format!("there is no attempt of a run {run} to read");
         return Err(Failure::new(404, "not-found", "No such object", message)
             .hint("constellation job ls lists the runs; what ended long ago is not kept"));
@@ -217,12 +218,18 @@ impl Reader {
         }
     }
 
-    /// Whether nothing can follow: the one replica that is read has ended.
+    /// Whether nothing can follow: the one replica that is read has ended, or the run of a job.
     fn over(&self, state: &State) -> bool {
         match &self.which {
+            Which::Service(_) if self.run.is_some() => !self.under_way(state),
             Which::Service(uid) => !state.replicas().any(|r| r.service_uid == *uid) && !self.lives(state, uid),
             Which::Replica(name) => state.replica(name).is_none_or(|r| r.desired == Desired::Stop),
         }
+    }
+    /// Whether the run that is asked for has not ended.
+    fn under_way(&self, state: &State) -> bool {
+        let Which::Service(uid) = &self.which else { return false };
+        self.run.and_then(|number| state.job(uid)?.run(number)).is_some_and(Run::runs)
     }
     fn lives(&self, state: &State, service: &Uid) -> bool {
         state.objects(Kind::Service).any(|o| o.meta.uid == *service)

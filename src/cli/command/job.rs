@@ -72,11 +72,9 @@ async fn run(api: &Api, screen: &Screen, args: &JobRun) -> Result<(), CliError> 
 }
 
 async fn read(api: &Api, screen: &Screen, args: &JobLogs) -> Result<(), CliError> {
-    let newest = match args.run {
-        Some(run) => Some(run),
-        None => api.runs(&args.service).await?.runs.first().map(|run| run.number),
-    };
-    let Some(run) = newest else {
+    let report = api.runs(&args.service).await?;
+    let newest = report.runs.first().map(|run| run.number);
+    let Some(number) = args.run.or(newest) else {
         let message = format!("svc/{} never ran", args.service);
         let hint = Some(format!("constellation job run {}", args.service));
         return Err(CliError::No { message, hint });
@@ -90,5 +88,14 @@ async fn read(api: &Api, screen: &Screen, args: &JobLogs) -> Result<(), CliError
         all_replicas: true,
         timestamps: args.timestamps,
     };
-    logs::read(api, screen, &asked, Some(run)).await
+    let read = logs::read(api, screen, &asked, Some(number)).await;
+    let gone = match &read {
+        Ok(found) => !found,
+        Err(error) => error.exit() == Exit::NotFound,
+    };
+    // What was stopped has no container any more, and its last lines stand in the record.
+    let kept = report.runs.iter().find(|run| run.number == number).filter(|run| gone && !run.log_tail.is_empty());
+    let Some(run) = kept else { return read.map(|_| ()) };
+    screen.aside(&format!("the containers of run {number} are gone; these are the last lines that were kept:"));
+    run.log_tail.iter().try_for_each(|line| screen.log("", line))
 }

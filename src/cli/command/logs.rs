@@ -20,14 +20,14 @@ use crate::{
 /// # Errors
 /// As the API; when the log of a replica could not be read, after those that could.
 pub async fn logs(api: &Api, screen: &Screen, args: &Logs) -> Result<(), CliError> {
-    read(api, screen, args, None).await
+    read(api, screen, args, None).await.map(|_| ())
 }
 
-/// As `logs`. `run`: only attempts of this run of a job.
+/// As `logs`. `run`: only attempts of this run of a job. Answers whether there was anything to read.
 ///
 /// # Errors
 /// As [`logs`].
-pub async fn read(api: &Api, screen: &Screen, args: &Logs, run: Option<u64>) -> Result<(), CliError> {
+pub async fn read(api: &Api, screen: &Screen, args: &Logs, run: Option<u64>) -> Result<bool, CliError> {
     let flag = |on: bool| on.then(|| "true".to_owned());
     let query: Query = [
         ("follow", flag(args.follow)),
@@ -41,7 +41,7 @@ pub async fn read(api: &Api, screen: &Screen, args: &Logs, run: Option<u64>) -> 
     .into();
     let known = Replicas::from_list(&api.list(Kind::Replica).await?.items);
     let mut stream = api.stream::<LogLine>(query.onto(&format!("/api/v1/services/{}/logs", args.service))).await?;
-    let mut unread = Unread::default();
+    let (mut unread, mut found) = (Unread::default(), false);
     while let Some(line) = stream.next().await? {
         let subject = Subject { kind: Kind::Replica, name: line.replica.as_str().into(), uid: Uid("".into()) };
         let replica = known.display(&subject);
@@ -50,11 +50,14 @@ pub async fn read(api: &Api, screen: &Screen, args: &Logs, run: Option<u64>) -> 
         let before = format!("{time}{} | ", clean(replica));
         match line.stream.as_str() {
             "error" => screen.aside(&format!("{before}{}", clean(&line.line))),
-            _ => screen.log(&before, &line.line)?,
+            _ => {
+                found = true;
+                screen.log(&before, &line.line)?;
+            }
         }
         unread.hear(replica, line.error);
     }
-    unread.end()
+    unread.end().map(|()| found)
 }
 
 /// Replicas whose logs could not be read, as far as that was not made good.

@@ -55,6 +55,9 @@ pub fn report(key: &ObjectKey, conditions: &[Condition], why: &WhyReport, times:
             said.push(&difference.message);
             let _ = writeln!(out, "  {}: {}", clean(&difference.path), clean(&difference.message));
         }
+        for line in difference.log.iter().rev().take(TAIL).rev() {
+            let _ = writeln!(out, "    | {}", clean(line));
+        }
     }
     let remedies = remedies(key, differences);
     if !remedies.is_empty() {

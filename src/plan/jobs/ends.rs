@@ -9,6 +9,7 @@ use crate::plan::{rollout::Standing, told, view::ReplicaView};
 /// Counts what ended, and ends the runs that this ends. Answers when time alone ends one.
 pub(super) fn count(record: &mut JobRecord, look: &Look<'_>) -> Option<u64> {
     let mut again = None;
+    record.runs.iter_mut().for_each(|run| last_words(run, look));
     for run in record.runs.iter_mut().filter(|run| run.runs()) {
         attempts(run, look);
         if look.spec.suspend {
@@ -36,6 +37,17 @@ pub(super) fn count(record: &mut JobRecord, look: &Look<'_>) -> Option<u64> {
         }
     }
     again
+}
+
+/// What an attempt wrote that was stopped because its run was given up: it reports that only afterwards.
+fn last_words(run: &mut Run, look: &Look<'_>) {
+    if run.state != RunState::Failed || !run.log_tail.is_empty() {
+        return;
+    }
+    let newest = look.of(run.number).max_by_key(|r| r.replica.index);
+    if let Some(exit) = newest.and_then(|r| r.status.as_ref()?.last_exit.as_ref()) {
+        run.log_tail.clone_from(&exit.log_tail);
+    }
 }
 
 fn attempts(run: &mut Run, look: &Look<'_>) {

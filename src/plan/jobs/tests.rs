@@ -8,6 +8,7 @@ use crate::model::{
     job::Trigger,
     schedule::Schedule,
     service::{Concurrency, Mode, Mount},
+    status::LastExit,
 };
 use crate::plan::rollout::{
     Step,
@@ -149,7 +150,23 @@ fn a_run_that_takes_too_long_is_stopped() {
     let plan = step(&mut cluster);
     let stop = |s: &Step| matches!(s, Step::Stop { reason: Reason::DeadlineExceeded, .. });
     assert!(plan.steps.iter().any(stop), "{plan:?}");
-    assert_eq!(states(&cluster), [(1, RunState::Failed, Some(Reason::DeadlineExceeded))]);
+    let ended = [(1, RunState::Failed, Some(Reason::DeadlineExceeded))];
+    assert_eq!(states(&cluster), ended);
+    // What it wrote is reported when it has been stopped, be it with 0.
+    let name = live(&cluster)[0].clone();
+    cluster.report(&name, ReplicaPhase::Stopped, false);
+    let at = cluster.view.replicas.iter().position(|r| r.replica.name == name).unwrap();
+    let exit = LastExit { log_tail: vec!["still copying".into()], ..LastExit::default() };
+    cluster.view.replicas[at].status.as_mut().unwrap().last_exit = Some(exit);
+    settle(&mut cluster);
+    assert_eq!(
+        (states(&cluster).as_slice(), runs(&cluster)[0].log_tail.clone()),
+        (&ended[..], vec!["still copying".to_owned()])
+    );
+    let before = cluster.view.job.clone();
+    cluster.now += MINUTE;
+    settle(&mut cluster);
+    assert_eq!(cluster.view.job, before, "and nothing follows");
 }
 
 #[test]

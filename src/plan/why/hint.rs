@@ -3,7 +3,7 @@
 //! Not here: reasons that the loops resolve by themselves; they have no hint.
 
 use crate::{
-    model::{Decision, Kind, Reason, Replica},
+    model::{Decision, Kind, Reason, Replica, Run},
     plan::{
         rollout, told,
         view::{Missing, ReplicaView, ServiceView},
@@ -176,10 +176,16 @@ pub fn of_external(replica: &Replica, volume: &str) -> String {
 }
 
 /// A run that failed.
-pub(super) fn of_run(service: &str, run: u64) -> String {
-    format!(
-        "`constellation job logs {service} --run {run}` shows what it wrote; `constellation job run {service}` tries again"
-    )
+pub(super) fn of_run(service: &str, run: &Run) -> String {
+    let number = run.number;
+    let again = format!("`constellation job run {service}` tries again");
+    match run.reason {
+        Some(Reason::DeadlineExceeded) => format!("{again}; `activeDeadline` says how long it may take"),
+        Some(Reason::BackoffLimitExceeded) => {
+            format!("`constellation job logs {service} --run {number}` shows what it wrote; {again}")
+        }
+        Some(_) | None => again,
+    }
 }
 
 /// About a container that is not as it would be made now.

@@ -26,8 +26,9 @@ impl<'a> Look<'a> {
         self.view.declared.as_ref().is_some_and(|(_, spec)| spec.mode.is_job())
     }
 
-    fn runs(&self) -> &[Run] {
-        self.plan.job.as_ref().map_or(&[], |job| &job.runs)
+    /// As they are recorded: what the look would make of them is said when it is.
+    fn runs(&self) -> &'a [Run] {
+        self.view.job.as_ref().map_or(&[], |job| &job.runs)
     }
 
     /// Attempts that are not at their end.
@@ -41,7 +42,7 @@ impl<'a> Look<'a> {
     fn waits(&self) -> bool {
         let Some((_, spec)) = &self.view.declared else { return false };
         let newest = self.view.newest().map_or(0, |r| r.number);
-        let begun = self.plan.job.as_ref().map_or(0, |job| job.spec_run);
+        let begun = self.view.job.as_ref().map_or(0, |job| job.spec_run);
         spec.mode == Mode::Job && !spec.suspend && newest > begun
     }
 
@@ -62,11 +63,8 @@ impl<'a> Look<'a> {
             let path = format!("runs/{}", run.number);
             let difference = Difference::new(path, "succeeded", "failed", run.reason.unwrap_or(Reason::Failed));
             let difference = difference.because(run.message.clone(), run.ended_at);
-            let difference = difference.hinted(Some(hint::of_run(&self.view.name, run.number)));
-            // What a deadline stopped reports its last lines only after the run has ended.
-            let stopped = || self.last_of(run.number).map(super::log).unwrap_or_default();
-            let log = if run.log_tail.is_empty() { stopped() } else { run.log_tail.clone() };
-            found.push(Difference { log, ..difference });
+            let difference = difference.hinted(Some(hint::of_run(&self.view.name, run)));
+            found.push(Difference { log: run.log_tail.clone(), ..difference });
         }
         if self.waits()
             && let Some(run) = self.runs().iter().find(|run| run.runs())
@@ -91,12 +89,6 @@ impl<'a> Look<'a> {
             Difference { next_attempt: next, log, ..difference.because(message, None).hinted(hint) }
         }));
         found
-    }
-
-    /// What the newest attempt of a run reported.
-    fn last_of(&self, run: u64) -> Option<&'a crate::model::ReplicaStatus> {
-        let attempts = self.view.replicas.iter().filter(|r| r.replica.run == Some(run));
-        attempts.max_by_key(|r| r.replica.index)?.status.as_ref()
     }
 
     /// What the newest attempt of a slot that failed reported.

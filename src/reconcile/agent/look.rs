@@ -249,8 +249,11 @@ impl Agent {
             Some(_) | None if entry.ended_by_hand(grace) => Cause::Hand,
             Some(_) | None => Cause::Itself,
         };
+        // Of a run that is given up in its middle it says how far that was.
+        let attempt = subject.replica.run.is_some();
         let log_tail = match cause {
             Cause::Itself => self.tail(key, container).await,
+            Cause::Hand | Cause::Agent | Cause::Engine if attempt => self.tail(key, container).await,
             Cause::Hand | Cause::Agent | Cause::Engine => Vec::new(),
         };
         let exit = LastExit {
