@@ -119,7 +119,11 @@ fn command(step: &Step, state: &State, n: u64) -> Command {
             let mut holders = state.replicas_of(&service_uid).filter(|r| r.slot == Slot::Number(*slot));
             let beside = holders.find(|r| *beside && r.desired == Desired::Run).map(|r| r.name.clone());
             // Every other one is an attempt of the newest run.
-            let run = state.job(&service_uid).filter(|_| n % 2 == 0).and_then(|job| job.newest()).map(|run| run.number);
+            let run = state
+                .job(&service_uid)
+                .filter(|_| n.is_multiple_of(2))
+                .and_then(|job| job.newest())
+                .map(|run| run.number);
             Command::Place { replica: Replica { service: name(*service), run, ..made }, beside }
         }
         Step::Drain { pick } => Command::Drain {
