@@ -49,6 +49,7 @@ pub fn failed(r: &ReplicaView) -> String {
     });
     match (exit, status.message.as_str(), status.reason) {
         (Some(exit), "", _) => format!("{name}: {exit}"),
+        (Some(exit), message, _) if message == exit => format!("{name}: {exit}"),
         (Some(exit), message, _) => format!("{name}: {exit}; {message}"),
         (None, "", Some(reason)) => format!("{name}: {reason}"),
         (None, "", None) => format!("{name} is not ready"),

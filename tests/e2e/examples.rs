@@ -19,17 +19,19 @@ fn examples_applied_twice_change_nothing_the_second_time() {
     let lab = Lab::take();
     let agent = Agent::start(&lab);
     let first = agent.cli(&["apply", "-f", EXAMPLES, "-y"]).exits(0);
-    for object in ["svc/hello", "svc/web", "svc/redis", "svc/load", "secret/redis-password", "config/counter"] {
+    let services = ["svc/hello", "svc/web", "svc/redis", "svc/load", "svc/pieces", "svc/monthly"];
+    for object in services.into_iter().chain(["secret/redis-password", "config/counter"]) {
         assert!(first.out.lines().any(|l| l.contains(object) && l.contains("created")), "{object}: {}", first.out);
     }
     for service in ["hello", "web", "redis", "load"] {
         agent.wait_until_settled(service, secs(60));
     }
     let before = lab.docker.identities();
-    assert_eq!(before.len(), 3 + 2 + 1 + 1, "{before:?}");
+    // The pieces are done: their containers are kept for their logs.
+    assert_eq!(before.len(), 3 + 2 + 1 + 1 + 3, "{before:?}");
 
     let second = agent.cli(&["apply", "-f", EXAMPLES, "-y"]).exits(0);
-    assert_eq!(second.out.lines().filter(|l| l.contains("unchanged")).count(), 6, "{}", second.out);
+    assert_eq!(second.out.lines().filter(|l| l.contains("unchanged")).count(), 8, "{}", second.out);
     for result in ["created", "configured", "deleted"] {
         assert!(!second.out.contains(result), "{}", second.out);
     }

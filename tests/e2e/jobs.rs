@@ -82,7 +82,7 @@ fn completions_are_worked_off_a_few_at_a_time() {
     let agent = Agent::start(&lab);
     let many = with("parts", "job", "echo part; sleep 2", "completions: 3\nreplicas: 2\n");
     let said = agent.cli_reading(&["plan", "-f", "-"], &many).out;
-    assert!(said.contains("a run begins"), "{said}");
+    assert!(said.contains("a run begins") && !said.contains("no healthcheck"), "{said}");
     let said = agent.apply_with(&many, &[]).exits(0);
     assert!(said.out.contains("run 1 succeeded"), "{}", said.out);
     let run = runs(&agent, "parts")[0].clone();
@@ -109,7 +109,9 @@ fn a_job_that_fails_says_so_with_its_last_words() {
     let all = format!("{}{}", said.out, said.err);
     assert!(all.contains("BackoffLimitExceeded") && all.contains("no database"), "{all}");
     let ls = agent.cli(&["job", "ls", "broken"]).exits(0).out;
-    assert!(ls.contains("Failed: BackoffLimitExceeded") && ls.contains("exit 3"), "{ls}");
+    assert!(ls.contains("Failed: BackoffLimitExceeded") && ls.contains("the last broken.1: exit 3\n"), "{ls}");
+    let events = agent.cli(&["events", "--for", "svc/broken"]).exits(0).out;
+    assert!(events.contains("RunFailed") && !events.contains("FailedScheduling"), "{events}");
     let run = runs(&agent, "broken")[0].clone();
     assert_eq!((&run["failed"], &run["logTail"][0]), (&2.into(), &"no database".into()), "{run}");
     let took = run["endedAt"].as_u64().unwrap() - run["startedAt"].as_u64().unwrap();

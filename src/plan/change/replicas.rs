@@ -128,7 +128,10 @@ impl<'a> Books<'a> {
         if let Some(detail) = runs::begun(view, spec, &hash) {
             for slot in (1..=spec.at_once()).map(Slot::Number) {
                 let place = Place { name, uid: &uid, generation, slot: &slot, spec, homes };
-                operations.push(Operation { detail: detail.clone(), ..self.add(&place) });
+                let made = self.add(&place);
+                // Why none fits says more.
+                let detail = if made.node.is_some() { detail.clone() } else { made.detail.clone() };
+                operations.push(Operation { detail, ..made });
             }
         }
         for slot in rollout::slots(spec, &self.nodes) {

@@ -113,7 +113,8 @@ fn last_servers(wishes: &[Wish<'_>], world: &World) -> BTreeSet<Arc<str>> {
 fn service(declared: &Declared, spec: &ServiceSpec, world: &World, say: &mut impl FnMut(String)) {
     let container = &spec.container;
     let own = container.healthcheck.as_ref();
-    if container.readiness.is_none() && own.is_none_or(|h| h.disable) {
+    // Nobody waits for a job to be ready: it is waited for until it ends.
+    if !spec.mode.is_job() && container.readiness.is_none() && own.is_none_or(|h| h.disable) {
         let unless = if own.is_none() { " (unless the image has one)" } else { "" };
         match container.readiness(false) {
             ReadinessSource::Tcp(port) => say(format!("no healthcheck{unless}; readiness falls back to TCP {port}")),

@@ -207,7 +207,8 @@ impl<'a> Look<'a> {
             Some(run) => (ConditionStatus::True, Reason::RunStarted, short(run).told()),
             None => (ConditionStatus::False, ready.1, String::new()),
         };
-        let held = self.plan.holds.iter().next();
+        // One that waits for its next attempt was placed well enough.
+        let held = self.plan.holds.iter().find(|(_, hold)| hold.reason != Reason::CrashLoopBackOff);
         let scheduled = match (self.plan.unplaced.iter().next(), held) {
             (Some((slot, decision)), _) => {
                 let (reason, facts) = unplaced(decision);

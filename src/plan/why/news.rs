@@ -49,7 +49,7 @@ pub fn news(old: Option<&ServiceStatus>, new: &ServiceStatus, subject: &Subject,
     }
     // A global service without a slot has nothing that could be unplaced.
     let homeless = |c: Option<&Condition>| c.is_some_and(|c| c.status == ConditionStatus::False);
-    if let Some(c) = find(new, ConditionType::Scheduled).filter(|_| new.replicas.desired == 0)
+    if let Some(c) = find(new, ConditionType::Scheduled).filter(|_| stays && new.replicas.desired == 0)
         && homeless(Some(c))
         && !(homeless(before(ConditionType::Scheduled)) && old.is_some_and(|o| o.replicas.desired == 0))
     {
@@ -90,7 +90,7 @@ fn find(status: &ServiceStatus, kind: ConditionType) -> Option<&Condition> {
 mod tests {
     use super::*;
     use crate::{
-        model::{Kind, ReplicaPhase, Uid},
+        model::{Kind, ReplicaPhase, Resolution, Uid},
         plan::{
             rollout::cluster::{Cluster, resolved, spec},
             why::status,
@@ -99,7 +99,7 @@ mod tests {
 
     /// Brings the stored status up to date and answers the events of that step.
     fn step(cluster: &mut Cluster) -> Vec<(EventType, Reason)> {
-        let new = status(&cluster.view, &cluster.nodes, 5);
+        let new = status(&cluster.view, &cluster.nodes, cluster.now.max(5));
         let subject = Subject { kind: Kind::Service, name: "web".into(), uid: Uid("u".into()) };
         let events = new.as_ref().map(|n| news(cluster.view.status.as_ref(), n, &subject, 5)).unwrap();
         cluster.view.status = new;
@@ -160,5 +160,31 @@ mod tests {
         cluster.nodes[0].labels.clear();
         let events = step(&mut cluster);
         assert!(events.contains(&(EventType::Warning, Reason::FailedScheduling)), "{events:?}");
+    }
+
+    #[test]
+    fn what_becomes_of_a_job_is_told_with_its_runs() {
+        let mut declared = spec("a", 1);
+        (declared.mode, declared.replicas) = (crate::model::service::Mode::Job, None);
+        let mut cluster = Cluster::new(1, declared.clone());
+        let revision = cluster.view.revisions[&1].clone();
+        let pending = crate::model::Revision { image: Resolution::Pending, ..(*revision).clone() };
+        cluster.view.revisions.insert(1, pending.into());
+        assert_eq!(step(&mut cluster), [], "an image that is not resolved yet is no lack of nodes");
+        cluster.view.revisions.insert(1, revision);
+        for phase in [ReplicaPhase::Running, ReplicaPhase::Failed] {
+            let plan = cluster.plan();
+            cluster.take(&plan);
+            assert_eq!(step(&mut cluster), []);
+            let name = cluster.view.replicas[0].replica.name.clone();
+            cluster.report(&name, phase, phase == ReplicaPhase::Running);
+            assert_eq!(step(&mut cluster), []);
+        }
+        let plan = cluster.plan();
+        cluster.take(&plan);
+        assert_eq!(step(&mut cluster), [], "another attempt is waited for");
+        cluster.nodes[0].spec.schedulable = false;
+        cluster.now += 60_000;
+        assert_eq!(step(&mut cluster), [(EventType::Warning, Reason::FailedScheduling)]);
     }
 }

@@ -270,7 +270,9 @@ impl Agent {
             (m.attempts.failures, before)
         });
         self.data_is_free();
-        if matches!(cause, Cause::Hand | Cause::Engine) || failures != before {
+        // That an attempt of a job is done is told as its end.
+        let done = attempt && container.exit_code == 0 && cause == Cause::Itself;
+        if matches!(cause, Cause::Hand | Cause::Engine) || (failures != before && !done) {
             self.say_exited(subject, container, cause);
         }
         Ok(())

@@ -97,6 +97,7 @@ impl Agent {
 
     pub(super) fn say_vanished(&self, subject: &Subject) {
         let then = match subject.replica.desired {
+            Desired::Run if subject.replica.run.is_some() => "this attempt has failed",
             Desired::Run => "it is made again",
             Desired::Stop => "it was to be stopped anyway",
         };
