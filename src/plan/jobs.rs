@@ -24,7 +24,7 @@ use super::{
     rollout::{Plan, Round, Standing, needs_gap, standing, with_container},
     view::{NodeView, ReplicaView, ServiceView},
 };
-use crate::model::{Desired, JobRecord, Meta, Reason, Resolution, Run, ServiceSpec, Slot};
+use crate::model::{Desired, JobRecord, Meta, Reason, Resolution, Run, ServiceSpec, Slot, service::Concurrency};
 
 /// Runs that ended and are kept at most.
 const KEPT: usize = 10;
@@ -146,7 +146,14 @@ fn in_the_way(plan: &mut Plan, run: u64, slot: &Slot, spec: &ServiceSpec, look: 
         return first;
     }
     let other = |r: &&&ReplicaView| r.replica.run != Some(run) && look.lives(r);
-    needs_gap(spec).then(|| look.own.iter().find(other).map(|r| r.replica.name.clone())).flatten()
+    // Of a run that was given up it is seen when it has stopped; one that nobody can see is not waited for.
+    let seen = |r: &&&ReplicaView| other(r) && look.standing(r) != Standing::Unknown;
+    let forbids = look.spec.concurrency_policy == Concurrency::Forbid;
+    let before = match needs_gap(spec) {
+        true => look.own.iter().find(other),
+        false => look.own.iter().filter(|_| forbids).find(seen),
+    };
+    before.map(|r| r.replica.name.clone())
 }
 
 /// Stops what is left of runs that ended, and forgets what nobody needs to see any more.

@@ -124,6 +124,25 @@ fn a_job_that_fails_says_so_with_its_last_words() {
 }
 
 #[test]
+fn a_fix_of_what_cannot_begin_takes_its_place() {
+    let lab = Lab::take();
+    let agent = Agent::start(&lab);
+    let typo = |command: &str| service("typo", &format!("mode: job\n{IMAGE}command: [{command}]\n"));
+    agent.apply_with(&typo("eccho, hello"), &["-d"]).exits(0);
+    agent.wait_for_reason("typo", "EngineRefused", secs(30));
+    let said = agent.apply_with(&typo("echo, hello"), &[]).exits(0);
+    assert!(said.out.contains("run 2 succeeded"), "{}", said.out);
+    becomes(&agent, "typo", &["2 Succeeded", "1 Failed Replaced"], secs(1));
+    // An image that is nowhere, likewise.
+    let image =
+        |image: &str| service("image", &format!("mode: job\nimage: {image}\npullPolicy: never\ncommand: [echo]\n"));
+    agent.apply_with(&image("constellation-test/nowhere:1"), &["-d"]).exits(0);
+    agent.wait_for_reason("image", "ImageNotFound", secs(30));
+    agent.apply_with(&image("constellation-test/busybox:1"), &[]).exits(0);
+    becomes(&agent, "image", &["2 Succeeded", "1 Failed Replaced"], secs(1));
+}
+
+#[test]
 fn a_deadline_ends_a_run_and_what_it_wrote_is_shown() {
     let lab = Lab::take();
     let agent = Agent::start(&lab);

@@ -14,6 +14,9 @@ pub(super) fn done(job: &JobStatus, condition: &Condition) -> Progress {
         (Some(run), Some(_)) if run.state == RunState::Failed => Progress::Reached(run.told()),
         (_, Some(_)) if condition.status == ConditionStatus::True => Progress::Reached(condition.message.clone()),
         (_, Some(_)) | (None, None) => Progress::Waiting(because(condition)),
+        (Some(run), None) if run.state == RunState::Running && condition.status == ConditionStatus::False => {
+            Progress::Waiting(format!("{}; {}", run.told(), because(condition)))
+        }
         (Some(run), None) => ran(run.number, Some(job)),
     }
 }
@@ -65,7 +68,8 @@ mod tests {
         for (case, job, status, wanted) in [
             ("its run is about to begin", job(&[], None, true), False, Kind::Waiting),
             ("an older run ended", job(std::slice::from_ref(&done_), None, true), True, Kind::Waiting),
-            ("under way", job(&[running], None, false), True, Kind::Waiting),
+            ("under way", job(std::slice::from_ref(&running), None, false), True, Kind::Waiting),
+            ("its engine refuses it", job(&[running], None, false), False, Kind::Waiting),
             ("done", job(&[done_], None, false), True, Kind::Reached),
             ("failed", job(std::slice::from_ref(&failed), None, false), False, Kind::Lost),
             ("a schedule", job(&[], Some(9), false), True, Kind::Reached),

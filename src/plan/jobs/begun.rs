@@ -6,11 +6,12 @@
 
 use super::Look;
 use crate::model::{
-    JobRecord, Reason,
+    JobRecord, Reason, ReplicaPhase,
     job::{Skipped, Trigger},
     schedule::Schedule,
     service::{Concurrency, Mode},
 };
+use crate::plan::view::ReplicaView;
 
 /// A time that was missed is made good so long, milliseconds.
 const WINDOW: u64 = 600_000;
@@ -30,6 +31,7 @@ pub(super) fn begin(record: &mut JobRecord, look: &Look<'_>) -> Option<u64> {
         }
         return None;
     }
+    give_way(record, newest, look);
     match look.spec.mode {
         Mode::Job if newest > record.spec_run => {
             // One that is new is not let pass: it waits for its turn.
@@ -42,6 +44,22 @@ pub(super) fn begin(record: &mut JobRecord, look: &Look<'_>) -> Option<u64> {
         Mode::Cron => due(record, newest, look),
         Mode::Job | Mode::Replicated | Mode::Global => None,
     }
+}
+
+/// Gives up what never started, of revisions that are not the newest: whoever mended an image or a command does not wait
+/// for what cannot begin.
+fn give_way(record: &mut JobRecord, newest: u64, look: &Look<'_>) {
+    for run in record.runs.iter_mut().filter(|run| run.runs() && run.revision < newest) {
+        if run.failed == 0 && run.succeeded == 0 && look.of(run.number).all(never_started) {
+            run.fail(Reason::Replaced, format!("nothing of it had started when revision {newest} came"), look.now);
+        }
+    }
+}
+
+/// Whether an attempt was reported as one that nothing of has run. Without a report nobody knows.
+fn never_started(r: &ReplicaView) -> bool {
+    let waits = |phase| matches!(phase, ReplicaPhase::Waiting | ReplicaPhase::Pulling | ReplicaPhase::BackOff);
+    r.status.as_ref().is_some_and(|s| waits(s.phase) && s.started_at.is_none() && s.last_exit.is_none())
 }
 
 /// Whether another run may begin now; what it replaces is given up.

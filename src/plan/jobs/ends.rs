@@ -12,12 +12,12 @@ pub(super) fn count(record: &mut JobRecord, look: &Look<'_>) -> Option<u64> {
     record.runs.iter_mut().for_each(|run| last_words(run, look));
     for run in record.runs.iter_mut().filter(|run| run.runs()) {
         attempts(run, look);
-        if look.spec.suspend {
-            run.fail(Reason::Suspended, "the service was suspended".into(), look.now);
-            continue;
-        }
         if run.succeeded >= run.completions {
             run.end(RunState::Succeeded, look.now);
+            continue;
+        }
+        if look.spec.suspend {
+            run.fail(Reason::Suspended, "the service was suspended".into(), look.now);
             continue;
         }
         if !look.view.revisions.contains_key(&run.revision) {

@@ -113,6 +113,50 @@ fn an_image_that_is_not_resolved_starts_nothing() {
 }
 
 #[test]
+fn whoever_mends_an_image_or_a_command_does_not_wait_for_what_cannot_begin() {
+    let mend = |cluster: &mut Cluster| {
+        let mut newer = declared(cluster);
+        newer.container.image = "b".into();
+        cluster.declare(newer, resolved());
+    };
+    let replaced = [(1, RunState::Failed, Some(Reason::Replaced)), (2, RunState::Running, None)];
+    // An image that does not exist: there is no attempt.
+    let mut cluster = job(|_| {});
+    let first = cluster.view.revisions[&1].clone();
+    cluster.view.revisions.insert(1, Arc::new(crate::model::Revision { image: failed(), ..(*first).clone() }));
+    settle(&mut cluster);
+    mend(&mut cluster);
+    settle(&mut cluster);
+    assert_eq!((states(&cluster).as_slice(), live(&cluster).len()), (&replaced[..], 1));
+    // A command that does not exist: there is one that the engine refuses.
+    let mut cluster = job(|_| {});
+    settle(&mut cluster);
+    let name = live(&cluster)[0].clone();
+    mend(&mut cluster);
+    step(&mut cluster);
+    assert_eq!(states(&cluster), [(1, RunState::Running, None)], "nobody knows whether it has started");
+    cluster.report(&name, ReplicaPhase::BackOff, false);
+    for _ in 0..3 {
+        step(&mut cluster);
+    }
+    assert_eq!(states(&cluster), replaced);
+    assert_eq!(live(&cluster), std::slice::from_ref(&name), "it may have begun meanwhile: its end is waited for");
+    cluster.report(&name, ReplicaPhase::Stopped, false);
+    settle(&mut cluster);
+    assert_eq!(cluster.find(&live(&cluster)[0].clone()).replica.run, Some(2));
+    // One that is at work is waited for.
+    let mut cluster = job(|_| {});
+    settle(&mut cluster);
+    let name = live(&cluster)[0].clone();
+    cluster.report(&name, ReplicaPhase::Running, true);
+    mend(&mut cluster);
+    settle(&mut cluster);
+    assert_eq!(states(&cluster), [(1, RunState::Running, None)]);
+    end(&mut cluster, ReplicaPhase::Completed);
+    assert_eq!(states(&cluster), [(1, RunState::Succeeded, None), (2, RunState::Running, None)]);
+}
+
+#[test]
 fn a_failed_attempt_is_followed_by_another_until_the_limit() {
     let mut cluster = job(|s| s.backoff_limit = Some(2));
     settle(&mut cluster);
