@@ -53,7 +53,10 @@ use crate::{
         splice::{self, Splices},
         watch::Edge,
     },
-    model::{Grants, service::STOP_GRACE_MAX},
+    model::{
+        Grants,
+        service::{HOOK_TIMEOUT_MAX, STOP_GRACE_MAX},
+    },
     plan::entry::Wanted,
     reconcile::{
         agent::{
@@ -68,8 +71,8 @@ use crate::{
     store::{self, Client, State, seal::Sealer},
 };
 
-/// Longest pass: stopping a container may take its whole grace period, and all else some minutes.
-const PASS: Duration = STOP_GRACE_MAX.saturating_add(Duration::from_secs(600));
+/// Longest pass: stopping a container may take its hooks and its whole grace period, and all else some minutes.
+const PASS: Duration = STOP_GRACE_MAX.saturating_add(HOOK_TIMEOUT_MAX).saturating_add(Duration::from_secs(600));
 /// Longest wait for the engine's first answer before everything else goes on without it.
 const FIRST_ANSWER: Duration = Duration::from_secs(5);
 /// Between two attempts to reach an engine that never answered.

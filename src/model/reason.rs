@@ -177,6 +177,12 @@ reasons! {
     Healthy,
     /// A replica's container is being prepared.
     Starting,
+    /// A hook of a service began.
+    HookStarted,
+    /// A hook of a service succeeded.
+    HookSucceeded,
+    /// A hook of a service failed.
+    HookFailed,
     /// An object's spec was changed.
     Configured,
     /// An object was deleted.

@@ -21,7 +21,7 @@ pub struct Revision {
     pub generation: u64,
     /// Hash of the canonical JSON of the container part (BLAKE3, 32 hex characters).
     pub spec_hash: String,
-    /// Canonical JSON of the whole spec at that time.
+    /// Canonical JSON of the whole spec, as it was declared last with this container part.
     #[serde(with = "serde_bytes")]
     pub spec: Vec<u8>,
     /// What became of its image reference.

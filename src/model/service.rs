@@ -5,6 +5,7 @@
 //! fields that were not set. `network`, `mounts`, `probe`, `resources`, `lifecycle`: the parts of a container; `job`, `update`: of the rest.
 //! Invariant: every field here works; what is not built is refused by `manifest` and has no field.
 
+mod hooks;
 mod job;
 mod lifecycle;
 mod mounts;
@@ -19,6 +20,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
+    hooks::{HOOK_TIMEOUT_MAX, Hook, Hooks, OnFailure},
     job::Concurrency,
     lifecycle::{AutoRestart, Dependency, DependencyCondition, Restart},
     mounts::{BindOptions, DataPolicy, FileRef, Mount, MountKind, TmpfsOptions, VolumeOptions},
@@ -93,6 +95,13 @@ pub struct ServiceSpec {
     /// So long after its end a run and its containers are kept; 24 h when not set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl_after_finished: Option<Period>,
+    /// Commands around the life of replicas.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub hooks: Hooks,
+    /// So many earlier revisions are kept for `rollout undo`, besides those that replicas run; 20 when not set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 1000))]
+    pub revision_history_limit: Option<u32>,
     /// Stops every replica without forgetting the service; of a job: runs too.
     #[serde(default, skip_serializing_if = "is_false")]
     pub suspend: bool,
@@ -250,6 +259,9 @@ impl ServiceSpec {
         if self.suspend { 0 } else { self.replicas.unwrap_or(1) }
     }
 }
+
+/// Earlier revisions that are kept.
+pub const REVISION_HISTORY_LIMIT: u32 = 20;
 
 /// Docker's own default grace.
 pub const STOP_GRACE_PERIOD: Duration = Duration::from_secs(10);

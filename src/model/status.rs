@@ -110,6 +110,9 @@ pub struct ReplicaStatus {
     /// Image id that the service's reference names on its node by now, when it is another one than what runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub newer_image: Option<String>,
+    /// The `postStart` hooks have run since its container was started.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub hooked: bool,
     /// Digests of the Configs and Secrets that its container was started with, by reference: `configs/nginx`,
     /// `secrets/db/url=PASSWORD` for a variable.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -125,6 +128,12 @@ impl ReplicaStatus {
 }
 
 /// Serde hands it over by reference.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+const fn is_false(is: &bool) -> bool {
+    !*is
+}
+
+/// Likewise.
 #[allow(clippy::trivially_copy_pass_by_ref)]
 const fn is_zero(number: &u32) -> bool {
     *number == 0

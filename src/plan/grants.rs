@@ -429,6 +429,7 @@ mod tests {
             serde_json::json!({"command": ["sh"]}),
             serde_json::json!({"environment": {"LD_PRELOAD": "/x"}}),
             serde_json::json!({"mode": "global"}),
+            serde_json::json!({"hooks": {"postStart": [{"command": ["sh"]}]}}),
             serde_json::json!({"placement": {"constraints": ["node.name == n2"]}}),
         ] {
             assert!(!changed(fields.clone()), "{fields}");

@@ -14,6 +14,7 @@ pub mod adoption;
 pub mod containers;
 pub mod gate;
 mod granted;
+mod hooks;
 pub mod listen;
 mod look;
 pub mod prepare;
@@ -56,7 +57,7 @@ use crate::{
     controller::{Action, Reconciler},
     model::{
         Kind, ObjectKey, Reason, Replica, ReplicaPhase, ReplicaStatus, Resolution, Revision, ServiceSpec,
-        service::ContainerSpec,
+        service::{ContainerSpec, Hooks},
     },
     plan::agent::{Attempts, Step, plan, report::Doing},
     runtime::{Runtime, RuntimeError},
@@ -103,6 +104,8 @@ struct Memory {
     reported: Option<ReplicaStatus>,
     /// This agent is ending this container.
     ending: Option<Arc<str>>,
+    /// What precedes the stop of this container has run.
+    pre_stopped: Option<Arc<str>>,
     /// This agent removed the last container.
     removed: bool,
     /// When the attempt to make a container began.
@@ -126,6 +129,7 @@ pub struct Agent {
     containers: Arc<Containers>,
     wakes: Wakes,
     prober: Prober,
+    hooks: hooks::Hooks,
     preparer: Preparer,
     reporter: Reporter,
     turns: Semaphore,
@@ -147,6 +151,7 @@ struct Subject {
     replica: Arc<Replica>,
     revision: Option<Arc<Revision>>,
     spec: Option<ContainerSpec>,
+    hooks: Hooks,
 }
 
 impl Agent {
@@ -166,6 +171,7 @@ impl Agent {
         Self {
             preparer: Preparer::new(runtime.clone(), store.clone(), sealer.clone(), node.clone(), pulls),
             prober: Prober::new(runtime.clone(), wakes.clone(), stop.child_token()),
+            hooks: hooks::Hooks::new(runtime.clone(), wakes.clone(), stop.child_token()),
             containers: Arc::default(),
             turns: Semaphore::new(TURNS),
             stops: Semaphore::new(STOPS),
@@ -229,9 +235,10 @@ impl Agent {
             self.wakes.wake(&replica);
         }
     }
-    /// Waits until probes and pulls have ended; the caller has cancelled them.
+    /// Waits until probes, hooks and pulls have ended; the caller has cancelled them.
     pub async fn closed(&self) {
         self.prober.closed().await;
+        self.hooks.closed().await;
         self.preparer.closed().await;
     }
     /// Names of this node's replicas in the log.
@@ -302,7 +309,8 @@ impl Agent {
         let replica = state.replica(key).filter(|r| r.node == self.node.name)?.clone();
         let revision = state.revision(&replica.service_uid, replica.revision).cloned();
         let spec = revision.as_ref().and_then(|r| serde_json::from_slice::<ServiceSpec>(&r.spec).ok());
-        Some(Subject { replica, revision, spec: spec.map(|s| s.container) })
+        let (spec, hooks) = spec.map(|s| (s.container, s.hooks)).unzip();
+        Some(Subject { replica, revision, spec, hooks: hooks.unwrap_or_default() })
     }
 
     fn wake_gated(&self) {
@@ -313,11 +321,17 @@ impl Agent {
 
     /// All traces of a replica that is gone.
     fn forget(&self, key: &str) {
-        self.prober.forget(key);
+        self.unwatch(key);
         self.writers.forget(key);
         self.drop_files(key);
         self.lock_gates().remove(key);
         self.memory.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+    }
+
+    /// Asks and runs nothing more in its container.
+    fn unwatch(&self, key: &str) {
+        self.prober.forget(key);
+        self.hooks.forget(key);
     }
 
     fn drop_files(&self, key: &str) {

@@ -32,6 +32,7 @@ mod engine;
 mod examples;
 mod faults;
 mod full;
+mod hooks;
 mod images;
 mod install;
 mod jobs;

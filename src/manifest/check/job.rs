@@ -16,11 +16,12 @@ use crate::{
 const OWN: [&str; 7] =
     ["schedule", "timeZone", "concurrencyPolicy", "completions", "backoffLimit", "activeDeadline", "ttlAfterFinished"];
 /// Fields of what runs until it is stopped, and why a job has none of them.
-const OTHERS: [(&str, &str); 4] = [
+const OTHERS: [(&str, &str); 5] = [
     ("update", "a job is not rolled out: a run that began ends with the revision that it began with"),
     ("rollback", "a job is not rolled out: a run that began ends with the revision that it began with"),
     ("routes", "a job answers no requests"),
     ("autoRestart", "a job is never restarted: another attempt follows one that failed"),
+    ("hooks", "a job is not rolled out: what is to precede its command belongs into it"),
 ];
 
 /// Checks what `mode` allows, and the schedule.

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, net::IpAddr};
 
-use super::{is_label, job, probe, repeated, storage};
+use super::{hooks, is_label, job, probe, repeated, storage};
 use crate::{
     manifest::{
         fault::nearest,
@@ -28,6 +28,7 @@ pub(super) fn check(walk: &mut Walk<'_, '_>, name: Option<&str>, spec: &Node) {
     references(walk, name, spec);
     storage::check(walk, spec);
     probe::check(walk, spec);
+    hooks::check(walk, spec);
 }
 
 /// Entries of a mapping field.

@@ -185,7 +185,7 @@ pub(super) fn compose_hint(name: &str) -> Option<&'static str> {
         "env" => "did you mean `environment`?",
         "volumeMounts" | "mounts" => "did you mean `volumes`?",
         "labelFile" => "write `labels` out",
-        "postStart" | "preStop" => "hooks are not built yet; remove it",
+        "postStart" | "preStop" => "write it below `hooks`: postStart: [{command: [./warm-up]}]",
         _ => return None,
     })
 }

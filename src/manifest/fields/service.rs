@@ -3,7 +3,7 @@
 use super::{PORT, TAINT_EFFECT};
 use crate::manifest::{
     forms::{self, files, health, mounts, networks, ports},
-    shape::{Field, Shape, later, only, required, word, works},
+    shape::{Field, Shape, State, later, only, required, word, works},
 };
 
 const TEXTS: Shape = Shape::Form(forms::one_or_many, &Shape::List(&Shape::Loose));
@@ -101,15 +101,6 @@ pub(in crate::manifest) static SPEC: &[Field] = &[
     later("stdinOpen", Shape::Bool),
     later("macAddress", Shape::Text),
     later("blkioConfig", Shape::Any),
-    later(
-        "hooks",
-        Shape::Object(&[
-            works("preDeploy", HOOKS),
-            works("postStart", HOOKS),
-            works("preStop", HOOKS),
-            works("postDeploy", HOOKS),
-        ]),
-    ),
     later("profiles", NAMES),
     // ---- orchestration: what works
     works("mode", word(&["replicated", "global", "job", "cron"])),
@@ -117,6 +108,16 @@ pub(in crate::manifest) static SPEC: &[Field] = &[
     works("placement", Shape::Object(PLACEMENT)),
     works("update", Shape::Object(UPDATE)),
     works("rollback", Shape::Object(&[works("parallelism", COUNT), works("order", ORDER)])),
+    works(
+        "hooks",
+        Shape::Object(&[
+            later("preDeploy", HOOKS),
+            works("postStart", INSIDE),
+            works("preStop", INSIDE),
+            later("postDeploy", HOOKS),
+        ]),
+    ),
+    works("revisionHistoryLimit", Shape::Int(0, 1000)),
     works("suspend", Shape::Bool),
     works("routes", Shape::List(&Shape::Object(super::route::SHORTHAND))),
     works("schedule", Shape::Text),
@@ -128,7 +129,6 @@ pub(in crate::manifest) static SPEC: &[Field] = &[
     works("ttlAfterFinished", Shape::Duration),
     // ---- orchestration: not built
     later("priority", Shape::Int(-1_000_000, 1_000_000)),
-    later("revisionHistoryLimit", Shape::Int(0, 1000)),
     later("failover", Shape::Object(FAILOVER)),
     later("migration", Shape::Object(MIGRATION)),
     later(
@@ -285,6 +285,17 @@ const PLACEMENT: &[Field] = &[
 const HOOKS: Shape = Shape::List(&Shape::Object(&[
     required("command", WORDS, "command: [\"./migrate\"]"),
     works("image", Shape::Text),
+    works("timeout", Shape::Duration),
+    works("onFailure", word(&["abort", "continue"])),
+]));
+/// Hooks in the replica's own container.
+const INSIDE: Shape = Shape::List(&Shape::Object(&[
+    required("command", WORDS, "command: [\"./warm-up\"]"),
+    Field {
+        name: "image",
+        shape: Shape::Text,
+        state: State::Elsewhere("it runs in the container of the replica, which has its image", "remove it"),
+    },
     works("timeout", Shape::Duration),
     works("onFailure", word(&["abort", "continue"])),
 ]));

@@ -75,6 +75,9 @@ fn what_is_wrong_is_told_all_at_once_and_with_a_way_out() {
         "healthcheck: {test: [curl, localhost]}",
         "update: {order: fastest}",
         "image: \"a b\"",
+        "hooks: {preStop: [{command: []}], postStart: [{command: [a], image: b}, {command: [a], timeout: 2h}]}",
+        "hooks: {preStop: [{command: [a], timeout: 40m}, {command: b c, timeout: 21m}]}",
+        "hooks: {preStop: [{image: a}, {command: [a], onFailure: retry}]}",
     ];
     let mut shown = String::new();
     for fields in table {

@@ -97,7 +97,11 @@ pub(super) const SERVICE: &str = r#"
 - stdinOpen: true
 - macAddress: 02:42:ac:11:00:02
 - blkioConfig: {weight: 300}
-- hooks: {preDeploy: [{command: [a], image: b, timeout: 5m, onFailure: abort}], postStart: [{command: [a], image: b, timeout: 5m, onFailure: abort}], preStop: [{command: [a], image: b, timeout: 5m, onFailure: abort}], postDeploy: [{command: [a], image: b, timeout: 5m, onFailure: abort}]}
++ hooks: {postStart: [{command: [a], timeout: 5m, onFailure: abort}], preStop: [{command: [a], timeout: 6m, onFailure: continue}]}
+- hooks.preDeploy | hooks: {preDeploy: [{command: [a], image: b, timeout: 5m, onFailure: abort}]}
+- hooks.postDeploy | hooks: {postDeploy: [{command: [a], image: b, timeout: 5m, onFailure: abort}]}
+- hooks.postStart[0].image | hooks: {postStart: [{command: [a], image: b}]}
+- hooks.preStop[0].image | hooks: {preStop: [{command: [a], image: b}]}
 - profiles: [debug]
 + mode: replicated
 + mode: global
@@ -122,7 +126,7 @@ pub(super) const SERVICE: &str = r#"
 + update: {parallelism: 2, order: stop-first, delay: 1s, minHealthyTime: 11s, progressDeadline: 11m, maxFailures: 1, failureAction: pause, canary: 1, autoPromote: false, holdRequests: 16s, drainTimeout: 31s}
 + update: {parallelism: 1, order: auto, delay: 0s, minHealthyTime: 10s, progressDeadline: 10m, maxFailures: 0, failureAction: rollback, canary: 0, autoPromote: true, holdRequests: 15s, drainTimeout: 30s}
 + rollback: {parallelism: 1, order: stop-first}
-- revisionHistoryLimit: 20
++ revisionHistoryLimit: 21
 - failover: {enabled: true, after: 30s, onNodeLoss: wait, lease: pinned, maxStaleness: 1h, fenceTTL: 10s, onReturn: bestScore}
 - migration: {maxDowntime: 60s, precopy: true, verify: full, retainSource: 24h, bandwidth: 0, preQuiesce: [{command: [a], image: b, timeout: 5m, onFailure: abort}], postStart: [{command: [a], image: b, timeout: 5m, onFailure: abort}]}
 - rebalance: {mode: auto, minResidence: 30m}
@@ -315,7 +319,8 @@ fn a_field_works_or_is_refused_at_its_own_line() {
             parsed.errors.iter().map(|e| e.path.strip_prefix("spec.").unwrap().to_owned()).collect();
         assert_eq!(found, expected, "{text}\n{:#?}", parsed.errors);
         for error in &parsed.errors {
-            let said = ["not built yet", "never drawn"].iter().any(|why| error.message.contains(why));
+            let said =
+                ["not built yet", "never drawn", "which has its image"].iter().any(|why| error.message.contains(why));
             assert!(said && !error.fix.is_empty(), "{text}\n{error}");
             assert_eq!(error.line, text.lines().count(), "{error}");
         }

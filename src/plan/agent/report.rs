@@ -131,6 +131,8 @@ pub struct Facts {
     pub published: BTreeMap<String, Vec<String>>,
     /// Image id that the service's reference names on this node by now, when it is another one.
     pub newer_image: Option<String>,
+    /// The hooks after its start have run.
+    pub hooked: bool,
 }
 
 /// What the executor is doing while a step takes its time.
@@ -226,6 +228,7 @@ pub fn status(want: &Want, step: &Step, doing: &Doing, known: Known<'_>, now: u6
         last_exit: attempts.last_exit.clone(),
         published: facts.published.clone(),
         newer_image: facts.newer_image.clone(),
+        hooked: facts.hooked,
         contents: attempts.contents.clone(),
     }
 }

@@ -15,7 +15,8 @@ use crate::model::{Declared, Object, Spec, secret::SealedSecret};
 use super::FieldChange;
 
 /// Fields of a Service whose change replaces no container.
-const IN_PLACE: [&str; 7] = ["mode", "replicas", "placement", "routes", "update", "rollback", "suspend"];
+const IN_PLACE: [&str; 9] =
+    ["mode", "replicas", "placement", "routes", "update", "rollback", "hooks", "revisionHistoryLimit", "suspend"];
 /// Fields whose keys are the user's.
 const MAPS: [&str; 9] =
     ["environment", "labels", "annotations", "sysctls", "ulimits", "extraHosts", "options", "headers", "data"];

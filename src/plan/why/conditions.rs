@@ -347,6 +347,9 @@ pub const fn stuck(reason: Reason) -> bool {
         | Reason::Exited
         | Reason::Removed
         | Reason::Healthy
+        | Reason::HookStarted
+        | Reason::HookSucceeded
+        | Reason::HookFailed
         | Reason::Starting
         | Reason::Accepted
         | Reason::ResolvedRefs

@@ -59,7 +59,7 @@ impl Agent {
                     m.attempts.ended.get_or_insert((phase, reason, message.clone()));
                     news
                 });
-                self.prober.forget(key);
+                self.unwatch(key);
                 if !ended {
                     self.drop_files(key);
                 } else if news {
@@ -346,7 +346,10 @@ impl Agent {
     }
 
     async fn stop(&self, key: &Arc<str>, id: &Arc<str>, subject: Option<&Subject>) -> Result<(), PassError> {
-        self.prober.forget(key);
+        self.unwatch(key);
+        if let Some(subject) = subject {
+            self.pre_stop(key, id, subject).await?;
+        }
         self.with(key, |m| m.ending = Some(id.clone()));
         // Of what nobody declares any more the container itself still knows its time.
         let grace = subject.and_then(|s| s.spec.as_ref()).map(ContainerSpec::grace);
@@ -376,7 +379,7 @@ impl Agent {
 
     /// Whether an error is the silence of the engine, which is noted. A connection may also break under one call
     /// while the engine is there: to believe that it is gone would be told of every replica.
-    async fn is_silent(&self, error: &RuntimeError) -> bool {
+    pub(super) async fn is_silent(&self, error: &RuntimeError) -> bool {
         if !matches!(error, RuntimeError::Down { .. }) {
             return false;
         }

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::{
     Agent, Subject,
     containers::{Entry, nanos},
+    hooks::PostStart,
     listen,
     processes::{self, Process},
 };
@@ -100,7 +101,7 @@ impl Agent {
         }
         let (Some(own), Some(spec)) = (own.and_then(|e| e.inspected.as_ref()), spec) else {
             if matches!(look.seen, Seen::Known(_)) {
-                self.prober.forget(key);
+                self.unwatch(key);
             }
             return look;
         };
@@ -110,7 +111,7 @@ impl Agent {
         // While the engine answers, it is the truth.
         look.facts.running &= !(silent && process == Process::Gone);
         if !look.facts.running || self.has_ended(key) {
-            self.prober.forget(key);
+            self.unwatch(key);
             return look;
         }
         let (source, engine_interval) = source(own, spec);
@@ -127,6 +128,9 @@ impl Agent {
             ReadinessSource::Probe(ref probe) => silent && probe.exec.is_some(),
             ReadinessSource::Tcp(_) => false,
         };
+        if self.after_start(key, subject, own, &mut look.facts, &mut verdict) {
+            look.interval = Duration::ZERO;
+        }
         if unknown {
             // Time alone makes nothing ready of which nobody can say that it runs.
             (verdict.ready, verdict.health) = (self.was_ready(key, own), Health::Unknown);
@@ -227,7 +231,7 @@ impl Agent {
         let started = starts(container);
         if started && self.is_new_life(key, container) {
             let news = self.with(key, |m| {
-                (m.ending, m.removed, m.since) = (None, false, None);
+                (m.ending, m.pre_stopped, m.removed, m.since) = (None, None, false, None);
                 m.attempts.runs(&container.id, &container.started_at, now)
             });
             if news {
@@ -337,6 +341,47 @@ impl Agent {
         self.prober.watch(key, target, was_ready);
     }
 
+    /// What the hooks after its start mean for a verdict. Answers whether one failed, which needs no second look.
+    fn after_start(
+        &self,
+        key: &Arc<str>,
+        subject: &Subject,
+        own: &Container,
+        facts: &mut Facts,
+        verdict: &mut Verdict,
+    ) -> bool {
+        let hooks = &subject.hooks.post_start;
+        let over = self.was_ready(key, own) || self.was_hooked(key, own);
+        let life = (own.id.clone(), own.started_at.clone());
+        let (state, news) = self.hooks.after_start(key, life, hooks, over);
+        for (reason, message) in news {
+            self.say(Some(subject), reason, message);
+        }
+        match state {
+            PostStart::Done => facts.hooked = !hooks.is_empty(),
+            // Bad health is worse.
+            PostStart::Runs(_) if verdict.health == Health::Unhealthy => {}
+            PostStart::Runs(name) => *verdict = Verdict::starting(name),
+            PostStart::Failed(message) => {
+                let health = Health::Unhealthy;
+                *verdict = Verdict { ready: false, health, counts: true, message, changes_at: None };
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Whether the hooks after this start of the container had run, as it was reported last.
+    fn was_hooked(&self, key: &Arc<str>, own: &Container) -> bool {
+        self.with(key, |m| {
+            m.reported.as_ref().is_some_and(|r| {
+                r.hooked
+                    && r.container.as_deref() == Some(&*own.id)
+                    && r.started_at.as_deref() == Some(own.started_at.as_str())
+            })
+        })
+    }
+
     /// Whether this run of the container was reported ready last.
     fn was_ready(&self, key: &Arc<str>, own: &Container) -> bool {
         self.with(key, |m| {
@@ -388,6 +433,7 @@ impl Agent {
             started_at: Some(own.started_at.clone()).filter(|_| starts(own)),
             published: own.published.clone(),
             newer_image: self.with(key, |m| m.newer_image.clone()),
+            hooked: false,
         }
     }
 

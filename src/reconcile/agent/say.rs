@@ -50,6 +50,8 @@ impl Agent {
         let kind = match reason {
             Reason::Started
             | Reason::Healthy
+            | Reason::HookStarted
+            | Reason::HookSucceeded
             | Reason::Removed
             | Reason::Completed
             | Reason::Pulled

@@ -8,6 +8,7 @@ mod drift;
 mod exits;
 mod granted;
 mod health;
+mod hooks;
 mod images;
 mod jobs;
 mod silence;

@@ -42,7 +42,7 @@ impl Agent {
 
     /// What the log wants; writes down what a gate waits for.
     pub(super) fn want(&self, state: &State, key: &Arc<str>, subject: Option<&Subject>, look: &Look) -> Want {
-        let Some(Subject { replica, revision, spec }) = subject else {
+        let Some(Subject { replica, revision, spec, .. }) = subject else {
             self.lock_gates().remove(key);
             let elsewhere = state.replica(key).is_some();
             return Want::Nothing(if elsewhere { Reason::NotPlacedHere } else { Reason::Orphaned });

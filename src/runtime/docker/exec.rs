@@ -20,7 +20,7 @@ use tokio::time::{Instant, timeout_at};
 use super::{Engine, error::Subject};
 use crate::runtime::{ExecResult, RuntimeError, limits, names::identifier};
 
-/// Output of a command that is kept.
+/// Output of a command that is kept: the end of it.
 const EXEC_OUTPUT_MAX: usize = 4 * 1024;
 /// Commands whose end was not seen that are remembered: containers that somebody removed take theirs along.
 const BEGUN: usize = 1_024;
@@ -151,10 +151,10 @@ impl Engine {
     }
 }
 
-/// Keeps a piece of output, as far as there is room.
+/// Keeps a piece of output; what came first makes room.
 fn keep(kept: &mut Vec<u8>, piece: &[u8]) {
-    let room = EXEC_OUTPUT_MAX.saturating_sub(kept.len());
-    kept.extend(piece.iter().take(room));
+    kept.extend_from_slice(&piece[piece.len().saturating_sub(EXEC_OUTPUT_MAX)..]);
+    kept.drain(..kept.len().saturating_sub(EXEC_OUTPUT_MAX));
 }
 
 /// Remembers a command, and forgets the oldest when there are too many.
@@ -175,6 +175,15 @@ fn runs(running: Option<bool>, pid: Option<i64>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_a_long_output_the_end_is_kept() {
+        let mut kept = b"first".to_vec();
+        keep(&mut kept, &[b'a'; EXEC_OUTPUT_MAX - 4]);
+        assert_eq!((kept.len(), &kept[..5]), (EXEC_OUTPUT_MAX, &b"irsta"[..]));
+        keep(&mut kept, &[&[b'b'; 2 * EXEC_OUTPUT_MAX][..], b"last"].concat());
+        assert_eq!((kept.len(), &kept[kept.len() - 5..]), (EXEC_OUTPUT_MAX, &b"blast"[..]));
+    }
 
     #[test]
     fn of_commands_whose_end_nobody_sees_the_newest_are_remembered() {

@@ -449,7 +449,9 @@ impl Runtime for Fake {
                 }
             };
             let mut output: String = program.says.into_iter().map(|(_, text)| text).collect();
-            output.truncate(EXEC_OUTPUT_MAX);
+            while output.len() > EXEC_OUTPUT_MAX {
+                output.remove(0);
+            }
             Ok(ExecResult { code, output })
         }
         .boxed()

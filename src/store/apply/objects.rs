@@ -5,16 +5,26 @@
 
 use std::sync::Arc;
 
+use serde::Deserialize;
+
 use crate::{
-    model::{Kind, Meta, Object, ObjectKey, Reason, Resolution, ResolvedImage, Revision, Uid, event::Subject},
+    model::{
+        Kind, Meta, Object, ObjectKey, Reason, Resolution, ResolvedImage, Revision, Uid, event::Subject,
+        service::REVISION_HISTORY_LIMIT,
+    },
     store::{
         command::{Group, ObjectResult, Outcome, PutObject, Refusal},
         state::{Changed, State},
     },
 };
 
-/// Revisions kept besides those that replicas run.
-const REVISIONS_KEPT: usize = 20;
+/// What of a Service's spec decides about its revisions. What was kept must not depend on what the proposer knew: a spec
+/// that does not have it counts as one with the default, on every node alike.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct History {
+    revision_history_limit: Option<u32>,
+}
 
 impl State {
     pub(super) fn put(&mut self, group: &Group, put: &PutObject) -> Result<ObjectResult, Refusal> {
@@ -94,12 +104,17 @@ impl State {
         Ok(result(outcome, &object))
     }
 
-    /// A new container part makes a new revision.
+    /// A new container part makes a new revision; with the same one, the newest follows what is declared around it: its
+    /// hooks.
     fn revise(&mut self, service: &Object) {
         let hash = service.digest.clone().unwrap_or_default();
         let newest = self.newest_revision(&service.meta.uid).cloned();
-        if newest.as_ref().is_some_and(|r| r.spec_hash == hash) {
-            return;
+        if let Some(same) = newest.as_ref().filter(|r| r.spec_hash == hash) {
+            if same.spec != service.spec {
+                let revision = Revision { spec: service.spec.clone(), ..(**same).clone() };
+                self.revisions.insert((service.meta.uid.clone(), same.number), Arc::new(revision));
+            }
+            return self.trim_revisions(service);
         }
         let number = newest.map_or(0, |r| r.number) + 1;
         let revision = Revision {
@@ -112,13 +127,21 @@ impl State {
             image: Resolution::Pending,
         };
         self.revisions.insert((service.meta.uid.clone(), number), Arc::new(revision));
+        self.trim_revisions(service);
+    }
+
+    /// Keeps the newest revision, those in use, and as many earlier ones as the Service says.
+    fn trim_revisions(&mut self, service: &Object) {
+        let history: History = serde_json::from_slice(&service.spec).unwrap_or_default();
+        let limit = history.revision_history_limit.unwrap_or(REVISION_HISTORY_LIMIT);
         let mut used: Vec<u64> = self.replicas_of(&service.meta.uid).map(|r| r.revision).collect();
         // What is wanted, and what a failed update goes back to.
         used.extend(self.rollout(&service.meta.uid).into_iter().flat_map(|r| [Some(r.target), r.stable]).flatten());
         let runs = self.job(&service.meta.uid).into_iter().flat_map(|job| &job.runs);
         used.extend(runs.filter(|run| run.runs()).map(|run| run.revision));
         let all: Vec<u64> = self.revisions(&service.meta.uid).map(|r| r.number).collect();
-        let old = all.len().saturating_sub(REVISIONS_KEPT);
+        let earlier = all.len().saturating_sub(1);
+        let old = earlier.saturating_sub(usize::try_from(limit).unwrap_or(usize::MAX));
         for number in all.into_iter().take(old).filter(|n| !used.contains(n)) {
             self.revisions.remove(&(service.meta.uid.clone(), number));
         }
@@ -208,5 +231,56 @@ fn told(group: &Group, what: &str) -> String {
     match &group.reason {
         Some(reason) => format!("{what} ({}: {reason})", group.actor),
         None => what.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::command::Command;
+
+    fn put(state: &mut State, spec: &serde_json::Value, hash: &str) {
+        let put = PutObject {
+            kind: Kind::Service,
+            name: "web".into(),
+            labels: [].into(),
+            annotations: [].into(),
+            managed_by: None,
+            spec: spec.to_string().into_bytes(),
+            based_on: state.version(&ObjectKey::service("web")),
+            uid: Uid("web".into()),
+            spec_hash: Some(hash.to_owned()),
+        };
+        state.apply(&Group { commands: vec![Command::Put(put)], ..Group::default() }).unwrap();
+    }
+    fn kept(state: &State) -> Vec<u64> {
+        state.revisions(&Uid("web".into())).map(|r| r.number).collect()
+    }
+
+    #[test]
+    fn as_many_earlier_revisions_are_kept_as_the_service_says() {
+        let mut state = State::default();
+        let spec =
+            |limit: Option<u32>, image: u32| serde_json::json!({ "revisionHistoryLimit": limit, "image": image });
+        for n in 1..=23 {
+            put(&mut state, &spec(None, n), &n.to_string());
+        }
+        assert_eq!(kept(&state), (3..=23).collect::<Vec<_>>(), "twenty and the newest");
+        put(&mut state, &spec(Some(2), 23), "23");
+        assert_eq!(kept(&state), [21, 22, 23], "without a new one too");
+        put(&mut state, &spec(Some(0), 24), "24");
+        assert_eq!(kept(&state), [24]);
+        put(&mut state, &spec(Some(0), 25), "25");
+        assert_eq!(kept(&state), [25]);
+    }
+
+    #[test]
+    fn the_newest_revision_follows_what_is_declared_around_its_container() {
+        let mut state = State::default();
+        for (hash, hook) in [("a", 1), ("a", 2), ("b", 3)] {
+            put(&mut state, &serde_json::json!({ "hook": hook }), hash);
+        }
+        let revisions: Vec<_> = state.revisions(&Uid("web".into())).map(|r| r.spec.clone()).collect();
+        assert_eq!(revisions, [br#"{"hook":2}"#.to_vec(), br#"{"hook":3}"#.to_vec()]);
     }
 }
