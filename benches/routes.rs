@@ -6,7 +6,7 @@ use std::{hint::black_box, sync::Arc};
 
 use constellation::{
     model::route::{Backend, MiddlewareRef, PathKind, PathMatch, RouteSpec},
-    plan::routes::{Backing, Input, Marker, Stored, table},
+    plan::routes::{Backing, Endpoint, Input, Marker, Reached, Stored, table},
 };
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
@@ -16,8 +16,13 @@ const SERVICES: u64 = 500;
 fn input() -> Input {
     let mut input = Input::default();
     for n in 0..SERVICES {
-        let addresses = (1..=3).map(|r| format!("10.{}.{}.{r}", n / 250, n % 250).parse().unwrap()).collect();
-        let service = Backing { ports: vec![8080], addresses, ..Backing::default() };
+        let endpoint = |r| Endpoint {
+            replica: format!("service-{n}-{r}").into(),
+            address: format!("10.{}.{}.{r}", n / 250, n % 250).parse().unwrap(),
+            own: None,
+        };
+        let declared = Reached { ports: vec![8080], ..Reached::default() };
+        let service = Backing { declared, endpoints: (1..=3).map(endpoint).collect(), ..Backing::default() };
         input.services.insert(format!("service-{n}").into(), service);
     }
     let fine = serde_json::json!({"headers": {"frameDeny": true}});

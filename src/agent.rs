@@ -401,7 +401,7 @@ impl Parts {
         let edge = Edge {
             store: self.store.clone(),
             node: node.clone(),
-            tables: Arc::new(routes::Routes { sealer: self.sealer.clone() }),
+            tables: Arc::new(routes::Routes { sealer: self.sealer.clone(), addresses: self.addresses }),
             offer: self.offer.clone(),
             addresses: self.addresses,
             ports: self.ports.clone(),

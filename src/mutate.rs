@@ -14,7 +14,7 @@
 //! | sizes, CPU, durations, epochs, names of objects, constraints, tokens | `model::{quantity, meta, constraint, token}` | `model::mutated` and the tests of each |
 //! | references of images | `model::reference` | `model::mutated`, `model::reference::tests` |
 //! | rules and conditions of Traefik, hosts, paths, expressions, URLs | `model::{rule, route}` | `model::mutated`, `model::rule::tests`, `plan::routes::tests::properties` |
-//! | users and certificates in opened Secrets | `plan::routes::auth` | its tests |
+//! | users and certificates in Secrets | `plan::routes::auth`, `model::secret::content` | the tests of each |
 //! | bodies of requests | `api::documents`, `api::request` | `api::tests::{mutated, bodies}` |
 //! | paths, queries, headers (`Authorization`, `Idempotency-Key`, `If-Match`), cursors | `api::{accept, dispatch, request, auth, select, watch}` | `api::tests::{mutated, paths, limits, slow}` |
 //! | selectors of labels | `api::select` | `api::tests::mutated` |

@@ -22,7 +22,7 @@ use std::{
 
 use constellation::{
     model::{Index, middleware::MiddlewareSpec},
-    plan::routes::{Backing, Input, Marker, Material, Stored, Table, table},
+    plan::routes::{Backing, Endpoint, Input, Marker, Material, Reached, Stored, Table, table},
 };
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
@@ -172,12 +172,12 @@ fn echo() -> SocketAddr {
 
 /// Services by name, each at one address.
 fn services(all: &[(&str, SocketAddr)]) -> BTreeMap<Arc<str>, Backing> {
-    let one = |address: &SocketAddr| Backing {
-        ports: vec![address.port()],
-        addresses: vec![address.ip()],
+    let one = |name: &str, address: &SocketAddr| Backing {
+        declared: Reached { ports: vec![address.port()], ..Reached::default() },
+        endpoints: vec![Endpoint { replica: name.into(), address: address.ip(), own: None }],
         ..Backing::default()
     };
-    all.iter().map(|(name, address)| ((*name).into(), one(address))).collect()
+    all.iter().map(|(name, address)| ((*name).into(), one(name, address))).collect()
 }
 
 /// A Route of its own for each middleware, at the host of its name.
@@ -246,7 +246,8 @@ fn every_middleware_is_taken_and_the_common_ones_work() {
     });
     let web = echo();
     let mut services = services(&[("web", web), ("auth", auth), ("pages", pages), ("flaky", flaky)]);
-    services.insert("nobody".into(), Backing { ports: vec![9], ..Backing::default() });
+    let declared = Reached { ports: vec![9], ..Reached::default() };
+    services.insert("nobody".into(), Backing { declared, ..Backing::default() });
     let mut input = input(all, services);
     for route in &mut input.routes {
         if &*route.name == "retry" {

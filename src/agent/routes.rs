@@ -3,22 +3,23 @@
 //! Here: [`Routes`], which knows the keys. Not here: what a table says (`plan::routes`), when requests wait (`plan::holds`),
 //! who asks for one (`edge::watch`).
 
-use std::{
-    collections::BTreeMap,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use crate::{
-    edge::watch::{Listeners, Made, Place, Tables},
+    edge::{
+        Addresses,
+        watch::{Listeners, Made, Offered, Place, Tables},
+    },
     model::{Index, Kind, ObjectKey},
     plan::{
         holds::{held, ports},
-        routes::{Input, table},
+        routes::{Input, Sent, Table, table},
         view::ReplicaView,
     },
-    reconcile::{routes::input, view},
+    reconcile::{
+        routes::{input, with_leaving},
+        view,
+    },
     store::{State, seal::Sealer},
 };
 
@@ -26,45 +27,43 @@ use crate::{
 pub struct Routes {
     /// Opens certificates and users.
     pub sealer: Arc<Sealer>,
+    /// Where the agent and its Traefik are.
+    pub addresses: Addresses,
 }
 
 impl Tables for Routes {
     fn make(&self, state: &State, now: u64, holds: &Listeners) -> Made {
-        let mut input = input(state, Some(&self.sealer));
+        let mut input = input(state, Some(&self.sealer), &self.addresses);
         let (asked, waits) = (declared(state, &input), waits(state, &input, now));
-        let answers = holds.keys().filter_map(|place| {
-            let address = input.services.get(&place.0)?.addresses.first()?;
-            Some((place.clone(), SocketAddr::new(*address, place.1)))
-        });
-        let answers = answers.collect();
         // Where nobody waits any more nobody is sent.
         input.holds = holds.clone().into_iter().filter(|(place, _)| waits.contains_key(place)).collect();
-        let table = table(&input);
-        Made { document: table.document, entry_points: table.entry_points, asked, waits, answers }
+        let Table { document, entry_points, sent, .. } = table(&input);
+        let answers = |place: &Place| Some((place.clone(), sent.places.get(place)?.first()?.1));
+        let answers = holds.keys().filter_map(answers).collect();
+        Made { document, entry_points, asked, waits, answers, offered: offered(&input, sent) }
     }
 
-    fn endpoints(&self, state: &State, replicas: &[Arc<str>]) -> BTreeMap<Arc<str>, Vec<SocketAddr>> {
-        let input = input(state, None);
-        let ports = ports(&input);
-        let endpoints = |name: &Arc<str>| {
-            let replica = state.replica(name)?;
-            let host_network = input.services.get(&replica.service).is_some_and(|backing| backing.host_network);
-            let address = match state.replica_status(name).and_then(|status| status.address.as_ref()) {
-                Some(address) => Some(address.parse().ok()?),
-                None => host_network.then_some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
-            };
-            let at = ports.get(&replica.service).into_iter().flatten();
-            let all = address.map(|address| at.map(|port| SocketAddr::new(address, *port)).collect());
-            Some((name.clone(), all.unwrap_or_default()))
-        };
-        replicas.iter().filter_map(endpoints).collect()
+    fn endpoints(&self, state: &State, replicas: &[Arc<str>]) -> Offered {
+        let input = with_leaving(state, None, &self.addresses, replicas);
+        let mut all = offered(&input, table(&input).sent);
+        all.retain(|name, _| replicas.contains(name));
+        all
     }
+}
+
+/// Where each endpoint is asked: nowhere, when no route leads to it.
+fn offered(input: &Input, sent: Sent) -> Offered {
+    let mut offered = sent.replicas;
+    for endpoint in input.services.values().flat_map(|backing| &backing.endpoints) {
+        offered.entry(endpoint.replica.clone()).or_default();
+    }
+    offered
 }
 
 /// Where requests wait, how long each, and until when: at Services without an endpoint that are being swapped.
 fn waits(state: &State, input: &Input, now: u64) -> BTreeMap<Place, (Duration, u64)> {
     let mut waits = BTreeMap::new();
-    let empty = |name: &str| input.services.get(name).is_some_and(|backing| backing.addresses.is_empty());
+    let empty = |name: &str| input.services.get(name).is_some_and(|backing| backing.endpoints.is_empty());
     if !input.services.keys().any(|name| empty(name)) {
         return waits;
     }
@@ -87,7 +86,7 @@ fn waits(state: &State, input: &Input, now: u64) -> BTreeMap<Place, (Duration, u
 fn declared(state: &State, input: &Input) -> Index {
     let routes = input.routes.iter().map(|r| ObjectKey::new(Kind::Route, r.name.clone()));
     let middlewares = input.middlewares.keys().map(|name| ObjectKey::new(Kind::Middleware, name.clone()));
-    let routed = input.services.iter().filter(|(_, backing)| !backing.routes.is_empty());
+    let routed = input.services.iter().filter(|(_, backing)| !backing.declared.routes.is_empty());
     let services = routed.map(|(name, _)| ObjectKey::service(name.clone()));
     let secrets = input.secrets.keys().map(|name| ObjectKey::new(Kind::Secret, name.clone()));
     let all = routes.chain(middlewares).chain(services).chain(secrets);

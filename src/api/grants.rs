@@ -17,7 +17,7 @@ use super::{
 use crate::{
     model::{
         Desired, Grants, Index, Kind, ObjectKey, Power, Replica, Rollout, ServiceSpec, Spec, Uid,
-        reference::ImageReference,
+        reference::ImageReference, secret::SealedSecret,
     },
     plan::grants::{Need, needs, only_counts, reaches, reads},
     store::{State, command::Command},
@@ -191,11 +191,13 @@ fn refused(
 ) -> Result<Vec<Refused>, Failure> {
     if let Some(spec) = wanted {
         let lacking: Vec<Need> = lacks(spec, role, grants).collect();
-        let stays = match at_work.state.object(key) {
-            _ if lacking.is_empty() => true,
-            None => false,
-            Some(old) => only_counts(&old.parse().map_err(|e| Failure::unreadable(key, e))?, spec),
+        let counts = || match at_work.state.object(key) {
+            None => Ok(false),
+            Some(old) => old.parse().map_err(|e| Failure::unreadable(key, e)).map(|old| only_counts(&old, spec)),
         };
+        let tokens = if role == Role::Admin { Vec::new() } else { of_edges(spec, at_work.state) };
+        let stays = (lacking.is_empty() && tokens.is_empty()) || counts()?;
+        let tokens = tokens.into_iter().filter(|_| !stays);
         let each = lacking.into_iter().filter(|_| !stays);
         return Ok(each
             .map(|need| Refused {
@@ -203,6 +205,7 @@ fn refused(
                 fix: fix(role, grants, &need),
                 field: need.field,
             })
+            .chain(tokens)
             .collect());
     }
     match key.kind {
@@ -218,6 +221,25 @@ fn refused(
         }
         Kind::Service | Kind::Node | Kind::Route | Kind::Middleware | Kind::Replica => Ok(Vec::new()),
     }
+}
+
+/// Each field that hands a container what a Traefik of the cluster is started with: whoever reads its token reads every key
+/// of TLS.
+fn of_edges(spec: &ServiceSpec, state: &State) -> Vec<Refused> {
+    let of_edge = |name: &str| {
+        let object = state.object(&ObjectKey::new(Kind::Secret, name));
+        object.and_then(|o| o.parse::<SealedSecret>().ok()).is_some_and(|sealed| sealed.edge.is_some())
+    };
+    let files = spec.container.secrets.iter().enumerate().filter(|(_, file)| of_edge(file.object()));
+    let each = files.map(|(i, file)| Refused {
+        field: format!("spec.secrets[{i}]"),
+        message: format!(
+            "secret/{} holds the token of a Traefik, which only an administrator may hand on",
+            file.object()
+        ),
+        fix: "let an administrator do it".into(),
+    });
+    each.collect()
 }
 
 /// Each field that makes Traefik ask an address that is no Service, when this role may not write it.

@@ -13,6 +13,7 @@ use super::{
     wire::{self, ReplicaSpec, UsageStatus},
 };
 use crate::{
+    edge::Addresses,
     model::{
         Condition, ConditionType, Kind, Meta, NodeStatus, Object, ObjectKey, Reason, Replica, ReplicaStatus,
         ServiceStatus, Status,
@@ -26,7 +27,7 @@ use crate::{
         why::{self, usage::Users},
     },
     reconcile::{self, view},
-    store::State,
+    store::{State, seal::Sealer},
 };
 
 /// What the canonical form of a Service with routes has in it.
@@ -66,6 +67,8 @@ pub enum Seen<'s> {
 /// Reads objects from one state.
 pub struct Reader<'s> {
     state: &'s State,
+    sealer: &'s Sealer,
+    edge: Addresses,
     /// Only Configs and Secrets need to know who uses them: read when first asked.
     users: OnceCell<Users>,
     /// Only Routes need the table of routes.
@@ -73,10 +76,10 @@ pub struct Reader<'s> {
 }
 
 impl<'s> Reader<'s> {
-    /// Of this state.
+    /// Of this state, on a node whose agent and Traefik are there.
     #[must_use]
-    pub fn new(state: &'s State) -> Self {
-        Self { state, users: OnceCell::new(), routes: OnceCell::new() }
+    pub fn new(state: &'s State, sealer: &'s Sealer, edge: Addresses) -> Self {
+        Self { state, sealer, edge, users: OnceCell::new(), routes: OnceCell::new() }
     }
 
     /// A declared object, with its status as the state has it.
@@ -113,7 +116,7 @@ impl<'s> Reader<'s> {
 
     /// What the table says of an object, and whether every live edge serves it as it is declared.
     fn said(&self, object: &Object) -> Option<(&Verdict, Finding)> {
-        let (table, key) = (self.routes.get_or_init(|| table(self.state)), object.key());
+        let (table, key) = (self.routes.get_or_init(|| table(self.state, (self.sealer, &self.edge))), object.key());
         let verdict = table.said.get(&key)?;
         if table.entries.iter().all(|entry| entry.by != key) {
             let why = [&verdict.accepted, &verdict.resolved].into_iter().find(|finding| !finding.holds);
@@ -209,8 +212,10 @@ impl<'s> Reader<'s> {
     }
 }
 
-fn table(state: &State) -> Table {
-    routes::table(&reconcile::routes::input(state, None))
+/// As the edges make it, from opened Secrets: what is left out there is left out here. Nothing of it is shown but what it
+/// says of objects.
+fn table(state: &State, (sealer, edge): (&Sealer, &Addresses)) -> Table {
+    routes::table(&reconcile::routes::input(state, Some(sealer), edge))
 }
 
 /// From an object to what keeps it from being as declared, in plain words; of a Service only.
@@ -224,7 +229,12 @@ pub fn chain(state: &State, key: &ObjectKey, now: u64) -> Vec<String> {
 ///
 /// # Errors
 /// 404 when there is no such object.
-pub fn differences(state: &State, key: &ObjectKey, now: u64) -> Result<Vec<why::Difference>, Failure> {
+pub fn differences(
+    state: &State,
+    here: (&Sealer, &Addresses),
+    key: &ObjectKey,
+    now: u64,
+) -> Result<Vec<why::Difference>, Failure> {
     let absent = || Failure::absent(key);
     match key.kind {
         Kind::Service => {
@@ -252,7 +262,7 @@ pub fn differences(state: &State, key: &ObjectKey, now: u64) -> Result<Vec<why::
         }
         Kind::Route => {
             let since = state.object(key).ok_or_else(absent)?.meta.created_at;
-            Ok(table(state).said.get(key).map(|verdict| why::route::route(verdict, since)).unwrap_or_default())
+            Ok(table(state, here).said.get(key).map(|verdict| why::route::route(verdict, since)).unwrap_or_default())
         }
         Kind::Middleware => state.object(key).map(|_| Vec::new()).ok_or_else(absent),
         Kind::Config | Kind::Secret => {

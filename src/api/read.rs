@@ -20,8 +20,9 @@ use crate::{
 /// # Errors
 /// 404.
 pub async fn one(request: Request) -> Result<Response, Failure> {
-    let state = request.server.shared.store.state();
-    let object = objects::Reader::new(&state).find(&request.key()?)?;
+    let shared = &request.server.shared;
+    let state = shared.store.state();
+    let object = objects::Reader::new(&state, &shared.sealer, shared.addresses).find(&request.key()?)?;
     let version = format!("\"{}\"", object.metadata.resource_version);
     let mut response = reply::json(&object)?;
     if let Ok(version) = HeaderValue::from_str(&version) {
@@ -38,7 +39,7 @@ pub async fn why(request: Request) -> Result<Response, Failure> {
     let shared = &request.server.shared;
     let state = shared.store.state();
     let (key, now) = (request.key()?, shared.store.now());
-    let differences = objects::differences(&state, &key, now)?;
+    let differences = objects::differences(&state, (&shared.sealer, &shared.addresses), &key, now)?;
     reply::json(&WhyReport { differences, chain: objects::chain(&state, &key, now) })
 }
 

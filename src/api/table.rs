@@ -14,10 +14,11 @@ use super::{
     wire::{RouteTable, Routed},
 };
 use crate::{
+    edge::Addresses,
     model::{Kind, ObjectKey},
     plan::routes::{self, Input},
     reconcile,
-    store::State,
+    store::{State, seal::Sealer},
 };
 
 /// Shows the table.
@@ -26,14 +27,15 @@ use crate::{
 /// 503 when too many such requests run.
 pub async fn show(request: Request) -> Result<Response, Failure> {
     let shared = &request.server.shared;
-    let (state, now) = (shared.store.state(), shared.store.now());
+    let (state, addresses, now) = (shared.store.state(), shared.addresses, shared.store.now());
+    let sealer = shared.sealer.clone();
     let size = heavy::stored(&state, Kind::Service) + heavy::stored(&state, Kind::Route);
-    heavy::run(&request.server, size, move || reply::json(&table(&state, now))).await?
+    heavy::run(&request.server, size, move || reply::json(&table(&state, (&sealer, &addresses), now))).await?
 }
 
 /// The table of a state.
-fn table(state: &State, now: u64) -> RouteTable {
-    let input = reconcile::routes::input(state, None);
+fn table(state: &State, (sealer, edge): (&Sealer, &Addresses), now: u64) -> RouteTable {
+    let input = reconcile::routes::input(state, Some(sealer), edge);
     let (hosts, made) = (hosts(&input), routes::table(&input));
     let objects = made.said.into_iter().map(|(object, verdict)| {
         let meta = state.object(&object).map(|o| (o.meta.generation, o.meta.created_at));
@@ -57,7 +59,7 @@ fn hosts(input: &Input) -> BTreeMap<ObjectKey, Vec<String>> {
         asked.extend(route.spec.rule.iter().cloned());
     }
     for (name, service) in &input.services {
-        for short in &service.routes {
+        for short in &service.declared.routes {
             found.entry(ObjectKey::service(name.clone())).or_default().push(short.host.clone());
         }
     }

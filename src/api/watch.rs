@@ -18,9 +18,11 @@ use super::{
     wire::{List, Resync, WatchLine, WatchOp},
 };
 use crate::{
+    edge::Addresses,
     model::{Index, Kind, ObjectKey, Replica},
     store::{
         Client, State,
+        seal::Sealer,
         state::{Change, Changed, Gone},
     },
 };
@@ -106,6 +108,9 @@ struct Filter {
     labels: Selector,
     service: Option<String>,
     node: Option<String>,
+    /// What the table of routes is made with: who opens Secrets, where this node's agent and Traefik are.
+    sealer: Arc<Sealer>,
+    edge: Addresses,
 }
 
 impl Filter {
@@ -115,6 +120,8 @@ impl Filter {
             labels: Selector::read(request.query.get("labels").unwrap_or_default())?,
             service: request.query.get("service").map(str::to_owned),
             node: request.query.get("node").map(str::to_owned),
+            sealer: request.server.shared.sealer.clone(),
+            edge: request.server.shared.addresses,
         })
     }
     fn takes(&self, replica: &Replica) -> bool {
@@ -122,8 +129,8 @@ impl Filter {
             && self.node.as_deref().is_none_or(|n| *replica.node == *n)
     }
 
-    fn list<'s>(&self, state: &'s State) -> Result<Vec<Shown<'s>>, Failure> {
-        let reader = Reader::new(state);
+    fn list<'s>(&'s self, state: &'s State) -> Result<Vec<Shown<'s>>, Failure> {
+        let reader = Reader::new(state, &self.sealer, self.edge);
         if self.kind == Kind::Replica {
             let shown = state.replicas().filter(|r| self.takes(r)).map(|r| reader.replica(r));
             return Ok(shown.filter(|o| self.labels.fits(&o.metadata.labels)).collect());
@@ -142,7 +149,7 @@ impl Filter {
         // Of several status changes of one object the last is shown: all show the newest status.
         let last: HashMap<&ObjectKey, Index> =
             changes.iter().filter(|c| c.key.kind == self.kind).map(|c| (&c.key, c.index)).collect();
-        let reader = Reader::new(state);
+        let reader = Reader::new(state, &self.sealer, self.edge);
         let lines = changes
             .iter()
             .filter(|c| c.key.kind == self.kind)

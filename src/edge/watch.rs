@@ -68,6 +68,8 @@ pub struct Made {
     pub waits: BTreeMap<Place, (Duration, u64)>,
     /// Who answers now at a place where requests wait.
     pub answers: BTreeMap<Place, SocketAddr>,
+    /// Where it sends each endpoint requests.
+    pub offered: Offered,
 }
 
 /// A Service and one of its ports.
@@ -76,12 +78,15 @@ pub type Place = (Arc<str>, u16);
 /// Where requests for a place wait.
 pub type Listeners = BTreeMap<Place, SocketAddr>;
 
+/// Where replicas get requests; one that is there with none gets none.
+pub type Offered = BTreeMap<Arc<str>, BTreeSet<SocketAddr>>;
+
 /// Makes tables of states.
 pub trait Tables: Send + Sync + 'static {
     /// The table of a state at a time.
     fn make(&self, state: &State, now: u64, holds: &Listeners) -> Made;
-    /// Where replicas get requests by the table, whether they get any now or not.
-    fn endpoints(&self, state: &State, replicas: &[Arc<str>]) -> BTreeMap<Arc<str>, Vec<SocketAddr>>;
+    /// Where replicas would get requests if they were not on their way out; not of those of which nobody knows any more.
+    fn endpoints(&self, state: &State, replicas: &[Arc<str>]) -> Offered;
 }
 
 /// What the loop works with.
@@ -124,8 +129,10 @@ struct Turns {
     again: Option<Instant>,
     held: BTreeMap<Place, Held>,
     drains: Drains,
+    /// Where each replica that is there got requests by the tables of this process.
+    offered: Offered,
     /// Where the replicas that are on their way out got requests; none: nobody knows.
-    endpoints: BTreeMap<Arc<str>, Option<Vec<SocketAddr>>>,
+    endpoints: BTreeMap<Arc<str>, Option<BTreeSet<SocketAddr>>>,
     /// Their next look.
     look: Option<Instant>,
     telling: Option<JoinHandle<()>>,
@@ -160,6 +167,7 @@ impl<T: Tables> Edge<T> {
             again: None,
             held: BTreeMap::new(),
             drains: Drains::default(),
+            offered: BTreeMap::new(),
             endpoints: BTreeMap::new(),
             look: None,
             telling: None,
@@ -223,6 +231,11 @@ impl<T: Tables> Edge<T> {
             }
             let end = made.waits.values().map(|(_, until)| until.saturating_sub(self.store.now())).min();
             turns.again = end.map(|left| Instant::now() + Duration::from_millis(left.max(1)));
+            // Routes may go, or lead elsewhere, before a replica does that still answers what came by them.
+            turns.offered.retain(|name, _| state.replica(name).is_some());
+            for (replica, at) in &made.offered {
+                turns.offered.entry(replica.clone()).or_default().extend(at);
+            }
             turns.made = made;
         }
         turns.progress.made(state.index(), self.offer.number());
@@ -294,6 +307,8 @@ impl<T: Tables> Edge<T> {
         }
         let new = out.iter().map(|l| &l.replica).filter(|name| !turns.endpoints.contains_key(*name));
         let new: Vec<Arc<str>> = new.cloned().collect();
+        let (known, new): (Vec<_>, Vec<_>) = new.into_iter().partition(|name| turns.offered.contains_key(name));
+        turns.endpoints.extend(known.into_iter().map(|name| (name.clone(), turns.offered.get(&name).cloned())));
         if !new.is_empty() {
             let (tables, state) = (self.tables.clone(), state.clone());
             let asked = new.clone();
@@ -305,7 +320,7 @@ impl<T: Tables> Edge<T> {
         let counted = spawn_blocking(move || inflight::count(&all)).await;
         match counted.map_err(std::io::Error::other).flatten() {
             Ok(counted) => {
-                let open = |at: &Vec<SocketAddr>| at.iter().filter_map(|at| counted.get(at)).sum::<usize>();
+                let open = |at: &BTreeSet<SocketAddr>| at.iter().filter_map(|at| counted.get(at)).sum::<usize>();
                 let known = turns.endpoints.iter().filter_map(|(name, at)| Some((name.clone(), open(at.as_ref()?))));
                 turns.drains.look(&known.collect());
             }

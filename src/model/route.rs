@@ -57,7 +57,8 @@ pub struct RouteSpec {
     /// Where requests come in; `websecure` with a certificate, else `web`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub entry_points: Vec<EntryPoint>,
-    /// Which of several fitting Routes is asked first: the highest. 0: the longest host and path.
+    /// Which of several fitting Routes is asked first: the highest. 0: the longest host and path. Before an older Route of
+    /// the same host only where that one has a priority too.
     #[serde(default, skip_serializing_if = "is_default")]
     #[schemars(range(min = 0, max = 1_000_000))]
     pub priority: i32,

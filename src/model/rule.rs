@@ -1,11 +1,13 @@
 //! The languages of Traefik's rules and of its conditions, and the parts that they are made of: hosts, paths, regular
 //! expressions.
 //!
-//! Here: [`check`] and [`expression`], which say what is wrong before Traefik does; [`is_host`], [`is_path`], [`regex`],
+//! Here: [`check`] and [`expression`], which say what is wrong before Traefik does; [`hosts`], which a rule is about; [`is_host`], [`is_path`], [`regex`],
 //! [`is_quotable`]. Not here: which rules contradict each other (`plan::routes`).
 //! Invariant: what is found right cannot end the quotes that it is put between; no text makes this panic, and none
 //! takes more than a time that grows with its length.
 //! Why a parser of our own: Traefik switches off the one router whose rule it cannot read, and says so in its log only.
+
+use std::collections::BTreeSet;
 
 /// Longest rule, bytes.
 pub const LONGEST: usize = 4096;
@@ -53,7 +55,22 @@ pub fn check(rule: &str) -> Result<(), String> {
     if rule.chars().any(char::is_control) {
         return Err("holds a control character".into());
     }
-    whole(rule, None)
+    whole(rule, None).map(drop)
+}
+
+/// Which hosts a rule is about.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Hosts {
+    /// Every host that stands in it: Traefik takes these for the options of TLS.
+    pub named: BTreeSet<String>,
+    /// It fits no request for another host than these; none: it may fit any.
+    pub only: Option<BTreeSet<String>>,
+}
+
+/// The hosts of a rule; one that is not right names none and may fit any.
+#[must_use]
+pub fn hosts(rule: &str) -> Hosts {
+    if check(rule).is_err() { Hosts::default() } else { whole(rule, None).unwrap_or_default() }
 }
 
 /// The functions of a condition.
@@ -103,15 +120,15 @@ pub fn expression(text: &str, language: Language) -> Result<(), String> {
     if text.len() > LONGEST || text.chars().any(char::is_control) {
         return Err("is too long, or holds a control character".into());
     }
-    whole(text, Some(language))
+    whole(text, Some(language)).map(drop)
 }
 
-fn whole(rule: &str, language: Option<Language>) -> Result<(), String> {
-    let mut parser = Parser { rule, at: 0, language };
-    parser.any(0)?;
+fn whole(rule: &str, language: Option<Language>) -> Result<Hosts, String> {
+    let mut parser = Parser { rule, at: 0, language, named: BTreeSet::new() };
+    let only = parser.any(0)?;
     parser.space();
     match parser.rest().chars().next() {
-        None => Ok(()),
+        None => Ok(Hosts { named: parser.named, only }),
         Some(found) => Err(parser.expected("&&, || or the end", Some(found))),
     }
 }
@@ -121,7 +138,12 @@ struct Parser<'r> {
     at: usize,
     /// None: it is a rule.
     language: Option<Language>,
+    /// Hosts so far.
+    named: BTreeSet<String>,
 }
+
+/// The hosts that a part of a rule is limited to; none: it is not.
+type Only = Option<BTreeSet<String>>;
 
 impl<'r> Parser<'r> {
     fn rest(&self) -> &'r str {
@@ -145,35 +167,40 @@ impl<'r> Parser<'r> {
         format!("expected {what} at character {}, found {found}", self.place())
     }
 
-    fn any(&mut self, depth: usize) -> Result<(), String> {
-        self.all(depth)?;
+    fn any(&mut self, depth: usize) -> Result<Only, String> {
+        let mut only = self.all(depth)?;
         while self.took("||") {
-            self.all(depth)?;
+            let other = self.all(depth)?;
+            only = only.zip(other).map(|(one, other)| &one | &other);
         }
-        Ok(())
+        Ok(only)
     }
-    fn all(&mut self, depth: usize) -> Result<(), String> {
-        self.one(depth)?;
+    fn all(&mut self, depth: usize) -> Result<Only, String> {
+        let mut only = self.one(depth)?;
         while self.took("&&") {
-            self.one(depth)?;
+            let other = self.one(depth)?;
+            only = match (only, other) {
+                (Some(one), Some(other)) => Some(&one & &other),
+                (one, other) => one.or(other),
+            };
         }
-        Ok(())
+        Ok(only)
     }
-    fn one(&mut self, depth: usize) -> Result<(), String> {
+    fn one(&mut self, depth: usize) -> Result<Only, String> {
         if depth > DEEPEST {
             return Err(format!("has more than {DEEPEST} parentheses within each other"));
         }
         self.space();
         // Traefik's conditions have no negation.
         if self.language.is_none() && self.took("!") {
-            return self.one(depth + 1);
+            return self.one(depth + 1).map(|_| None);
         }
         if self.took("(") {
-            self.any(depth + 1)?;
-            return if self.took(")") { Ok(()) } else { Err(self.expected(")", self.rest().chars().next())) };
+            let only = self.any(depth + 1)?;
+            return if self.took(")") { Ok(only) } else { Err(self.expected(")", self.rest().chars().next())) };
         }
         match self.language {
-            Some(language) => self.condition(language),
+            Some(language) => self.condition(language).map(|()| None),
             None => self.matcher(),
         }
     }
@@ -222,7 +249,7 @@ impl<'r> Parser<'r> {
         &rest[..rest.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(rest.len())]
     }
 
-    fn matcher(&mut self) -> Result<(), String> {
+    fn matcher(&mut self) -> Result<Only, String> {
         self.space();
         let start = self.place();
         let rest = self.rest();
@@ -245,7 +272,7 @@ impl<'r> Parser<'r> {
         if !self.took("(") {
             return Err(self.expected("(", self.rest().chars().next()));
         }
-        let mut given = 0;
+        let (mut given, mut only) = (0, None);
         loop {
             let value = self.text()?;
             let Some(kind) = takes.get(given) else {
@@ -253,6 +280,10 @@ impl<'r> Parser<'r> {
             };
             right(*kind, &value).map_err(|why| format!("{name} (character {start}): {value:?} {why}"))?;
             given += 1;
+            if name == "Host" {
+                only = Some(BTreeSet::from([value.clone()]));
+                self.named.insert(value);
+            }
             if !self.took(",") {
                 break;
             }
@@ -260,7 +291,7 @@ impl<'r> Parser<'r> {
         if given < *least {
             return Err(format!("{name} (character {start}) takes {least}"));
         }
-        if self.took(")") { Ok(()) } else { Err(self.expected(")", self.rest().chars().next())) }
+        if self.took(")") { Ok(only) } else { Err(self.expected(")", self.rest().chars().next())) }
     }
 
     /// A text between back-ticks, or between double quotes with the escapes of Go.
@@ -401,6 +432,25 @@ mod tests {
         ] {
             let error = check(rule).expect_err(rule);
             assert!(error.contains(said), "{rule}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_hosts_of_a_rule_are_known() {
+        let set = |hosts: &str| hosts.split_whitespace().map(str::to_owned).collect::<BTreeSet<_>>();
+        for (rule, named, only) in [
+            ("Host(`a`)", "a", Some("a")),
+            ("Host(`a`) && PathPrefix(`/x`)", "a", Some("a")),
+            ("PathPrefix(`/x`) && (Host(`a`) || Host(`b`))", "a b", Some("a b")),
+            ("Host(`a`) && Host(`b`)", "a b", Some("")),
+            ("Host(`a`) || PathPrefix(`/`)", "a", None),
+            ("!Host(`a`)", "a", None),
+            ("!(Host(`a`) && Path(`/`))", "a", None),
+            ("Host(`a`) && !Path(`/`)", "a", Some("a")),
+            ("HostRegexp(`^a$`)", "", None),
+            ("Host(`a`", "", None),
+        ] {
+            assert_eq!(hosts(rule), Hosts { named: set(named), only: only.map(set) }, "{rule}");
         }
     }
 

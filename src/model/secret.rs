@@ -3,6 +3,8 @@
 //! Invariant: a clear value leaves memory only into the container that names it. [`SecretSpec`] has
 //! no `Serialize`; what goes into the log is [`SealedSecret`], what an API shows is [`SecretView`].
 
+pub mod content;
+
 use std::{collections::BTreeMap, fmt};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};

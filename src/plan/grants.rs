@@ -216,6 +216,9 @@ pub fn reaches(spec: &Spec) -> Vec<Need> {
             for (i, _) in route.backends.iter().enumerate().filter(|(_, b)| b.url.is_some()) {
                 need(format!("spec.backends[{i}].url"));
             }
+            if route.load_balancer.health_check.as_ref().is_some_and(|check| check.follow_redirects) {
+                need("spec.loadBalancer.healthCheck.followRedirects".into());
+            }
             inline(&route.middlewares, "", &mut need);
         }
         Spec::Middleware(spec) if outward(spec) => need("spec.forwardAuth.address".into()),

@@ -6,7 +6,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{IpAddr, Ipv6Addr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
@@ -15,10 +14,7 @@ use super::{
     routes::{Input, table},
     view::ReplicaView,
 };
-use crate::{
-    model::{Desired, ServiceSpec},
-    plan::routes::Service,
-};
+use crate::model::{Desired, ServiceSpec};
 
 /// How long each request waits for a Service without an endpoint, and until when they do, cluster time in milliseconds:
 /// while the newest step of a swap, a replica that was told to go or one that was placed, is not older than that.
@@ -41,34 +37,15 @@ pub fn held(spec: &ServiceSpec, replicas: &[ReplicaView], now: u64) -> Option<(D
     (until > now).then_some((hold, until))
 }
 
-/// Ports at which routes send requests to each Service, whether it has endpoints now or not.
+/// Ports at which routes, and what requests pass, ask each Service, whether it has endpoints now or not.
 #[must_use]
 pub fn ports(input: &Input) -> BTreeMap<Arc<str>, BTreeSet<u16>> {
-    let mut input = input.clone();
-    input.holds.clear();
-    let mut names = BTreeMap::new();
-    for (n, (name, backing)) in input.services.iter_mut().enumerate() {
-        // Each has one address of its own, of those that are for examples: by it its servers are known again.
-        let number = u128::try_from(n).unwrap_or(u128::MAX);
-        let address = IpAddr::V6(Ipv6Addr::from(EXAMPLES | number));
-        backing.addresses = vec![address];
-        names.insert(address, name.clone());
-    }
     let mut found: BTreeMap<Arc<str>, BTreeSet<u16>> = BTreeMap::new();
-    for service in table(&input).document.http.services.values() {
-        let Service::LoadBalancer(balancer) = service else { continue };
-        for server in &balancer.servers {
-            let at = server.url.split_once("://").and_then(|(_, at)| at.parse::<SocketAddr>().ok());
-            if let Some((name, at)) = at.and_then(|at| Some((names.get(&at.ip())?, at))) {
-                found.entry(name.clone()).or_default().insert(at.port());
-            }
-        }
+    for (name, port) in table(input).sent.places.into_keys() {
+        found.entry(name).or_default().insert(port);
     }
     found
 }
-
-/// 2001:db8::/32, RFC 3849.
-const EXAMPLES: u128 = 0x2001_0db8 << 96;
 
 #[cfg(test)]
 mod tests {
@@ -80,7 +57,7 @@ mod tests {
             route::{RouteSpec, Shorthand},
             testing::replica,
         },
-        plan::routes::{Backing, Stored},
+        plan::routes::{Backing, Reached, Stored},
     };
 
     #[test]
@@ -123,7 +100,10 @@ mod tests {
 
     #[test]
     fn ports_are_known_without_endpoints_and_each_service_has_its_own() {
-        let backing = |ports: &[u16]| Backing { ports: ports.to_vec(), ..Backing::default() };
+        let backing = |ports: &[u16], routes| {
+            let declared = Reached { ports: ports.to_vec(), routes, ..Reached::default() };
+            Backing { declared, ..Backing::default() }
+        };
         let short: Shorthand = serde_json::from_value(serde_json::json!({"host": "a.example.com"})).unwrap();
         let route: RouteSpec = serde_json::from_value(serde_json::json!({
             "hosts": ["b.example.com"], "backends": [{"service": "api", "port": 9000}, {"service": "web"}],
@@ -132,9 +112,9 @@ mod tests {
         let input = Input {
             routes: vec![Stored { name: "r".into(), created_at: 1, spec: Arc::new(route) }],
             services: [
-                ("web".into(), Backing { routes: vec![short], ..backing(&[8080, 1]) }),
-                ("api".into(), backing(&[7])),
-                ("aside".into(), backing(&[8080])),
+                ("web".into(), backing(&[8080, 1], vec![short])),
+                ("api".into(), backing(&[7], vec![])),
+                ("aside".into(), backing(&[8080], vec![])),
             ]
             .into(),
             ..Input::default()

@@ -1,7 +1,7 @@
 //! From the state to what the table of routes is made from.
 //!
-//! Here: [`input`], which reads Routes, Middlewares, Services with their endpoints, and what they name of Secrets; opened
-//! when a [`Sealer`] is given, else by the names of their keys. Not here: what becomes of it (`plan::routes`), where
+//! Here: [`input`] and [`with_leaving`], which read Routes, Middlewares, Services with their endpoints, and what they name
+//! of Secrets; opened when a [`Sealer`] is given, else by the names of their keys. Not here: what becomes of it (`plan::routes`), where
 //! requests wait (`edge`).
 //! Invariant: what this version cannot read is left out, and no other object suffers for it.
 
@@ -11,16 +11,25 @@ use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
 use crate::{
+    edge::Addresses,
     model::{Kind, Object, ObjectKey, route::RouteSpec, secret::SealedSecret},
-    plan::routes::{Backing, Input, Material, Stored, addresses},
+    plan::routes::{Backing, Input, Material, Reached, Stored, endpoints},
     reconcile::view,
     store::{State, seal::Sealer},
 };
 
 /// Reads everything that the table is made from. Holds are added by whoever has them.
 #[must_use]
-pub fn input(state: &State, sealer: Option<&Sealer>) -> Input {
-    let mut input = Input::default();
+pub fn input(state: &State, sealer: Option<&Sealer>, edge: &Addresses) -> Input {
+    with_leaving(state, sealer, edge, &[])
+}
+
+/// The same, with replicas that get requests though they are on their way out.
+#[must_use]
+pub fn with_leaving(state: &State, sealer: Option<&Sealer>, edge: &Addresses, leaving: &[Arc<str>]) -> Input {
+    let Addresses { api, http, https, traefik } = edge;
+    let reserved = [api, http, https, traefik].into_iter().map(|at| at.port()).collect();
+    let mut input = Input { reserved, ..Input::default() };
     for object in state.objects(Kind::Route) {
         if let Some(spec) = read::<RouteSpec>(object) {
             let (name, created_at) = (object.meta.name.clone(), object.meta.created_at);
@@ -34,7 +43,8 @@ pub fn input(state: &State, sealer: Option<&Sealer>) -> Input {
     }
     for view in view::services(state) {
         if let Some((meta, spec)) = &view.declared {
-            input.services.insert(view.name.clone(), Backing::of(meta.created_at, spec, addresses(&view)));
+            let (declared, endpoints) = (Reached::from(&**spec), endpoints(&view, leaving));
+            input.services.insert(view.name.clone(), Backing { created_at: meta.created_at, declared, endpoints });
         }
     }
     let named: Vec<Arc<str>> = input.secrets_named().into_iter().map(Arc::from).collect();

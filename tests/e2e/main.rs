@@ -37,6 +37,7 @@ mod images;
 mod install;
 mod jobs;
 mod life;
+mod moved;
 mod ports;
 mod programs;
 mod reading;

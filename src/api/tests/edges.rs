@@ -33,6 +33,30 @@ impl Rig {
 }
 
 #[tokio::test]
+async fn only_an_administrator_hands_the_token_of_a_traefik_to_a_container() {
+    let rig = Rig::new().await;
+    let ci = rig.token("ci", "write").await;
+    rig.apply(&secret("traefik")).await;
+    let with = |image: &str, replicas: u32| {
+        let mut all = super::rig::service("thief", image, replicas);
+        all["spec"]["secrets"] = json!([{"source": "traefik/traefik.yaml", "target": "/x"}]);
+        all.to_string()
+    };
+    let apply = async |body: String| rig.ask("POST", "/api/v1/apply").token(Some(&ci)).body(body).send().await;
+    let answer = apply(with("evil:1", 1)).await;
+    assert_eq!(answer.problem(), (403, "not-granted".into()), "{answer:?}");
+    assert_eq!(answer.json()["errors"][0]["path"], "spec.secrets[0]");
+    let plan = rig.ask("POST", "/api/v1/plan").token(Some(&ci)).body(with("evil:1", 1)).send().await;
+    assert!(plan.text().contains("only an administrator may hand on"), "{}", plan.text());
+    assert_eq!(rig.apply(&with("good:1", 1)).await["objects"][0]["result"], "created");
+    assert_eq!(apply(with("good:1", 2)).await.status, 200, "whoever only counts reads nothing");
+    assert_eq!(apply(with("evil:1", 2)).await.problem(), (403, "not-granted".into()));
+    let mut other = super::rig::service("other", "nginx:1", 1);
+    other["spec"]["secrets"] = json!([{"source": "password", "target": "/x"}]);
+    assert_eq!(apply(other.to_string()).await.status, 200, "any other Secret is everybody's");
+}
+
+#[tokio::test]
 async fn the_file_and_its_token_come_and_go_together() {
     let rig = Rig::new().await;
     assert_eq!(rig.apply(&secret("traefik")).await["objects"][0]["result"], "created");

@@ -95,6 +95,47 @@ async fn what_every_live_edge_serves_is_programmed() {
 }
 
 #[tokio::test]
+async fn what_the_edge_leaves_out_is_not_said_to_be_served() {
+    let rig = Rig::new().await;
+    let secret = |kind: &str, values: Value| {
+        let mut all = document("Secret", "s", json!({"stringData": values}));
+        all["spec"]["type"] = kind.into();
+        all
+    };
+    let refused = async |body: Value| {
+        let answer = rig.ask("POST", "/api/v1/apply").body(body.to_string()).send().await;
+        assert_eq!(answer.status, 422, "{answer:?}");
+        answer.text().to_owned()
+    };
+    let tls = json!({"tls.crt": "geheim", "tls.key": "geheim"});
+    let said = refused(secret("tls", tls.clone())).await;
+    assert!(said.contains("`tls.crt` is not PEM") && !said.contains("geheim"), "{said}");
+    let said = refused(secret("basicAuth", json!({"username": "a:b", "password": "geheim"}))).await;
+    assert!(said.contains("`username` is empty or has a colon") && !said.contains("geheim"), "{said}");
+
+    // What says nothing of itself is found out when a Route names it: here as at the edge.
+    let mut locked = route("locked", "a.example");
+    locked["spec"]["middlewares"] = json!([{"basicAuth": {"secretRef": "users"}}]);
+    let mut secure = route("secure", "b.example");
+    (secure["spec"]["middlewares"], secure["spec"]["tls"]) = (json!([]), json!({"mode": "secret", "secretRef": "s"}));
+    let users = document("Secret", "users", json!({"stringData": {"users": "geheim"}}));
+    let all = json!([locked, secure, users, secret("opaque", tls), service("web", "nginx:1", 1)]);
+    rig.apply(&all.to_string()).await;
+    let table = rig.read("/api/v1/route-table").await;
+    assert_eq!(table["entries"], json!([]), "{table}");
+    for (name, why) in [("locked", "line 1 of its key `users`"), ("secure", "`tls.crt` is not PEM")] {
+        let object = rig.read(&format!("/api/v1/routes/{name}")).await;
+        let ready = &object["status"]["conditions"][0];
+        assert_eq!((&ready["type"], &ready["status"]), (&json!("Ready"), &json!("False")), "{object}");
+        assert!(ready["message"].as_str().unwrap().contains(why), "{ready}");
+        let why = rig.read(&format!("/api/v1/routes/{name}/why")).await;
+        assert_eq!(why["differences"][0]["reason"], "SecretMissing", "{why}");
+    }
+    let all = format!("{table}{}", rig.read("/api/v1/routes").await);
+    assert!(!all.contains("geheim"), "{all}");
+}
+
+#[tokio::test]
 async fn only_a_grant_leads_requests_out_of_the_cluster() {
     let rig = Rig::new().await;
     let ci = rig.token("ci", "write").await;
@@ -103,6 +144,12 @@ async fn only_a_grant_leads_requests_out_of_the_cluster() {
     let mut inline = service("web", "nginx:1", 1);
     inline["spec"]["routes"] =
         json!([{"host": "b.example", "middlewares": [{"forwardAuth": {"address": "http://192.0.2.1/"}}]}]);
+    let follows = document(
+        "Route",
+        "follows",
+        json!({"hosts": ["c.example"], "backends": [{"service": "web", "port": 80}],
+            "loadBalancer": {"healthCheck": {"path": "/", "followRedirects": true}}}),
+    );
     let apply = async |token: Option<&str>, body: &Value| {
         rig.ask("POST", "/api/v1/apply").token(token).body(body.to_string()).send().await
     };
@@ -113,6 +160,7 @@ async fn only_a_grant_leads_requests_out_of_the_cluster() {
         (asks("http://2130706433/"), "spec.forwardAuth.address"),
         (asks("http://auth.example.com/"), "spec.forwardAuth.address"),
         (inline, "spec.routes[0].middlewares[0].forwardAuth.address"),
+        (follows, "spec.loadBalancer.healthCheck.followRedirects"),
     ] {
         let answer = apply(Some(&ci), &body).await;
         assert_eq!(answer.problem(), (403, "not-granted".into()), "{body}");

@@ -135,7 +135,7 @@ mod tests {
     use super::*;
     use crate::{
         model::{Kind, ObjectKey, route::RouteSpec},
-        plan::routes::{Backing, Input, Stored, conditions, table},
+        plan::routes::{Backing, Endpoint, Input, Reached, Stored, conditions, table},
     };
 
     fn sample() -> RouteTable {
@@ -148,7 +148,9 @@ mod tests {
                 ..RouteSpec::default()
             }),
         };
-        let web = Backing { ports: vec![80], addresses: vec!["10.0.0.1".parse().unwrap()], ..Backing::default() };
+        let declared = Reached { ports: vec![80], ..Reached::default() };
+        let endpoint = Endpoint { replica: "web-1".into(), address: "10.0.0.1".parse().unwrap(), own: None };
+        let web = Backing { declared, endpoints: vec![endpoint], ..Backing::default() };
         let made = table(&Input {
             routes: vec![
                 route("a", 1, "a.example.com"),

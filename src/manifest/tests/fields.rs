@@ -199,7 +199,7 @@ const ROUTE: &str = r#"
 - tls.mode | tls: {mode: passthrough}
 - tls.issuer | tls: {issuer: a}
 - tls.domains | tls: {domains: [a.example]}
-+ loadBalancer: {strategy: p2c, sticky: {cookie: {name: s, secure: true, httpOnly: true, sameSite: lax, maxAge: 60, path: /, domain: a.example}}, healthCheck: {path: /h, port: 81, scheme: http, method: GET, status: 200, interval: 5s, unhealthyInterval: 1s, timeout: 1s, hostname: a.example, followRedirects: false, headers: {X-A: b}}, passiveHealthCheck: {failureWindow: 10s, maxFailedAttempts: 1}, serversTransport: {insecureSkipVerify: true, timeouts: {dial: 1s, responseHeader: 5s}}}
++ loadBalancer: {strategy: p2c, sticky: {cookie: {name: s, secure: true, httpOnly: true, sameSite: lax, maxAge: 60, path: /, domain: a.example}}, healthCheck: {path: /h, port: 81, scheme: http, method: GET, status: 200, interval: 5s, unhealthyInterval: 1s, timeout: 1s, hostname: a.example, followRedirects: true, headers: {X-A: b}}, passiveHealthCheck: {failureWindow: 10s, maxFailedAttempts: 1}, serversTransport: {insecureSkipVerify: true, timeouts: {dial: 1s, responseHeader: 5s}}}
 + resilience: {retries: {attempts: 3, on: [network, "503"], methods: all, maxBodyBytes: 1000}, timeout: 5s, circuitBreaker: {expression: NetworkErrorRatio() > 0.30}}
 - resilience.circuitBreaker.fallback | resilience: {circuitBreaker: {expression: NetworkErrorRatio() > 0.30, fallback: a}}
 - resilience.failover.service | resilience: {failover: {service: a}}

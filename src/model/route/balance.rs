@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{is_default, is_yes, yes};
+use super::is_default;
 use crate::model::quantity::Period;
 
 /// How requests are spread.
@@ -124,8 +124,8 @@ pub struct HealthCheck {
     /// The Host header.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hostname: Option<String>,
-    /// Goes where a redirect leads.
-    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    /// Goes where a redirect leads: needs the grant `hostNetwork`, since a replica leads Traefik anywhere so.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub follow_redirects: bool,
     /// Further headers.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

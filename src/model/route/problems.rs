@@ -270,6 +270,10 @@ fn balanced(found: &mut Found, spec: &RouteSpec) {
         let path = "loadBalancer.healthCheck";
         let (value, query) = check.path.split_once('?').unwrap_or((&check.path, ""));
         found.path(format!("{path}.path"), value);
+        if value.starts_with("//") {
+            // As in a link another host would follow: Traefik asks nobody then, and sends nobody anything.
+            found.wrong(format!("{path}.path"), format!("{value:?} names a host"), "begin it with one /");
+        }
         if !query.bytes().all(|b| b.is_ascii_graphic()) {
             found.wrong(format!("{path}.path"), "is not a path", "without spaces");
         }

@@ -6,13 +6,13 @@
 //! Why a hash here: Traefik has no password in clear. The salt follows from name and password, so that the bytes do not
 //! change with each reading; bcrypt would cost each request a tenth of a second.
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use md5::{Digest as _, Md5};
 
 use super::{
     document::{Certificate, ForwardTls},
     input::Material,
 };
+use crate::model::secret::content::{CERTIFICATES, KEYS, is_pem};
 
 /// Lines of users from a Secret: its key `users`, or the one of `username` and `password`.
 ///
@@ -119,29 +119,6 @@ fn apr1(password: &str, salt: &str) -> String {
     put(u32::from(hash[11]), 2);
     out
 }
-
-/// Whether a text is PEM blocks, all of them with one of these labels, at least one of them.
-fn is_pem(text: &str, labels: &[&str]) -> bool {
-    let mut rest = text.trim();
-    while !rest.is_empty() {
-        let Some((label, body)) = rest.strip_prefix("-----BEGIN ").and_then(|r| r.split_once("-----")) else {
-            return false;
-        };
-        let Some((inside, after)) = body.split_once(&format!("-----END {label}-----")) else { return false };
-        // Keys may have headers (`Proc-Type`): only the encrypted ones do, and Traefik cannot open those.
-        let bytes: String = inside.split_ascii_whitespace().collect();
-        // What openssl writes before a key names its curve, and is no sequence.
-        let first = if label == "EC PARAMETERS" { 0x06 } else { 0x30 };
-        if !labels.contains(&label) || STANDARD.decode(&bytes).map_or(true, |b| b.first() != Some(&first)) {
-            return false;
-        }
-        rest = after.trim_start();
-    }
-    !text.trim().is_empty()
-}
-
-const CERTIFICATES: [&str; 1] = ["CERTIFICATE"];
-const KEYS: [&str; 4] = ["PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY", "EC PARAMETERS"];
 
 fn pem(secret: &Material, key: &str, labels: &[&str]) -> Result<Option<String>, String> {
     match secret.text(key) {

@@ -1,7 +1,9 @@
 //! What the table is made from: objects, endpoints, and what of Secrets was opened for it.
 //!
-//! Here: [`Input`] and its parts; [`Input::secrets_named`], which tells the shell what to open; [`addresses`], which
+//! Here: [`Input`] and its parts; [`Input::secrets_named`], which tells the shell what to open; [`endpoints`], which
 //! replicas of a Service may get requests. Not here: opening and reading (`reconcile`).
+//! Why an endpoint has ports of its own: while a Service is updated, and after an update that was gone back from, its
+//! replicas listen where their own revision says, not where the declaration does.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,17 +12,19 @@ use std::{
     sync::Arc,
 };
 
-use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use crate::{
     model::{
-        Desired, Kind, ObjectKey, ReplicaPhase, ServiceSpec,
+        Desired, Kind, ObjectKey, ReplicaPhase, ReplicaStatus, ServiceSpec,
         middleware::MiddlewareSpec,
         route::{MiddlewareRef, RouteSpec, Shorthand},
         service::NetworkMode,
     },
-    plan::view::{ReplicaView, ServiceView},
+    plan::{
+        rollout::spec_of,
+        view::{ReplicaView, ServiceView},
+    },
 };
 
 /// Everything that the table reads.
@@ -36,6 +40,8 @@ pub struct Input {
     pub secrets: BTreeMap<Arc<str>, Material>,
     /// Where requests wait for a Service and port that has no endpoint for a moment.
     pub holds: BTreeMap<(Arc<str>, u16), SocketAddr>,
+    /// Ports of the host that are the agent's own and its Traefik's: no Service has them, whatever it says.
+    pub reserved: BTreeSet<u16>,
 }
 
 /// An object with what decides who was first.
@@ -54,32 +60,100 @@ pub struct Stored<S> {
 pub struct Backing {
     /// Cluster time of creation.
     pub created_at: u64,
+    /// As it is declared.
+    pub declared: Reached,
+    /// The replicas that may get requests.
+    pub endpoints: Vec<Endpoint>,
+}
+
+/// How a spec says that its containers are reached.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reached {
     /// Ports that it names, the default first.
     pub ports: Vec<u16>,
     /// It is in the host's network: what it does not name may be somebody else's.
     pub host_network: bool,
     /// The short form.
     pub routes: Vec<Shorthand>,
-    /// Addresses of the replicas that may get requests.
-    pub addresses: Vec<IpAddr>,
 }
 
-impl Backing {
-    /// From a Service's spec.
-    #[must_use]
-    pub fn of(created_at: u64, spec: &ServiceSpec, addresses: Vec<IpAddr>) -> Self {
+impl From<&ServiceSpec> for Reached {
+    fn from(spec: &ServiceSpec) -> Self {
         let container = &spec.container;
+        let host_network = container.network_mode == NetworkMode::Host;
         let mut ports = container.expose.clone();
         ports.extend(container.ports.iter().map(|p| p.target));
-        ports.extend(container.readiness.iter().filter_map(|r| r.http.as_ref()).map(|p| p.port));
-        ports.extend(container.readiness.iter().filter_map(|r| r.tcp.as_ref()).map(|p| p.port));
-        Self {
-            created_at,
-            ports,
-            host_network: container.network_mode == NetworkMode::Host,
-            routes: spec.routes.clone(),
-            addresses,
+        // What is probed on the host may be for the host alone, as Traefik's own API is.
+        if !host_network {
+            ports.extend(container.readiness.iter().filter_map(|r| r.http.as_ref()).map(|p| p.port));
+            ports.extend(container.readiness.iter().filter_map(|r| r.tcp.as_ref()).map(|p| p.port));
         }
+        Self { ports, host_network, routes: spec.routes.clone() }
+    }
+}
+
+/// Which port of a Service is asked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum At<'a> {
+    /// This one, of whichever replica.
+    Written(u16),
+    /// The default.
+    Default,
+    /// The one of this short form.
+    Short(&'a Shorthand),
+}
+
+impl Reached {
+    /// The port as it is declared here.
+    pub(super) fn port(&self, at: At<'_>) -> Option<u16> {
+        let first = self.ports.first().copied();
+        match at {
+            At::Written(port) => Some(port),
+            At::Default => first,
+            At::Short(short) => short.port.or(first),
+        }
+    }
+    /// The port of a replica of this revision, where another one is declared now.
+    fn earlier(&self, at: At<'_>, declared: u16) -> u16 {
+        let first = self.ports.first().copied();
+        match at {
+            At::Written(port) => port,
+            At::Default => first.unwrap_or(declared),
+            At::Short(short) => {
+                let mut same = self.routes.iter().filter(|own| (&own.host, &own.path) == (&short.host, &short.path));
+                let alike = same.clone().find(|own| own.entry_points == short.entry_points).or_else(|| same.next());
+                match alike {
+                    Some(own) => own.port.or(first).unwrap_or(declared),
+                    // A host that is new since then.
+                    None if self.ports.contains(&declared) => declared,
+                    None => first.unwrap_or(declared),
+                }
+            }
+        }
+    }
+}
+
+/// A replica that may get requests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Its name.
+    pub replica: Arc<str>,
+    /// Where it is.
+    pub address: IpAddr,
+    /// What its revision says, when that is not what is declared now.
+    pub own: Option<Arc<Reached>>,
+}
+
+impl Endpoint {
+    /// Where it is asked; none: nothing of its own is there.
+    pub(super) fn at(&self, input: &Input, backing: &Backing, at: At<'_>, declared: u16) -> Option<SocketAddr> {
+        let port = self.own.as_ref().map_or(declared, |own| own.earlier(at, declared));
+        self.has(input, backing, port).then(|| SocketAddr::new(self.address, port))
+    }
+    /// Whether a port is its own: a container's all are.
+    pub(super) fn has(&self, input: &Input, backing: &Backing, port: u16) -> bool {
+        let reached = self.own.as_deref().unwrap_or(&backing.declared);
+        !reached.host_network || (reached.ports.contains(&port) && !input.reserved.contains(&port))
     }
 }
 
@@ -134,7 +208,7 @@ impl Input {
     pub fn secrets_named(&self) -> BTreeSet<&str> {
         let mut found = BTreeSet::new();
         found.extend(self.routes.iter().filter_map(|r| r.spec.tls.secret_ref.as_deref()));
-        let short = self.services.values().flat_map(|s| &s.routes);
+        let short = self.services.values().flat_map(|s| &s.declared.routes);
         found.extend(short.clone().filter_map(|r| r.tls.secret_ref.as_deref()));
         found.extend(self.middlewares.values().filter_map(|m| secret_of(m)));
         let listed = self.routes.iter().flat_map(|r| &r.spec.middlewares).chain(short.flat_map(|r| &r.middlewares));
@@ -152,36 +226,37 @@ fn secret_of(spec: &MiddlewareSpec) -> Option<&str> {
     users.or_else(tls).map(String::as_str)
 }
 
-/// Addresses of the replicas that may get requests: they shall run, are not on their way out, and are ready by what was
-/// seen last. One whose engine is silent is left out: nobody knows of it.
+/// The replicas that may get requests: they shall run, are not on their way out, and are ready by what was seen last. One
+/// whose engine is silent is left out: nobody knows of it. `leaving`: replicas that count though they are on their way out.
 #[must_use]
-pub fn addresses(view: &ServiceView) -> Vec<IpAddr> {
-    let mut found: Vec<IpAddr> = view.replicas.iter().filter_map(|r| address(view, r)).collect();
-    found.sort_unstable();
-    found.dedup();
+pub fn endpoints(view: &ServiceView, leaving: &[Arc<str>]) -> Vec<Endpoint> {
+    let declared = view.declared.as_ref().map(|(_, spec)| &**spec);
+    let mut known: BTreeMap<u64, Option<Arc<Reached>>> = BTreeMap::new();
+    let mut found: Vec<Endpoint> = Vec::new();
+    for r in &view.replicas {
+        let stays = r.replica.draining.is_none() || leaving.contains(&r.replica.name);
+        let Some(status) = r.status.as_ref().filter(|_| stays && runs(view, r)) else { continue };
+        // The same container part was declared under another number too, when somebody went there and back.
+        let newest = view.newest().is_some_and(|newest| newest.spec_hash == r.replica.spec_hash);
+        let of_revision = || spec_of(view, r.replica.revision).map(|spec| Arc::new(Reached::from(&spec)));
+        let own = if newest { None } else { known.entry(r.replica.revision).or_insert_with(of_revision).clone() };
+        let host_network =
+            || own.as_ref().map_or_else(|| newest && declared.is_some_and(in_host_network), |own| own.host_network);
+        let address = match &status.address {
+            Some(address) => address.parse().ok(),
+            None => host_network().then_some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        };
+        found.extend(address.map(|address| Endpoint { replica: r.replica.name.clone(), address, own }));
+    }
+    found.sort_unstable_by(|a, b| (a.address, &a.replica).cmp(&(b.address, &b.replica)));
     found
 }
 
-/// The one field of a kept spec that says where its ports are.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Mode {
-    #[serde(default)]
-    network_mode: NetworkMode,
+fn in_host_network(spec: &ServiceSpec) -> bool {
+    spec.container.network_mode == NetworkMode::Host
 }
 
-fn address(view: &ServiceView, r: &ReplicaView) -> Option<IpAddr> {
-    let status = r.status.as_ref()?;
-    let runs = r.replica.desired == Desired::Run && r.replica.draining.is_none() && r.replica.service_uid == view.uid;
-    if !runs || !status.ready || status.phase != ReplicaPhase::Running || status.is_unknown() {
-        return None;
-    }
-    if let Some(address) = &status.address {
-        return address.parse().ok();
-    }
-    let kept = view.revisions.get(&r.replica.revision)?;
-    match serde_json::from_slice::<Mode>(&kept.spec).ok()?.network_mode {
-        NetworkMode::Host => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
-        NetworkMode::Bridge | NetworkMode::None => None,
-    }
+fn runs(view: &ServiceView, r: &ReplicaView) -> bool {
+    let ready = |s: &ReplicaStatus| s.ready && s.phase == ReplicaPhase::Running && !s.is_unknown();
+    r.replica.desired == Desired::Run && r.replica.service_uid == view.uid && r.status.as_ref().is_some_and(ready)
 }

@@ -12,8 +12,9 @@ use super::{
     document::{
         Auth, Buffering, Compress, ContentType, Document, Errors, ForwardAuth, Middleware, RedirectScheme, Service,
     },
-    input::{Input, Material, Owner},
-    refusal, services,
+    input::{At, Input, Material, Owner},
+    refusal,
+    services::{self, Sent},
 };
 use crate::model::{
     middleware::{Chain, CircuitBreaker, MiddlewareSpec, Retry},
@@ -46,11 +47,12 @@ pub(super) struct Middlewares<'i> {
     pub(super) made: BTreeMap<String, Middleware>,
     /// Services that they ask.
     pub(super) services: BTreeMap<String, Service>,
+    pub(super) sent: Sent,
 }
 
 impl<'i> Middlewares<'i> {
     pub(super) fn new(input: &'i Input) -> Self {
-        Self { input, known: BTreeMap::new(), made: BTreeMap::new(), services: BTreeMap::new() }
+        Self { input, known: BTreeMap::new(), made: BTreeMap::new(), services: BTreeMap::new(), sent: Sent::default() }
     }
 
     /// The `number`-th of an owner. What stands within it goes into `own`: it is served only if the owner is.
@@ -145,9 +147,10 @@ impl<'i> Middlewares<'i> {
             return Ok((Middleware::Chain(Chain { middlewares }), asks_client));
         }
         let made = if let Some(m) = &spec.errors {
-            let (_, servers) = services::endpoints(self.input, &m.service, m.port)?;
+            let at = m.port.map_or(At::Default, At::Written);
+            let found = services::endpoints(self.input, &m.service, at, &mut self.sent)?;
             let service = format!("e{name}");
-            self.services.insert(service.clone(), services::plain(servers));
+            self.services.insert(service.clone(), services::plain(found.servers));
             let (status, query, status_rewrites) = (m.status.clone(), m.query.clone(), m.status_rewrites.clone());
             Middleware::Errors(Errors { status, service, query, status_rewrites })
         } else if let Some(m) = &spec.redirect_scheme {
@@ -193,14 +196,17 @@ impl<'i> Middlewares<'i> {
         Ok((made, false))
     }
 
-    fn forward_auth(&self, m: &crate::model::middleware::ForwardAuth) -> Result<ForwardAuth, Refusal> {
+    fn forward_auth(&mut self, m: &crate::model::middleware::ForwardAuth) -> Result<ForwardAuth, Refusal> {
         let address = match outside(&m.address) {
             None => {
                 let (scheme, rest) = m.address.split_once("://").unwrap_or(("http", &m.address));
                 let (authority, tail) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
                 let (service, port) = authority.split_once(':').unwrap_or((authority, ""));
-                let (_, found) = services::endpoints(self.input, service, port.parse().ok())?;
-                let place = found.first().map_or_else(|| NOWHERE.to_owned(), ToString::to_string);
+                let at = port.parse().map_or(At::Default, At::Written);
+                let found = services::endpoints(self.input, service, at, &mut self.sent)?;
+                // What waits for a replica speaks plain HTTP only.
+                let place = found.servers.first().filter(|_| !found.waits || scheme == "http");
+                let place = place.map_or_else(|| NOWHERE.to_owned(), ToString::to_string);
                 format!("{scheme}://{place}{tail}")
             }
             Some(_) => m.address.clone(),

@@ -36,11 +36,12 @@ use self::{
 };
 pub use self::{
     document::{Document, Marker, Middleware, Service},
-    input::{Backing, Input, Material, Owner, Stored, addresses},
+    input::{Backing, Endpoint, Input, Material, Owner, Reached, Stored, endpoints},
+    services::Sent,
 };
 use crate::model::{
     Condition, ConditionStatus, ConditionType, Kind, ObjectKey, Reason,
-    route::{EntryPoint, PathKind, PathMatch, RouteSpec, TlsMode, TlsVersion, problems::of_route},
+    route::{EntryPoint, PathKind, PathMatch, RouteSpec, Shorthand, TlsMode, TlsVersion, problems::of_route},
 };
 
 /// What Traefik is told, and what was left out.
@@ -54,6 +55,8 @@ pub struct Table {
     pub entries: Vec<Entry>,
     /// Entry points that something is served at.
     pub entry_points: BTreeSet<EntryPoint>,
+    /// Where requests go.
+    pub sent: Sent,
 }
 
 /// A statement of the table about an object.
@@ -152,8 +155,9 @@ pub fn table(input: &Input) -> Table {
         let Turn { asked, verdict, .. } = turn;
         table.said.insert(asked.owner.key, verdict);
     }
-    claims.tell_winners(&mut table.said);
+    claims.tell(&mut table.said);
     table.document.http.middlewares.extend(middlewares.made);
+    table.sent.extend(middlewares.sent);
     for (name, service) in middlewares.services {
         table.document.http.services.insert(name, service);
     }
@@ -166,13 +170,13 @@ fn all(input: &Input) -> Vec<Asked<'_>> {
     let mut all: Vec<Asked<'_>> = Vec::with_capacity(input.routes.len());
     for route in &input.routes {
         let owner = Owner { key: ObjectKey::new(Kind::Route, route.name.clone()), number: 0 };
-        all.push(Asked { owner, created_at: route.created_at, spec: Cow::Borrowed(&route.spec) });
+        all.push(Asked { owner, created_at: route.created_at, spec: Cow::Borrowed(&route.spec), short: None });
     }
     for (name, service) in &input.services {
-        for (number, short) in service.routes.iter().enumerate() {
+        for (number, short) in service.declared.routes.iter().enumerate() {
             let owner = Owner { key: ObjectKey::service(name.clone()), number };
-            let spec = Cow::Owned(short.expanded(name, service.ports.first().copied()));
-            all.push(Asked { owner, created_at: service.created_at, spec });
+            let spec = Cow::Owned(short.expanded(name, service.declared.ports.first().copied()));
+            all.push(Asked { owner, created_at: service.created_at, spec, short: Some(short) });
         }
     }
     all.sort_by(|a, b| (a.created_at, &a.owner).cmp(&(b.created_at, &b.owner)));
@@ -184,6 +188,7 @@ struct Asked<'i> {
     owner: Owner,
     created_at: u64,
     spec: Cow<'i, RouteSpec>,
+    short: Option<&'i Shorthand>,
 }
 
 /// The work on one of them.
@@ -215,7 +220,7 @@ impl Turn<'_, '_> {
                 return self.leave_out("all of it", why, Part::Resolved);
             }
         };
-        let made = services::of_route(self.input, &owner, &spec);
+        let made = services::of_route(self.input, &owner, &spec, self.asked.short);
         for why in made.refusals {
             self.blame(Part::Resolved, &why);
         }
@@ -234,9 +239,10 @@ impl Turn<'_, '_> {
                 continue;
             }
             served = true;
-            self.router(i, claim, &spec, &options, &made.name, &made.servers);
+            self.router(i, claim, &options, &made.name, &made.servers);
         }
         if served {
+            self.table.sent.extend(made.sent);
             self.table.document.http.services.extend(made.services);
             self.table.document.http.servers_transports.extend(made.transport);
             self.table.document.http.middlewares.extend(options.own);
@@ -258,13 +264,13 @@ impl Turn<'_, '_> {
             entered.push((EntryPoint::Web, true));
         }
         let mut claims = Vec::new();
-        for (entry_point, redirect) in entered {
+        for entry in entered {
             match &spec.rule {
-                Some(rule) => claims.push(Claim::rule(entry_point, redirect, rule)),
+                Some(rule) => claims.push(Claim::rule(entry, spec.priority, rule)),
                 None => claims.extend(
                     spec.hosts
                         .iter()
-                        .flat_map(|host| paths.iter().map(move |path| Claim::pair(entry_point, redirect, host, path))),
+                        .flat_map(|host| paths.iter().map(move |path| Claim::pair(entry, spec.priority, host, path))),
                 ),
             }
         }
@@ -296,19 +302,10 @@ impl Turn<'_, '_> {
         Ok(Needs { names, own, certificate, tls, asks_client, version: spec.tls.min_version })
     }
 
-    fn router(
-        &mut self,
-        number: usize,
-        claim: &Claim,
-        spec: &RouteSpec,
-        needs: &Needs,
-        service: &str,
-        servers: &[String],
-    ) {
+    fn router(&mut self, number: usize, claim: &Claim, needs: &Needs, service: &str, servers: &[String]) {
         let owner = &self.asked.owner;
         let name = owner.name(&format!("{number}{}", claim.letter()));
         let secure = claim.secure();
-        let priority = if spec.priority > 0 { Some(i64::from(spec.priority)) } else { claim.priority() };
         let (middlewares, service) = if claim.redirect {
             (vec![middlewares::TO_HTTPS.to_owned()], "noop@internal".to_owned())
         } else {
@@ -343,7 +340,7 @@ impl Turn<'_, '_> {
         let router = Router {
             entry_points: vec![claim.entry_point],
             rule: claim.rule_text(),
-            priority,
+            priority: Some(claim.priority()),
             middlewares,
             service,
             tls,

@@ -5,7 +5,10 @@
 //! Invariant: every service of ours names a transport that closes idle connections after a second: what is open to a
 //! server on its way out is then a request.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+};
 
 use super::{
     Name, Reason, Refusal,
@@ -13,12 +16,12 @@ use super::{
         Balancer, Cookie, Document, Forwarding, HealthCheck, Passive, Server, ServersTransport, Service, Share, Sticky,
         Weighted,
     },
-    input::{Input, Owner},
+    input::{At, Input, Owner},
     refusal,
 };
 use crate::model::{
     Period,
-    route::{Backend, LoadBalancer, RouteSpec, Scheme, Strategy},
+    route::{Backend, HealthCheck as Check, LoadBalancer, RouteSpec, Scheme, Shorthand, Strategy},
 };
 
 /// The transport of everything that asks for nothing else.
@@ -41,45 +44,93 @@ pub(super) struct Made {
     pub(super) unanswered: Vec<String>,
     /// What is not there.
     pub(super) refusals: Vec<Refusal>,
+    pub(super) sent: Sent,
+}
+
+/// Where requests go: by Service and port, and by replica.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sent {
+    /// Every Service and port that is asked, with its endpoints; none of them: it has none now. What somebody wrote the
+    /// port of comes last: a replica's own revision knows better where it is.
+    pub places: BTreeMap<(Name, u16), BTreeSet<(bool, SocketAddr)>>,
+    /// Where each replica is asked.
+    pub replicas: BTreeMap<Name, BTreeSet<SocketAddr>>,
+}
+impl Sent {
+    fn place(&mut self, name: &Name, port: u16, found: &[(&Name, SocketAddr)], at: At<'_>) {
+        let place = self.places.entry((name.clone(), port)).or_default();
+        for (replica, address) in found {
+            self.replicas.entry((*replica).clone()).or_default().insert(*address);
+            place.insert((matches!(at, At::Written(_)), *address));
+        }
+    }
+    pub(super) fn extend(&mut self, other: Self) {
+        for (place, addresses) in other.places {
+            self.places.entry(place).or_default().extend(addresses);
+        }
+        for (replica, addresses) in other.replicas {
+            self.replicas.entry(replica).or_default().extend(addresses);
+        }
+    }
+}
+
+/// Who answers for a Service and port.
+pub(super) struct Found {
+    /// As it is declared.
+    pub(super) port: u16,
+    pub(super) servers: Vec<SocketAddr>,
+    /// It is where requests wait.
+    pub(super) waits: bool,
 }
 
 /// Where requests for a Service and port go: its endpoints, or with none where they wait; none of both is no error.
-pub(super) fn endpoints(input: &Input, service: &str, port: Option<u16>) -> Result<(u16, Vec<SocketAddr>), Refusal> {
+pub(super) fn endpoints(input: &Input, service: &str, at: At<'_>, sent: &mut Sent) -> Result<Found, Refusal> {
     let absent = |why: String| refusal(Reason::BackendNotFound, why);
     let Some((name, backing)) = input.services.get_key_value(service) else {
         return Err(absent(format!("svc/{service} does not exist")));
     };
-    let Some(port) = port.or_else(|| backing.ports.first().copied()) else {
+    let Some(port) = backing.declared.port(at) else {
         return Err(absent(format!("svc/{service} names no port: write `port` here, or `expose` there")));
     };
-    if backing.host_network && !backing.ports.contains(&port) {
+    if backing.declared.host_network && input.reserved.contains(&port) {
+        let why =
+            format!("svc/{service} is in the host's network, where the port {port} is the agent's or its Traefik's");
+        return Err(absent(why));
+    }
+    let asked = backing.endpoints.iter().filter_map(|e| e.at(input, backing, at, port).map(|at| (&e.replica, at)));
+    let found: Vec<(&Name, SocketAddr)> = asked.collect();
+    if found.is_empty() && backing.declared.host_network && !backing.declared.ports.contains(&port) {
         let why =
             format!("svc/{service} is in the host's network and does not name the port {port}: add it to its `expose`");
         return Err(absent(why));
     }
-    let ready: Vec<SocketAddr> = backing.addresses.iter().map(|address| SocketAddr::new(*address, port)).collect();
-    if ready.is_empty() {
-        let key: (Name, u16) = (name.clone(), port);
-        return Ok((port, input.holds.get(&key).copied().into_iter().collect()));
+    sent.place(name, port, &found, at);
+    let mut servers: Vec<SocketAddr> = found.into_iter().map(|(_, at)| at).collect();
+    servers.sort_unstable();
+    servers.dedup();
+    let waits = backing.endpoints.is_empty();
+    if waits {
+        servers.extend(input.holds.get(&(name.clone(), port)));
     }
-    Ok((port, ready))
+    Ok(Found { port, servers, waits })
 }
 
 /// Makes the services of a Route.
-pub(super) fn of_route(input: &Input, owner: &Owner, spec: &RouteSpec) -> Made {
+pub(super) fn of_route(input: &Input, owner: &Owner, spec: &RouteSpec, short: Option<&Shorthand>) -> Made {
     let mut made = Made::default();
     let transport = transport(owner, spec, &mut made);
-    let mut children: Vec<(String, &Backend, Vec<Server>)> = Vec::new();
+    let check = spec.load_balancer.health_check.as_ref();
+    let mut children: Vec<(String, &Backend, bool, Vec<Server>)> = Vec::new();
     for (i, backend) in spec.backends.iter().enumerate().filter(|(_, b)| b.weight > 0) {
+        let mut checked = true;
         let (label, servers) = match (&backend.service, &backend.url) {
-            (Some(service), _) => match endpoints(input, service, backend.port) {
-                Ok((port, found)) => {
-                    let scheme = backend.scheme;
+            (Some(service), _) => match answering(input, service, (backend, short), check, &mut made.sent) {
+                Ok(Found { port, servers, waits }) => {
                     // What waits for a replica speaks plain HTTP only.
-                    let waits = |a: &SocketAddr| input.holds.values().any(|hold| hold == a) && scheme != Scheme::Http;
-                    let url = |a: &SocketAddr| Server { url: format!("{}://{a}", scheme.as_str()) };
-                    let servers = found.iter().filter(|a| !waits(a)).map(url).collect();
-                    (format!("svc/{service}:{port}"), servers)
+                    let servers = if waits && backend.scheme != Scheme::Http { Vec::new() } else { servers };
+                    let url = |a: SocketAddr| Server { url: format!("{}://{a}", backend.scheme.as_str()) };
+                    checked = !waits;
+                    (format!("svc/{service}:{port}"), servers.into_iter().map(url).collect())
                 }
                 Err(why) => {
                     made.refusals.push(why);
@@ -94,7 +145,7 @@ pub(super) fn of_route(input: &Input, owner: &Owner, spec: &RouteSpec) -> Made {
             made.unanswered.push(label);
         }
         made.servers.extend(servers.iter().map(|s| s.url.clone()));
-        children.push((owner.name(&format!("b{i}")), backend, servers));
+        children.push((owner.name(&format!("b{i}")), backend, checked, servers));
     }
     // Requests go to those that can answer, whatever the weights say of the others.
     if children.iter().any(|(.., servers)| !servers.is_empty()) {
@@ -103,21 +154,52 @@ pub(super) fn of_route(input: &Input, owner: &Owner, spec: &RouteSpec) -> Made {
         children.truncate(1);
     }
     let cookie = |suffix: &str| spec.load_balancer.sticky.as_ref().map(|s| sticky(owner, s, suffix));
-    for (name, backend, servers) in &children {
-        let balancer = balancer(&spec.load_balancer, backend, servers.clone(), transport.clone(), cookie(""));
+    for (name, backend, checked, servers) in &children {
+        let mut balancer = balancer(&spec.load_balancer, backend, servers.clone(), transport.clone(), cookie(""));
+        if !checked {
+            // The agent is no replica: nothing of it, and nothing beside it, is there to be asked for its health.
+            balancer.health_check = None;
+        }
         made.services.insert(name.clone(), Service::LoadBalancer(balancer));
     }
     made.name = match children.as_slice() {
         [(name, ..)] => name.clone(),
         several => {
             let name = owner.name("");
-            let services =
-                several.iter().map(|(name, backend, _)| Share { name: name.clone(), weight: backend.weight }).collect();
+            let services = several
+                .iter()
+                .map(|(name, backend, ..)| Share { name: name.clone(), weight: backend.weight })
+                .collect();
             made.services.insert(name.clone(), Service::Weighted(Weighted { services, sticky: cookie("-group") }));
             name
         }
     };
     made
+}
+
+/// Who answers for a backend. Where Traefik asks for health, in the host's network, has to be a port of its own too.
+fn answering(
+    input: &Input,
+    service: &str,
+    (backend, short): (&Backend, Option<&Shorthand>),
+    check: Option<&Check>,
+    sent: &mut Sent,
+) -> Result<Found, Refusal> {
+    let at = match (short, backend.port) {
+        (Some(short), _) => At::Short(short),
+        (None, Some(port)) => At::Written(port),
+        (None, None) => At::Default,
+    };
+    if let (Some(port), Some(backing)) = (check.and_then(|check| check.port), input.services.get(service))
+        && !backing.endpoints.iter().all(|endpoint| endpoint.has(input, backing, port))
+    {
+        let why = format!(
+            "svc/{service} is in the host's network and does not name the port {port} of `loadBalancer.healthCheck`: \
+             add it to its `expose`"
+        );
+        return Err(refusal(Reason::BackendNotFound, why));
+    }
+    endpoints(input, service, at, sent)
 }
 
 fn balancer(

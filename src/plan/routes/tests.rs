@@ -1,5 +1,7 @@
 //! The table as a person expects it, and as nobody should be able to break it.
 
+mod claims;
+mod endpoints;
 mod golden;
 mod properties;
 
@@ -18,8 +20,13 @@ fn route(name: &str, created_at: u64, spec: Value) -> Stored<RouteSpec> {
 
 /// A Service with replicas at 10.0.0.1 and on, and its port 80.
 fn service(replicas: u8) -> Backing {
-    let addresses = (1..=replicas).map(|n| IpAddr::V4(Ipv4Addr::new(10, 0, 0, n))).collect();
-    Backing { created_at: 1, ports: vec![80], addresses, ..Backing::default() }
+    let endpoint = |n| Endpoint {
+        replica: format!("replica-{n}").into(),
+        address: IpAddr::V4(Ipv4Addr::new(10, 0, 0, n)),
+        own: None,
+    };
+    let declared = Reached { ports: vec![80], ..Reached::default() };
+    Backing { created_at: 1, declared, endpoints: (1..=replicas).map(endpoint).collect() }
 }
 
 /// What most tests begin with: web with two replicas, empty with none.
@@ -94,7 +101,7 @@ fn the_older_keeps_a_host_and_both_are_told() {
 fn a_service_and_a_route_of_one_moment_are_ordered_by_kind_and_name() {
     let mut input = input(vec![route("b", 1, json!({"hosts": ["a"], "backends": [{"service": "web"}]}))]);
     let short = Shorthand { host: "a".into(), ..Shorthand::default() };
-    input.services.get_mut("web").unwrap().routes = vec![short.clone(), short];
+    input.services.get_mut("web").unwrap().declared.routes = vec![short.clone(), short];
     let found = table(&input);
     let service = found.said.get(&ObjectKey::service("web")).unwrap();
     assert!(!service.accepted.holds && service.accepted.message.contains("twice"), "{service:?}");
@@ -184,7 +191,7 @@ fn a_port_of_the_host_that_a_service_does_not_name_is_not_its_own() {
         route("own", 1, json!({"hosts": ["a"], "backends": [{"service": "web", "port": 80}]})),
         route("other", 2, json!({"hosts": ["b"], "backends": [{"service": "web", "port": 18081}]})),
     ]);
-    input.services.get_mut("web").unwrap().host_network = true;
+    input.services.get_mut("web").unwrap().declared.host_network = true;
     let found = table(&input);
     assert!(wrong(said(&found, "own")).is_empty());
     let other = wrong(said(&found, "other"));
@@ -215,7 +222,7 @@ fn a_host_has_one_set_of_tls_options_and_the_oldest_says_which() {
 fn what_means_less_is_asked_later() {
     let priority = |host: &str, kind: PathKind, value: &str| {
         let path = PathMatch { kind, value: value.into() };
-        Claim::pair(EntryPoint::Web, false, host, &path).priority().unwrap()
+        Claim::pair((EntryPoint::Web, false), 0, host, &path).priority()
     };
     let ordered = [
         priority("a.example.com", PathKind::Exact, "/api/v2"),

@@ -14,7 +14,7 @@ fn the_short_form_of_a_service() {
         path: path.map(Into::into),
         ..Shorthand::default()
     };
-    input.services.get_mut("web").unwrap().routes =
+    input.services.get_mut("web").unwrap().declared.routes =
         vec![short("web.example.com", None), short("a.example.com", Some("/w"))];
     insta::assert_snapshot!(shown(&input));
 }
@@ -30,7 +30,7 @@ fn a_route_with_everything() {
             {"service": "auth", "scheme": "h2c", "weight": 2},
         ],
         "middlewares": ["headers", {"compress": {}}],
-        "tls": {"mode": "secret", "secretRef": "cert", "minVersion": "1.3"},
+        "tls": {"mode": "secret", "secretRef": "cert", "minVersion": "1.2"},
         "loadBalancer": {
             "strategy": "p2c",
             "sticky": {"cookie": {"httpOnly": true, "sameSite": "lax"}},
