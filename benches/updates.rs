@@ -125,7 +125,7 @@ fn load(lab: &Lab) {
 }
 
 fn image_of(update: usize) -> &'static str {
-    if update % 2 == 0 { NEXT } else { SERVER }
+    if update.is_multiple_of(2) { NEXT } else { SERVER }
 }
 
 /// As a careful person's script does it: the others serve meanwhile.

@@ -22,7 +22,7 @@ use std::{
     io,
     net::{IpAddr, SocketAddr},
     path::Path,
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -401,7 +401,11 @@ impl Parts {
         let edge = Edge {
             store: self.store.clone(),
             node: node.clone(),
-            tables: Arc::new(routes::Routes { sealer: self.sealer.clone(), addresses: self.addresses }),
+            tables: Arc::new(routes::Routes {
+                sealer: self.sealer.clone(),
+                addresses: self.addresses,
+                left_out: Mutex::default(),
+            }),
             offer: self.offer.clone(),
             addresses: self.addresses,
             ports: self.ports.clone(),

@@ -396,3 +396,34 @@ fn an_exact_host_comes_before_a_wildcard_and_an_exact_path_before_a_prefix() {
     }
     assert_eq!(traefik.get("a.b.example.com", "/", "").status, 404, "of one more part");
 }
+
+#[test]
+fn a_health_check_is_led_nowhere_by_what_it_asks() {
+    let (checked, led) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let count = |seen: &Arc<AtomicUsize>| {
+        let seen = seen.clone();
+        move || seen.fetch_add(1, Ordering::SeqCst)
+    };
+    let (check, lead) = (count(&checked), count(&led));
+    let inner = serve(move |_| {
+        lead();
+        (200, String::new(), b"inner".to_vec())
+    });
+    let web = serve(move |_| {
+        check();
+        (307, format!("Location: http://{inner}/stolen\r\n"), Vec::new())
+    });
+    let spec = json!({"hosts": ["a.example"], "backends": [{"service": "web"}],
+        "loadBalancer": {"healthCheck": {"path": "/health", "method": "POST", "interval": "100ms", "timeout": "1s"}}});
+    let spec = Arc::new(serde_json::from_value(spec).unwrap());
+    let mut input = Input { services: services(&[("web", web)]), ..Input::default() };
+    input.routes.push(Stored { name: "r".into(), created_at: 1, spec });
+    let mut traefik = Traefik::start();
+    traefik.serve(&table(&input));
+    let begun = Instant::now();
+    while checked.load(Ordering::SeqCst) < 3 {
+        assert!(begun.elapsed() < LIMIT, "it is asked for its health");
+        thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(led.load(Ordering::SeqCst), 0, "nobody is asked whom a replica names");
+}

@@ -3,7 +3,11 @@
 //! Here: [`Routes`], which knows the keys. Not here: what a table says (`plan::routes`), when requests wait (`plan::holds`),
 //! who asks for one (`edge::watch`).
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use crate::{
     edge::{
@@ -13,7 +17,7 @@ use crate::{
     model::{Index, Kind, ObjectKey},
     plan::{
         holds::{held, ports},
-        routes::{Input, Sent, Table, table},
+        routes::{Input, Sent, Table, Verdict, table},
         view::ReplicaView,
     },
     reconcile::{
@@ -29,6 +33,23 @@ pub struct Routes {
     pub sealer: Arc<Sealer>,
     /// Where the agent and its Traefik are.
     pub addresses: Addresses,
+    /// What was left out of the last table, and is in the log.
+    pub left_out: Mutex<BTreeSet<String>>,
+}
+
+impl Routes {
+    /// Says what is left out and was not before.
+    fn tell(&self, said: &BTreeMap<ObjectKey, Verdict>) {
+        let each = |(key, verdict): (&ObjectKey, &Verdict)| -> Vec<String> {
+            verdict.left_out.iter().map(|l| format!("{key}: {}: {}: {}", l.what, l.reason, l.message)).collect()
+        };
+        let now: BTreeSet<String> = said.iter().flat_map(each).collect();
+        let mut before = self.left_out.lock().unwrap_or_else(PoisonError::into_inner);
+        for new in now.difference(&before) {
+            tracing::warn!("left out of what Traefik is told: {new}");
+        }
+        *before = now;
+    }
 }
 
 impl Tables for Routes {
@@ -37,7 +58,8 @@ impl Tables for Routes {
         let (asked, waits) = (declared(state, &input), waits(state, &input, now));
         // Where nobody waits any more nobody is sent.
         input.holds = holds.clone().into_iter().filter(|(place, _)| waits.contains_key(place)).collect();
-        let Table { document, entry_points, sent, .. } = table(&input);
+        let Table { document, entry_points, sent, said, .. } = table(&input);
+        self.tell(&said);
         let answers = |place: &Place| Some((place.clone(), sent.places.get(place)?.first()?.1));
         let answers = holds.keys().filter_map(answers).collect();
         Made { document, entry_points, asked, waits, answers, offered: offered(&input, sent) }

@@ -51,13 +51,8 @@ pub enum SealError {
         message: String,
     },
     /// The values are not what its type says.
-    #[error("{why}")]
-    Wrong {
-        /// Its type.
-        kind: SecretKind,
-        /// What is wrong.
-        why: String,
-    },
+    #[error("{1}")]
+    Wrong(SecretKind, String),
     /// The same key stands in `data` and `stringData`.
     #[error("{key} stands in data and in stringData")]
     Twice {
@@ -86,11 +81,7 @@ impl SealError {
     pub fn hint(&self) -> &'static str {
         match self {
             Self::NotBase64 { .. } => "encode the value as base64, or write it as plain text under stringData",
-            Self::Wrong { kind: SecretKind::Tls, .. } => {
-                "write the certificate and its key as PEM: tls.crt with the certificate of the host first, tls.key with \
-                 its own key, not encrypted"
-            }
-            Self::Wrong { .. } => "write a name without a colon, and a password",
+            Self::Wrong(kind, _) => content::fix(*kind),
             Self::Twice { .. } => "remove the key from one of them",
             Self::OtherKey { .. } => {
                 "bring back the seal.key it was sealed with, beside the one that is there; if it is lost for good, delete \
@@ -242,7 +233,7 @@ impl Sealer {
     pub fn seal(&self, spec: &SecretSpec, uid: &Uid, version: u64) -> Result<SealedSecret, SealError> {
         let clear = clear(spec)?;
         if let Some(why) = content::wrong(spec.kind, |key| clear.get(key).map(|value| value.as_slice())) {
-            return Err(SealError::Wrong { kind: spec.kind, why });
+            return Err(SealError::Wrong(spec.kind, why));
         }
         let ring = self.ring();
         let key = ring.newest();

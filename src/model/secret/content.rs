@@ -1,7 +1,7 @@
 //! Whether what a Secret holds is what its type says.
 //!
-//! Here: [`wrong`], asked before it is sealed, when whoever wrote it is still there to be told; [`is_pem`]. Not here: which
-//! keys a type has (`manifest`).
+//! Here: [`wrong`], asked before it is sealed, when whoever wrote it is still there to be told, and [`fix`]; [`is_pem`].
+//! Not here: which keys a type has (`manifest`).
 //! Invariant: nothing that is said of a value holds a part of it.
 //! Why so little of X.509: whether a certificate is right for a host, and whether somebody believes it, is for those who
 //! look at it. What Traefik would leave out without a word is one that it cannot read, or one with another's key.
@@ -28,6 +28,20 @@ pub fn wrong<'v>(kind: SecretKind, value: impl Fn(&str) -> Option<&'v [u8]>) -> 
             bad.then(|| "its `username` is empty or has a colon, or its `password` is empty".into())
         }
         SecretKind::Opaque | SecretKind::Registry | SecretKind::Cloudflare | SecretKind::Password => None,
+    }
+}
+
+/// What to do about it.
+#[must_use]
+pub fn fix(kind: SecretKind) -> &'static str {
+    match kind {
+        SecretKind::Tls => {
+            "write them as PEM: tls.crt with the certificate of the host first, tls.key with its own key, not encrypted"
+        }
+        SecretKind::BasicAuth => "write a name without a colon, and a password",
+        SecretKind::Opaque | SecretKind::Registry | SecretKind::Cloudflare | SecretKind::Password => {
+            "write what its type says"
+        }
     }
 }
 
