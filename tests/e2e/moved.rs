@@ -22,11 +22,16 @@ fn web(image: &str, port: u16, routed: bool) -> String {
     service("web", &spec)
 }
 
-fn served(lab: &Lab) -> Agent<'_> {
+/// The same of a server that ends at once when it is asked to.
+fn abrupt(image: &str, routed: bool) -> String {
+    web(image, 8080, routed).replace("serve, ", "serve, --abrupt, ")
+}
+
+fn served<'l>(lab: &'l Lab, first: &str) -> Agent<'l> {
     traffic::images(lab);
     let agent = Agent::start(lab);
     agent.apply(&fs::read_to_string(TRAEFIK).unwrap());
-    agent.apply(&web(SERVER, 8080, true));
+    agent.apply(first);
     eventually(secs(20), "it is served at port 80", || {
         let seen = Load::start(lab, "load", 80, &["--host", HOST, "--rate", "5", "--seconds", "1"]).seen();
         if seen.failed() == 0 { Ok(()) } else { Err(format!("{seen:?}")) }
@@ -37,7 +42,7 @@ fn served(lab: &Lab) -> Agent<'_> {
 #[test]
 fn the_port_changes_under_requests_with_a_good_image_and_with_one_that_is_rolled_back() {
     let lab = Lab::take();
-    let agent = served(&lab);
+    let agent = served(&lab, &web(SERVER, 8080, true));
     let start = || Load::start(&lab, "load", 80, &["--host", HOST, "--rate", "50", "--seconds", "600"]);
     let load = start();
     agent.apply(&web(NEXT, 8081, true));
@@ -59,7 +64,7 @@ fn the_port_changes_under_requests_with_a_good_image_and_with_one_that_is_rolled
 #[test]
 fn what_a_replica_began_is_answered_though_its_route_or_its_service_goes() {
     let lab = Lab::take();
-    let agent = served(&lab);
+    let agent = served(&lab, &abrupt(SERVER, true));
     let slow = || {
         let args =
             ["--host", HOST, "--rate", "10", "--seconds", "1", "--path", "/slow?ms=5000", "--timeout-ms", "30000"];
@@ -71,10 +76,10 @@ fn what_a_replica_began_is_answered_though_its_route_or_its_service_goes() {
         load
     };
     let load = slow();
-    agent.apply(&web(NEXT, 8080, false));
+    agent.apply(&abrupt(NEXT, false));
     let seen = load.seen();
     assert_eq!((seen.answered(), seen.failed()), (10, 0), "the route goes, with the revision: {seen:?}");
-    agent.apply(&web(NEXT, 8080, true));
+    agent.apply(&abrupt(NEXT, true));
     eventually(secs(20), "it is served again", || {
         let seen = Load::start(&lab, "load", 80, &["--host", HOST, "--rate", "5", "--seconds", "1"]).seen();
         if seen.failed() == 0 { Ok(()) } else { Err(format!("{seen:?}")) }
