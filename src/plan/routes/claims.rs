@@ -6,7 +6,7 @@
 //! Not here: what a router says beside its rule.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fmt,
 };
 
@@ -42,7 +42,7 @@ enum What {
 
 /// Which requests somebody's may be: of a host (`*.example.com` of those with one more part), of every host of one more
 /// part than this, of any.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Place {
     Host(String),
     Below(String),
@@ -154,13 +154,13 @@ impl Claim {
     }
     /// Where others would take requests from it. What names no host has none of its own.
     fn owns(&self) -> Vec<Place> {
-        let below = |host: &String| host.split_once('.').map(|(_, rest)| Place::Below(rest.to_owned()));
-        let mut all: Vec<Place> = self.reaches().into_iter().filter(|place| matches!(place, Place::Host(_))).collect();
-        let parents: Vec<Place> = self.hosts().iter().filter_map(below).collect();
-        if !all.is_empty() {
-            all.extend(parents);
-            all.push(Place::Any);
+        let mut all = Vec::new();
+        for place in self.reaches() {
+            let Place::Host(host) = &place else { continue };
+            all.extend(host.split_once('.').map(|(_, rest)| Place::Below(rest.to_owned())));
+            all.push(place);
         }
+        all.extend((!all.is_empty()).then_some(Place::Any));
         all
     }
     /// Whether its words may put it before what it says no more than: numbers, expressions and rules can, a longer path
@@ -224,7 +224,7 @@ pub(super) struct Claims {
     /// Options of TLS of a host: Traefik takes none of two that differ.
     options: BTreeMap<String, (String, Owner)>,
     /// What of a place is there: all of it, and what is in the order that hosts and paths give it.
-    places: BTreeMap<(EntryPoint, Place), (Last, Last)>,
+    places: HashMap<(EntryPoint, Place), (Last, Last)>,
     /// Who is to be told what.
     told: Vec<(ObjectKey, String)>,
 }

@@ -220,7 +220,7 @@ impl Turn<'_, '_> {
                 return self.leave_out("all of it", why, Part::Resolved);
             }
         };
-        let made = services::of_route(self.input, &owner, &spec, self.asked.short);
+        let made = services::of_route(self.input, &owner, (&spec, self.asked.short), &mut self.table.sent);
         for why in made.refusals {
             self.blame(Part::Resolved, &why);
         }
@@ -242,7 +242,6 @@ impl Turn<'_, '_> {
             self.router(i, claim, &options, &made.name, &made.servers);
         }
         if served {
-            self.table.sent.extend(made.sent);
             self.table.document.http.services.extend(made.services);
             self.table.document.http.servers_transports.extend(made.transport);
             self.table.document.http.middlewares.extend(options.own);

@@ -44,7 +44,6 @@ pub(super) struct Made {
     pub(super) unanswered: Vec<String>,
     /// What is not there.
     pub(super) refusals: Vec<Refusal>,
-    pub(super) sent: Sent,
 }
 
 /// Where requests go: by Service and port, and by replica.
@@ -55,13 +54,19 @@ pub struct Sent {
     pub places: BTreeMap<(Name, u16), BTreeSet<(bool, SocketAddr)>>,
     /// Where each replica is asked.
     pub replicas: BTreeMap<Name, BTreeSet<SocketAddr>>,
+    /// Places that were asked in the same words: the same answer stands here already. Whether the port was written.
+    known: BTreeSet<(Name, u16, bool)>,
 }
 impl Sent {
     fn place(&mut self, name: &Name, port: u16, found: &[(&Name, SocketAddr)], at: At<'_>) {
+        let written = matches!(at, At::Written(_));
+        if !matches!(at, At::Short(_)) && !self.known.insert((name.clone(), port, written)) {
+            return;
+        }
         let place = self.places.entry((name.clone(), port)).or_default();
         for (replica, address) in found {
             self.replicas.entry((*replica).clone()).or_default().insert(*address);
-            place.insert((matches!(at, At::Written(_)), *address));
+            place.insert((written, *address));
         }
     }
     pub(super) fn extend(&mut self, other: Self) {
@@ -116,7 +121,12 @@ pub(super) fn endpoints(input: &Input, service: &str, at: At<'_>, sent: &mut Sen
 }
 
 /// Makes the services of a Route.
-pub(super) fn of_route(input: &Input, owner: &Owner, spec: &RouteSpec, short: Option<&Shorthand>) -> Made {
+pub(super) fn of_route(
+    input: &Input,
+    owner: &Owner,
+    (spec, short): (&RouteSpec, Option<&Shorthand>),
+    sent: &mut Sent,
+) -> Made {
     let mut made = Made::default();
     let transport = transport(owner, spec, &mut made);
     let check = spec.load_balancer.health_check.as_ref();
@@ -124,7 +134,7 @@ pub(super) fn of_route(input: &Input, owner: &Owner, spec: &RouteSpec, short: Op
     for (i, backend) in spec.backends.iter().enumerate().filter(|(_, b)| b.weight > 0) {
         let mut checked = true;
         let (label, servers) = match (&backend.service, &backend.url) {
-            (Some(service), _) => match answering(input, service, (backend, short), check, &mut made.sent) {
+            (Some(service), _) => match answering(input, service, (backend, short), check, sent) {
                 Ok(Found { port, servers, waits }) => {
                     // What waits for a replica speaks plain HTTP only.
                     let servers = if waits && backend.scheme != Scheme::Http { Vec::new() } else { servers };
