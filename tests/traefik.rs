@@ -335,6 +335,31 @@ fn every_middleware_is_taken_and_the_common_ones_work() {
 }
 
 #[test]
+fn the_worst_texts_are_read_as_they_were_meant_and_freeze_nobody() {
+    let odd =
+        "\u{7f}\u{80}\u{85}\u{9f} \u{2028} \u{2029} \u{feff}\u{fffe}\u{ffff} \u{1f600} \u{10ffff} \u{0}\t\r\n\"\\";
+    let (one, long) = (format!("a{odd} b"), "x".repeat(256));
+    let worst = json!({
+        "texts": {"headers": {"contentSecurityPolicy": one, "permissionsPolicy": odd, "referrerPolicy": odd,
+            "accessControlAllowOriginList": [odd, one], "allowedHosts": [odd], "accessControlExposeHeaders": [odd]}},
+        "names": {"headers": {"customResponseHeaders": {long.clone(): "there", "null": "~"}}},
+        "plain": {"headers": {"customResponseHeaders": {"X-Plain": "yes"}}},
+    });
+    let made = table(&input(worst, services(&[("web", echo())])));
+    for (object, verdict) in &made.said {
+        assert!(verdict.accepted.holds && verdict.resolved.holds, "{object}: {verdict:?}");
+    }
+    let mut traefik = Traefik::start();
+    traefik.serve(&made);
+    assert!(traefik.get("plain.example", "/", "").head.contains("x-plain: yes"));
+    assert!(traefik.get("names.example", "/", "").head.contains(&format!("{long}: there")));
+    let middlewares = traefik.list("middlewares");
+    let texts = middlewares.iter().find(|m| m["name"] == "mw-texts@http").unwrap()["headers"].clone();
+    assert_eq!((&texts["contentSecurityPolicy"], &texts["permissionsPolicy"]), (&json!(one), &json!(odd)), "{texts}");
+    assert_eq!(texts["accessControlAllowOriginList"], json!([odd, one]), "{texts}");
+}
+
+#[test]
 fn what_is_swapped_is_served_without_a_failure_and_one_bad_object_freezes_nothing() {
     let (one, two) = (echo(), serve(|_| (200, String::new(), b"two".to_vec())));
     let mut traefik = Traefik::start();

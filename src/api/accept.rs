@@ -13,7 +13,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
@@ -43,6 +43,7 @@ use super::{
     rates, routes,
     socket::Handshake,
 };
+use crate::edge::Told;
 
 /// Who is at the other end.
 #[derive(Debug)]
@@ -51,9 +52,8 @@ pub struct Peer {
     pub address: Option<SocketAddr>,
     /// Its user id, as the kernel says; only at the socket.
     pub uid: Option<u32>,
-    /// Number of the document for Traefik that was answered last on its connection; 0: none. Whoever asks again there
-    /// has read it whole.
-    pub told: AtomicU64,
+    /// What its connection was told of the documents for Traefik.
+    pub told: Told,
     seat: Seat,
     _open: Open,
 }
@@ -86,7 +86,7 @@ impl Peer {
     pub(super) fn of_a_test() -> Self {
         let metrics = super::HttpMetrics::register(&mut prometheus_client::registry::Registry::default());
         let seat = Crowd::new(1, 1, metrics).enter(None, std::time::Instant::now()).unwrap();
-        Self { address: None, uid: None, told: AtomicU64::default(), seat, _open: Open::new(&Gauge::default()) }
+        Self { address: None, uid: None, told: Told::default(), seat, _open: Open::new(&Gauge::default()) }
     }
 }
 
@@ -262,12 +262,12 @@ where
             Accepted::Tcp(stream, _) => {
                 // Answers are small and whole: waiting for more helps nobody. A failure only costs time.
                 let _ = stream.set_nodelay(true);
-                let peer = Peer { address, uid: None, told: AtomicU64::default(), seat, _open: open };
+                let peer = Peer { address, uid: None, told: Told::default(), seat, _open: open };
                 connections.spawn(until_cut(server.clone(), connection(stream, peer, server, filter)));
             }
             Accepted::Unix(stream) => {
                 let uid = stream.peer_cred().ok().map(|c| c.uid());
-                let peer = Peer { address, uid, told: AtomicU64::default(), seat, _open: open };
+                let peer = Peer { address, uid, told: Told::default(), seat, _open: open };
                 connections.spawn(until_cut(server.clone(), connection(stream, peer, server, filter)));
             }
         }

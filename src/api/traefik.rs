@@ -9,8 +9,6 @@
 //! only a caller that may not, or has no place, gets one; and a server that ends before its first document was made:
 //! one without the routes would take them all away.
 
-use std::sync::atomic::Ordering;
-
 use tokio::time::timeout;
 use warp::reply::Response;
 
@@ -28,10 +26,10 @@ use super::{
 pub async fn config(request: Request) -> Result<Response, Failure> {
     let shared = &request.server.shared;
     let told = &request.call.0.peer.told;
-    let has = told.load(Ordering::Relaxed);
+    let has = told.number();
     let right = request.caller.right(&shared.store);
     // An administrator who looks at it is no edge.
-    let _polling = (request.caller.role == Role::Edge).then(|| shared.traefik.polls(has));
+    let _polling = (request.caller.role == Role::Edge).then(|| shared.traefik.polls(told));
     let other = timeout(shared.limits.hold, shared.traefik.other_than(has));
     let found = tokio::select! {
         // What is new is told even to whom the end would be told.
@@ -41,6 +39,6 @@ pub async fn config(request: Request) -> Result<Response, Failure> {
         () = right.ends() => return Err(Failure::wrong_token()),
     };
     let Some(document) = found.or_else(|| shared.traefik.now()) else { return Err(Failure::no_document()) };
-    told.store(document.number, Ordering::Relaxed);
+    told.answered(document.number);
     Ok(reply::whole(JSON, document.bytes.clone()))
 }

@@ -146,9 +146,10 @@ async fn accept(listener: TcpListener, service: Arc<Service>, connections: Arc<S
     let closed = CancellationToken::new();
     loop {
         let accepted = async {
-            // Never closed.
+            let (stream, _) = listener.accept().await?;
+            // Never closed. Taken by who is there: one that listens only takes nothing from the others.
             let seat = connections.clone().acquire_owned().await.map_err(io::Error::other)?;
-            Ok::<_, io::Error>((listener.accept().await?.0, seat))
+            Ok::<_, io::Error>((stream, seat))
         };
         tokio::select! {
             accepted = accepted => match accepted {

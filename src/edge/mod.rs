@@ -17,4 +17,4 @@ pub mod splice;
 pub mod watch;
 
 pub use file::Addresses;
-pub use offer::{Document, Offer, Offered};
+pub use offer::{Document, Offer, Offered, Told};

@@ -2,12 +2,15 @@
 //!
 //! Here: [`Offer`], in the hand of the loop that makes documents, and [`Offered`], in the hand of those who give them to
 //! Traefik. Not here: what a document says.
+//! A connection that asks is a Traefik, for as long as it is open: Traefik keeps one, and a process that is new has
+//! nothing yet, whatever the one before it served. So each that comes or goes is counted ([`Seen::turn`]), and what was
+//! known of the one before counts no more.
 //! Invariants: a document differs from the one before it, and has a greater number; it is whole, or there is none.
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -24,14 +27,26 @@ pub struct Document {
     pub bytes: Bytes,
 }
 
+/// What is seen of those who ask.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// Connections that ask.
+    pub open: usize,
+    /// How often one came or went.
+    pub turn: u64,
+    /// Number of the newest document that one of them has read whole.
+    newest: u64,
+    /// How often anybody asked or stopped to.
+    times: u64,
+}
+
 /// Who asks for documents.
 #[derive(Debug, Default)]
 struct Polls {
     waiting: AtomicUsize,
     /// When the last of them went.
     last: Mutex<Option<Instant>>,
-    /// Number of the newest document that somebody has read whole, and how often anybody came or went.
-    seen: watch::Sender<(u64, u64)>,
+    seen: watch::Sender<Seen>,
 }
 
 /// Where documents are made.
@@ -71,7 +86,7 @@ impl Offer {
     }
     /// Changes when somebody comes to ask, or goes.
     #[must_use]
-    pub fn asked(&self) -> watch::Receiver<(u64, u64)> {
+    pub fn asked(&self) -> watch::Receiver<Seen> {
         self.polls.seen.subscribe()
     }
     /// For how long no Traefik has asked; none: never did one.
@@ -111,21 +126,67 @@ impl Offered {
             }
         }
     }
-    /// A Traefik that has the document of this number asks for the next, for as long as this lives.
+    /// A Traefik asks on a connection that was told so much, for as long as this lives.
     #[must_use]
-    pub fn polls(&self, told: u64) -> Polling {
+    pub fn polls(&self, told: &Told) -> Polling {
+        told.session.get_or_init(|| Session::open(&self.polls));
         self.polls.waiting.fetch_add(1, Ordering::AcqRel);
-        self.polls.seen.send_modify(|(newest, times)| {
-            *newest = told.max(*newest);
-            *times = times.wrapping_add(1);
+        self.polls.seen.send_modify(|seen| {
+            seen.newest = seen.newest.max(told.number());
+            seen.times = seen.times.wrapping_add(1);
         });
         Polling(self.polls.clone())
     }
-    /// Waits until somebody has read the document of this number whole.
+    /// Waits until somebody who is there has read the document of this number, or a newer one, whole.
     pub async fn taken(&self, number: u64) {
         let mut seen = self.polls.seen.subscribe();
         // The sender lives as long as this.
-        let _ = seen.wait_for(|(newest, _)| *newest >= number).await;
+        let _ = seen.wait_for(|seen| seen.newest >= number).await;
+    }
+}
+
+/// What was told on one connection.
+#[derive(Debug, Default)]
+pub struct Told {
+    number: AtomicU64,
+    session: OnceLock<Session>,
+}
+
+impl Told {
+    /// Number of the document that was answered last; 0: none. Whoever asks again has read it whole.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.number.load(Ordering::Relaxed)
+    }
+    /// The document of this number is the answer.
+    pub fn answered(&self, number: u64) {
+        self.number.store(number, Ordering::Relaxed);
+    }
+}
+
+/// A connection on which a Traefik asks, for as long as it is open.
+#[derive(Debug)]
+struct Session(Arc<Polls>);
+
+impl Session {
+    fn open(polls: &Arc<Polls>) -> Self {
+        polls.seen.send_modify(|seen| {
+            seen.open += 1;
+            seen.turn += 1;
+        });
+        Self(polls.clone())
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.0.seen.send_modify(|seen| {
+            seen.open -= 1;
+            seen.turn += 1;
+            if seen.open == 0 {
+                seen.newest = 0;
+            }
+        });
     }
 }
 
@@ -137,7 +198,7 @@ impl Drop for Polling {
     fn drop(&mut self) {
         *self.0.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         self.0.waiting.fetch_sub(1, Ordering::AcqRel);
-        self.0.seen.send_modify(|(_, times)| *times = times.wrapping_add(1));
+        self.0.seen.send_modify(|seen| seen.times = seen.times.wrapping_add(1));
     }
 }
 
@@ -166,11 +227,36 @@ mod tests {
         let (offer, now) = (Offer::default(), Instant::now());
         let offered = offer.offered();
         assert_eq!(offer.silent(now), None);
-        let (first, second) = (offered.polls(0), offered.polls(0));
+        let told = Told::default();
+        let (first, second) = (offered.polls(&told), offered.polls(&told));
         drop(first);
         let late = now + Duration::from_secs(60);
         assert_eq!(offer.silent(late), Some(Duration::ZERO), "one waits");
         drop(second);
         assert!(offer.silent(late).is_some_and(|for_| for_ > Duration::from_secs(50)));
+    }
+    #[tokio::test]
+    async fn a_connection_that_comes_or_goes_is_a_turn_and_questions_on_it_are_none() {
+        let offer = Offer::default();
+        let (offered, asked) = (offer.offered(), offer.asked());
+        let now = || {
+            let seen = *asked.borrow();
+            (seen.open, seen.turn)
+        };
+        let (one, two) = (Told::default(), Told::default());
+        for number in 0..3 {
+            one.answered(number);
+            drop(offered.polls(&one));
+            assert_eq!(now(), (1, 1));
+        }
+        offered.taken(2).await;
+        drop(offered.polls(&two));
+        assert_eq!(now(), (2, 2));
+        drop(one);
+        assert_eq!(now(), (1, 3));
+        drop(two);
+        assert_eq!(now(), (0, 4));
+        let taken = tokio::time::timeout(Duration::from_millis(50), offered.taken(1)).await;
+        assert!(taken.is_err(), "nobody who is there has it");
     }
 }

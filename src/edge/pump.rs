@@ -154,6 +154,9 @@ async fn one_way(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, note: impl Fn())
     }
 }
 
+/// Who takes no byte of an answer for so long, milliseconds, is gone: as long as the questions above take.
+const UNTAKEN: u32 = 120_000;
+
 /// Settings of a connection with a client: small answers go at once, and a peer that is gone is found.
 ///
 /// # Errors
@@ -165,5 +168,6 @@ pub fn keep_alive(stream: &TcpStream) -> rustix::io::Result<()> {
     set::set_socket_keepalive(stream, true)?;
     set::set_tcp_keepidle(stream, idle)?;
     set::set_tcp_keepintvl(stream, pause)?;
-    set::set_tcp_keepcnt(stream, times)
+    set::set_tcp_keepcnt(stream, times)?;
+    set::set_tcp_user_timeout(stream, UNTAKEN)
 }

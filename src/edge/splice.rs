@@ -3,14 +3,14 @@
 //! Here: [`Splices`], one task that owns the listeners, and what becomes of each connection. Not here: which ports
 //! there are and when one in use is tried again (`plan::entry`), moving bytes ([`super::pump`]).
 //! Traefik's own entry points are static, and its process ends with each of its updates; the agent's do neither.
-//! A client that comes while Traefik is not there is kept for some seconds. How long a client may say nothing is
+//! A client that comes while Traefik is not there, or listens and has no routes yet, is kept. How long a client may say nothing is
 //! Traefik's to decide: it ends such connections, and they end here.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
-    net::SocketAddr,
-    sync::Arc,
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -37,7 +37,9 @@ use crate::{
 pub struct Limits {
     /// Connections at one time; who comes then waits in the kernel's queue.
     pub connections: usize,
-    /// How long a client is kept while Traefik is not there.
+    /// Of them, those of one source: an IPv4 address, or the 64 bits of an IPv6 network. Who comes then is sent away.
+    pub of_one: usize,
+    /// How long a client is kept while Traefik is not there: longer than one takes to be replaced.
     pub hold: Duration,
     /// How long one way of a connection may be silent once the other has ended.
     pub linger: Duration,
@@ -49,9 +51,11 @@ impl Limits {
     /// For a process that may have so many files open: a quarter of them. Each connection has two.
     #[must_use]
     pub fn within(files: usize) -> Self {
+        let connections = (files / 8).clamp(64, 16_384);
         Self {
-            connections: (files / 8).clamp(64, 16_384),
-            hold: Duration::from_secs(5),
+            connections,
+            of_one: (connections / 4).max(64),
+            hold: Duration::from_secs(30),
             linger: Duration::from_secs(300),
             end: Duration::from_secs(5),
         }
@@ -90,7 +94,7 @@ pub struct Splices {
 
 /// One open port.
 struct Door {
-    to: watch::Sender<SocketAddr>,
+    to: watch::Sender<Option<SocketAddr>>,
     close: CancellationToken,
     accepting: JoinHandle<()>,
 }
@@ -108,9 +112,46 @@ impl Door {
 struct Shared {
     limits: Limits,
     seats: Arc<Semaphore>,
+    sources: Mutex<BTreeMap<IpAddr, usize>>,
     /// The agent ends.
     stop: CancellationToken,
     tasks: TaskTracker,
+}
+
+/// One connection of a source.
+struct Guest {
+    from: IpAddr,
+    shared: Arc<Shared>,
+}
+
+impl Guest {
+    /// None: it has all that one may have.
+    fn of(client: SocketAddr, shared: &Arc<Shared>) -> Option<Self> {
+        let from = match client.ip().to_canonical() {
+            IpAddr::V6(six) => IpAddr::V6(Ipv6Addr::from_bits(six.to_bits() >> 64 << 64)),
+            four => four,
+        };
+        let mut sources = shared.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = sources.entry(from).or_default();
+        if *count >= shared.limits.of_one {
+            return None;
+        }
+        *count += 1;
+        drop(sources);
+        Some(Self { from, shared: shared.clone() })
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        let mut sources = self.shared.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = sources.get_mut(&self.from) {
+            *count -= 1;
+            if *count == 0 {
+                sources.remove(&self.from);
+            }
+        }
+    }
 }
 
 impl Splices {
@@ -119,6 +160,7 @@ impl Splices {
         let shared = Arc::new(Shared {
             limits: self.limits.clone(),
             seats: Arc::new(Semaphore::new(self.limits.connections)),
+            sources: Mutex::default(),
             stop: stop.clone(),
             tasks: TaskTracker::new(),
         });
@@ -154,7 +196,7 @@ impl Splices {
                         looks.forget(at);
                         open.insert(at, to);
                         doors.insert(at, door(listener, to, &shared));
-                        tracing::info!(%at, %to, "public port open");
+                        tracing::info!(%at, "public port open");
                     }
                     Err(error) => {
                         let fault = match error.kind() {
@@ -275,26 +317,35 @@ fn listen(at: SocketAddr) -> io::Result<TcpListener> {
     }
 }
 
-fn door(listener: TcpListener, to: SocketAddr, shared: &Arc<Shared>) -> Door {
+fn door(listener: TcpListener, to: Option<SocketAddr>, shared: &Arc<Shared>) -> Door {
     let (to, target) = watch::channel(to);
     let close = CancellationToken::new();
     let accepting = tokio::spawn(accept(listener, target, shared.clone(), close.clone()));
     Door { to, close, accepting }
 }
 
-async fn accept(listener: TcpListener, to: watch::Receiver<SocketAddr>, shared: Arc<Shared>, close: CancellationToken) {
+async fn accept(
+    listener: TcpListener,
+    to: watch::Receiver<Option<SocketAddr>>,
+    shared: Arc<Shared>,
+    close: CancellationToken,
+) {
     let accepting = async {
         loop {
             // Never closed.
             let Ok(seat) = shared.seats.clone().acquire_owned().await else { return };
             match listener.accept().await {
                 Ok((client, from)) => {
+                    let Some(guest) = Guest::of(from, &shared) else {
+                        tracing::debug!(client = %from, "a client was sent away: it has too many connections");
+                        continue;
+                    };
                     let (to, served) = (to.clone(), shared.clone());
                     shared.tasks.spawn(async move {
                         if let Err(error) = connection(client, from, to, &served).await {
                             tracing::debug!(client = %from, %error, "a connection was broken off");
                         }
-                        drop(seat);
+                        drop((seat, guest));
                     });
                 }
                 Err(error) => {
@@ -310,7 +361,7 @@ async fn accept(listener: TcpListener, to: watch::Receiver<SocketAddr>, shared: 
 async fn connection(
     mut client: TcpStream,
     from: SocketAddr,
-    mut to: watch::Receiver<SocketAddr>,
+    mut to: watch::Receiver<Option<SocketAddr>>,
     shared: &Shared,
 ) -> io::Result<()> {
     pump::keep_alive(&client)?;
@@ -327,10 +378,12 @@ async fn connection(
 }
 
 /// Traefik, waited for while it is not there.
-async fn reach(to: &mut watch::Receiver<SocketAddr>, hold: Duration) -> io::Result<TcpStream> {
+async fn reach(to: &mut watch::Receiver<Option<SocketAddr>>, hold: Duration) -> io::Result<TcpStream> {
     let end = Instant::now() + hold;
     loop {
-        let address = *to.borrow_and_update();
+        // In a block of its own: what `wait_for` lends may not wait with us. It ends with the port.
+        let address = async { to.wait_for(Option::is_some).await.ok().and_then(|to| *to) };
+        let address = timeout_at(end, address).await.ok().flatten().ok_or(io::ErrorKind::TimedOut)?;
         let attempt = timeout_at(end.min(Instant::now() + CONNECT), TcpStream::connect(address)).await;
         match attempt.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
             Ok(server) => return Ok(server),

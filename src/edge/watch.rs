@@ -4,7 +4,10 @@
 //! the table, offers it if it is another one, and tells the log what somebody waits for. Not here: what the table says
 //! (`plan::routes`), when the log is told (`plan::edge`), asking Traefik ([`super::readback`]).
 //! Invariants: nothing is asked of Traefik and nothing is proposed while nothing changes; a node without the role offers
-//! a document without routes, and its public ports are shut.
+//! a document without routes, and its public ports are shut; connections go to a Traefik only while the process that is
+//! there now was seen to serve a document of ours: one that has just been started listens before it has routes.
+//! A Traefik that does not take a document goes on serving the one before, and the public ports stay open; the log says
+//! how far it is.
 //! Why a marker has a part that is random for each process: an index may be the same after a restart, and another
 //! program's document with it. Why at most one table in 10 ms: a deployment is many changes, and each would be rebuilt by
 //! Traefik for itself.
@@ -28,12 +31,13 @@ use super::{
     Addresses, Offer,
     hold::{Hold, Holds, Target},
     inflight,
-    readback::{Outstanding, read_back},
+    offer::Seen,
+    readback::{Outstanding, Served, read_back},
 };
 use crate::{
     model::{Desired, Edge as Record, Index, Kind, ObjectKey, Uid, node::NodeSpec, node::Role, route::EntryPoint},
     plan::{
-        edge::{Drains, Leaving, News, Progress, SILENT, record},
+        edge::{AWAY, Drains, Leaving, News, Progress, SILENT, record},
         entry::Wanted,
         routes::{Document, Marker},
     },
@@ -119,11 +123,23 @@ struct Turns {
     /// The newest table, and the index of its state.
     made: Made,
     seen: Option<Index>,
-    /// Of the document that is offered: its name, and since when it is offered.
+    /// A table could not be made: it is tried again then.
+    broken: Option<Instant>,
+    /// Of the document that is offered.
     marker: Marker,
+    /// Since when Traefik was seen to serve nothing that is newer, while there is something; and whether that was said.
     since: Instant,
-    /// Last part of the markers of this process.
+    late: bool,
+    /// Last part of the markers of this process: this and the number of the document.
     sub: u64,
+    /// Which Traefik is there, and the last that was seen to serve a document of ours.
+    turn: u64,
+    ready: Option<u64>,
+    /// One was there not long ago; none is.
+    counted: bool,
+    gone: bool,
+    /// How far the log was told to be this edge.
+    told: Option<Index>,
     /// When the last table was made, and when it is to be made again though nothing changes.
     at: Option<Instant>,
     again: Option<Instant>,
@@ -140,29 +156,22 @@ struct Turns {
     known: bool,
 }
 
-impl<T: Tables> Edge<T> {
-    /// Until `stop`.
-    pub async fn run(self, stop: CancellationToken) {
-        let (outstanding, asked) = watch::channel(None);
-        let (served, heard) = watch::channel(0);
-        let reading = read_back(self.addresses.traefik, self.offer.offered(), asked, served);
-        tokio::select! {
-            () = reading => {}
-            () = self.turns(&outstanding, heard) => {}
-            () = stop.cancelled() => {}
-        }
-        self.holds.ended().await;
-    }
-
-    async fn turns(&self, outstanding: &watch::Sender<Option<Outstanding>>, mut served: watch::Receiver<u64>) {
-        let began = Instant::now();
-        let mut turns = Turns {
+impl Turns {
+    fn new(began: Instant) -> Self {
+        Self {
             progress: Progress::default(),
             made: Made::default(),
             seen: None,
+            broken: None,
             marker: Marker::default(),
             since: began,
+            late: false,
             sub: rand::random::<u32>().into(),
+            turn: 0,
+            ready: None,
+            counted: false,
+            gone: true,
+            told: None,
             at: None,
             again: None,
             held: BTreeMap::new(),
@@ -172,25 +181,69 @@ impl<T: Tables> Edge<T> {
             look: None,
             telling: None,
             known: false,
-        };
+        }
+    }
+
+    /// Closes the places where requests wait that nobody is told of any more.
+    fn prune(&mut self) {
+        if self.gone || self.progress.outstanding().is_none() {
+            // Nobody serves a document that names the others.
+            let waits = &self.made.waits;
+            self.held.retain(|place, _| waits.contains_key(place));
+        }
+    }
+
+    /// Traefik was seen to serve something.
+    fn heard(&mut self, served: Served) {
+        // The one that was asked may be gone.
+        if served.turn == self.turn {
+            self.ready = Some(served.turn);
+            if served.marker.sub.checked_sub(self.sub).is_some_and(|number| self.progress.read(number)) {
+                (self.since, self.late) = (Instant::now(), false);
+            }
+        }
+    }
+
+    /// Those who ask came or went.
+    fn came(&mut self, seen: Seen, now: Instant) {
+        if std::mem::replace(&mut self.turn, seen.turn) != seen.turn {
+            self.progress.reset();
+            self.since = now;
+        }
+    }
+}
+
+impl<T: Tables> Edge<T> {
+    /// Until `stop`.
+    pub async fn run(self, stop: CancellationToken) {
+        let (outstanding, asked) = watch::channel(None);
+        let (served, heard) = watch::channel(Served::default());
+        let reading = read_back(self.addresses.traefik, self.offer.offered(), asked, served);
+        tokio::select! {
+            () = reading => {}
+            () = self.turns(&outstanding, heard) => {}
+            () = stop.cancelled() => {}
+        }
+        self.holds.ended().await;
+    }
+
+    async fn turns(&self, outstanding: &watch::Sender<Option<Outstanding>>, mut served: watch::Receiver<Served>) {
+        let began = Instant::now();
+        let mut turns = Turns::new(began);
         let (mut states, mut polls) = (self.store.watch(), self.offer.asked());
         loop {
             let state = states.borrow_and_update().clone();
-            polls.mark_unchanged();
             self.table(&mut turns, &state).await;
             self.drain(&mut turns, &state).await;
-            if turns.progress.outstanding().is_none() {
-                // Traefik serves a document that does not name the others any more.
-                let waits = &turns.made.waits;
-                turns.held.retain(|place, _| waits.contains_key(place));
-            }
-            let now = Instant::now();
-            let again = self.live(&mut turns, &state, now, now.saturating_duration_since(began));
+            let (now, seen) = (Instant::now(), *polls.borrow_and_update());
+            turns.came(seen, now);
+            let again = self.live(&mut turns, &state, seen, now, now.saturating_duration_since(began));
+            turns.prune();
             let wanted = turns.progress.outstanding();
-            let wanted = wanted.map(|number| Outstanding { number, marker: turns.marker.to_string() });
+            let wanted = wanted.map(|oldest| Outstanding { oldest, newest: turns.marker, turn: turns.turn });
             outstanding.send_if_modified(|old| std::mem::replace(old, wanted.clone()) != wanted);
             self.tell(&mut turns, &state);
-            let due = [again, turns.look, turns.again].into_iter().flatten().min();
+            let due = [again, turns.look, turns.again, turns.broken].into_iter().flatten().min();
             let pause: OptionFuture<_> = due.map(|at| sleep_until(at.into())).into();
             let told: OptionFuture<_> = turns.telling.as_mut().into();
             tokio::select! {
@@ -205,7 +258,7 @@ impl<T: Tables> Edge<T> {
                 }
                 // Both senders live as long as this.
                 _ = polls.changed() => {}
-                _ = served.changed() => turns.progress.read(*served.borrow()),
+                _ = served.changed() => turns.heard(*served.borrow_and_update()),
                 Some(()) = pause => {}
                 Some(_) = told => turns.telling = None,
             }
@@ -214,20 +267,25 @@ impl<T: Tables> Edge<T> {
 
     /// Makes the table when something changed that it could be made of, and offers it when it is another one.
     async fn table(&self, turns: &mut Turns, state: &Arc<State>) {
-        let due = turns.again.is_some_and(|at| at <= Instant::now());
-        if turns.seen == Some(state.index()) && !due {
+        let (now, due) = (Instant::now(), |at: Option<Instant>, now| at.is_some_and(|at| at <= now));
+        let broken = turns.broken.is_some();
+        let due = due(turns.again, now) || due(turns.broken, now);
+        if (turns.seen == Some(state.index()) || broken) && !due {
             return;
         }
-        let moved = due || turns.seen.is_none_or(|seen| concerns(state, seen));
-        let first = turns.seen.replace(state.index()).is_none();
-        if moved {
-            let mut made = self.make(turns, state).await;
+        if due || turns.seen.is_none_or(|seen| concerns(state, seen)) {
+            // Nothing is given out, and nothing counts as done, before there is a whole table.
+            (turns.broken, turns.again) = (Some(now + RETRY), None);
+            let Some(mut made) = self.make(turns, state).await else { return };
             if self.hold(turns, &made).await {
-                made = self.make(turns, state).await;
+                let Some(again) = self.make(turns, state).await else { return };
+                made = again;
             }
             turns.at = Some(Instant::now());
-            if first || made.document != turns.made.document {
-                self.offer(turns, &made.document, state.index());
+            if (turns.seen.is_none() || made.document != turns.made.document)
+                && !self.offer(turns, &made.document, state.index())
+            {
+                return;
             }
             let end = made.waits.values().map(|(_, until)| until.saturating_sub(self.store.now())).min();
             turns.again = end.map(|left| Instant::now() + Duration::from_millis(left.max(1)));
@@ -236,24 +294,21 @@ impl<T: Tables> Edge<T> {
             for (replica, at) in &made.offered {
                 turns.offered.entry(replica.clone()).or_default().extend(at);
             }
-            turns.made = made;
+            (turns.made, turns.broken) = (made, None);
         }
+        turns.seen = Some(state.index());
         turns.progress.made(state.index(), self.offer.number());
     }
 
-    async fn make(&self, turns: &Turns, state: &Arc<State>) -> Made {
+    async fn make(&self, turns: &Turns, state: &Arc<State>) -> Option<Made> {
         if !self.is_edge(state) {
-            return Made::default();
+            return Some(Made::default());
         }
         let (tables, state, now) = (self.tables.clone(), state.clone(), self.store.now());
         let holds = turns.held.iter().map(|(place, held)| (place.clone(), held.hold.address)).collect();
-        match spawn_blocking(move || tables.make(&state, now, &holds)).await {
-            Ok(made) => made,
-            Err(error) => {
-                tracing::error!(%error, "the table of routes could not be made; the one before stays");
-                turns.made.clone()
-            }
-        }
+        let made = spawn_blocking(move || tables.make(&state, now, &holds)).await;
+        made.inspect_err(|error| tracing::error!(%error, "the table of routes could not be made; it is tried again"))
+            .ok()
     }
 
     /// Says at each place where requests wait who answers now; whether there are places more.
@@ -279,16 +334,22 @@ impl<T: Tables> Edge<T> {
         more
     }
 
-    fn offer(&self, turns: &mut Turns, document: &Document, index: Index) {
-        turns.sub += 1;
-        let marker = Marker { index, sub: turns.sub };
-        match document.bytes(marker) {
-            Ok(bytes) => {
-                (turns.marker, turns.since) = (marker, Instant::now());
-                self.offer.put(bytes.into());
+    /// Offers a document; whether it could be written.
+    fn offer(&self, turns: &mut Turns, document: &Document, index: Index) -> bool {
+        let marker = Marker { index, sub: turns.sub + self.offer.number() + 1 };
+        let bytes = match document.bytes(marker) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                tracing::error!(%error, "the document for Traefik has no JSON form; the one before stays");
+                return false;
             }
-            Err(error) => tracing::error!(%error, "the document for Traefik has no JSON form; the one before stays"),
+        };
+        if turns.progress.outstanding().is_none() {
+            turns.since = Instant::now();
         }
+        turns.marker = marker;
+        self.offer.put(bytes.into());
+        true
     }
 
     /// Looks at what is in flight to the replicas that Traefik sends nothing to any more.
@@ -332,31 +393,42 @@ impl<T: Tables> Edge<T> {
         turns.look = out.iter().any(|l| !done.contains(&l.replica)).then(|| now + LOOK);
     }
 
-    /// Whether Traefik is counted on; when to look again. Opens and shuts the public ports by it.
-    fn live(&self, turns: &mut Turns, state: &State, now: Instant, age: Duration) -> Option<Instant> {
+    /// Whether Traefik is counted on; when to look again. Opens and shuts the public ports by it, and says where to.
+    fn live(&self, turns: &mut Turns, state: &State, seen: Seen, now: Instant, age: Duration) -> Option<Instant> {
         let is_edge = self.is_edge(state);
         let silent = self.offer.silent(now);
-        let late = turns.progress.outstanding().map(|_| now.saturating_duration_since(turns.since));
-        let worst = silent.into_iter().chain(late).max();
-        let fails = !is_edge || silent.is_none() || worst.is_some_and(|worst| worst >= SILENT);
-        if fails {
+        turns.gone = !is_edge || silent.is_none_or(|silent| silent >= SILENT);
+        if turns.gone {
             turns.progress.forget();
         }
+        let ready = !turns.gone && seen.open > 0 && turns.ready == Some(turns.turn);
+        turns.counted = is_edge && (ready || turns.counted && silent.is_some_and(|silent| silent < AWAY));
         // One that was there before this process is given the time to come back.
         turns.known = age < SILENT && state.edge(&self.node.1).is_some();
-        let open = is_edge && (turns.progress.served().is_some() || turns.known);
-        let wanted = if open { self.public(&turns.made.entry_points) } else { Wanted::new() };
+        let open = is_edge && (turns.counted || turns.known);
+        let wanted = if open { self.public(&turns.made.entry_points, ready) } else { Wanted::new() };
         self.ports.send_if_modified(|ports| std::mem::replace(ports, wanted.clone()) != wanted);
-        let left = SILENT.checked_sub(age).filter(|_| turns.known);
-        let patience = worst.filter(|worst| !fails && !worst.is_zero()).and_then(|worst| SILENT.checked_sub(worst));
-        left.into_iter().chain(patience).min().map(|left| now + left)
+        let late = turns.progress.outstanding().filter(|_| !turns.gone && seen.open > 0);
+        let late = late.map(|_| now.saturating_duration_since(turns.since));
+        if late.is_some_and(|late| late >= SILENT) && !std::mem::replace(&mut turns.late, true) {
+            let (marker, served) = (turns.marker, turns.progress.served().unwrap_or_default());
+            tracing::warn!(%marker, %served, "Traefik asks for its document and does not serve it; it goes on as it was: its log says why");
+        }
+        let limits = [
+            (SILENT, turns.known.then_some(age)),
+            (SILENT, silent.filter(|silent| !silent.is_zero())),
+            (AWAY, silent.filter(|silent| turns.counted && !silent.is_zero())),
+            (SILENT, late),
+        ];
+        let left = limits.into_iter().filter_map(|(limit, passed)| limit.checked_sub(passed?));
+        left.filter(|left| !left.is_zero()).min().map(|left| now + left)
     }
 
-    fn public(&self, entry_points: &BTreeSet<EntryPoint>) -> Wanted {
+    fn public(&self, entry_points: &BTreeSet<EntryPoint>, ready: bool) -> Wanted {
         let at = |port: u16| SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, port));
         let door = |entry_point: &EntryPoint| match entry_point {
-            EntryPoint::Web => (at(HTTP), self.addresses.http),
-            EntryPoint::Websecure => (at(HTTPS), self.addresses.https),
+            EntryPoint::Web => (at(HTTP), ready.then_some(self.addresses.http)),
+            EntryPoint::Websecure => (at(HTTPS), ready.then_some(self.addresses.https)),
         };
         entry_points.iter().map(door).collect()
     }
@@ -370,7 +442,8 @@ impl<T: Tables> Edge<T> {
         let (name, uid) = &self.node;
         let (done, leaving) = (turns.drains.done(), leaving(state));
         let recorded = state.edge(uid).map(|edge| &**edge);
-        let Some(news) = record(recorded, served, turns.made.asked, &leaving, &done) else { return };
+        turns.told = recorded.map(|edge| edge.served).or(turns.told.filter(|_| served.is_some()));
+        let Some(news) = record(recorded, turns.told, served, turns.made.asked, &leaving, &done) else { return };
         let at = self.store.now();
         let edge = match news {
             News::Gone => None,
@@ -410,3 +483,6 @@ fn concerns(state: &State, seen: Index) -> bool {
         (Changed::Put { .. } | Changed::Deleted(_), kind) => kind == Kind::Node,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,11 +3,11 @@
 //! Here: [`Progress`], from documents that were made and markers that were read back to the newest index that is served;
 //! [`record`], whether anybody waits to hear of it; [`Drains`], when a replica has answered its last request.
 //! Not here: making documents (`plan::routes`), asking Traefik (`edge`), waiting for it (`plan::rollout`).
-//! Invariant: an index is served when every document that follows from the log up to it is the one that was read back:
-//! an older one never counts. What is told moves nothing that is told of, so that the log is at rest when all is.
+//! Invariant: an index is served when the document that was read back is the one that follows from the log up to it: one
+//! that is older than another that was read back never counts, nor what a Traefik before this one served. What is told moves nothing that is told of, so that the log is at rest when all is.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -15,21 +15,26 @@ use std::{
 use super::routes::Finding;
 use crate::model::{Edge, Index, Reason};
 
-/// A Traefik that asks for nothing, or does not do what it was given, for so long is not counted on.
+/// A Traefik that asks for nothing for so long is not counted on; of one that asks and does not do what it was given so
+/// long, that is said.
 pub const SILENT: Duration = Duration::from_secs(10);
+
+/// Who comes while Traefik asks for nothing waits for the next one for so long; then the public ports are shut.
+pub const AWAY: Duration = Duration::from_secs(30);
 
 /// Looks without a connection, one after another, before a replica counts as drained.
 const LOOKS: u32 = 2;
 
+/// Most documents that are waited for at one time; of more the oldest are not.
+const OFFERED: usize = 64;
+
 /// What Traefik was given and what it was seen to serve.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Progress {
-    /// Number of the newest document.
-    number: u64,
-    /// Newest index whose table it is.
-    until: Index,
-    /// Traefik was seen to serve it.
-    read: bool,
+    /// Number of each document from the one that is served on, and the newest index whose table it is.
+    offered: VecDeque<(u64, Index)>,
+    /// Number of the one that is served; 0: of none of these is it known.
+    read: u64,
     /// Newest index that is served.
     served: Option<Index>,
 }
@@ -37,26 +42,48 @@ pub struct Progress {
 impl Progress {
     /// The state at this index was made into the document of this number, which may be the one before.
     pub fn made(&mut self, index: Index, number: u64) {
-        self.read &= self.number == number;
-        (self.number, self.until) = (number, index);
-        if self.read {
+        match self.offered.back_mut() {
+            Some((last, until)) if *last == number => *until = index,
+            _ => {
+                self.offered.push_back((number, index));
+                if self.offered.len() > OFFERED {
+                    self.offered.pop_front();
+                }
+            }
+        }
+        if self.read == number {
             self.served = Some(index);
         }
     }
-    /// Traefik serves the document of this number.
-    pub fn read(&mut self, number: u64) {
-        if self.number == number {
-            (self.read, self.served) = (true, Some(self.until));
-        }
+    /// Traefik serves the document of this number; whether that is news.
+    pub fn read(&mut self, number: u64) -> bool {
+        let Some((_, until)) = self.offered.iter().find(|(offered, _)| *offered == number && number > self.read) else {
+            return false;
+        };
+        (self.read, self.served) = (number, Some(*until));
+        self.offered.retain(|(offered, _)| *offered >= number);
+        true
+    }
+    /// Another Traefik has come, and has nothing yet: one that was counted on still is, and serves nothing.
+    pub fn reset(&mut self) {
+        self.served = self.served.map(|_| Index::default());
+        self.unread();
     }
     /// Traefik is silent: what it serves is not known any more.
     pub fn forget(&mut self) {
-        (self.read, self.served) = (false, None);
+        self.served = None;
+        self.unread();
     }
-    /// Number of the document that is to be read back.
+    /// Who comes is given the newest.
+    fn unread(&mut self) {
+        self.read = 0;
+        let newest = self.offered.len().saturating_sub(1);
+        self.offered.drain(..newest);
+    }
+    /// Number of the oldest document that is to be read back; none: the newest was.
     #[must_use]
     pub fn outstanding(&self) -> Option<u64> {
-        (self.number > 0 && !self.read).then_some(self.number)
+        self.offered.iter().map(|(number, _)| *number).find(|number| *number > self.read)
     }
     /// The newest index that is served; none while Traefik is not counted on.
     #[must_use]
@@ -91,9 +118,12 @@ pub enum News {
 /// What is to be written into the log of this edge; none: nobody waits for anything that is new.
 ///
 /// `asked`: the newest index at which something changed of what routes are made of, which people wait for.
+/// `told`: what was written last. An edge that is not in the log any more was left out because it did not follow: it comes
+/// back when it does.
 #[must_use]
 pub fn record(
     recorded: Option<&Edge>,
+    told: Option<Index>,
     served: Option<Index>,
     asked: Index,
     leaving: &[Leaving],
@@ -102,7 +132,11 @@ pub fn record(
     let Some(served) = served else { return recorded.is_some().then_some(News::Gone) };
     let drained: BTreeSet<Arc<str>> =
         leaving.iter().map(|l| &l.replica).filter(|name| drained.contains(*name)).cloned().collect();
-    let Some(edge) = recorded else { return Some(News::Serves { served, drained }) };
+    let Some(edge) = recorded else { return (told != Some(served)).then_some(News::Serves { served, drained }) };
+    if served < edge.served {
+        // Another Traefik.
+        return Some(News::Serves { served, drained });
+    }
     let waited = leaving.iter().map(|l| l.index).chain([asked]);
     let news = waited.into_iter().any(|index| edge.served < index && index <= served);
     // One that is gone from the log is no news.
@@ -169,7 +203,7 @@ mod tests {
         progress.made(Index(5), 1);
         progress.made(Index(7), 1);
         assert_eq!((progress.outstanding(), progress.served()), (Some(1), None));
-        progress.read(1);
+        assert!(progress.read(1) && !progress.read(1));
         assert_eq!((progress.outstanding(), progress.served()), (None, Some(Index(7))));
         progress.made(Index(9), 1);
         assert_eq!(progress.served(), Some(Index(9)), "the same document");
@@ -179,10 +213,37 @@ mod tests {
         assert_eq!(progress.served(), Some(Index(9)), "an answer that came late");
         progress.read(2);
         assert_eq!(progress.served(), Some(Index(11)));
+        progress.reset();
+        assert_eq!((progress.outstanding(), progress.served()), (Some(2), Some(Index(0))), "another Traefik");
+        progress.made(Index(12), 2);
+        assert_eq!(progress.served(), Some(Index(0)), "it has not read it");
+        progress.read(2);
+        assert_eq!(progress.served(), Some(Index(12)));
         progress.forget();
         assert_eq!((progress.outstanding(), progress.served()), (Some(2), None));
-        progress.made(Index(12), 2);
+        progress.made(Index(13), 2);
         assert_eq!(progress.served(), None, "nobody knows");
+        progress.reset();
+        assert_eq!(progress.served(), None, "still");
+    }
+
+    #[test]
+    fn a_document_before_the_newest_counts_when_it_is_read_back() {
+        let mut progress = Progress::default();
+        // They change faster than Traefik follows: it is always behind, and moves all the same.
+        for number in 1..=200_u64 {
+            progress.made(Index(number * 10), number);
+            if number > 3 {
+                assert!(progress.read(number - 3), "{number}");
+                assert_eq!(progress.served(), Some(Index((number - 3) * 10)));
+                assert_eq!(progress.outstanding(), Some(number - 2));
+            }
+        }
+        assert!(!progress.read(150) && progress.served() == Some(Index(1_970)), "it was past that");
+        assert!(!progress.read(999), "not of this process");
+        // Without an answer not all are kept.
+        (201..2_000).for_each(|number| progress.made(Index(number * 10), number));
+        assert!(progress.offered.len() <= OFFERED && progress.read(1_999) && progress.outstanding().is_none());
     }
 
     #[test]
@@ -192,7 +253,7 @@ mod tests {
         let leaving = |index| vec![Leaving { replica: "a".into(), index: Index(index) }];
         let told = |served, drained: &[&str]| Some(News::Serves { served: Index(served), drained: names(drained) });
         type Case = (&'static str, Option<Edge>, Option<u64>, u64, Vec<Leaving>, Vec<&'static str>);
-        let table: [(Case, Option<News>); 10] = [
+        let table: [(Case, Option<News>); 11] = [
             (("no Traefik, and none was", None, None, 9, leaving(3), vec![]), None),
             (("it fell silent", Some(edge(5, &[])), None, 9, vec![], vec![]), Some(News::Gone)),
             (("it came", None, Some(5), 0, vec![], vec![]), told(5, &[])),
@@ -203,11 +264,15 @@ mod tests {
             (("it was told", Some(edge(8, &[])), Some(9), 0, leaving(8), vec![]), None),
             (("it is drained", Some(edge(9, &[])), Some(9), 0, leaving(8), vec!["a"]), told(9, &["a"])),
             (("it is gone", Some(edge(9, &["a"])), Some(12), 0, vec![], vec!["a"]), None),
+            (("another Traefik, which has nothing yet", Some(edge(9, &[])), Some(0), 9, vec![], vec![]), told(0, &[])),
         ];
         for ((case, recorded, served, asked, leaving, drained), want) in table {
-            let got = record(recorded.as_ref(), served.map(Index), Index(asked), &leaving, &names(&drained));
+            let got = record(recorded.as_ref(), None, served.map(Index), Index(asked), &leaving, &names(&drained));
             assert_eq!(got, want, "{case}");
         }
+        // One that was left out because it does not follow does not come back as it was.
+        let again = |served| record(None, Some(Index(5)), Some(Index(served)), Index(9), &leaving(8), &names(&[]));
+        assert_eq!((again(5), again(8)), (None, told(8, &[])));
     }
 
     #[test]
@@ -244,11 +309,11 @@ mod tests {
         fn the_log_comes_to_rest(served in 0_u64..20, asked in 0_u64..20, index in 0_u64..20, drained: bool) {
             let leaving = [Leaving { replica: "a".into(), index: Index(index) }];
             let done: BTreeSet<Arc<str>> = drained.then(|| "a".into()).into_iter().collect();
-            let first = record(None, Some(Index(served)), Index(asked), &leaving, &done);
+            let first = record(None, None, Some(Index(served)), Index(asked), &leaving, &done);
             let Some(News::Serves { served: at, drained }) = first else { panic!("{first:?}") };
             let edge = Edge { node: "n1".into(), served: at, at: 1, drained };
             for later in served..served + 5 {
-                let again = record(Some(&edge), Some(Index(later)), Index(asked.min(served)), &leaving, &done);
+                let again = record(Some(&edge), None, Some(Index(later)), Index(asked.min(served)), &leaving, &done);
                 prop_assert!(again.is_none() || index > served, "{again:?}");
             }
         }

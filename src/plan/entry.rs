@@ -9,8 +9,9 @@ use std::{collections::BTreeMap, net::SocketAddr};
 use super::told;
 use crate::model::{ConditionStatus, Reason};
 
-/// Public addresses, and where Traefik takes their connections. `[::]:80` is both families.
-pub type Wanted = BTreeMap<SocketAddr, SocketAddr>;
+/// Public addresses, and where Traefik takes their connections; none: it has no routes yet, and who comes waits.
+/// `[::]:80` is both families.
+pub type Wanted = BTreeMap<SocketAddr, Option<SocketAddr>>;
 
 /// A port in use is tried again so often, milliseconds: it is to be taken back within two seconds of being free.
 pub const RETRY: u64 = 500;
@@ -40,12 +41,12 @@ pub struct Failed {
 pub struct Steps {
     /// Listeners to end; what they accepted goes on.
     pub close: Vec<SocketAddr>,
-    /// Listeners whose next connections go elsewhere.
-    pub turn: Vec<(SocketAddr, SocketAddr)>,
+    /// Listeners whose next connections go elsewhere, or wait.
+    pub turn: Vec<(SocketAddr, Option<SocketAddr>)>,
     /// Attempts that nobody waits for any more.
     pub forget: Vec<SocketAddr>,
     /// Listeners to open.
-    pub open: Vec<(SocketAddr, SocketAddr)>,
+    pub open: Vec<(SocketAddr, Option<SocketAddr>)>,
     /// When to ask again, at the latest, though nothing changes.
     pub again: Option<u64>,
 }
@@ -125,7 +126,7 @@ mod tests {
         text.parse().unwrap()
     }
     fn set<const N: usize>(pairs: [(&str, &str); N]) -> Wanted {
-        pairs.into_iter().map(|(a, b)| (at(a), at(b))).collect()
+        pairs.into_iter().map(|(a, b)| (at(a), (!b.is_empty()).then(|| at(b)))).collect()
     }
     fn held(by: Option<&str>, since: u64) -> Failed {
         Failed { at: since, fault: Fault::Held(by.map(Into::into)) }
@@ -135,7 +136,7 @@ mod tests {
     fn a_port_is_held_only_while_it_is_wanted_and_tried_again_in_time() {
         const WEB: (&str, &str) = ("[::]:80", "127.0.0.1:18080");
         const SECURE: (&str, &str) = ("[::]:443", "127.0.0.1:18443");
-        let (web, secure) = ((at(WEB.0), at(WEB.1)), (at(SECURE.0), at(SECURE.1)));
+        let (web, secure) = ((at(WEB.0), Some(at(WEB.1))), (at(SECURE.0), Some(at(SECURE.1))));
         let none = BTreeMap::new;
         let failed = |since| BTreeMap::from([(web.0, held(None, since))]);
         let table = [
@@ -148,7 +149,14 @@ mod tests {
                 set([("[::]:80", "127.0.0.1:1")]),
                 set([WEB]),
                 none(),
-                Steps { turn: vec![(web.0, at("127.0.0.1:1"))], ..Steps::default() },
+                Steps { turn: vec![(web.0, Some(at("127.0.0.1:1")))], ..Steps::default() },
+            ),
+            (
+                "Traefik is being replaced",
+                set([("[::]:80", "")]),
+                set([WEB]),
+                none(),
+                Steps { turn: vec![(web.0, None)], ..Steps::default() },
             ),
             (
                 "another address of the same port",

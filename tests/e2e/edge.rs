@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::{
     agent::{Agent, HELLO, service},
     lab::Lab,
+    traffic::{self, HOST, Load, SERVER},
     wait::{always, eventually, secs},
 };
 
@@ -255,4 +256,44 @@ fn an_update_fails_no_request_with_several_replicas_and_with_one_that_stops_firs
         assert!(failed.is_empty(), "{order}: {} of {asked}: {failed:?}", failed.len());
         assert!(page(&lab, "hello.example.com").unwrap().starts_with("two"));
     }
+}
+
+/// The containers of the cluster's Traefik that run.
+fn traefiks(lab: &Lab) -> Vec<String> {
+    lab.docker.running("traefik").into_iter().map(|seen| seen.id).collect()
+}
+
+#[test]
+fn a_restart_of_traefik_itself_fails_no_new_connection_and_answers_no_404() {
+    let lab = Lab::take();
+    traffic::images(&lab);
+    let agent = with_traefik(&lab);
+    let web = format!(
+        "image: {SERVER}\nreplicas: 2\nroutes: [{{host: {HOST}, port: 80}}]\n\
+         readiness: {{http: {{path: /ready, port: 80}}, interval: 200ms}}\nupdate: {{minHealthyTime: 300ms}}\n"
+    );
+    agent.apply(&service("web", &web));
+    eventually(secs(20), "it is served at port 80", || page_of(&lab, HOST, 80, 5));
+    let start =
+        |kind, args: &[&str]| Load::start(&lab, kind, 80, &[&["--host", HOST, "--seconds", "600"], args].concat());
+    let patient = ["--rate", "50", "--timeout-ms", "60000"];
+    let fresh = start("load", &[&patient[..], &["--fresh"]].concat());
+    let kept = start("load", &patient);
+    // One that stays open as long as Traefik lets it, which then takes so long to end.
+    let socket = start("echo", &["--sockets", "1", "--every-ms", "200"]);
+    let before = traefiks(&lab);
+    always(secs(1), "all is well before", || page_of(&lab, HOST, 80, 5).map(|_| ()));
+    let began = Instant::now();
+    agent.cli(&["rollout", "restart", "traefik"]).exits(0);
+    println!("the restart of Traefik took {:.1} s", began.elapsed().as_secs_f64());
+    eventually(secs(30), "the new one serves", || programmed(&agent, "web"));
+    let after = traefiks(&lab);
+    assert!(after.len() == 1 && after != before, "{before:?} {after:?}");
+    let (fresh, kept, socket) = (fresh.end(), kept.end(), socket.end());
+    println!("new connections: {}\nkept connections: {}\nWebSocket: {}", fresh.0, kept.0, socket.0);
+    assert_eq!(fresh.failed(), 0, "{fresh:?}");
+    assert!(fresh.answered() > 100 && socket.answered() > 0, "{fresh:?} {socket:?}");
+    // What was under way on them when Traefik went may be cut; none is answered by a Traefik without routes.
+    assert_eq!(kept.failures("status") + socket.failures("status"), 0, "{kept:?} {socket:?}");
+    assert_eq!(kept.failed(), kept.failures("reset"), "{kept:?}");
 }

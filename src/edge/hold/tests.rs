@@ -291,3 +291,18 @@ async fn a_body_waits_with_its_sender() {
     };
     timeout(20 * SECOND, reads).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_place_that_nobody_asks_at_takes_no_seat_of_another() {
+    let rig = rig(Limits { connections: 1, ..bounds() }, 20 * SECOND).await;
+    // Both listen before anybody asks.
+    let (target, receiver) = watch::channel(Target { endpoint: None, hold: 20 * SECOND });
+    let other = rig.holds.open(receiver).await.unwrap();
+    let (at, _) = started().await;
+    rig.ready(at);
+    target.send_modify(|t| t.endpoint = Some(at));
+    for place in [other.address, rig.hold.address] {
+        let said = timeout(10 * SECOND, ask(place, Method::GET, vec![], "/x")).await.expect("there is a seat");
+        assert_eq!(said, (StatusCode::OK, b"GET /x ".to_vec()));
+    }
+}

@@ -28,7 +28,11 @@ fn rig(limits: Limits) -> Rig {
 
 impl Rig {
     fn want(&self, pairs: &[(SocketAddr, SocketAddr)]) {
-        self.wanted.send_replace(pairs.iter().copied().collect());
+        self.wanted.send_replace(pairs.iter().map(|(at, to)| (*at, Some(*to))).collect());
+    }
+    /// Open, and Traefik has no routes.
+    fn wait_at(&self, at: SocketAddr) {
+        self.wanted.send_replace([(at, None)].into());
     }
     async fn says(&mut self, status: ConditionStatus) -> Serving {
         let wanted = self.serving.wait_for(|s| s.as_ref().is_some_and(|s| s.status == status));
@@ -41,7 +45,7 @@ impl Rig {
 }
 
 fn limits() -> Limits {
-    Limits { connections: 64, hold: HOLD, linger: 2 * SECOND, end: 2 * SECOND }
+    Limits { connections: 64, of_one: 64, hold: HOLD, linger: 2 * SECOND, end: 2 * SECOND }
 }
 
 /// A port that was free a moment ago.
@@ -164,6 +168,70 @@ async fn a_client_is_kept_while_traefik_is_not_there_but_not_for_ever() {
 }
 
 #[tokio::test]
+async fn a_client_waits_while_traefik_listens_and_has_no_routes_yet() {
+    let (listener, to) = traefik().await;
+    let at = free("127.0.0.1");
+    let mut rig = rig(limits());
+    rig.wait_at(at);
+    rig.says(ConditionStatus::True).await;
+    let mut client = TcpStream::connect(at).await.unwrap();
+    client.write_all(b"early").await.unwrap();
+    assert!(timeout(SECOND / 3, listener.accept()).await.is_err(), "it would answer 404");
+    rig.want(&[(at, to)]);
+    let (mut server, _) = taken(&listener, 28).await;
+    let mut word = [0; 5];
+    server.read_exact(&mut word).await.unwrap();
+    assert_eq!(&word, b"early");
+    // Traefik is replaced: what is open goes on, what comes waits, for its time.
+    rig.wait_at(at);
+    let mut waits = TcpStream::connect(at).await.unwrap();
+    server.write_all(b"later").await.unwrap();
+    client.read_exact(&mut word).await.unwrap();
+    assert_eq!(&word, b"later");
+    let began = Instant::now();
+    let ended = timeout(10 * SECOND, waits.read(&mut word)).await.unwrap();
+    assert!(ended.is_err() || ended.is_ok_and(|n| n == 0));
+    assert!(began.elapsed() >= HOLD / 2, "{:?}", began.elapsed());
+    assert!(timeout(SECOND / 10, listener.accept()).await.is_err());
+}
+
+#[tokio::test]
+async fn one_source_does_not_take_every_seat() {
+    let (listener, to) = traefik().await;
+    let at = free("127.0.0.1");
+    let mut rig = rig(Limits { connections: 8, of_one: 2, ..limits() });
+    rig.want(&[(at, to)]);
+    rig.says(ConditionStatus::True).await;
+    let from = async |ip: &str| {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(format!("{ip}:0").parse().unwrap()).unwrap();
+        socket.connect(at).await.unwrap()
+    };
+    let mut greedy = Vec::new();
+    for _ in 0..2 {
+        greedy.push((from("127.0.0.2").await, taken(&listener, 28).await));
+    }
+    for _ in 0..10 {
+        let mut third = from("127.0.0.2").await;
+        let ended = timeout(10 * SECOND, third.read(&mut [0])).await.expect("it is sent away");
+        assert!(ended.is_err() || ended.is_ok_and(|n| n == 0));
+    }
+    let _another = from("127.0.0.3").await;
+    taken(&listener, 28).await;
+    // One that goes makes room.
+    greedy.pop();
+    let again = async {
+        loop {
+            let _third = from("127.0.0.2").await;
+            if timeout(SECOND / 10, listener.accept()).await.is_ok() {
+                return;
+            }
+        }
+    };
+    timeout(10 * SECOND, again).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_port_that_another_process_has_is_named_and_taken_back_when_it_is_free() {
     let (_listener, to) = traefik().await;
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -268,19 +336,24 @@ async fn an_agent_that_ends_lets_answers_finish_and_idle_connections_go() {
 async fn the_real_traefik_hears_who_the_client_is_and_its_restart_fails_nobody() {
     let program = std::env::var("CONSTELLATION_TEST_TRAEFIK").expect("CONSTELLATION_TEST_TRAEFIK: run `make test`");
     let (server, (at, to)) = (TcpListener::bind("127.0.0.1:0").await.unwrap(), (free("127.0.0.1"), free("127.0.0.1")));
-    let root = tempfile::tempdir().unwrap();
-    let file = root.path().join("routes.yaml");
+    let (root, api) = (tempfile::tempdir().unwrap(), free("127.0.0.1"));
+    // Told what it serves as by an agent, and asked for it.
+    let provider = crate::mutate::Answering::new(|_| None).await;
     let url = format!("http://{}", server.local_addr().unwrap());
-    let routes = format!(
-        "http: {{routers: {{all: {{rule: 'PathPrefix(`/`)', service: one}}}}, \
-         services: {{one: {{loadBalancer: {{servers: [{{url: '{url}'}}]}}}}}}}}"
-    );
-    std::fs::write(&file, routes).unwrap();
+    let routes = serde_json::json!({"http": {
+        "routers": {"all": {"rule": "PathPrefix(`/`)", "service": "one"}},
+        "services": {"one": {"loadBalancer": {"servers": [{"url": url}]}}},
+        "middlewares": {"gen-3-7": {"headers": {"customResponseHeaders": {"x-a": "b"}}}},
+    }});
+    provider.say(crate::mutate::answer(200, "application/json", routes.to_string()));
     let start = || {
         let mut command = tokio::process::Command::new(&program);
         command.args(["--global.checkNewVersion=false", "--entryPoints.web.proxyProtocol.trustedIPs=127.0.0.1/32"]);
         command.arg(format!("--entryPoints.web.address={to}"));
-        command.arg(format!("--providers.file.filename={}", file.display()));
+        command.arg(format!("--entryPoints.traefik.address={api}"));
+        command.arg(format!("--providers.http.endpoint=http://{}/", provider.address));
+        command.args(["--api.insecure=true", "--providers.http.pollInterval=100ms"]);
+        command.current_dir(root.path());
         command.kill_on_drop(true).stdout(std::process::Stdio::null()).spawn().unwrap()
     };
     // Says the head that it was asked with.
@@ -297,7 +370,7 @@ async fn the_real_traefik_hears_who_the_client_is_and_its_restart_fails_nobody()
         }
     });
     let mut rig = rig(Limits { hold: 30 * SECOND, ..limits() });
-    rig.want(&[(at, to)]);
+    rig.wait_at(at);
     rig.says(ConditionStatus::True).await;
     let ask = async || {
         let socket = TcpSocket::new_v4().unwrap();
@@ -308,22 +381,29 @@ async fn the_real_traefik_hears_who_the_client_is_and_its_restart_fails_nobody()
         timeout(40 * SECOND, client.read_to_string(&mut said)).await.unwrap().unwrap();
         said.to_lowercase()
     };
+    let served = async || {
+        while crate::edge::readback::serves(api).await.ok().flatten().is_none() {
+            sleep(PAUSE / 10).await;
+        }
+        rig.want(&[(at, to)]);
+    };
     for _ in 0..2 {
-        // Asked while it starts: the connection waits. Its routes are there a moment after its port.
+        // Asked while it starts, all the time: each connection waits until there are routes.
         let mut traefik = start();
-        let first = ask().await;
-        assert!(first.starts_with("http/1.1 "), "{first}");
-        let answered = async {
-            loop {
-                let said = ask().await;
-                if said.starts_with("http/1.1 200 ") {
-                    return said;
-                }
+        let asking = async {
+            let mut said = Vec::new();
+            for _ in 0..30 {
+                said.push(ask().await);
             }
+            said
         };
-        let said = timeout(20 * SECOND, answered).await.unwrap();
-        assert!(said.contains("\r\nx-forwarded-for: 127.0.0.2\r\n"), "{said}");
-        assert!(said.contains("\r\nx-real-ip: 127.0.0.2\r\n"), "{said}");
+        let (said, ()) = timeout(40 * SECOND, async { tokio::join!(asking, served()) }).await.unwrap();
+        for said in said {
+            assert!(said.starts_with("http/1.1 200 "), "{said}");
+            assert!(said.contains("\r\nx-forwarded-for: 127.0.0.2\r\n"), "{said}");
+            assert!(said.contains("\r\nx-real-ip: 127.0.0.2\r\n"), "{said}");
+        }
+        rig.wait_at(at);
         traefik.kill().await.unwrap();
     }
 }

@@ -17,6 +17,8 @@ use crate::model::{Period, meta::is_label, middleware::MiddlewareSpec, rule};
 
 /// Most hosts times paths of one Route: each is a router of its own.
 pub const MOST_PAIRS: usize = 200;
+/// Longest name of a header.
+const LONGEST_HEADER: usize = 256;
 /// Longest wait that a field may name.
 const LONGEST_WAIT: Period = Period::secs(24 * 3600);
 
@@ -59,7 +61,10 @@ impl Found {
         }
     }
     fn header(&mut self, path: String, name: &str) {
-        if http::HeaderName::try_from(name).is_err() {
+        if name.len() > LONGEST_HEADER {
+            // Traefik reads no document with a key of 1,024 characters.
+            self.wrong(path, format!("is longer than {LONGEST_HEADER} bytes"), "write a shorter name");
+        } else if http::HeaderName::try_from(name).is_err() {
             self.wrong(path, format!("{name:?} is not the name of a header"), "write it like X-Request-Id");
         }
     }

@@ -4,6 +4,9 @@
 //! Invariants: equal documents have equal bytes; no mapping in them is empty and nothing is null, because Traefik refuses
 //! the whole document for one of those; the marker is always there, because Traefik takes an empty document for "no
 //! routes at all" without a word.
+//! `text`: which characters stand there as they are.
+
+mod text;
 
 use std::{collections::BTreeMap, fmt};
 
@@ -53,7 +56,7 @@ impl Document {
         let header = [("X-Constellation-Generation".to_owned(), name.clone())].into();
         let headers = Headers { custom_response_headers: header, ..Headers::default() };
         marked.http.middlewares.insert(name, Middleware::Headers(headers));
-        serde_json::to_vec(&marked)
+        text::to_vec(&marked)
     }
 }
 
