@@ -54,7 +54,7 @@ impl Limits {
         let connections = (files / 8).clamp(64, 16_384);
         Self {
             connections,
-            of_one: (connections / 4).max(64),
+            of_one: (connections / 2).max(64),
             hold: Duration::from_secs(30),
             linger: Duration::from_secs(300),
             end: Duration::from_secs(5),

@@ -52,6 +52,8 @@ use crate::{
 const COALESCE: Duration = Duration::from_millis(10);
 /// Between two looks at what is in flight.
 const LOOK: Duration = Duration::from_millis(100);
+/// After a new Traefik was first seen to serve: its API is one of its entry points, and the others may follow.
+const SETTLE: Duration = Duration::from_millis(100);
 /// Longest wait for the answer to a proposal, and the pause after one that failed.
 const DEADLINE: Duration = Duration::from_secs(5);
 const RETRY: Duration = Duration::from_millis(500);
@@ -132,9 +134,9 @@ struct Turns {
     late: bool,
     /// Last part of the markers of this process: this and the number of the document.
     sub: u64,
-    /// Which Traefik is there, and the last that was seen to serve a document of ours.
+    /// Which Traefik is there, and the last that was seen to serve a document of ours, and since when.
     turn: u64,
-    ready: Option<u64>,
+    ready: Option<(u64, Instant)>,
     /// One was there not long ago; none is.
     counted: bool,
     gone: bool,
@@ -197,7 +199,9 @@ impl Turns {
     fn heard(&mut self, served: Served) {
         // The one that was asked may be gone.
         if served.turn == self.turn {
-            self.ready = Some(served.turn);
+            let since =
+                self.ready.filter(|(turn, _)| *turn == served.turn).map_or_else(Instant::now, |(_, since)| since);
+            self.ready = Some((served.turn, since));
             if served.marker.sub.checked_sub(self.sub).is_some_and(|number| self.progress.read(number)) {
                 (self.since, self.late) = (Instant::now(), false);
             }
@@ -401,12 +405,14 @@ impl<T: Tables> Edge<T> {
         if turns.gone {
             turns.progress.forget();
         }
-        let ready = !turns.gone && seen.open > 0 && turns.ready == Some(turns.turn);
-        turns.counted = is_edge && (ready || turns.counted && silent.is_some_and(|silent| silent < AWAY));
+        let ready = turns.ready.filter(|(turn, _)| *turn == turns.turn && !turns.gone && seen.open > 0);
+        let settling = ready.map(|(_, since)| now.saturating_duration_since(since));
+        turns.counted = is_edge && (ready.is_some() || turns.counted && silent.is_some_and(|silent| silent < AWAY));
         // One that was there before this process is given the time to come back.
         turns.known = age < SILENT && state.edge(&self.node.1).is_some();
         let open = is_edge && (turns.counted || turns.known);
-        let wanted = if open { self.public(&turns.made.entry_points, ready) } else { Wanted::new() };
+        let settled = settling.is_some_and(|passed| passed >= SETTLE);
+        let wanted = if open { self.public(&turns.made.entry_points, settled) } else { Wanted::new() };
         self.ports.send_if_modified(|ports| std::mem::replace(ports, wanted.clone()) != wanted);
         let late = turns.progress.outstanding().filter(|_| !turns.gone && seen.open > 0);
         let late = late.map(|_| now.saturating_duration_since(turns.since));
@@ -419,6 +425,7 @@ impl<T: Tables> Edge<T> {
             (SILENT, silent.filter(|silent| !silent.is_zero())),
             (AWAY, silent.filter(|silent| turns.counted && !silent.is_zero())),
             (SILENT, late),
+            (SETTLE, settling),
         ];
         let left = limits.into_iter().filter_map(|(limit, passed)| limit.checked_sub(passed?));
         left.filter(|left| !left.is_zero()).min().map(|left| now + left)
