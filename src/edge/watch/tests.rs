@@ -26,8 +26,8 @@ impl Tables for Plain {
         let document = table(&Input::default()).document;
         Made { document, entry_points: [EntryPoint::Web].into(), ..Made::default() }
     }
-    fn endpoints(&self, _: &State, _: &[Arc<str>]) -> BTreeMap<Arc<str>, Vec<SocketAddr>> {
-        BTreeMap::new()
+    fn endpoints(&self, _: &State, _: &[Arc<str>]) -> Offered {
+        Offered::default()
     }
 }
 
