@@ -28,7 +28,7 @@
 //!    Only then is it acknowledged. A changed container part has become a new [`model::Revision`].
 //! 4. On the leader, [`reconcile::resolver`] asks which image a reference means now and writes it into the
 //!    revision; [`reconcile::rollout`] asks [`plan::rollout`], and that [`plan::scheduler`], which replicas to
-//!    place, take off their routes, stop or replace, one step at a time. What cannot be read off the replicas (which
+//!    place, take off their routes, stop or replace, one step at a time, and which hooks come before and after them. What cannot be read off the replicas (which
 //!    revision is wanted, which one worked) is the record [`model::Rollout`]. Of a job, [`plan::jobs`] says which run begins
 //!    and which attempt follows; its runs are the [`model::JobRecord`].
 //! 5. On the node, [`reconcile::agent`] looks at engine and store, asks [`plan::agent`] for the next step of one

@@ -173,7 +173,8 @@ impl Reader {
                 self.slot.as_ref().is_none_or(|s| r.slot.to_string() == **s || *r.name == **s || r.display() == **s);
             let named = matches!(self.which, Which::Replica(_)) || self.slot.as_ref().is_some_and(|s| *r.name == **s);
             let run = self.run.is_none_or(|run| r.run == Some(run));
-            chosen && slot && run && (self.all || named || r.desired == Desired::Run)
+            let serves = r.hook.is_none() || self.slot.is_some() || named;
+            chosen && slot && run && serves && (self.all || named || r.desired == Desired::Run)
         };
         state.replicas().filter(fits).cloned().collect()
     }

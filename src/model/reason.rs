@@ -177,6 +177,8 @@ reasons! {
     Healthy,
     /// A replica's container is being prepared.
     Starting,
+    /// A hook of a rollout has to succeed first.
+    WaitingForHook,
     /// A hook of a service began.
     HookStarted,
     /// A hook of a service succeeded.

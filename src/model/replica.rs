@@ -8,7 +8,10 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Epoch, Index, Reason, Uid};
+use super::{
+    Epoch, Index, Reason, ServiceSpec, Uid,
+    service::{Hook, Stage},
+};
 
 /// Numbered place in a Service; a global service's slot is its node.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -63,6 +66,9 @@ pub struct Replica {
     /// Of a job: the run that this is an attempt of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<u64>,
+    /// It runs a command of a rollout to its end, and serves nobody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hook: Option<Box<HookRun>>,
     /// Why this node.
     pub decision: Decision,
     /// Index at which it was made.
@@ -77,8 +83,34 @@ impl Replica {
     /// `web.1`: for tables and queries.
     #[must_use]
     pub fn display(&self) -> String {
-        format!("{}.{}", self.service, self.slot)
+        match &self.hook {
+            Some(run) => format!("{}.{}", self.service, run.stage.as_str()),
+            None => format!("{}.{}", self.service, self.slot),
+        }
     }
+    /// Whether its container has one life: it ends by itself and is never started a second time.
+    #[must_use]
+    pub const fn runs_once(&self) -> bool {
+        self.run.is_some() || self.hook.is_some()
+    }
+    /// What its container is, of a revision with this spec; none: as the revision says.
+    #[must_use]
+    pub fn altered(&self, spec: &ServiceSpec) -> Option<ServiceSpec> {
+        let run = self.hook.as_ref()?;
+        Some(ServiceSpec { container: spec.container.of_hook(&run.hook), ..spec.clone() })
+    }
+}
+
+/// A hook that a Replica runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HookRun {
+    /// When in a rollout.
+    pub stage: Stage,
+    /// Its place among those of the stage, from 0.
+    pub position: u32,
+    /// What it is.
+    pub hook: Hook,
 }
 
 /// A Replica that gets nothing new to do before it is stopped.

@@ -5,7 +5,7 @@
 //! Not here: what follows from it (`plan::rollout`).
 //! Invariant: the declared spec is never rewritten; going back to a revision changes what is wanted of it now.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -75,9 +75,48 @@ pub struct Rollout {
     /// Replicas of before this index are replaced, whatever they are of.
     #[serde(default)]
     pub restarted: Index,
+    /// How far its hooks are.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub hooked: Hooked,
     /// Index of its last change.
     #[serde(default)]
     pub resource_version: Index,
+}
+
+/// How far the hooks of a rollout are.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Hooked {
+    /// `preDeploy` of revisions up to this one have run.
+    pub prepared: u64,
+    /// When that was, cluster time in milliseconds.
+    pub at: Option<u64>,
+    /// Revisions up to this one were complete: their `postDeploy` are not to begin.
+    pub complete: u64,
+    /// `postDeploy` of this revision are to run.
+    pub due: Option<u64>,
+    /// So many of the stage have ended.
+    pub done: u32,
+    /// Replicas whose end stands in this record already.
+    pub counted: BTreeSet<Arc<str>>,
+    /// What became of the last one.
+    pub last: Option<HookEnd>,
+}
+
+/// How a hook ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HookEnd {
+    /// The Replica that ran it.
+    pub replica: Arc<str>,
+    /// It failed.
+    pub failed: bool,
+    /// For people.
+    pub message: String,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// A rollout that a person holds up.

@@ -20,7 +20,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
-    hooks::{HOOK_TIMEOUT_MAX, Hook, Hooks, OnFailure},
+    hooks::{HOOK_TIMEOUT_MAX, Hook, Hooks, OnFailure, Stage},
     job::Concurrency,
     lifecycle::{AutoRestart, Dependency, DependencyCondition, Restart},
     mounts::{BindOptions, DataPolicy, FileRef, Mount, MountKind, TmpfsOptions, VolumeOptions},
@@ -95,7 +95,7 @@ pub struct ServiceSpec {
     /// So long after its end a run and its containers are kept; 24 h when not set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl_after_finished: Option<Period>,
-    /// Commands around the life of replicas.
+    /// Commands around rollouts and the life of replicas.
     #[serde(default, skip_serializing_if = "is_default")]
     pub hooks: Hooks,
     /// So many earlier revisions are kept for `rollout undo`, besides those that replicas run; 20 when not set.

@@ -26,6 +26,7 @@ pub fn replica(service: &str, slot: u32) -> Replica {
         stop_reason: None,
         draining: None,
         run: None,
+        hook: None,
         decision: Decision::default(),
         index: Index(0),
         resource_version: Index(0),

@@ -14,6 +14,7 @@
 //!   node would take it, and as many stay as have to; replicas that do not work are replaced at once;
 //! - unknown is neither available nor missing: nothing is made for it, no deadline runs, and nothing else is stopped
 //!   for an update meanwhile;
+//! - hooks of a rollout run one at a time, in containers of their own ([`hooks`]);
 //! - a replica that edges send to leaves their routes before it is stopped;
 //! - a replica that ended by itself as its restart policy allows stays ended until the spec changes.
 //!
@@ -21,6 +22,7 @@
 //! took over goes on. The record holds only what cannot be read off the replicas. Source: nomad's `reconcile_cluster.go`
 //! for the shape, Kubernetes' deployment controller for surge and unavailability counted over what is ready.
 
+mod hooks;
 mod leave;
 mod pace;
 mod turn;
@@ -32,8 +34,8 @@ use std::{
 };
 
 use crate::model::{
-    ConditionStatus, ConditionType, Decision, Desired, JobRecord, Meta, Reason, ReplicaPhase, ResolvedImage, Revision,
-    Rollout, ServiceSpec, Slot, Uid, service::Mode,
+    ConditionStatus, ConditionType, Decision, Desired, HookRun, JobRecord, Meta, Reason, ReplicaPhase, ResolvedImage,
+    Revision, Rollout, ServiceSpec, Slot, Uid, service::Mode,
 };
 
 use super::{
@@ -74,6 +76,8 @@ pub enum Step {
         beside: Option<Arc<str>>,
         /// Of a job: the run that it is an attempt of.
         run: Option<u64>,
+        /// It runs this to its end, in a place of no replica.
+        hook: Option<Box<HookRun>>,
     },
     /// Edges shall send nothing new to the replica: it is about to be stopped.
     Drain {
@@ -213,13 +217,18 @@ pub fn needs_gap(spec: &ServiceSpec) -> bool {
 /// The next steps. `now`: cluster time in milliseconds.
 #[must_use]
 pub fn plan(view: &ServiceView, nodes: &[NodeView], now: u64) -> Plan {
-    let Some((meta, declared)) = &view.declared else { return remove(view, &view.replicas, nodes, now) };
+    let Some((meta, declared)) = &view.declared else {
+        let all: Vec<ReplicaView> = view.replicas.iter().chain(&view.hooks).cloned().collect();
+        return remove(view, &all, nodes, now);
+    };
     // Attempts of a job stay when it is one, and replicas when it is none.
     let belongs = |r: &&ReplicaView| r.replica.run.is_some() == declared.mode.is_job();
     let (own, strangers): (Vec<_>, Vec<_>) =
         view.replicas.iter().partition(|r| r.replica.service_uid == view.uid && belongs(r));
     // Replicas of a deleted Service of the same name too.
-    let strangers: Vec<ReplicaView> = strangers.into_iter().cloned().collect();
+    let foreign = |r: &&ReplicaView| r.replica.service_uid != view.uid || declared.mode.is_job();
+    let strangers = strangers.into_iter().chain(view.hooks.iter().filter(foreign));
+    let strangers: Vec<ReplicaView> = strangers.cloned().collect();
     let mut plan = remove(view, &strangers, nodes, now);
     if declared.mode.is_job() {
         jobs::plan(&mut plan, &jobs::Look { view, meta, spec: declared, own: &own, nodes, now });
@@ -368,6 +377,7 @@ impl<'a> Round<'a> {
             decision,
             beside,
             run: self.run,
+            hook: None,
         });
         true
     }

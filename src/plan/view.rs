@@ -33,6 +33,8 @@ pub struct ServiceView {
     pub edges: Vec<Arc<Edge>>,
     /// Its replicas, ended ones too, by name.
     pub replicas: Vec<ReplicaView>,
+    /// Those that run hooks of its rollouts, likewise: none of them is a replica of a slot.
+    pub hooks: Vec<ReplicaView>,
     /// What the leader said of it last.
     pub status: Option<ServiceStatus>,
     /// What it refers to and what is not there.

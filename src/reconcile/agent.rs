@@ -56,7 +56,8 @@ use super::{
 use crate::{
     controller::{Action, Reconciler},
     model::{
-        Kind, ObjectKey, Reason, Replica, ReplicaPhase, ReplicaStatus, Resolution, Revision, ServiceSpec,
+        Kind, ObjectKey, Reason, Replica, ReplicaPhase, ReplicaStatus, Resolution, ResolvedImage, Revision,
+        ServiceSpec,
         service::{ContainerSpec, Hooks},
     },
     plan::agent::{Attempts, Step, plan, report::Doing},
@@ -309,8 +310,10 @@ impl Agent {
         let replica = state.replica(key).filter(|r| r.node == self.node.name)?.clone();
         let revision = state.revision(&replica.service_uid, replica.revision).cloned();
         let spec = revision.as_ref().and_then(|r| serde_json::from_slice::<ServiceSpec>(&r.spec).ok());
+        let spec = spec.map(|s| replica.altered(&s).unwrap_or(s));
         let (spec, hooks) = spec.map(|s| (s.container, s.hooks)).unzip();
-        Some(Subject { replica, revision, spec, hooks: hooks.unwrap_or_default() })
+        let once = replica.runs_once();
+        Some(Subject { replica, revision, spec, hooks: hooks.filter(|_| !once).unwrap_or_default() })
     }
 
     fn wake_gated(&self) {
@@ -375,9 +378,13 @@ impl Reconciler for Agent {
 }
 
 impl Subject {
-    fn image(&self) -> Option<&crate::model::ResolvedImage> {
+    fn image(&self) -> Option<ResolvedImage> {
+        // What a hook names itself is looked up here.
+        if let Some(reference) = self.replica.hook.as_ref().and_then(|run| run.hook.image.clone()) {
+            return Some(ResolvedImage::Digest { reference });
+        }
         match &self.revision.as_ref()?.image {
-            Resolution::Resolved { image } => Some(image),
+            Resolution::Resolved { image } => Some(image.clone()),
             Resolution::Pending | Resolution::Failed { .. } => None,
         }
     }

@@ -230,7 +230,11 @@ fn mount(mount: &Mount, slot: &str, lineage: &Uid) -> MountPlan {
 #[must_use]
 pub fn network(replica: &Replica, spec: &ContainerSpec, lineage: &Uid) -> NetworkPlan {
     // Every container answers to its service's name and to its own on each network.
-    let names = || vec![replica.service.to_string(), format!("{}-{}", replica.service, replica.slot)];
+    let names = || match replica.hook {
+        // It serves nobody.
+        Some(_) => Vec::new(),
+        None => vec![replica.service.to_string(), format!("{}-{}", replica.service, replica.slot)],
+    };
     match spec.network_mode {
         NetworkMode::Host => NetworkPlan::Host,
         NetworkMode::None => NetworkPlan::None,

@@ -14,7 +14,7 @@ use futures::Stream;
 
 use crate::{
     controller::{Action, Reconciler},
-    model::{Decision, Desired, Epoch, Index, JobRecord, ObjectKey, Replica, Uid, rollout::Rollout as Record},
+    model::{Decision, Desired, Epoch, HookRun, Index, JobRecord, ObjectKey, Replica, Uid, rollout::Rollout as Record},
     plan::{
         rollout::{self, Step},
         view::ServiceView,
@@ -173,16 +173,20 @@ fn groups<'a>(
                         Command::RecordEdge { node: uid.unwrap_or_else(|| Uid("".into())), edge: None }
                     }
                     Step::Forget { replica } => Command::Forget { replica: replica.clone() },
-                    Step::Place { slot, revision, spec_hash, node, decision, beside, run } => {
+                    Step::Place { slot, revision, spec_hash, node, decision, beside, run, hook } => {
                         nodes.insert(&node.0);
                         placements += 1;
+                        let place = match hook {
+                            Some(run) => run.stage.as_str().to_lowercase(),
+                            None => slot.to_string(),
+                        };
                         let name = loop {
-                            let name = format!("{}-{slot}-{}", service.name, suffix(rng));
+                            let name = format!("{}-{place}-{}", service.name, suffix(rng));
                             if state.replica(&name).is_none() && taken.insert(name.clone()) {
                                 break name;
                             }
                         };
-                        let placed = Placed { slot, revision: *revision, spec_hash, node, decision, run: *run };
+                        let placed = Placed { slot, revision: *revision, spec_hash, node, decision, run: *run, hook };
                         Command::Place {
                             replica: replica(service, name.into(), Uid::from_bytes(rng.random()), placed),
                             beside: beside.clone(),
@@ -210,6 +214,7 @@ struct Placed<'a> {
     node: &'a (Arc<str>, Uid),
     decision: &'a Decision,
     run: Option<u64>,
+    hook: &'a Option<Box<HookRun>>,
 }
 
 /// The replica to place; indexes, epoch and time are filled in by apply.
@@ -229,6 +234,7 @@ fn replica(service: &ServiceView, name: Arc<str>, uid: Uid, placed: Placed<'_>) 
         stop_reason: None,
         draining: None,
         run: placed.run,
+        hook: placed.hook.clone(),
         decision: placed.decision.clone(),
         index: Index(0),
         resource_version: Index(0),

@@ -150,7 +150,7 @@ fn read_nodes(state: &State, specs: &mut Specs) -> Vec<NodeView> {
         let Some(node) = place.get(&replica.node_uid).and_then(|i| nodes.get_mut(*i)) else { continue };
         let spec = state.revision(&replica.service_uid, replica.revision).and_then(|r| parsed(specs, r));
         match spec {
-            Some(spec) => node.hold(replica, phase, &spec),
+            Some(spec) => node.hold(replica, phase, replica.altered(&spec).as_ref().unwrap_or(&spec)),
             None if phase.is_some_and(ReplicaPhase::ended) => {}
             None => *node.replicas.entry(replica.service.clone()).or_default() += 1,
         }
@@ -185,6 +185,7 @@ fn assemble(state: &State, name: &str, replicas: Vec<ReplicaView>) -> Option<Ser
         }
         None => (None, replicas.first()?.replica.service_uid.clone()),
     };
+    let (hooks, replicas) = replicas.into_iter().partition(|r| r.replica.hook.is_some());
     let missing = declared.as_ref().map_or_else(Vec::new, |(_, spec)| missing(state, spec));
     let job = declared.as_ref().is_some_and(|(_, spec)| spec.mode.is_job());
     Some(ServiceView {
@@ -201,6 +202,7 @@ fn assemble(state: &State, name: &str, replicas: Vec<ReplicaView>) -> Option<Ser
         uid,
         declared,
         replicas,
+        hooks,
         missing,
     })
 }

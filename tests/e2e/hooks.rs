@@ -63,3 +63,91 @@ fn an_update_whose_hook_fails_after_the_start_comes_back_by_itself() {
     let events = told(&agent);
     after(&events, 0, "HookFailed postStart: sh -c echo no cache; exit 3: exit 3 after ");
 }
+
+/// Containers of hooks with how they ended, like `hello-predeploy-x8k2p Exited (0)`.
+fn containers(lab: &Lab, stage: &str) -> Vec<String> {
+    let filter = format!("name=hello-{stage}");
+    let found = lab.docker.run(&["ps", "-a", "--filter", &filter, "--format", "{{.Names}} {{.Status}}"]);
+    found.lines().map(|line| line.split(" ago").next().unwrap_or_default().to_owned()).collect()
+}
+
+fn hooked(image_part: &str, hooks: &str) -> String {
+    service("hello", &format!("{HELLO}{image_part}hooks: {{{hooks}}}\n"))
+}
+
+#[test]
+fn a_migration_runs_once_before_the_first_new_replica_and_a_last_word_follows_it() {
+    let lab = Lab::take();
+    let agent = Agent::start(&lab);
+    let hooks = "preDeploy: [{command: [sh, -c, 'echo $GREETING']}], postDeploy: [{command: [sh, -c, 'exit 5']}]";
+    agent.apply(&hooked("environment: {GREETING: one}\n", hooks));
+    assert_eq!(containers(&lab, "predeploy").len(), 1);
+    eventually(secs(20), "what follows has ended", || match &containers(&lab, "postdeploy")[..] {
+        [one] if one.contains("Exited (5)") => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    let events = eventually(secs(5), "all is told", || {
+        let events = told(&agent);
+        if events.iter().any(|e| e.starts_with("HookFailed")) { Ok(events) } else { Err(format!("{events:?}")) }
+    });
+    let mut at = 0;
+    for text in [
+        "HookStarted preDeploy: sh -c echo $GREETING on n1, revision 1",
+        "HookSucceeded preDeploy: sh -c echo $GREETING",
+        "Healthy ready",
+        "RolloutComplete revision 1",
+        "HookStarted postDeploy: sh -c exit 5 on n1, revision 1",
+        "HookFailed postDeploy: sh -c exit 5: exit 5",
+    ] {
+        at = after(&events, at, text);
+    }
+    let status = agent.cli(&["rollout", "status", "svc/hello"]).exits(0);
+    assert!(status.out.contains("postDeploy: sh -c exit 5: exit 5"), "{}", status.out);
+    agent.apply(&hooked("environment: {GREETING: two}\n", hooks));
+    let ran = containers(&lab, "predeploy");
+    assert!(ran.len() == 2 && ran.iter().all(|c| c.contains("Exited (0)")), "{ran:?}");
+    // Of the newest: with the environment of its own revision.
+    let name = ran[0].split(' ').next().unwrap();
+    assert_eq!(lab.docker.run(&["logs", name]), "two");
+    agent.cli(&["rollout", "restart", "hello"]).exits(0);
+    agent.cli(&["rollout", "undo", "hello"]).exits(0);
+    agent.apply(&hooked("environment: {GREETING: one}\n", "preDeploy: []"));
+    assert!(containers(&lab, "predeploy").len() <= 2, "neither a restart nor what ran before migrates again");
+}
+
+#[test]
+fn a_failed_migration_leaves_the_old_serving_and_shows_its_last_words() {
+    let lab = Lab::take();
+    let agent = Agent::start(&lab);
+    agent.apply(&hooked("environment: {GREETING: one}\n", "preDeploy: [{command: [sh, -c, 'true']}]"));
+    let before = lab.docker.runs("hello", 1).unwrap();
+    let broken = "preDeploy: [{command: [sh, -c, 'echo no such column; exit 3']}]";
+    let said = agent.apply_with(&hooked("environment: {GREETING: two}\n", broken), &["--timeout", "60s"]).exits(1);
+    assert!(said.err.contains("rolled back to revision 1: preDeploy: sh -c"), "{}", said.err);
+    assert!(said.out.contains("no such column"), "its last words: {}", said.out);
+    assert_eq!(lab.docker.runs("hello", 1).unwrap(), before, "the one that worked was not touched");
+    let status = agent.cli(&["rollout", "status", "svc/hello"]).exits(1);
+    assert!(status.out.contains("exit 3") && status.out.contains("| no such column"), "{}", status.out);
+    let events = told(&agent);
+    after(&events, 0, "HookFailed preDeploy: sh -c echo no such column; exit 3: exit 3");
+}
+
+#[test]
+fn an_agent_that_is_killed_during_a_migration_does_not_run_it_twice() {
+    let lab = Lab::take();
+    let mut agent = Agent::start(&lab);
+    let manifest = hooked("", "preDeploy: [{command: [sh, -c, 'sleep 4; echo migrated']}]");
+    agent.apply_with(&manifest, &["-d"]).exits(0);
+    eventually(secs(20), "it runs", || match &containers(&lab, "predeploy")[..] {
+        [one] if one.contains(" Up ") => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    agent.kill();
+    agent.spawn();
+    agent.wait_until_ready();
+    agent.apply_with(&manifest, &["--timeout", "60s"]).exits(0);
+    agent.wait_until_settled("hello", secs(30));
+    let ran = containers(&lab, "predeploy");
+    assert!(ran.len() == 1 && ran[0].contains("Exited (0)"), "{ran:?}");
+    assert_eq!(lab.docker.running("hello").len(), 1);
+}

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::{
     api::wire::{Difference, ServiceReport, WhyReport},
     cli::text::{self, Times, clean},
-    model::{Condition, ConditionStatus, Kind, ObjectKey, Reason},
+    model::{Condition, ConditionStatus, Kind, ObjectKey, Reason, ReplicaPhase},
 };
 
 /// Log lines of a failed container that are shown.
@@ -104,7 +104,8 @@ fn remedies(key: &ObjectKey, differences: &[Difference]) -> Vec<Vec<String>> {
 pub fn last_words(report: &ServiceReport) -> String {
     let mut out = String::new();
     for row in &report.replicas {
-        let Some(actual) = &row.actual else { continue };
+        // What did its work says nothing of what went wrong.
+        let Some(actual) = row.actual.as_ref().filter(|a| a.state != ReplicaPhase::Completed) else { continue };
         let Some(exit) = actual.last_exit.as_ref().filter(|exit| !actual.ready && !exit.log_tail.is_empty()) else {
             continue;
         };

@@ -3,7 +3,7 @@
 use super::service::{items, text};
 use crate::{
     manifest::{shape::Walk, tree::Node},
-    model::{Period, service::HOOK_TIMEOUT_MAX},
+    model::{Period, reference::ImageReference, service::HOOK_TIMEOUT_MAX},
 };
 
 /// Checks all of them.
@@ -23,6 +23,13 @@ pub(super) fn check(walk: &mut Walk<'_, '_>, spec: &Node) {
 fn one(walk: &mut Walk<'_, '_>, hook: &Node, path: &str) {
     if let Some(node) = hook.get("command").filter(|node| node.items().iter().all(|n| n.as_text() == Some(""))) {
         walk.wrong(node.at, &format!("{path}.command"), "names no command", "write it like [\"./migrate\"]");
+    }
+    if let Some(node) = hook.get("image")
+        && let Err(error) = ImageReference::parse(node.as_text().unwrap_or_default())
+    {
+        let text = error.to_string();
+        let (message, fix) = text.split_once("; ").unwrap_or((&text, "write it like nginx:1.27"));
+        walk.wrong(node.at, &format!("{path}.image"), message, fix);
     }
     let Some(node) = hook.get("timeout") else { return };
     let path = format!("{path}.timeout");

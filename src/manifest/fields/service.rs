@@ -111,10 +111,10 @@ pub(in crate::manifest) static SPEC: &[Field] = &[
     works(
         "hooks",
         Shape::Object(&[
-            later("preDeploy", HOOKS),
+            works("preDeploy", HOOKS),
             works("postStart", INSIDE),
             works("preStop", INSIDE),
-            later("postDeploy", HOOKS),
+            works("postDeploy", HOOKS),
         ]),
     ),
     works("revisionHistoryLimit", Shape::Int(0, 1000)),

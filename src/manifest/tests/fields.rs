@@ -97,9 +97,7 @@ pub(super) const SERVICE: &str = r#"
 - stdinOpen: true
 - macAddress: 02:42:ac:11:00:02
 - blkioConfig: {weight: 300}
-+ hooks: {postStart: [{command: [a], timeout: 5m, onFailure: abort}], preStop: [{command: [a], timeout: 6m, onFailure: continue}]}
-- hooks.preDeploy | hooks: {preDeploy: [{command: [a], image: b, timeout: 5m, onFailure: abort}]}
-- hooks.postDeploy | hooks: {postDeploy: [{command: [a], image: b, timeout: 5m, onFailure: abort}]}
++ hooks: {preDeploy: [{command: [a], image: b, timeout: 1h, onFailure: continue}], postStart: [{command: [a], timeout: 5m, onFailure: abort}], preStop: [{command: [a], timeout: 6m, onFailure: continue}], postDeploy: [{command: [a, b], image: "b:1", timeout: 5m, onFailure: abort}]}
 - hooks.postStart[0].image | hooks: {postStart: [{command: [a], image: b}]}
 - hooks.preStop[0].image | hooks: {preStop: [{command: [a], image: b}]}
 - profiles: [debug]

@@ -32,6 +32,7 @@ impl Cluster {
             job: None,
             edges: Vec::new(),
             replicas: Vec::new(),
+            hooks: Vec::new(),
             status: None,
             missing: Vec::new(),
             homes: Vec::new(),
@@ -101,8 +102,9 @@ impl Cluster {
                     let ended = found.status.as_ref().is_some_and(|s| s.phase.ended());
                     assert!(found.replica.desired == Desired::Stop || ended, "{replica} may still run");
                     self.view.replicas.retain(|r| r.replica.name != *replica);
+                    self.view.hooks.retain(|r| r.replica.name != *replica);
                 }
-                Step::Place { slot, revision, spec_hash, node, decision, beside, run } => {
+                Step::Place { slot, revision, spec_hash, node, decision, beside, run, hook } => {
                     self.made += 1;
                     let held = |r: &&ReplicaView| {
                         let ended = run.is_some() && r.status.as_ref().is_some_and(|s| s.phase.ended());
@@ -128,12 +130,22 @@ impl Cluster {
                         stop_reason: None,
                         draining: None,
                         run: *run,
+                        hook: hook.clone(),
                         decision: decision.clone(),
                         index: Index(self.made),
                         resource_version: Index(self.made),
                         created_at: self.now,
                     };
-                    self.view.replicas.push(ReplicaView { replica: Arc::new(replica), status: None });
+                    let view = ReplicaView { replica: Arc::new(replica), status: None };
+                    if hook.is_some() {
+                        assert!(
+                            self.view.hooks.iter().all(|r| standing(r, &self.nodes) != Standing::NotReady),
+                            "one at a time"
+                        );
+                        self.view.hooks.push(view);
+                    } else {
+                        self.view.replicas.push(view);
+                    }
                 }
             }
         }
@@ -144,7 +156,7 @@ impl Cluster {
         book(&mut self.nodes, &[&self.view]);
     }
     pub fn find(&mut self, name: &str) -> &mut ReplicaView {
-        self.view.replicas.iter_mut().find(|r| *r.replica.name == *name).unwrap()
+        self.view.replicas.iter_mut().chain(&mut self.view.hooks).find(|r| *r.replica.name == *name).unwrap()
     }
     pub fn report(&mut self, name: &str, phase: ReplicaPhase, ready: bool) {
         let ready_since = ready.then_some(self.now);

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Plan, Round, Seat, Standing, needs_gap, spec_of,
+    Plan, Round, Seat, Standing, hooks, needs_gap, spec_of,
     turn::{self, Judge, millis},
 };
 use crate::model::{
@@ -74,10 +74,14 @@ pub(super) fn go<'a>(plan: &mut Plan, mut record: Rollout, target: &'a Revision,
         now: facts.now,
     };
     let before = judge(target);
-    let turned = turn::turn(&mut record, &before, facts.seats);
+    let waits = hooks::before(plan, &mut record, &before, &facts);
+    let turned = turn::turn(&mut record, &before, facts.seats, waits.is_some());
     plan.again(turned.again);
     // It may have gone back just now.
+    let before_hooks = waits.filter(|_| record.target == target.number);
     let target = view.revisions.get(&record.target).map_or(target, |revision| &**revision);
+    hooks::after(plan, &mut record, target, &facts);
+    hooks::clear(plan, &record, view, facts.nodes);
     let judge = Judge { target, ..before };
     let spec = with_container(facts.declared, view, target);
     let round = Round {
@@ -89,7 +93,9 @@ pub(super) fn go<'a>(plan: &mut Plan, mut record: Rollout, target: &'a Revision,
         places: Vec::new(),
         run: None,
     };
-    let pace = Pace { facts, judge, record: &record, round, motion: Vec::new(), waits: turned.waits_for_promotion };
+    let motion = Vec::new();
+    let pace =
+        Pace { facts, judge, record: &record, round, motion, waits: turned.waits_for_promotion, hook: before_hooks };
     let places = pace.walk(plan, &Next::of(target));
     plan.steps.extend(places);
     plan.record = Some(record);
@@ -113,6 +119,8 @@ struct Pace<'a, 'r> {
     /// Slots where something is on its way, by display name.
     motion: Vec<String>,
     waits: bool,
+    /// What nothing new is placed before.
+    hook: Option<hooks::Waits>,
 }
 
 impl<'a> Pace<'a, '_> {
@@ -124,6 +132,9 @@ impl<'a> Pace<'a, '_> {
     }
     /// Nothing is replaced now.
     fn held(&self) -> Option<(Reason, String)> {
+        if let Some(hook) = &self.hook {
+            return Some(hook.clone());
+        }
         match (&self.record.paused, self.record.phase) {
             (Some(paused), _) => Some((Reason::Paused, format!("paused by {}", paused.by))),
             (None, RolloutPhase::Halted) => {
@@ -151,7 +162,7 @@ impl<'a> Pace<'a, '_> {
     fn filling(&self, slot: &Slot) -> Option<&'a Revision> {
         let stable = self.record.stable.and_then(|number| self.facts.view.revisions.get(&number))?;
         let waits = self.canary().is_some_and(|first| !first.contains(slot));
-        (self.record.phase == RolloutPhase::Halted || waits).then_some(&**stable)
+        (self.record.phase == RolloutPhase::Halted || waits || self.hook.is_some()).then_some(&**stable)
     }
 
     /// Every slot in turn; answers what is placed.
@@ -345,7 +356,7 @@ impl<'a> Pace<'a, '_> {
     }
     fn fill_one(&mut self, slot: &Slot, next: &Next<'a>, plan: &mut Plan) -> bool {
         match self.filling(slot) {
-            Some(stable) if stable.spec_hash != next.revision.spec_hash => {
+            Some(stable) if stable.spec_hash != next.revision.spec_hash || self.hook.is_some() => {
                 let spec = with_container(self.facts.declared, self.facts.view, stable);
                 let stable = Next::of(stable);
                 // Its own books; what they take stands in them.
@@ -356,6 +367,11 @@ impl<'a> Pace<'a, '_> {
                 self.round.nodes = nodes;
                 self.round.places.extend(places);
                 moved
+            }
+            None if self.hook.is_some() => {
+                let (reason, message) = self.hook.clone().unwrap_or((Reason::WaitingForHook, String::new()));
+                plan.hold(slot, reason, message);
+                false
             }
             Some(_) | None => self.round.fill(slot, next.revision, &next.image, None, plan),
         }

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use super::{Seat, Standing, standing};
 use crate::model::{
     Index, Reason, ReplicaPhase, Resolution, Revision, Rollout, RolloutPhase, ServiceSpec, Slot,
+    rollout::Hooked,
     service::{FailureAction, MIN_HEALTHY_TIME},
 };
 use crate::plan::{
@@ -61,8 +62,7 @@ impl Judge<'_> {
     }
     /// When it counts as failed that cannot be made or started: an engine may refuse once what it takes a moment later.
     pub fn refused_until(&self, r: &ReplicaView) -> Option<u64> {
-        let status = r.status.as_ref().filter(|s| s.phase == ReplicaPhase::BackOff)?;
-        status.reason.filter(|reason| refuses(*reason)).map(|_| r.replica.created_at.saturating_add(REFUSALS))
+        refused(r)
     }
     /// As [`Self::failing`], by what its node said last.
     pub fn fails(&self, r: &ReplicaView) -> bool {
@@ -82,6 +82,12 @@ impl Judge<'_> {
 
 /// For so long a replica may be refused by its engine, milliseconds: more than its first two attempts take.
 const REFUSALS: u64 = 20_000;
+
+/// As [`Judge::refused_until`].
+pub(super) fn refused(r: &ReplicaView) -> Option<u64> {
+    let status = r.status.as_ref().filter(|s| s.phase == ReplicaPhase::BackOff)?;
+    status.reason.filter(|reason| refuses(*reason)).map(|_| r.replica.created_at.saturating_add(REFUSALS))
+}
 
 /// Whether a wait with this reason follows an end of the container.
 const fn ends(reason: Reason) -> bool {
@@ -116,6 +122,7 @@ pub(super) fn begin(view: &ServiceView, newest: u64, now: u64) -> Rollout {
             from: Some(old.target),
             paused: old.paused.clone(),
             restarted: old.restarted,
+            hooked: Hooked { done: 0, due: None, at: None, ..old.hooked.clone() },
             resource_version: old.resource_version,
             ..fresh
         },
@@ -132,13 +139,18 @@ pub(super) struct Turned {
     pub waits_for_promotion: bool,
 }
 
-/// Moves the record on. `seats`: every wanted slot with who is in it.
-pub(super) fn turn(record: &mut Rollout, judge: &Judge<'_>, seats: &BTreeMap<Slot, Seat<'_>>) -> Turned {
+/// Moves the record on. `seats`: every wanted slot with who is in it; `prepares`: a hook has to succeed first.
+pub(super) fn turn(
+    record: &mut Rollout,
+    judge: &Judge<'_>,
+    seats: &BTreeMap<Slot, Seat<'_>>,
+    prepares: bool,
+) -> Turned {
     let update = &judge.spec.update;
     let mut turned = Turned::default();
     let there = |seat: &Seat<'_>| seat.current.is_some_and(|r| judge.fits(r)) && seat.before.is_none() && !seat.leaves;
     let whole = !seats.is_empty() && seats.values().all(there);
-    let good = whole && seats.values().all(|seat| seat.current.is_some_and(|r| judge.good(r)));
+    let good = whole && !prepares && seats.values().all(|seat| seat.current.is_some_and(|r| judge.good(r)));
     record.stable = record.stable.or_else(|| left_ready(record, judge, seats));
     if promote(record, judge, seats) {
         record.promoted = true;
@@ -159,7 +171,7 @@ pub(super) fn turn(record: &mut Rollout, judge: &Judge<'_>, seats: &BTreeMap<Slo
         }
         _ => {}
     }
-    if record.phase == RolloutPhase::Progressing && record.stable.is_some() {
+    if record.phase == RolloutPhase::Progressing && record.stable.is_some() && !prepares {
         turned.again = fail(record, judge, seats);
     }
     turned.waits_for_promotion = canary
@@ -193,6 +205,9 @@ fn complete(record: &mut Rollout, phase: RolloutPhase, now: u64) {
     record.ended_at = Some(now);
     record.tolerated = 0;
     if record.target == record.newest {
+        if record.target > record.hooked.complete {
+            (record.hooked.complete, record.hooked.due, record.hooked.done) = (record.target, Some(record.target), 0);
+        }
         (record.reason, record.message, record.log_tail) = (None, String::new(), Vec::new());
     }
 }
@@ -236,7 +251,7 @@ fn fail(record: &mut Rollout, judge: &Judge<'_>, seats: &BTreeMap<Slot, Seat<'_>
     }
     let fitting = members().filter(|r| judge.fits(r));
     let news = fitting.flat_map(|r| [Some(r.replica.created_at), r.status.as_ref().and_then(|s| s.ready_since)]);
-    let last = news.flatten().chain([record.started_at]).max().unwrap_or(record.started_at);
+    let last = news.flatten().chain([record.started_at]).chain(record.hooked.at).max().unwrap_or(record.started_at);
     let patience = update.progress_deadline.0.saturating_add(update.delay.0).saturating_add(update.min_healthy_time.0);
     let deadline = last.saturating_add(millis(patience));
     if deadline > judge.now {
@@ -260,7 +275,7 @@ fn idle_canaries(judge: &Judge<'_>, seats: &BTreeMap<Slot, Seat<'_>>) -> bool {
 }
 
 /// Back to the last ready revision where there is another one and the service wants that; else it stands still.
-fn give_up(record: &mut Rollout, judge: &Judge<'_>, (reason, message, log): (Reason, String, Vec<String>)) {
+pub(super) fn give_up(record: &mut Rollout, judge: &Judge<'_>, (reason, message, log): (Reason, String, Vec<String>)) {
     let stable = record.stable.and_then(|number| judge.view.revisions.get(&number));
     let back = stable.filter(|revision| revision.spec_hash != judge.target.spec_hash);
     (record.reason, record.message, record.log_tail) = (Some(reason), message, log);

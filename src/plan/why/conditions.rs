@@ -304,6 +304,7 @@ pub const fn stuck(reason: Reason) -> bool {
         | Reason::Paused
         | Reason::WaitingForPromotion
         | Reason::ProgressDeadlineExceeded
+        | Reason::HookFailed
         | Reason::RunFailed
         | Reason::BackoffLimitExceeded
         | Reason::DeadlineExceeded
@@ -347,9 +348,9 @@ pub const fn stuck(reason: Reason) -> bool {
         | Reason::Exited
         | Reason::Removed
         | Reason::Healthy
+        | Reason::WaitingForHook
         | Reason::HookStarted
         | Reason::HookSucceeded
-        | Reason::HookFailed
         | Reason::Starting
         | Reason::Accepted
         | Reason::ResolvedRefs

@@ -189,7 +189,7 @@ impl Agent {
     ) -> Result<Option<Action>, PassError> {
         let (Some(spec), Some(image)) = (&subject.spec, subject.image()) else { return Ok(Some(Action::Done)) };
         let since = self.with(key, |m| *m.since.get_or_insert_with(Instant::now));
-        let (plan, unmounted) = match self.preparer.prepare(state, &subject.replica, spec, image, since).await {
+        let (plan, unmounted) = match self.preparer.prepare(state, &subject.replica, spec, &image, since).await {
             Ok(Prepared::Ready { plan, unmounted }) => (plan, unmounted),
             Ok(Prepared::Pulling(progress)) => {
                 if !self.is_pulling(key) {

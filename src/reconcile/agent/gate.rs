@@ -78,7 +78,8 @@ fn unmet(state: &State, dependency: &Dependency) -> Option<String> {
     {
         return (!completed(state, &service.meta.uid)).then(|| told::not_yet(dependency));
     }
-    let replicas: Vec<_> = state.replicas_of(&service.meta.uid).filter(|r| r.desired == Desired::Run).collect();
+    let replicas: Vec<_> =
+        state.replicas_of(&service.meta.uid).filter(|r| r.desired == Desired::Run && r.hook.is_none()).collect();
     let status = |name: &Arc<str>| state.replica_status(name);
     let phase = |name: &Arc<str>| status(name).map(|s| s.phase);
     let met = match dependency.condition {

@@ -128,6 +128,9 @@ impl Agent {
             ReadinessSource::Probe(ref probe) => silent && probe.exec.is_some(),
             ReadinessSource::Tcp(_) => false,
         };
+        if subject.replica.hook.is_some() {
+            verdict = Verdict::starting("it runs to its end".into());
+        }
         if self.after_start(key, subject, own, &mut look.facts, &mut verdict) {
             look.interval = Duration::ZERO;
         }
@@ -254,7 +257,7 @@ impl Agent {
             Some(_) | None => Cause::Itself,
         };
         // Of a run that is given up in its middle it says how far that was.
-        let attempt = subject.replica.run.is_some();
+        let attempt = subject.replica.runs_once();
         let log_tail = match cause {
             Cause::Itself => self.tail(key, container).await,
             Cause::Hand | Cause::Agent | Cause::Engine if attempt => self.tail(key, container).await,

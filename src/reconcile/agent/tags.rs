@@ -32,7 +32,7 @@ impl Agent {
         }
         let state = self.store.state();
         let mut references: BTreeMap<String, Vec<(Arc<str>, String)>> = BTreeMap::new();
-        for replica in state.replicas().filter(|r| r.desired == Desired::Run) {
+        for replica in state.replicas().filter(|r| r.desired == Desired::Run && r.hook.is_none()) {
             let Some(subject) = self.subject(&state, &replica.name) else { continue };
             if let (Some(ResolvedImage::Local { id, .. }), Some(spec)) = (subject.image(), &subject.spec) {
                 let known = references.entry(spec.image.clone()).or_default();

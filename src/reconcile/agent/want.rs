@@ -72,9 +72,9 @@ impl Agent {
             name: replica.name.clone(),
             spec_hash: replica.spec_hash.clone(),
             epoch: replica.epoch.to_string(),
-            // A job makes another attempt instead.
-            restart: if replica.run.is_some() { Restart::No } else { spec.restart },
-            once: replica.run.is_some(),
+            // A job makes another attempt instead, and a hook has failed.
+            restart: if replica.runs_once() { Restart::No } else { spec.restart },
+            once: replica.runs_once(),
             probe_interval: look.interval,
             looks_at_host: spec.looks_at_host(),
             auto_restart: spec.auto_restart,

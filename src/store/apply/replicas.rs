@@ -39,7 +39,7 @@ impl State {
             return Err(Refusal::Invalid(format!("run {run} of svc/{} is not under way", replica.service)));
         }
         // An attempt of a job that ended by itself is kept for its log, and another follows it.
-        let ended = |r: &Replica| r.run.is_some() && self.replica_status(&r.name).is_some_and(|s| s.phase.ended());
+        let ended = |r: &Replica| r.runs_once() && self.replica_status(&r.name).is_some_and(|s| s.phase.ended());
         let holds = |r: &Replica| r.slot == replica.slot && r.run == replica.run && r.desired == Desired::Run;
         if let Some(other) =
             self.replicas_of(&replica.service_uid).find(|r| holds(r) && !ended(r) && Some(&r.name) != beside)
@@ -68,6 +68,12 @@ impl State {
         let message =
             format!("score {}; {} considered, {rejected} rejected", decision.score, plural(decision.considered.len()));
         self.event(at, Reason::Scheduled, subject(&placed), Some(placed.node.clone()), message);
+        if let Some(run) = &placed.hook {
+            let service =
+                Subject { kind: Kind::Service, name: placed.service.clone(), uid: placed.service_uid.clone() };
+            let message = format!("{} on {}, revision {}", run.hook.told(run.stage), placed.node, placed.revision);
+            self.event(at, Reason::HookStarted, service, Some(placed.node.clone()), message);
+        }
         Ok(())
     }
 

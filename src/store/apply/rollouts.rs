@@ -60,6 +60,14 @@ impl State {
         if new.restarted != old.map_or(Index(0), |o| o.restarted) {
             self.event(at, Reason::Restarted, subject(), None, "every replica is replaced".into());
         }
+        let last = |rollout: &Rollout| rollout.hooked.last.clone();
+        if let Some(end) = last(new).filter(|end| old.and_then(last).as_ref() != Some(end)) {
+            if end.failed {
+                self.warn(at, Reason::HookFailed, subject(), None, end.message);
+            } else {
+                self.event(at, Reason::HookSucceeded, subject(), None, end.message);
+            }
+        }
         let turned = old.is_none_or(|o| (o.phase, o.target) != (new.phase, new.target));
         match new.phase {
             _ if !turned => {}

@@ -1,0 +1,278 @@
+//! Hooks before and after a rollout, against a small cluster.
+
+use std::sync::Arc;
+
+use super::super::{
+    Step,
+    cluster::{Cluster, resolved, spec},
+    word::{Word, said},
+};
+use crate::model::{
+    Index, Period, Reason, ReplicaPhase, ReplicaStatus, RolloutPhase, ServiceSpec, Stage,
+    service::{FailureAction, Hook, OnFailure},
+    status::LastExit,
+};
+
+fn hook(command: &str) -> Hook {
+    serde_json::from_value(serde_json::json!({ "command": [command], "timeout": "60s" })).unwrap()
+}
+fn hooked(image: &str, before: &[&str], after: &[&str]) -> ServiceSpec {
+    let mut spec = spec(image, 2);
+    spec.hooks.pre_deploy = before.iter().map(|c| hook(c)).collect();
+    spec.hooks.post_deploy = after.iter().map(|c| hook(c)).collect();
+    spec
+}
+/// Takes one plan; answers what was placed.
+fn step(cluster: &mut Cluster) -> Vec<String> {
+    let plan = cluster.plan();
+    cluster.take(&plan);
+    cluster.now += 1;
+    let placed = |step: &Step| match step {
+        Step::Place { hook: Some(run), revision, .. } => Some(format!("{} r{revision}", run.hook.told(run.stage))),
+        Step::Place { slot, revision, .. } => Some(format!("{slot} r{revision}")),
+        _ => None,
+    };
+    plan.steps.iter().filter_map(placed).collect()
+}
+/// What is placed until nothing more is.
+fn steps(cluster: &mut Cluster) -> Vec<String> {
+    let mut all = Vec::new();
+    loop {
+        let (before, placed) = (cluster.view.rollout.clone(), step(cluster));
+        if placed.is_empty() && cluster.view.rollout == before {
+            return all;
+        }
+        all.extend(placed);
+    }
+}
+fn newest(cluster: &Cluster) -> Arc<str> {
+    cluster.view.hooks.iter().max_by_key(|r| r.replica.index).unwrap().replica.name.clone()
+}
+fn ends(cluster: &mut Cluster, code: i64) {
+    let name = newest(cluster);
+    let phase = if code == 0 { ReplicaPhase::Completed } else { ReplicaPhase::Failed };
+    let exit = LastExit { code, log_tail: vec!["last words".into()], ..LastExit::default() };
+    let status = ReplicaStatus { phase, last_exit: Some(exit), ..ReplicaStatus::default() };
+    cluster.find(&name).status = Some(status);
+}
+fn runs(cluster: &mut Cluster) {
+    let (name, now) = (newest(cluster), cluster.now);
+    let status = ReplicaStatus { phase: ReplicaPhase::Running, since: now, ..ReplicaStatus::default() };
+    cluster.find(&name).status = Some(status);
+}
+/// Until all that is placed is ready and nothing follows.
+fn settle(cluster: &mut Cluster) {
+    cluster.settle();
+}
+fn record(cluster: &Cluster) -> crate::model::Rollout {
+    (**cluster.view.rollout.as_ref().unwrap()).clone()
+}
+/// A service whose first revision is complete, with its hooks run.
+fn complete(before: &[&str], after: &[&str]) -> Cluster {
+    let mut cluster = Cluster::new(2, hooked("a:1", before, after));
+    for _ in before {
+        steps(&mut cluster);
+        ends(&mut cluster, 0);
+    }
+    settle(&mut cluster);
+    for _ in after {
+        ends(&mut cluster, 0);
+        settle(&mut cluster);
+    }
+    assert_eq!(record(&cluster).phase, RolloutPhase::Complete);
+    cluster
+}
+
+#[test]
+fn before_the_first_replica_of_a_revision_its_hooks_run_one_after_the_other() {
+    let mut cluster = Cluster::new(2, hooked("a:1", &["one", "two"], &[]));
+    assert_eq!(steps(&mut cluster), ["preDeploy: one r1"]);
+    let held = cluster.plan().holds.into_values().next().unwrap();
+    assert!(
+        held.reason == Reason::WaitingForHook && held.message.starts_with("preDeploy: one begins on n"),
+        "{held:?}"
+    );
+    runs(&mut cluster);
+    assert_eq!(steps(&mut cluster), [""; 0], "it runs");
+    ends(&mut cluster, 0);
+    assert_eq!(steps(&mut cluster), ["preDeploy: two r1"]);
+    ends(&mut cluster, 0);
+    assert_eq!(steps(&mut cluster), ["1 r1", "2 r1"]);
+    settle(&mut cluster);
+    assert_eq!((record(&cluster).phase, cluster.ready()), (RolloutPhase::Complete, 2));
+}
+
+#[test]
+fn a_hook_that_succeeded_does_not_run_for_its_revision_again() {
+    let mut cluster = complete(&["migrate"], &[]);
+    cluster.declare(hooked("a:2", &["migrate"], &[]), resolved());
+    assert_eq!(steps(&mut cluster), ["preDeploy: migrate r2"]);
+    ends(&mut cluster, 0);
+    // Whoever takes over knows no more than the record and the replicas; what ended may be gone.
+    step(&mut cluster);
+    let name = newest(&cluster);
+    cluster.view.hooks.retain(|r| r.replica.name != name);
+    settle(&mut cluster);
+    assert_eq!((record(&cluster).target, record(&cluster).phase), (2, RolloutPhase::Complete));
+    for word in [Word::Undo(Some(1)), Word::Undo(Some(2)), Word::Restart] {
+        let next = said(&cluster.view, word, ("ann", cluster.now), Index(cluster.now)).unwrap().unwrap();
+        cluster.view.rollout = Some(Arc::new(next));
+        settle(&mut cluster);
+        assert!(cluster.view.hooks.iter().all(|r| r.replica.hook.as_ref().unwrap().stage == Stage::PreDeploy));
+        assert!(cluster.view.hooks.iter().all(|r| r.status.is_some()), "{word:?} runs none");
+        assert_eq!(record(&cluster).phase, RolloutPhase::Complete, "{word:?}");
+    }
+    // Other hooks around the same container deploy nothing.
+    cluster.declare(hooked("a:2", &["other"], &["another"]), resolved());
+    assert_eq!(steps(&mut cluster), [""; 0]);
+}
+
+#[test]
+fn a_failed_hook_fails_the_update_before_anything_of_the_old_is_touched() {
+    for (action, phase, target) in [
+        (FailureAction::Rollback, RolloutPhase::RolledBack, 1),
+        (FailureAction::Pause, RolloutPhase::Halted, 2),
+        (FailureAction::Continue, RolloutPhase::Halted, 2),
+    ] {
+        let mut cluster = complete(&["migrate"], &[]);
+        let before: Vec<_> = cluster.view.replicas.iter().map(|r| r.replica.clone()).collect();
+        let mut spec = hooked("a:2", &["migrate", "never"], &[]);
+        spec.update.failure_action = action;
+        cluster.declare(spec, resolved());
+        steps(&mut cluster);
+        ends(&mut cluster, 3);
+        assert_eq!(steps(&mut cluster), [""; 0], "{action:?}");
+        let found = record(&cluster);
+        assert_eq!((found.phase, found.target, found.reason), (phase, target, Some(Reason::HookFailed)), "{action:?}");
+        assert_eq!(
+            (found.message.as_str(), &found.log_tail[..]),
+            ("preDeploy: migrate: exit 3", &["last words".into()][..])
+        );
+        let now: Vec<_> = cluster.view.replicas.iter().map(|r| r.replica.clone()).collect();
+        assert_eq!(now, before, "{action:?}");
+        // Whoever asks for it once more gets it from the beginning.
+        let word = if phase == RolloutPhase::Halted { Word::Resume } else { Word::Undo(Some(2)) };
+        let next = said(&cluster.view, word, ("ann", cluster.now), Index(1)).unwrap().unwrap();
+        cluster.view.rollout = Some(Arc::new(next));
+        assert_eq!(steps(&mut cluster), ["preDeploy: migrate r2"], "{action:?}");
+    }
+}
+
+#[test]
+fn at_a_first_deploy_nothing_is_placed_after_a_failed_hook() {
+    let mut cluster = Cluster::new(1, hooked("a:1", &["migrate"], &[]));
+    steps(&mut cluster);
+    ends(&mut cluster, 1);
+    settle(&mut cluster);
+    assert_eq!((record(&cluster).phase, cluster.view.replicas.len()), (RolloutPhase::Halted, 0));
+    let held = cluster.plan().holds.into_values().next().unwrap();
+    assert_eq!(held.message, "stands still: preDeploy: migrate: exit 1");
+    cluster.declare(hooked("a:2", &[], &[]), resolved());
+    settle(&mut cluster);
+    assert_eq!((record(&cluster).phase, cluster.ready()), (RolloutPhase::Complete, 2));
+}
+
+#[test]
+fn a_failure_that_is_let_pass_is_told_and_nothing_more() {
+    let mut cluster = complete(&[], &[]);
+    let mut spec = hooked("a:2", &["warm"], &[]);
+    spec.hooks.pre_deploy[0].on_failure = OnFailure::Continue;
+    cluster.declare(spec, resolved());
+    steps(&mut cluster);
+    ends(&mut cluster, 1);
+    settle(&mut cluster);
+    let found = record(&cluster);
+    assert_eq!((found.phase, found.target, found.hooked.last.unwrap().failed), (RolloutPhase::Complete, 2, true));
+}
+
+#[test]
+fn a_hook_has_its_time_and_one_that_takes_longer_is_stopped() {
+    let mut cluster = complete(&[], &[]);
+    cluster.declare(hooked("a:2", &["slow"], &[]), resolved());
+    steps(&mut cluster);
+    runs(&mut cluster);
+    assert_eq!(cluster.plan().look_again, Some(cluster.now + 60_000));
+    cluster.now += 60_000;
+    let name = newest(&cluster);
+    let stop = Step::Stop { replica: name.clone(), reason: Reason::DeadlineExceeded };
+    assert_eq!(cluster.plan().steps, [stop]);
+    step(&mut cluster);
+    cluster.report(&name, ReplicaPhase::Stopped, false);
+    settle(&mut cluster);
+    let found = record(&cluster);
+    assert_eq!(
+        (found.phase, found.message.as_str()),
+        (RolloutPhase::RolledBack, "preDeploy: slow: not done within 1m")
+    );
+}
+
+#[test]
+fn a_newer_revision_waits_until_the_hook_of_the_one_before_has_ended() {
+    let mut cluster = complete(&[], &[]);
+    cluster.declare(hooked("a:2", &["migrate"], &[]), resolved());
+    steps(&mut cluster);
+    runs(&mut cluster);
+    cluster.declare(hooked("a:3", &["migrate"], &[]), resolved());
+    assert_eq!(steps(&mut cluster), [""; 0], "it is not cut in two");
+    ends(&mut cluster, 0);
+    assert_eq!(steps(&mut cluster), ["preDeploy: migrate r3"]);
+}
+
+#[test]
+fn while_a_hook_runs_what_worked_is_kept_going() {
+    let mut cluster = complete(&[], &[]);
+    let mut spec = hooked("a:2", &["long"], &[]);
+    spec.update.progress_deadline = Period::secs(30);
+    spec.hooks.pre_deploy[0].timeout = Period::secs(3_000);
+    cluster.declare(spec, resolved());
+    steps(&mut cluster);
+    runs(&mut cluster);
+    cluster.now += 1_000_000;
+    assert_eq!(steps(&mut cluster), [""; 0]);
+    assert_eq!(record(&cluster).phase, RolloutPhase::Progressing, "its time is its own");
+    let lost = cluster.view.replicas[0].replica.name.clone();
+    cluster.view.replicas.retain(|r| r.replica.name != lost);
+    assert_eq!(steps(&mut cluster), ["1 r1"]);
+    ends(&mut cluster, 0);
+    settle(&mut cluster);
+    assert_eq!((record(&cluster).phase, record(&cluster).target), (RolloutPhase::Complete, 2));
+}
+
+#[test]
+fn what_follows_a_rollout_runs_once_when_it_is_complete_and_takes_nothing_back() {
+    let mut cluster = complete(&[], &["announce"]);
+    assert_eq!(cluster.view.hooks.len(), 1);
+    cluster.declare(hooked("a:2", &[], &["announce", "never"]), resolved());
+    settle(&mut cluster);
+    assert_eq!(record(&cluster).phase, RolloutPhase::Complete);
+    ends(&mut cluster, 9);
+    settle(&mut cluster);
+    let found = record(&cluster);
+    assert_eq!((found.phase, found.target, found.reason), (RolloutPhase::Complete, 2, Some(Reason::HookFailed)));
+    assert_eq!((found.message.as_str(), cluster.ready()), ("postDeploy: announce: exit 9", 2));
+    let next = said(&cluster.view, Word::Restart, ("ann", cluster.now), Index(1_000)).unwrap().unwrap();
+    cluster.view.rollout = Some(Arc::new(next));
+    settle(&mut cluster);
+    assert_eq!(cluster.view.hooks.len(), 2, "a restart is no deploy");
+}
+
+#[test]
+fn the_container_of_a_hook_has_nothing_that_only_one_may_have() {
+    let spec: ServiceSpec = serde_json::from_value(serde_json::json!({
+        "image": "app:1", "command": ["serve"], "environment": {"A": "b"}, "labels": {"traefik.enable": "true"},
+        "ports": [{"target": 80, "published": 80}], "networks": [{"name": "back", "aliases": ["web"], "ipv4Address": "10.0.0.7"}],
+        "volumes": [
+            {"type": "volume", "source": "data", "target": "/data"},
+            {"type": "bind", "source": "/srv/conf", "target": "/conf", "readOnly": true}
+        ],
+        "secrets": [{"source": "db"}], "restart": "always"
+    }))
+    .unwrap();
+    let hook = Hook { image: Some("migrate:2".into()), ..hook("migrate") };
+    let made = spec.container.of_hook(&hook);
+    assert_eq!((made.image.as_str(), made.entrypoint, made.command), ("migrate:2", Some(vec!["migrate".into()]), None));
+    assert!(made.ports.is_empty() && made.labels.is_empty() && !spec.container.volumes.is_empty());
+    assert_eq!(made.volumes.iter().map(|m| m.target.as_str()).collect::<Vec<_>>(), ["/conf"]);
+    assert!(made.networks[0].aliases.is_empty() && made.networks[0].ipv4_address.is_none());
+    assert_eq!((made.environment, made.secrets), (spec.container.environment, spec.container.secrets));
+}
