@@ -153,6 +153,8 @@ struct Subject {
     revision: Option<Arc<Revision>>,
     spec: Option<ContainerSpec>,
     hooks: Hooks,
+    /// How long it has to run before it counts as ready, when nobody asks it.
+    healthy: Duration,
 }
 
 impl Agent {
@@ -310,10 +312,15 @@ impl Agent {
         let replica = state.replica(key).filter(|r| r.node == self.node.name)?.clone();
         let revision = state.revision(&replica.service_uid, replica.revision).cloned();
         let spec = revision.as_ref().and_then(|r| serde_json::from_slice::<ServiceSpec>(&r.spec).ok());
-        let spec = spec.map(|s| replica.altered(&s).unwrap_or(s));
-        let (spec, hooks) = spec.map(|s| (s.container, s.hooks)).unzip();
-        let once = replica.runs_once();
-        Some(Subject { replica, revision, spec, hooks: hooks.filter(|_| !once).unwrap_or_default() })
+        // Its container is as its revision says. What is declared of updates holds at once, and of hooks for the newest.
+        let declared = state.object_by_uid(&replica.service_uid).and_then(|o| o.parse::<ServiceSpec>().ok());
+        let newest = state.newest_revision(&replica.service_uid).is_some_and(|r| r.number == replica.revision);
+        let rules = declared.as_ref().or(spec.as_ref());
+        let healthy = rules.map(|s| s.update.min_healthy_time.0).unwrap_or_default();
+        let hooks = if newest { rules } else { spec.as_ref() }.filter(|_| !replica.runs_once());
+        let hooks = hooks.map(|s| s.hooks.clone()).unwrap_or_default();
+        let spec = spec.map(|s| replica.altered(&s).unwrap_or(s).container);
+        Some(Subject { replica, revision, spec, hooks, healthy })
     }
 
     fn wake_gated(&self) {

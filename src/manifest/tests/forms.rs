@@ -1,5 +1,7 @@
 //! Defaults, short forms, compose's spelling: what comes out is the canonical long form.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use super::*;
@@ -12,7 +14,10 @@ fn what_is_not_written_is_as_on_the_page() {
     assert_eq!((spec.mode, spec.wanted(), spec.suspend), (Mode::Replicated, 1, false));
     assert_eq!((container.pull_policy, container.restart), (PullPolicy::Missing, Restart::Always));
     assert_eq!(container.grace().as_secs(), 10);
-    assert_eq!(container.readiness(false), ReadinessSource::RunningFor(MIN_HEALTHY_TIME));
+    for (asked, runs) in [(0, 0), (3, 3), (10, 10), (60, MIN_HEALTHY_TIME.as_secs())] {
+        let [asked, runs] = [asked, runs].map(Duration::from_secs);
+        assert_eq!(container.readiness(false, asked), ReadinessSource::RunningFor(runs));
+    }
     let auto = &container.auto_restart;
     let times = (auto.backoff.0.as_secs(), auto.max_backoff.0.as_secs());
     assert_eq!((auto.on_unhealthy, auto.after, times), (true, 3, (10, 300)));

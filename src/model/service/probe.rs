@@ -21,14 +21,14 @@ pub enum ReadinessSource {
     RunningFor(Duration),
 }
 
-/// `minHealthyTime` until rollouts can be configured.
+/// What nobody asks is ready when it has run for `minHealthyTime`, and for this long at most.
 pub const MIN_HEALTHY_TIME: Duration = Duration::from_secs(10);
 
 impl ContainerSpec {
     /// The readiness rule: explicit, else the health check, else TCP on the first exposed port, else
-    /// "running for a while". `image_has_healthcheck`: what the image brings.
+    /// "running for a while". `image_has_healthcheck`: what the image brings; `healthy`: its `minHealthyTime`.
     #[must_use]
-    pub fn readiness(&self, image_has_healthcheck: bool) -> ReadinessSource {
+    pub fn readiness(&self, image_has_healthcheck: bool, healthy: Duration) -> ReadinessSource {
         if let Some(probe) = &self.readiness {
             return ReadinessSource::Probe(probe.clone());
         }
@@ -43,7 +43,7 @@ impl ContainerSpec {
             .or_else(|| self.ports.iter().find(|p| p.protocol == Protocol::Tcp).map(|p| p.target))
         {
             Some(port) if self.network_mode != NetworkMode::None => ReadinessSource::Tcp(port),
-            _ => ReadinessSource::RunningFor(MIN_HEALTHY_TIME),
+            _ => ReadinessSource::RunningFor(healthy.min(MIN_HEALTHY_TIME)),
         }
     }
 }

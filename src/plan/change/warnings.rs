@@ -116,7 +116,7 @@ fn service(declared: &Declared, spec: &ServiceSpec, world: &World, say: &mut imp
     // Nobody waits for a job to be ready: it is waited for until it ends.
     if !spec.mode.is_job() && container.readiness.is_none() && own.is_none_or(|h| h.disable) {
         let unless = if own.is_none() { " (unless the image has one)" } else { "" };
-        match container.readiness(false) {
+        match container.readiness(false, spec.update.min_healthy_time.0) {
             ReadinessSource::Tcp(port) => say(format!("no healthcheck{unless}; readiness falls back to TCP {port}")),
             ReadinessSource::RunningFor(time) => {
                 say(format!("no healthcheck{unless} and no port; ready means running for {}s", time.as_secs()));

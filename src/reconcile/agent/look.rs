@@ -114,7 +114,7 @@ impl Agent {
             self.unwatch(key);
             return look;
         }
-        let (source, engine_interval) = source(own, spec);
+        let (source, engine_interval) = source(own, spec, subject.healthy);
         look.interval = interval(&source, engine_interval);
         self.probe(key, own, &source, &look.facts);
         let now = (self.now)();
@@ -156,7 +156,8 @@ impl Agent {
         }
         let old = self.with(key, |m| m.inspected.is_none_or(|at| at.elapsed() + Duration::from_secs(1) >= HEALTH));
         for entry in self.containers.of(key) {
-            let by_health = |c: &Container| spec.is_some_and(|s| source(c, s).0 == ReadinessSource::Healthcheck);
+            let by_health =
+                |c: &Container| spec.is_some_and(|s| source(c, s, Duration::ZERO).0 == ReadinessSource::Healthcheck);
             let fresh = !entry.stale && entry.inspected.as_ref().is_some_and(|c| !old || !by_health(c));
             if fresh {
                 continue;
@@ -457,10 +458,10 @@ fn starts(container: &Container) -> bool {
 }
 
 /// Where its readiness comes from, and how often its own health check runs.
-fn source(own: &Container, spec: &ContainerSpec) -> (ReadinessSource, Duration) {
+fn source(own: &Container, spec: &ContainerSpec, healthy: Duration) -> (ReadinessSource, Duration) {
     let checked = own.health.as_deref().is_some_and(|h| h != "none");
     let check = spec.healthcheck.as_ref().and_then(|h| h.interval);
-    (spec.readiness(checked), check.map_or(ENGINE_INTERVAL, |i| i.0))
+    (spec.readiness(checked, healthy), check.map_or(ENGINE_INTERVAL, |i| i.0))
 }
 
 /// `life`: the container of this replica that ran last; `networks`: those it shall be on; `spec`: what it shall be.
