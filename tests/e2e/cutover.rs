@@ -4,7 +4,7 @@ use std::{fs, time::Instant};
 
 use crate::{
     agent::{Agent, service},
-    lab::{self, Lab},
+    lab::{self, Lab, OUTSIDE},
     traffic::{self, Clients, HOST, Load, NEXT, SERVER},
     wait::{eventually, secs},
 };
@@ -78,4 +78,17 @@ fn the_only_replica_stops_first_and_its_requests_wait() {
     assert_eq!(seen.failed(), 0, "{seen:?}");
     assert!(seen.of_version("1") > 0 && seen.of_version("2") > 0, "{seen:?}");
     assert!(seen.latency("p99") <= swap + secs(1), "{seen:?}");
+}
+
+#[test]
+fn a_server_learns_who_the_client_is_and_nobody_can_claim_to_be_another() {
+    let lab = Lab::take();
+    let _agent = served(&lab, 1, "");
+    let (host, url) = (format!("Host: {HOST}"), format!("http://{OUTSIDE}/head"));
+    let lies = ["X-Forwarded-For: 192.0.2.1", "X-Real-Ip: 192.0.2.1"];
+    let args = ["-sS", "-f", "-m", "5", "-H", &host, "-H", lies[0], "-H", lies[1], &url];
+    let out = lab.beside("curl").args(args).output().unwrap();
+    let head = String::from_utf8_lossy(&out.stdout).into_owned();
+    assert!(head.contains(r#""x-forwarded-for": "198.18.0.2""#) && !head.contains("192.0.2.1"), "{head}");
+    assert!(head.contains(r#""x-real-ip": "198.18.0.2""#), "{head}");
 }
