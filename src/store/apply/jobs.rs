@@ -112,3 +112,144 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::{ObjectKey, Replica, ReplicaPhase, ReplicaStatus, Status, testing::replica},
+        store::command::{Command, Group, PutObject},
+    };
+
+    fn uid(text: &str) -> Uid {
+        Uid(text.into())
+    }
+    fn put(kind: Kind, name: &str) -> Command {
+        Command::Put(PutObject {
+            kind,
+            name: name.into(),
+            labels: [].into(),
+            annotations: [].into(),
+            managed_by: None,
+            spec: b"{}".to_vec(),
+            uid: uid(name),
+            spec_hash: Some("h".into()),
+            based_on: None,
+        })
+    }
+    fn apply(state: &mut State, command: Command) -> Result<(), Refusal> {
+        state.apply(&Group { at: 7, commands: vec![command], ..Group::default() }).map(|_| ())
+    }
+    fn set(state: &mut State, edit: impl FnOnce(&mut JobRecord)) -> Result<(), Refusal> {
+        let old = state.job(&uid("web")).cloned();
+        let mut job = old.as_deref().cloned().unwrap_or_default();
+        edit(&mut job);
+        let based_on = old.map(|old| old.resource_version);
+        apply(state, Command::SetJob { service: "web".into(), uid: uid("web"), job: Box::new(job), based_on })
+    }
+    fn begin(job: &mut JobRecord) {
+        job.begin(Trigger::Spec, 1, 2, 5);
+    }
+    fn attempt(name: &str, run: u64) -> Command {
+        let own = replica("web", 1);
+        let replica = Replica {
+            name: name.into(),
+            uid: uid(name),
+            service_uid: uid("web"),
+            node_uid: uid("n1"),
+            run: Some(run),
+            ..own
+        };
+        Command::Place { replica, beside: None }
+    }
+    /// A job with one run under way.
+    fn job() -> State {
+        let mut state = State::default();
+        apply(&mut state, put(Kind::Node, "n1")).unwrap();
+        apply(&mut state, put(Kind::Service, "web")).unwrap();
+        set(&mut state, begin).unwrap();
+        state
+    }
+
+    #[test]
+    fn what_a_record_may_not_become_is_refused() {
+        let ends = |job: &mut JobRecord| job.runs[0].end(RunState::Succeeded, 9);
+        let mut state = job();
+        set(&mut state, ends).unwrap();
+        set(&mut state, begin).unwrap();
+        set(&mut state, |job| job.runs.retain(Run::runs)).unwrap();
+        set(&mut state, |job| job.runs[0].end(RunState::Failed, 9)).unwrap();
+        type Edit = fn(&mut JobRecord);
+        let table: [(&str, Edit, &str); 6] = [
+            ("it runs again", |job| job.runs[0].state = RunState::Running, "run 2 of svc/web has ended"),
+            ("it ends otherwise", |job| job.runs[0].state = RunState::Succeeded, "run 2 of svc/web has ended"),
+            ("one comes back", |job| job.runs.insert(0, Run { number: 1, ..Run::default() }), "run 1 of svc/web was"),
+            ("counted back", |job| job.last = 1, "were counted further already"),
+            ("out of order", |job| job.runs.push(job.runs[0].clone()), "do not follow one another"),
+            (
+                "of no revision",
+                |job| {
+                    job.begin(Trigger::Spec, 7, 1, 5);
+                },
+                "svc/web has no revision 7",
+            ),
+        ];
+        for (case, edit, wanted) in table {
+            let before = state.hash();
+            let refused = set(&mut state, edit).unwrap_err().to_string();
+            assert!(refused.contains(wanted), "{case}: {refused}");
+            assert_eq!(state.hash(), before, "{case}");
+        }
+        // Two that read the same: the second is told.
+        let command = |based_on| {
+            let job = Box::new(JobRecord { last: 9, ..JobRecord::default() });
+            Command::SetJob { service: "web".into(), uid: uid("web"), job, based_on }
+        };
+        let stale = apply(&mut state, command(Some(Index(1))));
+        assert!(matches!(stale, Err(Refusal::Conflict { .. })), "{stale:?}");
+        let stale = apply(&mut state, command(None));
+        assert!(matches!(stale, Err(Refusal::Conflict { .. })), "{stale:?}");
+    }
+
+    #[test]
+    fn an_attempt_is_of_a_run_under_way_and_one_at_a_time_has_a_slot() {
+        let mut state = job();
+        apply(&mut state, attempt("a", 1)).unwrap();
+        assert!(apply(&mut state, attempt("b", 1)).unwrap_err().to_string().contains("is held by a"));
+        let status = ReplicaStatus { phase: ReplicaPhase::Failed, ..ReplicaStatus::default() };
+        let statuses = vec![(ObjectKey::replica("a"), uid("a"), Status::Replica(status))];
+        apply(&mut state, Command::RecordObservations { statuses, events: vec![] }).unwrap();
+        apply(&mut state, attempt("b", 1)).unwrap();
+        set(&mut state, |job| job.runs[0].end(RunState::Succeeded, 9)).unwrap();
+        for run in [1, 2] {
+            let refused = apply(&mut state, attempt("c", run)).unwrap_err().to_string();
+            assert_eq!(refused, format!("run {run} of svc/web is not under way"));
+        }
+    }
+
+    #[test]
+    fn every_turn_is_told_once() {
+        let mut state = job();
+        set(&mut state, |_| {}).unwrap();
+        set(&mut state, |job| job.runs[0].failed = 1).unwrap();
+        set(&mut state, |job| job.runs[0].fail(Reason::DeadlineExceeded, "too long".into(), 9)).unwrap();
+        let skipped = |job: &mut JobRecord| {
+            job.skipped = Some(Skipped { due: 5, count: 2, message: "nobody was there".into() });
+        };
+        set(&mut state, skipped).unwrap();
+        set(&mut state, skipped).unwrap();
+        let told: Vec<String> = state
+            .events()
+            .filter(|e| e.object.name == "web".into())
+            .map(|e| format!("{} {}", e.reason, e.message))
+            .collect();
+        assert_eq!(
+            told[1..],
+            [
+                "RunStarted run 1 begins: revision 1 is new",
+                "RunFailed run 1 failed: DeadlineExceeded: too long",
+                "RunSkipped 2 runs were let pass: nobody was there",
+            ]
+        );
+    }
+}
