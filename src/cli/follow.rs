@@ -38,6 +38,8 @@ pub struct Awaited {
     pub from: u64,
     /// Longest wait.
     pub limit: Duration,
+    /// Each event is a line of JSON on standard output too.
+    pub lines: bool,
 }
 
 /// One line of the event stream.
@@ -82,7 +84,7 @@ pub async fn follow(api: &Api, screen: &Screen, awaited: Awaited) -> Followed {
     if wait.is_empty() {
         return Followed { services: Vec::new(), result: Ok(()) };
     }
-    let mut display = Display::new(screen, awaited.goals.iter().map(|(name, _)| name));
+    let mut display = Display::new(screen, awaited.goals.iter().map(|(name, _)| name), awaited.lines);
     let end = tokio::select! {
         end = watch(api, &mut wait, &mut display, awaited.from, began) => end.unwrap_or_else(End::Broken),
         () = sleep_until(began + awaited.limit) => End::Late,

@@ -18,6 +18,8 @@ pub struct Display<'a> {
     said: BTreeMap<Arc<str>, String>,
     /// Time of the newest event that was shown, milliseconds since 1970.
     newest: u64,
+    /// Events are lines of JSON too.
+    lines: bool,
 }
 
 /// Repeats are counted for a while before they are told. One older than this beside the newest event is
@@ -32,7 +34,7 @@ struct Spinners {
 
 impl<'a> Display<'a> {
     /// Shows these services.
-    pub fn new<'n>(screen: &'a Screen, services: impl Iterator<Item = &'n Arc<str>>) -> Self {
+    pub fn new<'n>(screen: &'a Screen, services: impl Iterator<Item = &'n Arc<str>>, lines: bool) -> Self {
         let spinners = screen.animates().then(|| {
             let all = MultiProgress::new();
             let style = ProgressStyle::with_template("{spinner} {prefix}  {wide_msg}  {elapsed}")
@@ -47,7 +49,7 @@ impl<'a> Display<'a> {
                 .collect();
             Spinners { all, each }
         });
-        Self { screen, spinners, said: BTreeMap::new(), newest: 0 }
+        Self { screen, spinners, said: BTreeMap::new(), newest: 0, lines }
     }
 
     /// How far a service is.
@@ -73,6 +75,10 @@ impl<'a> Display<'a> {
             return;
         }
         self.newest = self.newest.max(event.time);
+        if self.lines {
+            // A reader that is gone is noticed by the answer that follows.
+            let _ = self.screen.json_line(event);
+        }
         let node = event.node.as_deref().map(|node| format!(" on {node}")).unwrap_or_default();
         let line = format!(
             "{}  {:<7}  {object}{node}  {}: {}",

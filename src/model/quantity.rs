@@ -196,9 +196,20 @@ text_form!(Bytes, r"^[0-9]+(\.[0-9]+)?([kKmMgGtT](i|b|B|iB)?|[bB])?$", "512Mi", 
 text_form!(Millicores, r"^([0-9]+m|[0-9]+(\.[0-9]+)?)$", "500m", true);
 text_form!(Period, r"^(0|([0-9.]+(us|µs|ms|s|m|h|d))+)$", "1m30s", false);
 
+/// `4.2 s`, of milliseconds.
+#[must_use]
+pub fn seconds(millis: u64) -> String {
+    format!("{}.{} s", millis / 1_000, millis % 1_000 / 100)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_span_is_told_in_seconds() {
+        assert_eq!((seconds(0), seconds(49), seconds(4_290)), ("0.0 s".into(), "0.0 s".into(), "4.2 s".to_owned()));
+    }
 
     #[test]
     fn sizes_print_canonically() {

@@ -20,7 +20,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
-    hooks::{HOOK_TIMEOUT_MAX, Hook, Hooks, OnFailure, Stage},
+    hooks::{HOOK_TIMEOUT_MAX, Hook, Hooks, InnerHook, OnFailure, Stage},
     job::Concurrency,
     lifecycle::{AutoRestart, Dependency, DependencyCondition, Restart},
     mounts::{BindOptions, DataPolicy, FileRef, Mount, MountKind, TmpfsOptions, VolumeOptions},

@@ -11,7 +11,8 @@ pub enum RolloutCommand {
     /// Say how far the rollout of a service is; -w tells it step by step until it ends
     #[command(
         after_help = "Examples:\n  constellation rollout status svc/web\n  constellation rollout status web -w --timeout 5m\n  \
-        constellation rollout status web -o json | jq '.rollout.phase'\n\n\
+        constellation rollout status web -o json | jq '.rollout.phase'\n  \
+        constellation rollout status web -w -o json       each event as a line, then the report\n\n\
         Exit codes: 0 complete or under way, 1 rolled back, standing still, or not complete in time with -w."
     )]
     Status(RolloutStatus),

@@ -60,7 +60,7 @@ async fn run(api: &Api, screen: &Screen, args: &JobRun) -> Result<(), CliError> 
             let goals = vec![(key.name.clone(), Aim::Ran { run: number })];
             let limit = timeout.0.max(Duration::from_millis(1));
             let from = answer.index.saturating_sub(1);
-            follow::follow(api, screen, Awaited { goals, from, limit }).await.result
+            follow::follow(api, screen, Awaited { goals, from, limit, lines: false }).await.result
         }
         Some(number) => screen.line(&format!("{key}: run {number} begins")),
         None => screen.line(&format!("{key}: a run was begun, and is not kept any more")),

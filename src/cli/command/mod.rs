@@ -95,7 +95,7 @@ async fn wait(api: &Api, screen: &Screen, answer: &ApplyAnswer, waiting: &Waitin
         return Followed { services, result: Ok(()) };
     }
     let limit = waiting.timeout.0.max(Duration::from_millis(1));
-    follow::follow(api, screen, Awaited { goals: goals(answer), from: before(answer), limit }).await
+    follow::follow(api, screen, Awaited { goals: goals(answer), from: before(answer), limit, lines: false }).await
 }
 
 /// The index right before a change. The index of an object that stayed as it was is of another time.

@@ -48,7 +48,12 @@ async fn status(api: &Api, screen: &Screen, args: &RolloutStatus) -> Result<Exit
         // What happened since it began is told first.
         let goals = vec![(Arc::from(args.service.as_str()), Aim::Rolled { since: 0 })];
         let from = report.rollout.as_ref().map_or(report.index, |r| r.resource_version.0.saturating_sub(1));
-        let followed = follow::follow(api, screen, Awaited { goals, from, limit: args.timeout.0 }).await;
+        let followed = follow::follow(
+            api,
+            screen,
+            Awaited { goals, from, limit: args.timeout.0, lines: args.output == Form::Json },
+        )
+        .await;
         if args.output != Form::Text {
             screen.answer(&api.rollout(&args.service).await?)?;
         }
@@ -93,7 +98,7 @@ async fn say(
         let goals = vec![(key.name.clone(), Aim::Rolled { since })];
         let limit = timeout.0.max(Duration::from_millis(1));
         let from = answer.index.saturating_sub(1);
-        follow::follow(api, screen, Awaited { goals, from, limit }).await.result
+        follow::follow(api, screen, Awaited { goals, from, limit, lines: false }).await.result
     };
     if word.output != Form::Text {
         screen.answer(&api.rollout(&word.service).await?)?;

@@ -20,10 +20,10 @@ pub struct Hooks {
     pub pre_deploy: Vec<Hook>,
     /// In the container after each start, one after the other; the replica is not ready before they have succeeded.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub post_start: Vec<Hook>,
+    pub post_start: Vec<InnerHook>,
     /// In the container before it is asked to end, when nothing new is sent to it any more.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub pre_stop: Vec<Hook>,
+    pub pre_stop: Vec<InnerHook>,
     /// In a container of its own, once for each revision, after all replicas of it were good.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub post_deploy: Vec<Hook>,
@@ -59,13 +59,27 @@ impl Stage {
     }
 }
 
-/// One command.
+/// One command in a replica's container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct InnerHook {
+    /// What is run.
+    pub command: Vec<String>,
+    /// It has failed when it runs longer; 5 min.
+    #[serde(default = "five_minutes", skip_serializing_if = "is_five_minutes")]
+    pub timeout: Period,
+    /// What follows when it fails.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub on_failure: OnFailure,
+}
+
+/// One command in a container of its own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Hook {
     /// What is run.
     pub command: Vec<String>,
-    /// Image of its container; the service's when not set. Not of hooks in a replica's container.
+    /// Image of its container; the service's when not set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
     /// It has failed when it runs longer; 5 min.

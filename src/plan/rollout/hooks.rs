@@ -13,6 +13,7 @@ use super::{Plan, Round, Standing, Step, pace::Facts, standing, turn, turn::Judg
 use crate::model::{
     Desired, HookRun, Reason, ReplicaPhase, Resolution, ResolvedImage, Revision, Rollout, RolloutPhase, ServiceSpec,
     Slot, Stage,
+    quantity::seconds,
     rollout::HookEnd,
     service::{Hook, Mode, OnFailure},
 };
@@ -142,7 +143,11 @@ fn fate(plan: &mut Plan, r: &ReplicaView, run: &HookRun, facts: &Facts<'_>) -> F
     let completed = status.is_some_and(|s| s.phase == ReplicaPhase::Completed);
     let failed = |what: String| Fate::Failed(Reason::HookFailed, format!("{told}: {what}"), log());
     match standing(r, facts.nodes) {
-        Standing::Ended | Standing::Gone if completed => Fate::Succeeded(told),
+        Standing::Ended | Standing::Gone if completed => {
+            // Its wait for an image and a node counts too.
+            let ended = status.and_then(|s| s.last_exit.as_ref()).map_or(0, |e| e.at);
+            Fate::Succeeded(format!("{told}: done in {}", seconds(ended.saturating_sub(r.replica.created_at))))
+        }
         Standing::Ended => {
             let exit = status.and_then(|s| s.last_exit.as_ref());
             let memory = if exit.is_some_and(|e| e.oom_killed) { ", out of memory" } else { "" };

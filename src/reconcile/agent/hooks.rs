@@ -19,7 +19,7 @@ use super::{Agent, PassError, Subject};
 use crate::{
     model::{
         Reason,
-        service::{Hook, OnFailure},
+        service::{InnerHook, OnFailure},
     },
     reconcile::{prober::streak::clip, wakes::Wakes},
     runtime::{Runtime, RuntimeError},
@@ -76,7 +76,7 @@ impl Hooks {
         &self,
         replica: &Arc<str>,
         life: Life,
-        hooks: &[Hook],
+        hooks: &[InnerHook],
         over: bool,
     ) -> (PostStart, Vec<(Reason, String)>) {
         let mut watched = self.lock();
@@ -139,7 +139,7 @@ impl Teller {
     }
 }
 
-async fn go_on(runtime: &dyn Runtime, container: &str, hooks: &[Hook], teller: &Teller) {
+async fn go_on(runtime: &dyn Runtime, container: &str, hooks: &[InnerHook], teller: &Teller) {
     for hook in hooks {
         let name = named("postStart", hook);
         teller.say(Some(PostStart::Runs(name.clone())), Some((Reason::HookStarted, name)));
@@ -157,7 +157,7 @@ async fn go_on(runtime: &dyn Runtime, container: &str, hooks: &[Hook], teller: &
 }
 
 /// Runs one. What the engine does not begin says nothing of the container: it is asked again while there is time.
-async fn when_it_begins(runtime: &dyn Runtime, container: &str, hook: &Hook) -> Result<String, String> {
+async fn when_it_begins(runtime: &dyn Runtime, container: &str, hook: &InnerHook) -> Result<String, String> {
     let until = Instant::now() + hook.timeout.0;
     loop {
         match run(runtime, container, "postStart", hook).await {
@@ -173,7 +173,7 @@ async fn run(
     runtime: &dyn Runtime,
     container: &str,
     stage: &str,
-    hook: &Hook,
+    hook: &InnerHook,
 ) -> Result<Result<String, String>, RuntimeError> {
     let (name, began) = (named(stage, hook), Instant::now());
     match runtime.exec(container.to_owned(), hook.command.clone(), hook.timeout.0).await {
@@ -188,7 +188,7 @@ async fn run(
 }
 
 /// `postStart: ./warm-up --all`.
-fn named(stage: &str, hook: &Hook) -> String {
+fn named(stage: &str, hook: &InnerHook) -> String {
     format!("{stage}: {}", clip(&hook.command.join(" ")))
 }
 

@@ -19,6 +19,7 @@ use super::{
 use crate::{
     model::{
         Index, Reason, ReplicaPhase,
+        quantity::seconds,
         service::{ContainerSpec, NetworkMode, Readiness, ReadinessSource, STOP_GRACE_PERIOD},
         status::LastExit,
     },
@@ -400,13 +401,17 @@ impl Agent {
 
     /// Takes a verdict into the memory and tells of its turns.
     fn judge(&self, key: &Arc<str>, subject: &Subject, id: &Arc<str>, verdict: &Verdict, now: u64) {
-        let (was_healthy, was_told) = self.with(key, |m| {
-            let was = (m.attempts.healthy_since.is_some(), m.attempts.told_unhealthy);
+        let (was_healthy, was_told, since) = self.with(key, |m| {
+            let was = (m.attempts.healthy_since.is_some(), m.attempts.told_unhealthy, m.attempts.running_since);
             m.attempts.health(verdict, now);
             was
         });
         if verdict.ready && !was_healthy {
-            self.say(Some(subject), Reason::Healthy, "ready".into());
+            let message = match since.filter(|_| !was_told) {
+                Some(since) => format!("ready after {}", seconds(now.saturating_sub(since))),
+                None => "ready again".into(),
+            };
+            self.say(Some(subject), Reason::Healthy, message);
         }
         if verdict.health == Health::Unhealthy && !verdict.counts && !was_told {
             // Nothing follows from it: whoever waits for it has to be told.

@@ -6,7 +6,9 @@
 use std::sync::Arc;
 
 use crate::{
-    model::{Desired, Draining, Epoch, Kind, ObjectKey, Reason, Replica, Run, Volume, event::Subject},
+    model::{
+        Desired, Draining, Epoch, Kind, ObjectKey, Reason, Replica, Run, Volume, event::Subject, quantity::seconds,
+    },
     store::{
         command::Refusal,
         fault::{Mistake, is_made},
@@ -99,13 +101,10 @@ impl State {
             Arc::new(Replica { desired, stop_reason: Some(reason), resource_version: index, ..(*old).clone() });
         self.keep_replica(replica.clone());
         self.changed(index, ObjectKey::replica(name.clone()), Changed::Replica(replica.clone()));
-        self.event(
-            at,
-            Reason::Killing,
-            subject(&replica),
-            Some(replica.node.clone()),
-            format!("to be stopped: {reason}"),
-        );
+        let drained = old.draining.map(|d| seconds(at.saturating_sub(d.at)));
+        let drained = drained.map(|took| format!(", {took} after the last new request")).unwrap_or_default();
+        let message = format!("to be stopped: {reason}{drained}");
+        self.event(at, Reason::Killing, subject(&replica), Some(replica.node.clone()), message);
         Ok(())
     }
 

@@ -5,7 +5,9 @@
 use std::sync::Arc;
 
 use crate::{
-    model::{Edge, Index, Kind, Object, ObjectKey, Reason, Rollout, RolloutPhase, Uid, event::Subject},
+    model::{
+        Edge, Index, Kind, Object, ObjectKey, Reason, Rollout, RolloutPhase, Uid, event::Subject, quantity::seconds,
+    },
     store::{
         command::Refusal,
         state::{Changed, State},
@@ -79,7 +81,8 @@ impl State {
                 self.event(at, Reason::RolloutStarted, subject(), None, told(message));
             }
             RolloutPhase::Complete => {
-                let message = format!("revision {} is rolled out", new.target);
+                let took = seconds(new.ended_at.unwrap_or(at).saturating_sub(new.started_at));
+                let message = format!("revision {} is rolled out after {took}", new.target);
                 self.event(at, Reason::RolloutComplete, subject(), None, message);
             }
             RolloutPhase::RollingBack => {
