@@ -288,7 +288,7 @@ pub struct Waiting {
     #[arg(short, long)]
     pub detach: bool,
     /// Longest wait; what is not done by then goes on
-    #[arg(long, default_value = "10m", value_name = "DURATION")]
+    #[arg(long, default_value = "15m", value_name = "DURATION")]
     pub timeout: Period,
     /// Why, kept with the change
     #[arg(short = 'm', long = "message", value_name = "TEXT")]

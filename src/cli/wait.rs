@@ -227,7 +227,8 @@ fn ready(wanted: u64, generation: u64, status: Option<&ServiceStatus>) -> Progre
         return job::done(job, condition);
     }
     // What went wrong with a revision of before says nothing of this change.
-    let own = status.rollout.as_ref().filter(|rollout| rollout.generation >= wanted);
+    // Where nothing shall run nothing is rolled out.
+    let own = status.rollout.as_ref().filter(|rollout| rollout.generation >= wanted && counts.desired > 0);
     if let Some(ended) = own.and_then(|rollout| turned(rollout, &numbers)) {
         return ended;
     }
@@ -263,6 +264,9 @@ fn turned(rollout: &RolloutStatus, numbers: &str) -> Option<Progress> {
     let RolloutStatus { phase, target, newest, protected, paused, waits, message, .. } = rollout;
     match phase {
         RolloutPhase::RolledBack => Some(Progress::Lost(format!("rolled back to revision {target}: {message}"))),
+        RolloutPhase::RollingBack if *paused => {
+            Some(Progress::Lost(format!("{numbers}: it is paused on its way back to revision {target}: {message}")))
+        }
         RolloutPhase::RollingBack => {
             Some(Progress::Waiting(format!("{numbers}: goes back to revision {target}: {message}")))
         }

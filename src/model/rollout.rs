@@ -44,6 +44,9 @@ pub struct Rollout {
     /// The revision that all replicas were ready with last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stable: Option<u64>,
+    /// The one that they were ready with before that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<u64>,
     /// The revision that it left.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<u64>,
@@ -60,6 +63,12 @@ pub struct Rollout {
     pub log_tail: Vec<String>,
     /// When it began, cluster time in milliseconds.
     pub started_at: u64,
+    /// Its deadline stands still: somebody is unknown or on the way out, nothing is wanted, or a person is waited for.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub held: bool,
+    /// When that was over last, cluster time in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resumed_at: Option<u64>,
     /// When it was complete, rolled back or halted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<u64>,

@@ -17,7 +17,7 @@ use super::{
 use crate::model::{Desired, ServiceSpec};
 
 /// How long each request waits for a Service without an endpoint, and until when they do, cluster time in milliseconds:
-/// while the newest step of a swap, a replica that was told to go or one that was placed, is not older than that.
+/// while a replica is on its way out, and as long again after the newest step of a swap, an end or a placement.
 #[must_use]
 pub fn held(spec: &ServiceSpec, replicas: &[ReplicaView], now: u64) -> Option<(Duration, u64)> {
     let hold = spec.update.hold_requests.0;
@@ -27,8 +27,10 @@ pub fn held(spec: &ServiceSpec, replicas: &[ReplicaView], now: u64) -> Option<(D
     let step = replicas.iter().filter_map(|r| {
         let ended = r.status.as_ref().is_some_and(|status| status.phase.ended());
         match (r.replica.draining, r.replica.desired) {
-            // It counts when it has ended too: the next may not be placed yet.
-            (Some(draining), _) => Some(draining.at),
+            // Until its end is known the next one does not come.
+            (Some(_), _) | (None, Desired::Stop) if !ended => Some(now),
+            // The next may not be placed yet.
+            (Some(draining), _) => Some(draining.at.max(r.status.as_ref().map_or(0, |status| status.since))),
             (None, Desired::Run) if !ended => Some(r.replica.created_at),
             (None, Desired::Run | Desired::Stop) => None,
         }
@@ -72,7 +74,8 @@ mod tests {
         let plain = || serde_json::json!({"image": "a"});
         let zero = || serde_json::json!({"image": "a", "replicas": 0});
         let table = [
-            ("it goes", plain(), vec![(leaving(50_000), Running)], Some(65_000)),
+            ("it goes", plain(), vec![(leaving(30_000), Running)], Some(75_000)),
+            ("it stops", plain(), vec![(stopped(at(1_000)), Running)], Some(75_000)),
             (
                 "it is gone, and the next is not placed",
                 plain(),

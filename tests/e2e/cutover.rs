@@ -2,6 +2,8 @@
 
 use std::{fs, time::Instant};
 
+use serde_json::Value;
+
 use crate::{
     agent::{Agent, service},
     lab::{self, Lab, OUTSIDE},
@@ -11,12 +13,15 @@ use crate::{
 
 const TRAEFIK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/manifests/traefik.yaml");
 
+/// Longer than the slowest answers; WebSockets never end by themselves.
+const DRAIN: &str = ", drainTimeout: 7s";
+
 /// A routed service of so many replicas of the server.
 fn web(image: &str, replicas: usize, update: &str) -> String {
     let spec = format!(
         "image: {image}\nreplicas: {replicas}\nroutes: [{{host: {HOST}, port: 80}}]\n\
          readiness: {{http: {{path: /ready, port: 80}}, interval: 200ms}}\n\
-         update: {{minHealthyTime: 300ms, drainTimeout: 7s{update}}}\n"
+         update: {{minHealthyTime: 300ms{update}}}\n"
     );
     service("web", &spec)
 }
@@ -37,11 +42,11 @@ fn served<'l>(lab: &'l Lab, replicas: usize, update: &str) -> Agent<'l> {
 #[test]
 fn rolling_updates_under_load_fail_no_request() {
     let lab = Lab::take();
-    let agent = served(&lab, 3, "");
+    let agent = served(&lab, 3, DRAIN);
     let clients = Clients::start(&lab, 80);
     for round in 1..=lab::count(20) {
         let began = Instant::now();
-        agent.apply(&web(if round % 2 == 1 { NEXT } else { SERVER }, 3, ""));
+        agent.apply(&web(if round % 2 == 1 { NEXT } else { SERVER }, 3, DRAIN));
         println!("update {round}: {:.1} s", began.elapsed().as_secs_f64());
     }
     let seen = clients.unharmed();
@@ -51,9 +56,9 @@ fn rolling_updates_under_load_fail_no_request() {
 #[test]
 fn a_broken_image_under_load_comes_back_and_fails_no_request() {
     let lab = Lab::take();
-    let agent = served(&lab, 3, "");
+    let agent = served(&lab, 3, DRAIN);
     let clients = Clients::start(&lab, 80);
-    let said = agent.apply_with(&web(traffic::BROKEN, 3, ""), &["--timeout", "60s"]).exits(1);
+    let said = agent.apply_with(&web(traffic::BROKEN, 3, DRAIN), &["--timeout", "60s"]).exits(1);
     println!("{}{}", said.out, said.err);
     assert!(said.err.contains("rolled back to revision 1: web.1: exit 1"), "{}", said.err);
     let told: Vec<String> = (3..=12).map(|line| format!("cannot start: reason {line}")).collect();
@@ -70,11 +75,43 @@ fn the_only_replica_stops_first_and_its_requests_wait() {
     let agent = served(&lab, 1, ", order: stop-first");
     let args = ["--host", HOST, "--seconds", "600", "--rate", "50", "--timeout-ms", "20000"];
     let load = Load::start(&lab, "load", 80, &args);
+    // One is at an answer of five seconds, and one talks for ever.
+    let slow =
+        Load::start(&lab, "load", 80, &["--host", HOST, "--seconds", "1", "--rate", "2", "--path", "/slow?ms=5000"]);
+    let talk =
+        Load::start(&lab, "echo", 80, &["--host", HOST, "--seconds", "600", "--sockets", "1", "--every-ms", "200"]);
+    agent.apply_with(&web(NEXT, 1, ", order: stop-first"), &["-d"]).exits(0);
+    let has = |version: &str| {
+        lab.docker.running("web").iter().any(|c| lab.docker.inspect(&c.id, "{{.Config.Image}}") == version)
+    };
+    eventually(secs(60), "the old one leaves the routes", || {
+        let replicas = agent.get("/api/v1/replicas?service=web");
+        let leaves = |r: &Value| r["draining"].is_object();
+        if replicas["items"].as_array().is_some_and(|all| all.iter().any(leaves)) {
+            Ok(())
+        } else {
+            Err(replicas.to_string())
+        }
+    });
     let began = Instant::now();
-    agent.apply(&web(NEXT, 1, ", order: stop-first"));
+    eventually(secs(60), "the new one is ready", || {
+        let replicas = agent.get("/api/v1/replicas?service=web");
+        let new = |r: &Value| r["revision"] == 2 && r["status"]["ready"] == true;
+        if replicas["items"].as_array().is_some_and(|all| all.iter().any(new)) {
+            Ok(())
+        } else {
+            Err(replicas.to_string())
+        }
+    });
     let swap = began.elapsed();
+    assert!(has(NEXT) && !has(SERVER), "never both");
+    agent.wait_until_settled("web", secs(60));
+    for (what, seen) in [("slow answers", slow.end()), ("WebSockets", talk.end())] {
+        println!("{what}: {}", seen.0);
+        assert_eq!(seen.failed(), 0, "{what}: {seen:?}");
+    }
     let seen = load.end();
-    println!("swap and update: {:.1} s, {}", swap.as_secs_f64(), seen.0);
+    println!("swap: {:.1} s, {}", swap.as_secs_f64(), seen.0);
     assert_eq!(seen.failed(), 0, "{seen:?}");
     assert!(seen.of_version("1") > 0 && seen.of_version("2") > 0, "{seen:?}");
     assert!(seen.latency("p99") <= swap + secs(1), "{seen:?}");

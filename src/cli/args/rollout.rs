@@ -66,7 +66,7 @@ pub struct RolloutStatus {
     #[arg(short, long)]
     pub watch: bool,
     /// With -w: longest wait
-    #[arg(long, value_name = "DURATION", default_value = "10m")]
+    #[arg(long, value_name = "DURATION", default_value = "15m")]
     pub timeout: Period,
     /// Form of the output
     #[arg(short, long, value_enum, default_value = "text")]

@@ -116,7 +116,16 @@ impl<'a> Books<'a> {
     fn service(&mut self, name: &Arc<str>, spec: &ServiceSpec) -> Vec<Operation> {
         let view = self.world.services.get(name).filter(|v| v.declared.is_some());
         let generation = view.and_then(|v| v.declared.as_ref()).map_or(1, |(meta, _)| meta.generation + 1);
-        let hash = spec.container_hash().unwrap_or_default();
+        let mut hash = spec.container_hash().unwrap_or_default();
+        let mut spec = spec;
+        let gone_back;
+        // What was gone back from is not tried again by being declared again.
+        if let Some(view) = view.filter(|v| v.gone_back() && v.newest().is_some_and(|newest| newest.spec_hash == hash))
+            && let Some(target) = view.target()
+        {
+            gone_back = rollout::with_container(spec, view, target);
+            (hash, spec) = (target.spec_hash.clone(), &gone_back);
+        }
         let homes = view.map_or(&[][..], |v| &v.homes);
         // Until it exists its name tells it from the others.
         let uid = view.map_or_else(|| Uid(name.clone()), |v| v.uid.clone());
@@ -211,7 +220,7 @@ fn gap(order: Order, spec: &ServiceSpec) -> String {
         format!("because {source} is read-write and exclusive")
     });
     let gap = match spec.mode {
-        Mode::Replicated if spec.wanted() > 1 => "the others serve meanwhile",
+        Mode::Replicated if (1..spec.wanted()).contains(&spec.update.parallelism) => "the others serve meanwhile",
         Mode::Replicated | Mode::Global | Mode::Job | Mode::Cron => "a gap until the new one is ready",
     };
     because.into_iter().chain([gap.to_owned()]).collect::<Vec<_>>().join("; ")

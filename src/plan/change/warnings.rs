@@ -67,7 +67,9 @@ pub fn all(wishes: &[Wish<'_>], objects: &[ObjectChange], world: &World) -> Vec<
                 }
                 if let Spec::Service(spec) = &declared.spec {
                     after.missing(spec).into_iter().for_each(&mut say);
-                    if change.result == Outcome::Unchanged {
+                    let view = world.services.get(&declared.name).and_then(|view| view.newest());
+                    let same = view.is_some_and(|newest| spec.container_hash().is_ok_and(|h| h == newest.spec_hash));
+                    if same {
                         world.services.get(&declared.name).and_then(gone_back).into_iter().for_each(&mut say);
                     }
                     if change.result != Outcome::Unchanged {

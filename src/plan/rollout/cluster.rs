@@ -210,8 +210,10 @@ impl Cluster {
             let same = record == self.view.rollout
                 && before.len() == self.view.replicas.len()
                 && before.iter().zip(&self.view.replicas).all(|(a, b)| a.replica == b.replica && a.status == b.status);
-            if same && plan.steps.is_empty() {
-                match self.plan().look_again {
+            let next = self.plan();
+            // What edges did just now may let something follow.
+            if same && plan.steps.is_empty() && next.steps.is_empty() {
+                match next.look_again {
                     Some(at) if at > self.now => self.now = at,
                     Some(_) | None => return,
                 }

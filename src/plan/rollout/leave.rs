@@ -3,21 +3,37 @@
 //! Here: [`Plan::retire`], the first step of its end, and [`Plan::leaving`], what follows. Not here: who has to go.
 //! Invariants: a replica that edges may send to is stopped only after every live edge serves a configuration without it
 //! and it has answered what it began, or `drainTimeout` has passed; with no live edge nothing is waited for. An edge that
-//! does not follow leaves the set by a step of its own, so that the wait ends.
+//! does not follow leaves the set by a step of its own, so that the wait ends. Where nobody else answers, new requests
+//! wait meanwhile: then half of `holdRequests` is the longest, and the rest of it is for the swap.
 
 use super::{Plan, Standing, Step, standing, turn::millis};
-use crate::model::{Reason, ServiceSpec};
+use crate::model::{Reason, ReplicaPhase, ServiceSpec};
 use crate::plan::view::{NodeView, ReplicaView, ServiceView};
 
 /// An edge that has not followed for so long is no live one: its own agent gives it ten seconds.
 const SILENT: u64 = 15_000;
 
+/// Whether it may be at a request: one that is not ready may still be at those that came before.
+fn may_answer(replica: &ReplicaView, nodes: &[NodeView]) -> bool {
+    let runs = replica.status.as_ref().is_some_and(|status| status.phase == ReplicaPhase::Running);
+    match standing(replica, nodes) {
+        Standing::Ready => true,
+        Standing::NotReady => runs,
+        _ => false,
+    }
+}
+
+/// Whether no other replica of its Service answers.
+fn alone(view: &ServiceView, replica: &ReplicaView, nodes: &[NodeView]) -> bool {
+    let answers = |r: &&ReplicaView| r.replica.draining.is_none() && standing(r, nodes) == Standing::Ready;
+    !view.replicas.iter().filter(|r| r.replica.name != replica.replica.name).any(|r| answers(&r))
+}
+
 impl Plan {
     /// The first step of its end.
     pub(super) fn retire(&mut self, view: &ServiceView, replica: &ReplicaView, reason: Reason, nodes: &[NodeView]) {
         let name = replica.replica.name.clone();
-        let serves = standing(replica, nodes) == Standing::Ready && !view.edges.is_empty();
-        if replica.replica.draining.is_none() && serves {
+        if replica.replica.draining.is_none() && may_answer(replica, nodes) && !view.edges.is_empty() {
             self.steps.push(Step::Drain { replica: name, reason });
         } else {
             self.stop(replica, reason);
@@ -35,8 +51,7 @@ impl Plan {
     ) {
         let Some(draining) = &replica.replica.draining else { return };
         let name = &replica.replica.name;
-        // What does not work answers nothing.
-        if matches!(standing(replica, nodes), Standing::NotReady | Standing::Ended) {
+        if matches!(standing(replica, nodes), Standing::NotReady | Standing::Ended) && !may_answer(replica, nodes) {
             return self.stop(replica, draining.reason);
         }
         let behind: Vec<_> = view.edges.iter().filter(|e| e.served < draining.index).collect();
@@ -50,7 +65,13 @@ impl Plan {
             let drop = behind.iter().map(|e| Step::DropEdge { node: e.node.clone() });
             return self.steps.extend(drop);
         }
-        let timeout = draining.at.saturating_add(millis(spec.update.drain_timeout.0));
+        let mut patience = spec.update.drain_timeout.0;
+        let hold = spec.update.hold_requests.0;
+        // New requests wait as long as nobody else answers, and not for ever.
+        if draining.reason == Reason::Superseded && !hold.is_zero() && alone(view, replica, nodes) {
+            patience = patience.min(hold / 2);
+        }
+        let timeout = draining.at.saturating_add(millis(patience));
         if now < timeout && view.edges.iter().any(|e| !e.drained.contains(name)) {
             let message = format!("waits until {name} has answered what it began");
             self.hold(&replica.replica.slot, Reason::Draining, message);

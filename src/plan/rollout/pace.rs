@@ -12,7 +12,7 @@ use super::{
     turn::{self, Judge, millis},
 };
 use crate::model::{
-    Meta, Reason, Resolution, ResolvedImage, Revision, Rollout, RolloutPhase, ServiceSpec, Slot,
+    Meta, Reason, ReplicaPhase, Resolution, ResolvedImage, Revision, Rollout, RolloutPhase, ServiceSpec, Slot,
     service::{FailureAction, NetworkMode, Order},
 };
 use crate::plan::view::{NodeView, ReplicaView, ServiceView};
@@ -167,7 +167,7 @@ impl<'a> Pace<'a, '_> {
 
     /// Every slot in turn; answers what is placed.
     fn walk(mut self, plan: &mut Plan, next: &Next<'a>) -> Vec<super::Step> {
-        let mut working: Vec<&'a ReplicaView> = Vec::new();
+        let (mut working, mut limping) = (Vec::<&'a ReplicaView>::new(), Vec::<&'a ReplicaView>::new());
         let mut failed = 0usize;
         for (slot, seat) in self.facts.seats {
             let Some(current) = seat.current else {
@@ -197,7 +197,9 @@ impl<'a> Pace<'a, '_> {
                     if self.held_up(slot, plan) {
                         continue;
                     }
-                    if self.replace(current, next, plan) {
+                    if limps(current) && !self.judge.failing(current) {
+                        limping.push(current);
+                    } else if self.replace(current, next, plan) {
                         self.moves(slot);
                     }
                 }
@@ -217,8 +219,32 @@ impl<'a> Pace<'a, '_> {
                 Standing::Stopping | Standing::Stopped | Standing::Gone => {}
             }
         }
+        self.limping(&limping, next, plan);
         self.working(&working, failed, next, plan);
         self.round.places
+    }
+
+    /// Replaces replicas that run and are not ready before those that are; not all at once, since they may come back, and
+    /// nobody knows yet whether the next works.
+    fn limping(&mut self, limping: &[&'a ReplicaView], next: &Next<'a>, plan: &mut Plan) {
+        let (parallelism, _) = self.policy();
+        for replica in limping {
+            let slot = &replica.replica.slot;
+            if self.motion.len() >= parallelism {
+                self.waits_its_turn(slot, parallelism, plan);
+            } else if self.replace(replica, next, plan) {
+                self.moves(slot);
+            }
+        }
+    }
+
+    fn waits_its_turn(&self, slot: &Slot, parallelism: usize, plan: &mut Plan) {
+        let pace = match parallelism {
+            1 => "one replica is replaced at a time".to_owned(),
+            n => format!("{n} replicas are replaced at a time"),
+        };
+        let first = self.motion.first().cloned().unwrap_or_default();
+        plan.hold(slot, Reason::ReplicaSetUpdated, format!("waits until {first} is ready; {pace}"));
     }
 
     fn held_up(&self, slot: &Slot, plan: &mut Plan) -> bool {
@@ -264,12 +290,7 @@ impl<'a> Pace<'a, '_> {
                 continue;
             }
             if self.motion.len() >= parallelism {
-                let pace = match parallelism {
-                    1 => "one replica is replaced at a time".to_owned(),
-                    n => format!("{n} replicas are replaced at a time"),
-                };
-                let first = self.motion.first().cloned().unwrap_or_default();
-                plan.hold(slot, Reason::ReplicaSetUpdated, format!("waits until {first} is ready; {pace}"));
+                self.waits_its_turn(slot, parallelism, plan);
                 continue;
             }
             if let Some(until) = self.delayed() {
@@ -396,6 +417,11 @@ impl<'a> Pace<'a, '_> {
             Some(_) | None => Beside::Waits,
         }
     }
+}
+
+/// Whether it runs and is not ready.
+fn limps(replica: &ReplicaView) -> bool {
+    replica.status.as_ref().is_some_and(|status| status.phase == ReplicaPhase::Running)
 }
 
 /// What came of placing a replica beside another.

@@ -2,7 +2,8 @@
 //!
 //! Here: [`turn`], from the record of before and the replicas as they are to the record of now; what counts as
 //! good ([`Judge::good`]) and as failed ([`Judge::failing`]). Not here: which replica is replaced next ([`super`]).
-//! Invariants: no deadline runs while anybody is unknown; a service that never was ready is not taken back to anything;
+//! Invariants: no deadline runs while anybody is unknown or on the way out, nor while a person is waited for, and the time
+//! until then does not count; a service that never was ready is not taken back to anything;
 //! every rollout of a service that was ready once ends: complete, rolled back, or standing still with its reason.
 
 use std::collections::BTreeMap;
@@ -11,7 +12,7 @@ use super::{Seat, Standing, standing};
 use crate::model::{
     Index, Reason, ReplicaPhase, Resolution, Revision, Rollout, RolloutPhase, ServiceSpec, Slot,
     rollout::Hooked,
-    service::{FailureAction, MIN_HEALTHY_TIME},
+    service::{FailureAction, MIN_HEALTHY_TIME, UpdatePolicy},
 };
 use crate::plan::{
     told,
@@ -119,6 +120,7 @@ pub(super) fn begin(view: &ServiceView, newest: u64, now: u64) -> Rollout {
         None => fresh,
         Some(old) if newest > old.newest => Rollout {
             stable: old.stable,
+            previous: old.previous,
             from: Some(old.target),
             paused: old.paused.clone(),
             restarted: old.restarted,
@@ -149,8 +151,14 @@ pub(super) fn turn(
     let update = &judge.spec.update;
     let mut turned = Turned::default();
     let there = |seat: &Seat<'_>| seat.current.is_some_and(|r| judge.fits(r)) && seat.before.is_none() && !seat.leaves;
-    let whole = !seats.is_empty() && seats.values().all(there);
-    let good = whole && !prepares && seats.values().all(|seat| seat.current.is_some_and(|r| judge.good(r)));
+    let sound = |seat: &Seat<'_>| there(seat) && seat.current.is_some_and(|r| judge.good(r));
+    let broken = |seat: &Seat<'_>| !seat.leaves && seat.current.is_some_and(|r| judge.fits(r) && judge.failing(r));
+    let failed: Vec<&ReplicaView> =
+        seats.values().filter(|seat| broken(seat)).filter_map(|seat| seat.current).collect();
+    // Not all of them: then nothing is known to work.
+    let lets = failed.len() < seats.len() && failed.len() as u64 <= allowed(record, update);
+    let whole = !seats.is_empty() && seats.values().all(|seat| sound(seat) || (lets && broken(seat)));
+    let good = whole && !prepares;
     record.stable = record.stable.or_else(|| left_ready(record, judge, seats));
     if promote(record, judge, seats) {
         record.promoted = true;
@@ -158,20 +166,30 @@ pub(super) fn turn(
     let canary = record.stable.is_some() && update.canary > 0 && !record.promoted;
     match record.phase {
         RolloutPhase::Progressing | RolloutPhase::Halted if good && (!canary || update.auto_promote) => {
-            complete(record, RolloutPhase::Complete, judge.now);
+            let back = record.target != record.newest && record.stable == Some(record.target);
+            let phase = if back && record.phase == RolloutPhase::Halted {
+                RolloutPhase::RolledBack
+            } else {
+                RolloutPhase::Complete
+            };
+            complete(record, phase, judge.now);
+            if let Some(first) = failed.first() {
+                record.message = format!("{} of {} failed: {}", failed.len(), seats.len(), told::failed(first));
+            }
         }
         RolloutPhase::RollingBack if good => complete(record, RolloutPhase::RolledBack, judge.now),
         // Newer content, or somebody asked for a restart.
         RolloutPhase::Complete | RolloutPhase::RolledBack
             if seats.values().any(|seat| seat.current.is_some_and(|r| !judge.fits(r) && replaceable(judge, r))) =>
         {
-            record.phase = RolloutPhase::Progressing;
-            (record.started_at, record.ended_at) = (judge.now, None);
-            (record.promoted, record.tolerated, record.from) = (false, 0, Some(record.target));
+            again(record, judge.now);
+            (record.promoted, record.from) = (false, Some(record.target));
         }
+        RolloutPhase::Halted if mended(judge, seats) => again(record, judge.now),
         _ => {}
     }
-    if record.phase == RolloutPhase::Progressing && record.stable.is_some() && !prepares {
+    let judged = matches!(record.phase, RolloutPhase::Progressing | RolloutPhase::RollingBack);
+    if judged && record.stable.is_some() && !prepares {
         turned.again = fail(record, judge, seats);
     }
     turned.waits_for_promotion = canary
@@ -199,12 +217,41 @@ fn replaceable(judge: &Judge<'_>, r: &ReplicaView) -> bool {
     !matches!(judge.standing(r), Standing::Ended | Standing::Unknown)
 }
 
+/// A rollout of the same revision begins.
+pub(super) fn again(record: &mut Rollout, now: u64) {
+    record.phase = RolloutPhase::Progressing;
+    (record.started_at, record.ended_at, record.tolerated) = (now, None, 0);
+    (record.held, record.resumed_at) = (false, None);
+    (record.reason, record.message, record.log_tail) = (None, String::new(), Vec::new());
+}
+
+/// Whether what it stands still for is no more what would be made: its Config or Secret has newer content.
+fn mended(judge: &Judge<'_>, seats: &BTreeMap<Slot, Seat<'_>>) -> bool {
+    let mut members = seats.values().flat_map(|seat| [seat.current, seat.before]).flatten();
+    let fails = |r: &ReplicaView| judge.standing(r) == Standing::NotReady || judge.failing(r);
+    let older = |r: &ReplicaView| r.replica.spec_hash == judge.target.spec_hash && !judge.fits(r) && fails(r);
+    members.clone().any(older) && members.all(|r| !judge.fits(r) || judge.good(r))
+}
+
+/// So many replicas may fail.
+fn allowed(record: &Rollout, update: &UpdatePolicy) -> u64 {
+    match update.failure_action {
+        FailureAction::Continue => u64::MAX,
+        FailureAction::Rollback | FailureAction::Pause => u64::from(update.max_failures) + u64::from(record.tolerated),
+    }
+}
+
 fn complete(record: &mut Rollout, phase: RolloutPhase, now: u64) {
     record.phase = phase;
+    if record.stable != Some(record.target) {
+        record.previous = record.stable;
+    }
     record.stable = Some(record.target);
+    record.held = false;
     record.ended_at = Some(now);
     record.tolerated = 0;
-    if record.target == record.newest {
+    // Where a try of another one failed, the reason stays.
+    if record.target == record.newest && phase == RolloutPhase::Complete {
         if record.target > record.hooked.complete {
             (record.hooked.complete, record.hooked.due, record.hooked.done) = (record.target, Some(record.target), 0);
         }
@@ -231,12 +278,14 @@ fn fail(record: &mut Rollout, judge: &Judge<'_>, seats: &BTreeMap<Slot, Seat<'_>
     let update = &judge.spec.update;
     // Whoever holds it up has it in hand.
     if record.paused.is_some() {
+        record.held = true;
         return None;
     }
-    let counts = update.failure_action != FailureAction::Continue;
+    // What is gone back to is not given up for a bad start.
+    let counts = record.phase == RolloutPhase::Progressing;
     let members = || seats.values().flat_map(|seat| [seat.current, seat.before]).flatten();
     let failed: Vec<&ReplicaView> = members().filter(|r| judge.fits(r) && judge.failing(r)).collect();
-    if counts && failed.len() as u64 > u64::from(update.max_failures) + u64::from(record.tolerated) {
+    if counts && failed.len() as u64 > allowed(record, update) {
         let r = failed.first()?;
         let status = r.status.as_ref();
         let reason = status.and_then(|s| s.reason).unwrap_or(Reason::Failed);
@@ -245,26 +294,43 @@ fn fail(record: &mut Rollout, judge: &Judge<'_>, seats: &BTreeMap<Slot, Seat<'_>
         return None;
     }
     let unknown = members().any(|r| judge.standing(r) == Standing::Unknown);
+    let leaves = seats.values().any(|seat| seat.leaves);
     let canary = update.canary > 0 && !update.auto_promote && !record.promoted;
-    if unknown || seats.is_empty() || (canary && idle_canaries(judge, seats)) {
+    if unknown || leaves || seats.is_empty() || (canary && idle_canaries(judge, seats)) {
+        record.held = true;
         return None;
     }
+    if std::mem::take(&mut record.held) {
+        record.resumed_at = Some(judge.now);
+    }
     let fitting = members().filter(|r| judge.fits(r));
-    let news = fitting.flat_map(|r| [Some(r.replica.created_at), r.status.as_ref().and_then(|s| s.ready_since)]);
-    let last = news.flatten().chain([record.started_at]).chain(record.hooked.at).max().unwrap_or(record.started_at);
+    // One that is ready now and then is no news.
+    let good = |r: &ReplicaView| judge.good_at(r).filter(|at| *at <= judge.now);
+    let news = fitting.flat_map(|r| [Some(r.replica.created_at), good(r)]).flatten();
+    let last = news.chain([record.started_at]).chain(record.resumed_at).chain(record.hooked.at).max();
+    let last = last.unwrap_or(record.started_at);
     let patience = update.progress_deadline.0.saturating_add(update.delay.0).saturating_add(update.min_healthy_time.0);
     let deadline = last.saturating_add(millis(patience));
     if deadline > judge.now {
         return Some(deadline);
     }
-    let slow = members().find(|r| judge.fits(r) && !judge.good(r));
+    let slow = members().filter(|r| judge.fits(r) && !judge.good(r)).min_by_key(|r| judge.failing(r));
     let log = slow.and_then(|r| r.status.as_ref()?.last_exit.as_ref()).map(|e| e.log_tail.clone()).unwrap_or_default();
     let (reason, what) = match (slow, &judge.target.image) {
         (Some(r), _) => (Reason::ProgressDeadlineExceeded, told::failed(r)),
         (None, Resolution::Failed { reason, message, .. }) => (*reason, message.clone()),
         (None, _) => (Reason::ProgressDeadlineExceeded, "no replica could be replaced".into()),
     };
-    let message = format!("nothing became ready for {}: {what}", update.progress_deadline);
+    let message = match record.phase {
+        RolloutPhase::RollingBack => {
+            let (target, first) = (record.target, &record.message);
+            format!(
+                "revision {target} does not come back, nothing became ready for {}: {what}; before that: {first}",
+                update.progress_deadline
+            )
+        }
+        _ => format!("nothing became ready for {}: {what}", update.progress_deadline),
+    };
     give_up(record, judge, (reason, message, log));
     None
 }
@@ -279,6 +345,7 @@ pub(super) fn give_up(record: &mut Rollout, judge: &Judge<'_>, (reason, message,
     let stable = record.stable.and_then(|number| judge.view.revisions.get(&number));
     let back = stable.filter(|revision| revision.spec_hash != judge.target.spec_hash);
     (record.reason, record.message, record.log_tail) = (Some(reason), message, log);
+    (record.held, record.resumed_at) = (false, None);
     match back.filter(|_| judge.spec.update.failure_action == FailureAction::Rollback) {
         Some(revision) => {
             record.from = Some(record.target);

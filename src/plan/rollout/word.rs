@@ -70,7 +70,12 @@ pub fn said(view: &ServiceView, word: Word, (by, now): (&str, u64), index: Index
                 next.tolerated = u32::try_from(super::failing(view, spec, &old, now)).unwrap_or(u32::MAX);
             }
         }
-        Word::Restart => next.restarted = index,
+        Word::Restart => {
+            if old.phase == RolloutPhase::Halted {
+                turn::again(&mut next, now);
+            }
+            next.restarted = index;
+        }
         Word::Promote => {
             if spec.update.canary == 0 || old.phase != RolloutPhase::Progressing {
                 return refused(
@@ -83,18 +88,21 @@ pub fn said(view: &ServiceView, word: Word, (by, now): (&str, u64), index: Index
         Word::Undo(asked) => {
             let target = match asked {
                 Some(number) => Some(number),
+                None if matches!(old.phase, RolloutPhase::RollingBack | RolloutPhase::RolledBack) => {
+                    return refused(
+                        format!("{name} has gone back already, to revision {}, the last one that worked", old.target),
+                        "`--to-revision N` chooses another; `rollout history` shows them".into(),
+                    );
+                }
                 // What worked last before what runs now.
-                None => [old.stable, old.from]
-                    .into_iter()
-                    .flatten()
-                    .find(|n| *n != old.target && known(view, *n))
-                    .or_else(|| view.revisions.keys().rev().copied().find(|number| *number < old.target)),
+                None if old.stable == Some(old.target) => old.previous,
+                None => old.stable,
             };
             let Some(target) = target.filter(|number| known(view, *number)) else {
                 let kept: Vec<String> = view.revisions.keys().map(u64::to_string).collect();
                 let message = match asked {
                     Some(number) => format!("{name} has no revision {number}"),
-                    None => format!("{name} has no earlier revision"),
+                    None => format!("{name} has no earlier revision that worked"),
                 };
                 return refused(message, format!("kept are: {}", kept.join(", ")));
             };
@@ -113,6 +121,8 @@ pub fn said(view: &ServiceView, word: Word, (by, now): (&str, u64), index: Index
                     message: format!("revision {target} was asked for by {by}"),
                     log_tail: Vec::new(),
                     started_at: now,
+                    held: false,
+                    resumed_at: None,
                     ended_at: None,
                     promoted: false,
                     tolerated: 0,

@@ -117,6 +117,10 @@ impl State {
             return self.trim_revisions(service);
         }
         let number = newest.map_or(0, |r| r.number) + 1;
+        // What runs and is declared again keeps its image: the replicas of it fit, and their tag may have moved.
+        let target = self.rollout(&service.meta.uid).and_then(|r| self.revision(&service.meta.uid, r.target));
+        let same = target.filter(|target| target.spec_hash == hash).map(|target| target.image.clone());
+        let image = same.filter(|image| matches!(image, Resolution::Resolved { .. })).unwrap_or(Resolution::Pending);
         let revision = Revision {
             service: service.meta.uid.clone(),
             number,
@@ -124,7 +128,7 @@ impl State {
             generation: service.meta.generation,
             spec_hash: hash,
             spec: service.spec.clone(),
-            image: Resolution::Pending,
+            image,
         };
         self.revisions.insert((service.meta.uid.clone(), number), Arc::new(revision));
         self.trim_revisions(service);

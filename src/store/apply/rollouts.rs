@@ -86,11 +86,11 @@ impl State {
                 self.event(at, Reason::RolloutComplete, subject(), None, message);
             }
             RolloutPhase::RollingBack => {
-                let message = format!("{} -> {}", new.newest, new.target);
+                let message = format!("{} -> {}", new.from.unwrap_or(new.newest), new.target);
                 self.warn(at, Reason::RollingBack, subject(), None, told(message));
             }
             RolloutPhase::RolledBack => {
-                let message = format!("{} -> {}", new.newest, new.target);
+                let message = format!("{} -> {}", new.from.unwrap_or(new.newest), new.target);
                 self.warn(at, Reason::RolledBack, subject(), None, told(message));
             }
             RolloutPhase::Halted => {
