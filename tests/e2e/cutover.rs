@@ -62,7 +62,8 @@ fn a_broken_image_under_load_comes_back_and_fails_no_request() {
     println!("{}{}", said.out, said.err);
     assert!(said.err.contains("rolled back to revision 1: web.1: exit 1"), "{}", said.err);
     let told: Vec<String> = (3..=12).map(|line| format!("cannot start: reason {line}")).collect();
-    let lines: Vec<&str> = said.out.lines().map(str::trim).filter(|l| l.contains("cannot start")).collect();
+    let lines: Vec<&str> =
+        said.out.lines().map(|l| l.trim_start_matches([' ', '|'])).filter(|l| l.contains("cannot start")).collect();
     assert!(lines.ends_with(&told.iter().map(String::as_str).collect::<Vec<_>>()), "the last ten lines: {lines:?}");
     let seen = clients.unharmed();
     assert_eq!(seen.of_version("1"), seen.answered(), "{seen:?}");

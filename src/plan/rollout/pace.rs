@@ -362,6 +362,8 @@ impl<'a> Pace<'a, '_> {
             // Nothing is lost by the end of what does not work.
             (true, false) if !ready(before) && self.judge.standing(before) != Standing::Unknown => before,
             (true, false) => return false,
+            // What comes back is waited for.
+            (_, true) if ready(current) && !ready(before) => return false,
             (_, true) => current,
             (false, false) if ready(before) => current,
             (false, false) => before,
