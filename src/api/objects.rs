@@ -170,6 +170,7 @@ impl<'s> Reader<'s> {
             epoch: replica.epoch.to_string(),
             desired: replica.desired,
             stop_reason: replica.stop_reason,
+            draining: replica.draining,
             decision: replica.decision.clone(),
         };
         Shown {

@@ -82,12 +82,9 @@ fn the_only_replica_stops_first_and_its_requests_wait() {
     let talk =
         Load::start(&lab, "echo", 80, &["--host", HOST, "--seconds", "600", "--sockets", "1", "--every-ms", "200"]);
     agent.apply_with(&web(NEXT, 1, ", order: stop-first"), &["-d"]).exits(0);
-    let has = |version: &str| {
-        lab.docker.running("web").iter().any(|c| lab.docker.inspect(&c.id, "{{.Config.Image}}") == version)
-    };
     eventually(secs(60), "the old one leaves the routes", || {
         let replicas = agent.get("/api/v1/replicas?service=web");
-        let leaves = |r: &Value| r["draining"].is_object();
+        let leaves = |r: &Value| r["spec"]["draining"].is_object();
         if replicas["items"].as_array().is_some_and(|all| all.iter().any(leaves)) {
             Ok(())
         } else {
@@ -97,7 +94,7 @@ fn the_only_replica_stops_first_and_its_requests_wait() {
     let began = Instant::now();
     eventually(secs(60), "the new one is ready", || {
         let replicas = agent.get("/api/v1/replicas?service=web");
-        let new = |r: &Value| r["revision"] == 2 && r["status"]["ready"] == true;
+        let new = |r: &Value| r["spec"]["revision"] == 2 && r["status"]["ready"] == true;
         if replicas["items"].as_array().is_some_and(|all| all.iter().any(new)) {
             Ok(())
         } else {
@@ -105,7 +102,7 @@ fn the_only_replica_stops_first_and_its_requests_wait() {
         }
     });
     let swap = began.elapsed();
-    assert!(has(NEXT) && !has(SERVER), "never both");
+    assert_eq!(lab.docker.running("web").len(), 1, "never both");
     agent.wait_until_settled("web", secs(60));
     for (what, seen) in [("slow answers", slow.end()), ("WebSockets", talk.end())] {
         println!("{what}: {}", seen.0);

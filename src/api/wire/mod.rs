@@ -40,7 +40,7 @@ pub use secret::{History, Rekeyed, SecretRotate, SecretSet, VersionView};
 pub use stream::{BuildLine, LogLine, Resync, WatchLine, WatchOp};
 pub use token::{TokenMade, TokenRequest, TokenRevoked, TokenView};
 
-use crate::model::{Decision, Desired, Reason, Slot};
+use crate::model::{Decision, Desired, Reason, Slot, replica::Draining};
 pub use crate::{
     model::{Condition, Event, Kind, Meta, secret::SecretView},
     plan::{
@@ -99,6 +99,9 @@ pub struct ReplicaSpec {
     /// Why it shall not run any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop_reason: Option<Reason>,
+    /// Nothing new is sent to it: it is about to be stopped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub draining: Option<Draining>,
     /// Why this node.
     pub decision: Decision,
 }
