@@ -184,6 +184,8 @@ async fn connection(stream: TcpStream, service: Arc<Service>, closed: &Cancellat
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
+        // Its place is for the next that waits.
+        .keep_alive(false)
         .header_read_timeout(IDLE)
         .max_headers(HEADERS)
         .max_buf_size(BUFFER)

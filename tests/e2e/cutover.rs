@@ -74,11 +74,15 @@ fn a_broken_image_under_load_comes_back_and_fails_no_request() {
 fn the_only_replica_stops_first_and_its_requests_wait() {
     let lab = Lab::take();
     let agent = served(&lab, 1, ", order: stop-first");
-    let args = ["--host", HOST, "--seconds", "600", "--rate", "50", "--timeout-ms", "20000"];
+    let args = ["--host", HOST, "--seconds", "600", "--rate", "50", "--timeout-ms", "60000"];
     let load = Load::start(&lab, "load", 80, &args);
     // One is at an answer of five seconds, and one talks for ever.
-    let slow =
-        Load::start(&lab, "load", 80, &["--host", HOST, "--seconds", "1", "--rate", "2", "--path", "/slow?ms=5000"]);
+    let slow = Load::start(
+        &lab,
+        "load",
+        80,
+        &["--host", HOST, "--seconds", "1", "--rate", "2", "--path", "/slow?ms=5000", "--timeout-ms", "60000"],
+    );
     let talk =
         Load::start(&lab, "echo", 80, &["--host", HOST, "--seconds", "600", "--sockets", "1", "--every-ms", "200"]);
     agent.apply_with(&web(NEXT, 1, ", order: stop-first"), &["-d"]).exits(0);

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::Read as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::OnceLock,
@@ -72,6 +73,15 @@ pub fn images(lab: &Lab) {
 /// Clients at work.
 pub struct Load(Child);
 
+impl Drop for Load {
+    fn drop(&mut self) {
+        // Of a test that failed.
+        if matches!(self.0.try_wait(), Ok(None)) {
+            self.stop();
+        }
+    }
+}
+
 impl Load {
     /// `traffic load|echo ARGS` against a port of the lab, from beside it. Its time is bounded by `--seconds`.
     pub fn start(lab: &Lab, kind: &str, port: u16, args: &[&str]) -> Self {
@@ -81,16 +91,20 @@ impl Load {
     }
     /// Asks for nothing more, waits for what is under way, and tells what they saw.
     pub fn end(self) -> Seen {
+        self.stop();
+        self.seen()
+    }
+    fn stop(&self) {
         let pid = rustix::process::Pid::from_child(&self.0);
         // It may have ended by itself.
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        self.seen()
     }
     /// Waits until their time is over.
-    pub fn seen(self) -> Seen {
-        let out = self.0.wait_with_output().unwrap();
-        let said = String::from_utf8_lossy(&out.stdout).into_owned();
-        Seen(serde_json::from_str(&said).unwrap_or_else(|e| panic!("{e}: {said:?} {:?}", out.status)))
+    pub fn seen(mut self) -> Seen {
+        let mut said = String::new();
+        self.0.stdout.take().unwrap().read_to_string(&mut said).unwrap();
+        let status = self.0.wait().unwrap();
+        Seen(serde_json::from_str(&said).unwrap_or_else(|e| panic!("{e}: {said:?} {status:?}")))
     }
 }
 
