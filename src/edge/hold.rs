@@ -184,8 +184,6 @@ async fn connection(stream: TcpStream, service: Arc<Service>, closed: &Cancellat
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
-        // Its place is for the next that waits.
-        .keep_alive(false)
         .header_read_timeout(IDLE)
         .max_headers(HEADERS)
         .max_buf_size(BUFFER)
@@ -262,6 +260,7 @@ impl Service {
     fn forward(&self, mut response: Response<Incoming>, upgrade: Option<OnUpgrade>) -> Response<Body> {
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             hop_by_hop(response.headers_mut());
+            close(response.headers_mut());
             *response.version_mut() = Version::HTTP_11;
             return response.map(Either::Left);
         }
@@ -364,7 +363,13 @@ fn prepare(request: &mut Request<Incoming>, upgrade: Option<&HeaderValue>) {
 fn say(status: StatusCode, words: &'static str) -> Response<Body> {
     let mut response = Response::new(Either::Right(Full::new(Bytes::from_static(words.as_bytes()))));
     *response.status_mut() = status;
+    close(response.headers_mut());
     response
+}
+
+/// The place of a connection is for the next request that waits.
+fn close(headers: &mut HeaderMap) {
+    headers.insert(CONNECTION, HeaderValue::from_static("close"));
 }
 
 fn unavailable(words: &'static str) -> Response<Body> {

@@ -116,7 +116,7 @@ fn the_only_replica_stops_first_and_its_requests_wait() {
     println!("swap: {:.1} s, {}", swap.as_secs_f64(), seen.0);
     assert_eq!(seen.failed(), 0, "{seen:?}");
     assert!(seen.of_version("1") > 0 && seen.of_version("2") > 0, "{seen:?}");
-    assert!(seen.latency("p99") <= swap + secs(1), "{seen:?}");
+    assert!(seen.latency("p99") <= swap + secs(5), "{seen:?}");
 }
 
 #[test]

@@ -102,6 +102,7 @@ fn view(specs: &[Value], hashes: &[&str]) -> ServiceView {
         revisions: (0..specs.len()).map(|n| (n as u64 + 1, Arc::new(revision(n)))).collect(),
         rollout: None,
         job: None,
+        hooks: Vec::new(),
         edges: Vec::new(),
         replicas: (0..specs.len()).map(one).collect(),
         status: None,
