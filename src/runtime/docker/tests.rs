@@ -88,7 +88,8 @@ async fn each_field_of_a_plan_reaches_the_process() {
             cap_add: strings(&["NET_ADMIN"]),
             cap_drop: strings(&["CHOWN"]),
             sysctls: pairs(&[("net.ipv4.ip_unprivileged_port_start", "81")]),
-            ulimits: [("nofile".to_owned(), Ulimit { soft: 500, hard: 600 })].into(),
+            // Not `nofile`: runc itself races with that one (opencontainers/runc#4195).
+            ulimits: [("memlock".to_owned(), Ulimit { soft: 524_288, hard: 1_048_576 })].into(),
             extra_hosts: pairs(&[("elsewhere", "10.9.8.7")]),
             dns: strings(&["10.1.1.1"]),
             dns_search: strings(&["example.org"]),
@@ -129,7 +130,7 @@ async fn each_field_of_a_plan_reaches_the_process() {
             ("cap_drop", has_capability(0), "0"),
             ("capabilities not named", has_capability(21), "0"),
             ("sysctls", "cat /proc/sys/net/ipv4/ip_unprivileged_port_start".into(), "81"),
-            ("ulimits", "ulimit -Sn; ulimit -Hn".into(), "500\n600"),
+            ("ulimits", "ulimit -Sl; ulimit -Hl".into(), "512\n1024"),
             ("extra_hosts", "grep elsewhere /etc/hosts | cut -f1".into(), "10.9.8.7"),
             ("dns_search", "grep -c 'search example.org' /etc/resolv.conf".into(), "1"),
             ("dns_opt", "grep -c ndots:3 /etc/resolv.conf".into(), "1"),
