@@ -10,7 +10,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Index, Reason};
+use super::{Index, Reason, service::Hook};
 
 /// Where a rollout is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -98,7 +98,7 @@ pub struct Rollout {
 pub struct Hooked {
     /// `preDeploy` of revisions up to this one have run.
     pub prepared: u64,
-    /// When that was, cluster time in milliseconds.
+    /// When that was, or one of the stage ended, cluster time in milliseconds.
     pub at: Option<u64>,
     /// Revisions up to this one were complete: their `postDeploy` are not to begin.
     pub complete: u64,
@@ -106,6 +106,9 @@ pub struct Hooked {
     pub due: Option<u64>,
     /// So many of the stage have ended.
     pub done: u32,
+    /// What the stage runs, as it was declared when it began.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub list: Vec<Hook>,
     /// Replicas whose end stands in this record already.
     pub counted: BTreeSet<Arc<str>>,
     /// What became of the last one.

@@ -21,7 +21,7 @@ pub mod word;
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use super::{
-    rollout::{Plan, Round, Standing, needs_gap, standing, with_container},
+    rollout::{Plan, Round, Standing, needs_gap, standing, unseen, with_container},
     view::{NodeView, ReplicaView, ServiceView},
 };
 use crate::model::{Desired, JobRecord, Meta, Reason, Resolution, Run, ServiceSpec, Slot, service::Concurrency};
@@ -147,7 +147,7 @@ fn in_the_way(plan: &mut Plan, run: u64, slot: &Slot, spec: &ServiceSpec, look: 
     }
     let other = |r: &&&ReplicaView| r.replica.run != Some(run) && look.lives(r);
     // Of a run that was given up it is seen when it has stopped; one that nobody can see is not waited for.
-    let seen = |r: &&&ReplicaView| other(r) && look.standing(r) != Standing::Unknown;
+    let seen = |r: &&&ReplicaView| other(r) && look.standing(r) != Standing::Unknown && !unseen(r, look.nodes);
     let forbids = look.spec.concurrency_policy == Concurrency::Forbid;
     let before = match needs_gap(spec) {
         true => look.own.iter().find(other),
@@ -186,6 +186,10 @@ fn clear(plan: &mut Plan, record: &JobRecord, look: &Look<'_>) {
                 if counted && (expired || *kept > LOGS) && !stops(plan, r) {
                     plan.stop(r, Reason::Completed);
                 }
+            }
+            // It was counted as failed: its engine refuses it.
+            (Standing::NotReady, _) if run.is_some_and(|run| run.runs()) && counted => {
+                plan.stop(r, r.status.as_ref().and_then(|s| s.reason).unwrap_or(Reason::EngineRefused));
             }
             (Standing::Unknown | Standing::NotReady | Standing::Ready, _) => {
                 if run.is_none_or(|run| !run.runs()) {

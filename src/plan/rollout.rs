@@ -46,6 +46,7 @@ use super::{
 
 pub use pace::order;
 pub(super) use pace::with_container;
+pub(super) use turn::refused;
 
 /// Ended replicas kept for `ps`: so many a slot, and so many in all of slots that are not wanted now.
 pub const KEPT: usize = 5;
@@ -171,6 +172,11 @@ pub fn standing(view: &ReplicaView, nodes: &[NodeView]) -> Standing {
         (Desired::Run, Some(status)) if status.ready && status.phase == ReplicaPhase::Running => Standing::Ready,
         (Desired::Run, Some(_)) => Standing::NotReady,
     }
+}
+
+/// Whether nobody would report the end of a replica now.
+pub(super) fn unseen(view: &ReplicaView, nodes: &[NodeView]) -> bool {
+    nodes.iter().any(|n| n.uid == view.replica.node_uid && silent(n))
 }
 
 /// Whether what a node said last is not news any more.

@@ -5,7 +5,9 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{AutoRestart, ContainerSpec, DataPolicy, Healthcheck, NetworkAttachment, Restart, is_default};
+use super::{
+    Amounts, AutoRestart, ContainerSpec, DataPolicy, Healthcheck, NetworkAttachment, Resources, Restart, is_default,
+};
 use crate::model::quantity::Period;
 
 /// The longest `timeout` of a hook, and of all that precede a stop together.
@@ -134,6 +136,8 @@ impl ContainerSpec {
             readiness: None,
             networks: self.networks.iter().map(joined).collect(),
             labels: std::collections::BTreeMap::new(),
+            // The replicas that serve meanwhile hold theirs.
+            resources: Resources { reservations: Amounts::default(), ..self.resources.clone() },
             restart: Restart::No,
             auto_restart: AutoRestart::default(),
             ..self.clone()

@@ -15,6 +15,8 @@ use crate::plan::view::ReplicaView;
 
 /// A time that was missed is made good so long, milliseconds.
 const WINDOW: u64 = 600_000;
+/// Runs of one job that are under way at one time.
+pub(super) const UNDER_WAY: usize = 50;
 /// Times that are counted one by one.
 const MOST: u32 = 1_000;
 
@@ -49,16 +51,25 @@ pub(super) fn begin(record: &mut JobRecord, look: &Look<'_>) -> Option<u64> {
 /// Gives up what never started, of revisions that are not the newest: whoever mended an image or a command does not wait
 /// for what cannot begin.
 fn give_way(record: &mut JobRecord, newest: u64, look: &Look<'_>) {
+    let mut due = None;
     for run in record.runs.iter_mut().filter(|run| run.runs() && run.revision < newest) {
-        if run.failed == 0 && run.succeeded == 0 && look.of(run.number).all(never_started) {
+        if run.succeeded == 0 && look.of(run.number).all(never_started) {
             run.fail(Reason::Replaced, format!("nothing of it had started when revision {newest} came"), look.now);
+            due = Some(run.trigger.clone());
         }
+    }
+    // A job has a run for each revision; of a schedule the time would be lost.
+    if let Some(trigger) = due.filter(|_| look.spec.mode == Mode::Cron)
+        && make_way(record, look.spec.concurrency_policy, look.now).is_ok()
+    {
+        record.begin(trigger, newest, look.spec.wanted_completions(), look.now);
     }
 }
 
 /// Whether an attempt was reported as one that nothing of has run. Without a report nobody knows.
 fn never_started(r: &ReplicaView) -> bool {
-    let waits = |phase| matches!(phase, ReplicaPhase::Waiting | ReplicaPhase::Pulling | ReplicaPhase::BackOff);
+    use ReplicaPhase::{BackOff, Pulling, Stopped, Waiting};
+    let waits = |phase| matches!(phase, Waiting | Pulling | BackOff | Stopped);
     r.status.as_ref().is_some_and(|s| waits(s.phase) && s.started_at.is_none() && s.last_exit.is_none())
 }
 
@@ -68,6 +79,10 @@ fn never_started(r: &ReplicaView) -> bool {
 /// The run that is in the way.
 pub(super) fn make_way(record: &mut JobRecord, policy: Concurrency, now: u64) -> Result<(), u64> {
     let next = record.last.saturating_add(1);
+    let mut under_way = record.runs.iter().filter(|run| run.runs());
+    if let Some(run) = under_way.nth(UNDER_WAY - 1) {
+        return Err(run.number);
+    }
     for run in record.runs.iter_mut().filter(|run| run.runs()) {
         match policy {
             Concurrency::Allow => {}
@@ -131,7 +146,10 @@ fn due(record: &mut JobRecord, newest: u64, look: &Look<'_>) -> Option<u64> {
                 }
                 Err(busy) => {
                     skipped = skipped.saturating_add(1);
-                    why.push(format!("run {busy} is under way (concurrencyPolicy: forbid)"));
+                    why.push(match look.spec.concurrency_policy {
+                        Concurrency::Forbid => format!("run {busy} is under way (concurrencyPolicy: forbid)"),
+                        Concurrency::Allow | Concurrency::Replace => format!("{UNDER_WAY} runs are under way"),
+                    });
                 }
             }
         }

@@ -4,14 +4,19 @@
 
 use super::{Look, millis};
 use crate::model::{JobRecord, Reason, ReplicaPhase, Run, RunState, Slot};
-use crate::plan::{rollout::Standing, told, view::ReplicaView};
+use crate::plan::{
+    rollout::{Standing, refused},
+    told,
+    view::ReplicaView,
+};
 
 /// Counts what ended, and ends the runs that this ends. Answers when time alone ends one.
 pub(super) fn count(record: &mut JobRecord, look: &Look<'_>) -> Option<u64> {
     let mut again = None;
     record.runs.iter_mut().for_each(|run| last_words(run, look));
     for run in record.runs.iter_mut().filter(|run| run.runs()) {
-        attempts(run, look);
+        let refused = attempts(run, look);
+        again = [again, refused].into_iter().flatten().min();
         if run.succeeded >= run.completions {
             run.end(RunState::Succeeded, look.now);
             continue;
@@ -50,7 +55,9 @@ fn last_words(run: &mut Run, look: &Look<'_>) {
     }
 }
 
-fn attempts(run: &mut Run, look: &Look<'_>) {
+/// Answers when one that its engine refuses counts as failed.
+fn attempts(run: &mut Run, look: &Look<'_>) -> Option<u64> {
+    let mut again = None;
     for r in look.of(run.number) {
         let name = &r.replica.name;
         if run.counted.contains(name) {
@@ -66,17 +73,27 @@ fn attempts(run: &mut Run, look: &Look<'_>) {
                 run.failed = run.failed.saturating_add(1);
                 run.failed_at = Some(look.now);
             }
+            (Standing::NotReady, _, _) if refused(r).is_some() => {
+                if let Some(until) = refused(r).filter(|until| *until > look.now) {
+                    again = [again, Some(until)].into_iter().flatten().min();
+                    continue;
+                }
+                run.failed = run.failed.saturating_add(1);
+                run.failed_at = Some(look.now);
+            }
             (Standing::Unknown | Standing::NotReady | Standing::Ready | Standing::Stopping, _, _) => continue,
         }
         run.counted.insert(name.clone());
     }
     run.counted.retain(|name| look.own.iter().any(|r| r.replica.name == *name));
     run.succeeded = u32::try_from(run.completed.len()).unwrap_or(u32::MAX);
+    again
 }
 
 /// More failed than may.
 fn give_up(run: &mut Run, look: &Look<'_>) {
-    let failed = |r: &&ReplicaView| r.status.as_ref().is_some_and(|s| s.phase == ReplicaPhase::Failed);
+    let phase = |r: &ReplicaView| r.status.as_ref().map(|s| s.phase);
+    let failed = |r: &&ReplicaView| matches!(phase(r), Some(ReplicaPhase::Failed | ReplicaPhase::BackOff));
     let last = look.of(run.number).filter(failed).max_by_key(|r| r.replica.index);
     let log = last.and_then(|r| r.status.as_ref()?.last_exit.as_ref()).map(|e| e.log_tail.clone());
     let count = super::plural(run.failed, "attempt failed", "attempts failed");

@@ -1,6 +1,7 @@
 //! Tables of runs, and what holds for every history of reports.
 
 mod history;
+mod limits;
 
 use super::*;
 use crate::model::{

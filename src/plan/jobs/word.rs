@@ -2,8 +2,8 @@
 //!
 //! Here: [`asked`]. Not here: who may (`api`), what follows ([`super::plan`]).
 
-use super::begun::make_way;
-use crate::model::{JobRecord, job::Trigger};
+use super::begun::{UNDER_WAY, make_way};
+use crate::model::{JobRecord, job::Trigger, service::Concurrency};
 use crate::plan::view::ServiceView;
 
 /// Why it cannot be begun, and what a person can do.
@@ -41,9 +41,17 @@ pub fn asked(view: &ServiceView, by: &str, now: u64) -> Result<JobRecord, Refuse
     };
     let mut record = view.job.as_deref().cloned().unwrap_or_default();
     if let Err(busy) = make_way(&mut record, spec.concurrency_policy, now) {
-        let message = format!("run {busy} of {name} is under way, and concurrencyPolicy is forbid");
-        let hint =
-            format!("`constellation job ls {}` shows how far it is; wait, or declare allow or replace", view.name);
+        let shows = format!("`constellation job ls {}` shows", view.name);
+        let (message, hint) = match spec.concurrency_policy {
+            Concurrency::Forbid => (
+                format!("run {busy} of {name} is under way, and concurrencyPolicy is forbid"),
+                format!("{shows} how far it is; wait, or declare allow or replace"),
+            ),
+            Concurrency::Allow | Concurrency::Replace => (
+                format!("{UNDER_WAY} runs of {name} are under way"),
+                format!("{shows} them; wait until some have ended"),
+            ),
+        };
         return refused(message, hint, true);
     }
     // It is of the newest revision: that needs no run of its own any more.

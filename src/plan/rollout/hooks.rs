@@ -5,6 +5,7 @@
 //! Invariants:
 //! - of a service one hook runs at a time, and one that began is left to its end: a migration is not cut in two because a
 //!   newer revision came;
+//! - a list of hooks that began is worked off as it was then;
 //! - what succeeded for a revision does not run for it again: ends are counted in the record, by the names of Replicas;
 //! - a revision that is gone back to has had its hooks;
 //! - nothing of a revision is placed before its `preDeploy` has succeeded, and meanwhile what worked stays.
@@ -40,13 +41,20 @@ pub(super) fn before(plan: &mut Plan, record: &mut Rollout, judge: &Judge<'_>, f
     let target = record.target;
     let fresh = target == record.newest && target > record.hooked.prepared && record.stable != Some(target);
     if !fresh || facts.seats.is_empty() {
-        return None;
+        return watch(plan, record, facts);
     }
     let fits = |seat: &super::Seat<'_>| seat.current.is_some_and(|r| judge.fits(r)) && seat.before.is_none();
     // Nothing is to be deployed, or nothing is to precede it.
-    if facts.declared.hooks.pre_deploy.is_empty() || facts.seats.values().all(fits) {
-        record.hooked.prepared = target;
-        return None;
+    let nothing = facts.declared.hooks.pre_deploy.is_empty() && record.hooked.list.is_empty();
+    if nothing || facts.seats.values().all(fits) {
+        let waits = watch(plan, record, facts);
+        if waits.is_none() {
+            (record.hooked.prepared, record.hooked.done, record.hooked.list) = (target, 0, Vec::new());
+        }
+        return waits;
+    }
+    if record.phase == RolloutPhase::Halted || record.paused.is_some() {
+        watch(plan, record, facts);
     }
     match (record.phase, &record.paused) {
         (RolloutPhase::Halted, _) => {
@@ -58,13 +66,28 @@ pub(super) fn before(plan: &mut Plan, record: &mut Rollout, judge: &Judge<'_>, f
     match stage(plan, record, Stage::PreDeploy, judge.target, facts) {
         Stand::Done => {
             record.hooked.prepared = target;
-            record.hooked.done = 0;
+            (record.hooked.done, record.hooked.list) = (0, Vec::new());
             record.hooked.at = Some(facts.now);
             None
         }
         Stand::Waits(waits) => Some(waits),
+        // It has the rollout's patience to find its place; once it runs, its own time.
+        Stand::Unplaced(waits) => {
+            let since = record.started_at.max(record.hooked.at.unwrap_or(0)).max(record.resumed_at.unwrap_or(0));
+            let until = since.saturating_add(millis(facts.declared.update.progress_deadline.0));
+            if record.stable.is_none() {
+                return Some(waits);
+            }
+            if until > facts.now {
+                plan.again(Some(until));
+                return Some(waits);
+            }
+            let message = format!("nothing began for {}: {}", facts.declared.update.progress_deadline, waits.1);
+            turn::give_up(record, judge, (waits.0, message, Vec::new()));
+            Some(waits)
+        }
         Stand::Failed(reason, message, log) => {
-            record.hooked.done = 0;
+            (record.hooked.done, record.hooked.list) = (0, Vec::new());
             let waits = (reason, message.clone());
             turn::give_up(record, judge, (reason, message, log));
             Some(waits)
@@ -77,19 +100,20 @@ pub(super) fn after(plan: &mut Plan, record: &mut Rollout, target: &Revision, fa
     if record.hooked.due.is_none() {
         return;
     }
-    if record.hooked.due != Some(record.target) || facts.declared.hooks.post_deploy.is_empty() {
-        record.hooked.due = None;
+    let nothing = facts.declared.hooks.post_deploy.is_empty() && record.hooked.list.is_empty();
+    if record.hooked.due != Some(record.target) || nothing {
+        (record.hooked.due, record.hooked.list) = (None, Vec::new());
         return;
     }
     if record.phase != RolloutPhase::Complete || record.paused.is_some() {
         return;
     }
     match stage(plan, record, Stage::PostDeploy, target, facts) {
-        Stand::Waits(_) => {}
-        Stand::Done => (record.hooked.due, record.hooked.done) = (None, 0),
+        Stand::Waits(_) | Stand::Unplaced(_) => {}
+        Stand::Done => (record.hooked.due, record.hooked.done, record.hooked.list) = (None, 0, Vec::new()),
         // It is done already: there is nothing to go back from.
         Stand::Failed(reason, message, log) => {
-            (record.hooked.due, record.hooked.done) = (None, 0);
+            (record.hooked.due, record.hooked.done, record.hooked.list) = (None, 0, Vec::new());
             (record.reason, record.message, record.log_tail) = (Some(reason), message, log);
         }
     }
@@ -99,7 +123,26 @@ pub(super) fn after(plan: &mut Plan, record: &mut Rollout, target: &Revision, fa
 enum Stand {
     Done,
     Waits(Waits),
+    /// The next one has no place, and why.
+    Unplaced(Waits),
     Failed(Reason, String, Vec<String>),
+}
+
+/// Sees to the end of hooks that nobody else looks at: of what is not wanted any more, or of a service that stands still.
+/// Answers what new replicas wait for: a migration that began.
+fn watch(plan: &mut Plan, record: &Rollout, facts: &Facts<'_>) -> Option<Waits> {
+    let seen_to = |run: &HookRun, r: &ReplicaView| {
+        let due = record.hooked.due == Some(record.target) && r.replica.revision == record.target;
+        run.stage == Stage::PostDeploy && due && record.phase == RolloutPhase::Complete && record.paused.is_none()
+    };
+    let mut waits = None;
+    for r in facts.view.hooks.iter().filter(|r| r.replica.service_uid == facts.view.uid && lives(r, facts.nodes)) {
+        let Some(run) = r.replica.hook.as_deref().filter(|run| !seen_to(run, r)) else { continue };
+        if let (Fate::Waits(found), Stage::PreDeploy) = (fate(plan, r, run, facts), run.stage) {
+            waits.get_or_insert(found);
+        }
+    }
+    waits
 }
 
 fn stage(plan: &mut Plan, record: &mut Rollout, stage: Stage, target: &Revision, facts: &Facts<'_>) -> Stand {
@@ -120,16 +163,22 @@ fn stage(plan: &mut Plan, record: &mut Rollout, stage: Stage, target: &Revision,
             continue;
         }
         record.hooked.counted.insert(r.replica.name.clone());
+        record.hooked.at = Some(facts.now);
         record.hooked.last = Some(HookEnd { replica: r.replica.name.clone(), failed, message });
         match verdict.filter(|_| run.hook.on_failure == OnFailure::Abort) {
             Some((reason, message, log)) => return Stand::Failed(reason, message, log),
             None => record.hooked.done = run.position.saturating_add(1),
         }
     }
-    let hooks = facts.declared.hooks.of(stage);
+    // A list that began is worked off as it was then.
+    if record.hooked.list.is_empty() {
+        record.hooked.list = facts.declared.hooks.of(stage).to_vec();
+    }
     let next = usize::try_from(record.hooked.done).unwrap_or(usize::MAX);
-    let Some(hook) = hooks.get(next) else { return Stand::Done };
-    Stand::Waits(place(plan, HookRun { stage, position: record.hooked.done, hook: hook.clone() }, target, facts))
+    let Some(hook) = record.hooked.list.get(next) else { return Stand::Done };
+    let steps = plan.steps.len();
+    let waits = place(plan, HookRun { stage, position: record.hooked.done, hook: hook.clone() }, target, facts);
+    if plan.steps.len() > steps { Stand::Waits(waits) } else { Stand::Unplaced(waits) }
 }
 
 fn lives(r: &ReplicaView, nodes: &[NodeView]) -> bool {
@@ -151,11 +200,22 @@ fn fate(plan: &mut Plan, r: &ReplicaView, run: &HookRun, facts: &Facts<'_>) -> F
         Standing::Ended => {
             let exit = status.and_then(|s| s.last_exit.as_ref());
             let memory = if exit.is_some_and(|e| e.oom_killed) { ", out of memory" } else { "" };
-            failed(format!("exit {}{memory}", exit.map_or(-1, |e| e.code)))
+            match exit.filter(|e| e.code != 0) {
+                Some(exit) => failed(format!("exit {}{memory}", exit.code)),
+                // It was taken away or stopped: its node says how.
+                None => {
+                    failed(status.map(|s| s.message.clone()).filter(|m| !m.is_empty()).unwrap_or("it ended".into()))
+                }
+            }
         }
         Standing::Gone => failed(format!("node {} was removed while it ran", r.replica.node)),
         Standing::Stopped => match r.replica.stop_reason {
-            Some(Reason::DeadlineExceeded) => failed(format!("not done within {}", run.hook.timeout)),
+            Some(Reason::DeadlineExceeded) if status.is_some_and(|s| s.last_exit.is_some()) => {
+                failed(format!("not done within {}", run.hook.timeout))
+            }
+            Some(Reason::DeadlineExceeded) => {
+                failed(format!("could not begin within {}", facts.declared.update.progress_deadline))
+            }
             Some(Reason::HookFailed) => failed(status.map(|s| s.message.clone()).unwrap_or_default()),
             Some(reason) => failed(format!("it was stopped: {reason}")),
             None => failed("it was stopped".into()),

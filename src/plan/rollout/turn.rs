@@ -85,7 +85,7 @@ impl Judge<'_> {
 const REFUSALS: u64 = 20_000;
 
 /// As [`Judge::refused_until`].
-pub(super) fn refused(r: &ReplicaView) -> Option<u64> {
+pub(in crate::plan) fn refused(r: &ReplicaView) -> Option<u64> {
     let status = r.status.as_ref().filter(|s| s.phase == ReplicaPhase::BackOff)?;
     status.reason.filter(|reason| refuses(*reason)).map(|_| r.replica.created_at.saturating_add(REFUSALS))
 }
@@ -124,7 +124,7 @@ pub(super) fn begin(view: &ServiceView, newest: u64, now: u64) -> Rollout {
             from: Some(old.target),
             paused: old.paused.clone(),
             restarted: old.restarted,
-            hooked: Hooked { done: 0, due: None, at: None, ..old.hooked.clone() },
+            hooked: Hooked { done: 0, list: Vec::new(), due: None, at: None, ..old.hooked.clone() },
             resource_version: old.resource_version,
             ..fresh
         },
@@ -253,7 +253,8 @@ fn complete(record: &mut Rollout, phase: RolloutPhase, now: u64) {
     // Where a try of another one failed, the reason stays.
     if record.target == record.newest && phase == RolloutPhase::Complete {
         if record.target > record.hooked.complete {
-            (record.hooked.complete, record.hooked.due, record.hooked.done) = (record.target, Some(record.target), 0);
+            (record.hooked.complete, record.hooked.due) = (record.target, Some(record.target));
+            (record.hooked.done, record.hooked.list) = (0, Vec::new());
         }
         (record.reason, record.message, record.log_tail) = (None, String::new(), Vec::new());
     }

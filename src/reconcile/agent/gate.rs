@@ -83,9 +83,14 @@ fn unmet(state: &State, dependency: &Dependency) -> Option<String> {
     let status = |name: &Arc<str>| state.replica_status(name);
     let phase = |name: &Arc<str>| status(name).map(|s| s.phase);
     let met = match dependency.condition {
-        DependencyCondition::ServiceStarted => replicas.iter().any(|r| {
-            matches!(phase(&r.name), Some(ReplicaPhase::Running | ReplicaPhase::Completed | ReplicaPhase::Failed))
-        }),
+        DependencyCondition::ServiceStarted => {
+            // The containers of a job go after a while, its runs stay known.
+            state.job(&service.meta.uid).is_some_and(|job| job.runs.iter().any(|run| run.ended_at.is_some()))
+                || replicas.iter().any(|r| {
+                    let phase = phase(&r.name);
+                    matches!(phase, Some(ReplicaPhase::Running | ReplicaPhase::Completed | ReplicaPhase::Failed))
+                })
+        }
         DependencyCondition::ServiceHealthy => {
             replicas.iter().any(|r| status(&r.name).is_some_and(|s| s.ready && !s.is_unknown()))
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::super::{
     Step,
-    cluster::{Cluster, resolved, spec},
+    cluster::{Cluster, failed, resolved, spec},
     word::{Word, said},
 };
 use crate::model::{
@@ -198,6 +198,7 @@ fn a_hook_has_its_time_and_one_that_takes_longer_is_stopped() {
     assert_eq!(cluster.plan().steps, [stop]);
     step(&mut cluster);
     cluster.report(&name, ReplicaPhase::Stopped, false);
+    cluster.find(&name).status.as_mut().unwrap().last_exit = Some(LastExit::default());
     settle(&mut cluster);
     let found = record(&cluster);
     assert_eq!(
@@ -275,4 +276,57 @@ fn the_container_of_a_hook_has_nothing_that_only_one_may_have() {
     assert_eq!(made.volumes.iter().map(|m| m.target.as_str()).collect::<Vec<_>>(), ["/conf"]);
     assert!(made.networks[0].aliases.is_empty() && made.networks[0].ipv4_address.is_none());
     assert_eq!((made.environment, made.secrets), (spec.container.environment, spec.container.secrets));
+}
+
+#[test]
+fn a_hook_that_finds_no_place_has_the_patience_of_the_rollout() {
+    let mut cluster = complete(&[], &[]);
+    cluster.declare(hooked("a:2", &["migrate"], &[]), failed());
+    assert_eq!(steps(&mut cluster), [""; 0]);
+    let deadline = cluster.now.max(record(&cluster).started_at) + 700_000;
+    assert!(cluster.plan().look_again.is_some_and(|at| at <= deadline), "it is looked at again");
+    cluster.now = deadline;
+    steps(&mut cluster);
+    let end = record(&cluster);
+    assert_eq!((end.target, end.phase), (1, RolloutPhase::RolledBack), "{end:?}");
+    assert!(end.message.starts_with("nothing began for 10m"), "{}", end.message);
+}
+
+#[test]
+fn a_list_that_began_is_worked_off_as_it_was_then() {
+    let mut cluster = complete(&[], &[]);
+    cluster.declare(hooked("a:2", &["one", "two"], &[]), resolved());
+    assert_eq!(steps(&mut cluster), ["preDeploy: one r2"]);
+    ends(&mut cluster, 0);
+    assert_eq!(steps(&mut cluster), ["preDeploy: two r2"]);
+    cluster.declare(hooked("a:2", &["zero", "one", "two"], &[]), resolved());
+    ends(&mut cluster, 0);
+    settle(&mut cluster);
+    assert_eq!((record(&cluster).phase, record(&cluster).target), (RolloutPhase::Complete, 2));
+    let ran: Vec<_> =
+        cluster.view.hooks.iter().map(|r| r.replica.hook.clone().unwrap().hook.command[0].clone()).collect();
+    assert_eq!(ran, ["one", "two"], "neither runs a second time");
+    // What is declared meanwhile counts for the next revision.
+    cluster.declare(hooked("a:3", &["zero"], &[]), resolved());
+    assert_eq!(steps(&mut cluster), ["preDeploy: zero r3"]);
+}
+
+#[test]
+fn a_hook_that_nobody_wants_any_more_has_its_time_too_and_is_waited_for() {
+    let mut cluster = complete(&[], &[]);
+    cluster.declare(hooked("a:2", &["migrate"], &[]), resolved());
+    steps(&mut cluster);
+    runs(&mut cluster);
+    let name = newest(&cluster);
+    // A newer revision that has none.
+    cluster.declare(hooked("a:3", &[], &[]), resolved());
+    assert_eq!(steps(&mut cluster), [""; 0], "not beside a migration that began");
+    let idle = ServiceSpec { suspend: true, ..hooked("a:3", &[], &[]) };
+    cluster.declare(idle, resolved());
+    steps(&mut cluster);
+    cluster.now += 60_000;
+    let plan = cluster.plan();
+    let stops =
+        |step: &Step| matches!(step, Step::Stop { replica, reason: Reason::DeadlineExceeded } if *replica == name);
+    assert!(plan.steps.iter().any(stops), "{:?}", plan.steps);
 }
