@@ -35,6 +35,7 @@ pub async fn config(request: Request) -> Result<Response, Failure> {
         // What is new is told even to whom the end would be told.
         biased;
         found = other => found.ok(),
+        () = shared.traefik.hurried() => None,
         () = request.server.stop.cancelled() => None,
         () = right.ends() => return Err(Failure::wrong_token()),
     };

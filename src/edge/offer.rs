@@ -16,7 +16,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::sleep};
+
+/// How long one waits who shall not wait for long.
+const MOMENT: Duration = Duration::from_millis(250);
 
 /// One document, as Traefik reads it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,12 +56,13 @@ struct Polls {
 #[derive(Debug)]
 pub struct Offer {
     document: watch::Sender<Option<Arc<Document>>>,
+    hurry: watch::Sender<bool>,
     polls: Arc<Polls>,
 }
 
 impl Default for Offer {
     fn default() -> Self {
-        Self { document: watch::Sender::new(None), polls: Arc::default() }
+        Self { document: watch::Sender::new(None), hurry: watch::Sender::new(false), polls: Arc::default() }
     }
 }
 
@@ -77,7 +81,12 @@ impl Offer {
     /// For those who hand it out.
     #[must_use]
     pub fn offered(&self) -> Offered {
-        Offered { document: self.document.subscribe(), polls: self.polls.clone() }
+        Offered { document: self.document.subscribe(), hurry: self.hurry.subscribe(), polls: self.polls.clone() }
+    }
+    /// Whether nobody who asks is let wait for long from now on, though there is nothing new: a Traefik that stops does not
+    /// end before it was answered.
+    pub fn hurry(&self, hurry: bool) {
+        self.hurry.send_if_modified(|now| std::mem::replace(now, hurry) != hurry);
     }
     /// Number of the newest document; 0: none was made.
     #[must_use]
@@ -104,6 +113,7 @@ impl Offer {
 #[derive(Debug, Clone)]
 pub struct Offered {
     document: watch::Receiver<Option<Arc<Document>>>,
+    hurry: watch::Receiver<bool>,
     polls: Arc<Polls>,
 }
 
@@ -125,6 +135,14 @@ impl Offered {
                 std::future::pending::<()>().await;
             }
         }
+    }
+    /// Returns a moment after nobody shall wait for long any more.
+    pub async fn hurried(&self) {
+        // Ends with whoever makes documents: whoever asks has a limit of its own.
+        if self.hurry.clone().wait_for(|hurry| *hurry).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        sleep(MOMENT).await;
     }
     /// A Traefik asks on a connection that was told so much, for as long as this lives.
     #[must_use]

@@ -5,12 +5,15 @@
 //! (`plan::routes`), when the log is told (`plan::edge`), asking Traefik ([`super::readback`]).
 //! Invariants: nothing is asked of Traefik and nothing is proposed while nothing changes; a node without the role offers
 //! a document without routes, and its public ports are shut; connections go to a Traefik only while the process that is
-//! there now was seen to serve a document of ours: one that has just been started listens before it has routes.
+//! there now was seen to serve a document of ours: one that has just been started listens before it has routes, and one
+//! that stops asks for documents for as long as it takes to end.
 //! A Traefik that does not take a document goes on serving the one before, and the public ports stay open; the log says
 //! how far it is.
 //! Why a marker has a part that is random for each process: an index may be the same after a restart, and another
 //! program's document with it. Why at most one table in 10 ms: a deployment is many changes, and each would be rebuilt by
 //! Traefik for itself.
+
+mod turns;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,14 +25,15 @@ use std::{
 use futures::future::OptionFuture;
 use tokio::{
     sync::watch,
-    task::{JoinHandle, spawn_blocking},
+    task::spawn_blocking,
     time::{sleep, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 
+use self::turns::{Held, Turns};
 use super::{
     Addresses, Offer,
-    hold::{Hold, Holds, Target},
+    hold::{Holds, Target},
     inflight,
     offer::Seen,
     readback::{Outstanding, Served, read_back},
@@ -37,7 +41,7 @@ use super::{
 use crate::{
     model::{Desired, Edge as Record, Index, Kind, ObjectKey, Uid, node::NodeSpec, node::Role, route::EntryPoint},
     plan::{
-        edge::{AWAY, Drains, Leaving, News, Progress, SILENT, record},
+        edge::{AWAY, Drains, Leaving, News, SILENT, record},
         entry::Wanted,
         routes::{Document, Marker},
     },
@@ -52,8 +56,6 @@ use crate::{
 const COALESCE: Duration = Duration::from_millis(10);
 /// Between two looks at what is in flight.
 const LOOK: Duration = Duration::from_millis(100);
-/// After a new Traefik was first seen to serve: its API is one of its entry points, and the others may follow.
-const SETTLE: Duration = Duration::from_millis(100);
 /// Longest wait for the answer to a proposal, and the pause after one that failed.
 const DEADLINE: Duration = Duration::from_secs(5);
 const RETRY: Duration = Duration::from_millis(500);
@@ -113,116 +115,12 @@ pub struct Edge<T> {
     pub holds: Holds,
 }
 
-/// A place where requests wait.
-struct Held {
-    hold: Hold,
-    target: watch::Sender<Target>,
-}
-
-/// What one turn leaves to the next.
-struct Turns {
-    progress: Progress,
-    /// The newest table, and the index of its state.
-    made: Made,
-    seen: Option<Index>,
-    /// A table could not be made: it is tried again then.
-    broken: Option<Instant>,
-    /// Of the document that is offered.
-    marker: Marker,
-    /// Since when Traefik was seen to serve nothing that is newer, while there is something; and whether that was said.
-    since: Instant,
-    late: bool,
-    /// Last part of the markers of this process: this and the number of the document.
-    sub: u64,
-    /// Which Traefik is there, and the last that was seen to serve a document of ours, and since when.
-    turn: u64,
-    ready: Option<(u64, Instant)>,
-    /// One was there not long ago; none is.
-    counted: bool,
-    gone: bool,
-    /// How far the log was told to be this edge.
-    told: Option<Index>,
-    /// When the last table was made, and when it is to be made again though nothing changes.
-    at: Option<Instant>,
-    again: Option<Instant>,
-    held: BTreeMap<Place, Held>,
-    drains: Drains,
-    /// Where each replica that is there got requests by the tables of this process.
-    offered: Offered,
-    /// Where the replicas that are on their way out got requests; none: nobody knows.
-    endpoints: BTreeMap<Arc<str>, Option<BTreeSet<SocketAddr>>>,
-    /// Their next look.
-    look: Option<Instant>,
-    telling: Option<JoinHandle<()>>,
-    /// Traefik was there before this process, and has time to come back.
-    known: bool,
-}
-
-impl Turns {
-    fn new(began: Instant) -> Self {
-        Self {
-            progress: Progress::default(),
-            made: Made::default(),
-            seen: None,
-            broken: None,
-            marker: Marker::default(),
-            since: began,
-            late: false,
-            sub: rand::random::<u32>().into(),
-            turn: 0,
-            ready: None,
-            counted: false,
-            gone: true,
-            told: None,
-            at: None,
-            again: None,
-            held: BTreeMap::new(),
-            drains: Drains::default(),
-            offered: BTreeMap::new(),
-            endpoints: BTreeMap::new(),
-            look: None,
-            telling: None,
-            known: false,
-        }
-    }
-
-    /// Closes the places where requests wait that nobody is told of any more.
-    fn prune(&mut self) {
-        if self.gone || self.progress.outstanding().is_none() {
-            // Nobody serves a document that names the others.
-            let waits = &self.made.waits;
-            self.held.retain(|place, _| waits.contains_key(place));
-        }
-    }
-
-    /// Traefik was seen to serve something.
-    fn heard(&mut self, served: Served) {
-        // The one that was asked may be gone.
-        if served.turn == self.turn {
-            let since =
-                self.ready.filter(|(turn, _)| *turn == served.turn).map_or_else(Instant::now, |(_, since)| since);
-            self.ready = Some((served.turn, since));
-            if served.marker.sub.checked_sub(self.sub).is_some_and(|number| self.progress.read(number)) {
-                (self.since, self.late) = (Instant::now(), false);
-            }
-        }
-    }
-
-    /// Those who ask came or went.
-    fn came(&mut self, seen: Seen, now: Instant) {
-        if std::mem::replace(&mut self.turn, seen.turn) != seen.turn {
-            self.progress.reset();
-            self.since = now;
-        }
-    }
-}
-
 impl<T: Tables> Edge<T> {
     /// Until `stop`.
     pub async fn run(self, stop: CancellationToken) {
         let (outstanding, asked) = watch::channel(None);
         let (served, heard) = watch::channel(Served::default());
-        let reading = read_back(self.addresses.traefik, self.offer.offered(), asked, served);
+        let reading = read_back([self.addresses.http, self.addresses.https], self.offer.offered(), asked, served);
         tokio::select! {
             () = reading => {}
             () = self.turns(&outstanding, heard) => {}
@@ -262,7 +160,7 @@ impl<T: Tables> Edge<T> {
                 }
                 // Both senders live as long as this.
                 _ = polls.changed() => {}
-                _ = served.changed() => turns.heard(*served.borrow_and_update()),
+                _ = served.changed() => turns.heard(*served.borrow_and_update(), Instant::now()),
                 Some(()) = pause => {}
                 Some(_) = told => turns.telling = None,
             }
@@ -405,16 +303,17 @@ impl<T: Tables> Edge<T> {
         if turns.gone {
             turns.progress.forget();
         }
-        let ready = turns.ready.filter(|(turn, _)| *turn == turns.turn && !turns.gone && seen.open > 0);
-        let settling = ready.map(|(_, since)| now.saturating_duration_since(since));
-        turns.counted = is_edge && (ready.is_some() || turns.counted && silent.is_some_and(|silent| silent < AWAY));
+        let ready = turns.ready.is_some_and(|turn| turn == turns.turn && !turns.gone && seen.open > 0);
+        turns.counted = is_edge && (ready || turns.counted && silent.is_some_and(|silent| silent < AWAY));
         // One that was there before this process is given the time to come back.
         turns.known = age < SILENT && state.edge(&self.node.1).is_some();
         let open = is_edge && (turns.counted || turns.known);
-        let settled = settling.is_some_and(|passed| passed >= SETTLE);
-        let wanted = if open { self.public(&turns.made.entry_points, settled) } else { Wanted::new() };
+        let wanted = if open { self.public(&turns.made.entry_points, ready) } else { Wanted::new() };
         self.ports.send_if_modified(|ports| std::mem::replace(ports, wanted.clone()) != wanted);
-        let late = turns.progress.outstanding().filter(|_| !turns.gone && seen.open > 0);
+        // One that stops ends as soon as it is answered.
+        let ended = turns.ended.map(|at| now.saturating_duration_since(at)).filter(|passed| *passed < AWAY);
+        self.offer.hurry(ended.is_some());
+        let late = turns.progress.outstanding().filter(|_| !turns.gone && seen.open > 0 && ended.is_none());
         let late = late.map(|_| now.saturating_duration_since(turns.since));
         if late.is_some_and(|late| late >= SILENT) && !std::mem::replace(&mut turns.late, true) {
             let (marker, served) = (turns.marker, turns.progress.served().unwrap_or_default());
@@ -425,7 +324,7 @@ impl<T: Tables> Edge<T> {
             (SILENT, silent.filter(|silent| !silent.is_zero())),
             (AWAY, silent.filter(|silent| turns.counted && !silent.is_zero())),
             (SILENT, late),
-            (SETTLE, settling),
+            (AWAY, ended),
         ];
         let left = limits.into_iter().filter_map(|(limit, passed)| limit.checked_sub(passed?));
         left.filter(|left| !left.is_zero()).min().map(|left| now + left)

@@ -276,7 +276,7 @@ fn a_restart_of_traefik_itself_fails_no_new_connection_and_answers_no_404() {
     eventually(secs(20), "it is served at port 80", || page_of(&lab, HOST, 80, 5));
     let start =
         |kind, args: &[&str]| Load::start(&lab, kind, 80, &[&["--host", HOST, "--seconds", "600"], args].concat());
-    let patient = ["--rate", "15", "--timeout-ms", "60000"];
+    let patient = ["--rate", "40", "--timeout-ms", "60000"];
     let fresh = start("load", &[&patient[..], &["--fresh"]].concat());
     let kept = start("load", &patient);
     // One that stays open as long as Traefik lets it, which then takes so long to end.

@@ -2,7 +2,9 @@ use tokio::io::AsyncReadExt as _;
 
 use super::*;
 use crate::{
+    edge::line::Lines,
     model::{ConditionStatus, Reason},
+    plan::routes::{Document, Marker},
     runtime::fake::Fake,
 };
 
@@ -336,23 +338,23 @@ async fn an_agent_that_ends_lets_answers_finish_and_idle_connections_go() {
 async fn the_real_traefik_hears_who_the_client_is_and_its_restart_fails_nobody() {
     let program = std::env::var("CONSTELLATION_TEST_TRAEFIK").expect("CONSTELLATION_TEST_TRAEFIK: run `make test`");
     let (server, (at, to)) = (TcpListener::bind("127.0.0.1:0").await.unwrap(), (free("127.0.0.1"), free("127.0.0.1")));
-    let (root, api) = (tempfile::tempdir().unwrap(), free("127.0.0.1"));
+    let (root, other) = (tempfile::tempdir().unwrap(), free("127.0.0.1"));
     // Told what it serves as by an agent, and asked for it.
     let provider = crate::mutate::Answering::new(|_| None).await;
     let url = format!("http://{}", server.local_addr().unwrap());
-    let routes = serde_json::json!({"http": {
-        "routers": {"all": {"rule": "PathPrefix(`/`)", "service": "one"}},
-        "services": {"one": {"loadBalancer": {"servers": [{"url": url}]}}},
-        "middlewares": {"gen-3-7": {"headers": {"customResponseHeaders": {"x-a": "b"}}}},
-    }});
+    let document = Document::default().bytes(Marker::default()).unwrap();
+    let mut routes: serde_json::Value = serde_json::from_slice(&document).unwrap();
+    routes["http"]["routers"]["all"] = serde_json::json!({"rule": "PathPrefix(`/`)", "service": "one"});
+    routes["http"]["services"] = serde_json::json!({"one": {"loadBalancer": {"servers": [{"url": url}]}}});
     provider.say(crate::mutate::answer(200, "application/json", routes.to_string()));
     let start = || {
         let mut command = tokio::process::Command::new(&program);
         command.args(["--global.checkNewVersion=false", "--entryPoints.web.proxyProtocol.trustedIPs=127.0.0.1/32"]);
+        command.arg("--entryPoints.websecure.proxyProtocol.trustedIPs=127.0.0.1/32");
         command.arg(format!("--entryPoints.web.address={to}"));
-        command.arg(format!("--entryPoints.traefik.address={api}"));
+        command.arg(format!("--entryPoints.websecure.address={other}"));
         command.arg(format!("--providers.http.endpoint=http://{}/", provider.address));
-        command.args(["--api.insecure=true", "--providers.http.pollInterval=100ms"]);
+        command.arg("--providers.http.pollInterval=100ms");
         command.current_dir(root.path());
         command.kill_on_drop(true).stdout(std::process::Stdio::null()).spawn().unwrap()
     };
@@ -382,7 +384,8 @@ async fn the_real_traefik_hears_who_the_client_is_and_its_restart_fails_nobody()
         said.to_lowercase()
     };
     let served = async || {
-        while crate::edge::readback::serves(api).await.ok().flatten().is_none() {
+        let mut lines = Lines::new([to, other]);
+        while lines.ask().await.ok().flatten().is_none() {
             sleep(PAUSE / 10).await;
         }
         rig.want(&[(at, to)]);

@@ -69,7 +69,7 @@ fn serves(edge: &Edge<Plain>, turns: &mut Turns, told: &Told) -> super::super::o
     told.answered(edge.offer.number());
     let polling = edge.offer.offered().polls(told);
     turns.came(*edge.offer.asked().borrow(), Instant::now());
-    turns.heard(Served { marker: turns.marker, turn: turns.turn });
+    turns.heard(Served { marker: turns.marker, turn: turns.turn, lost: turns.lost }, Instant::now());
     polling
 }
 
@@ -110,7 +110,7 @@ async fn a_traefik_that_does_not_take_the_newest_goes_on_serving_and_one_that_is
     let told = Told::default();
     let polling = serves(&edge, &mut turns, &told);
     let open = Some(Some(edge.addresses.http));
-    assert_eq!(edge.turn(&mut turns, SETTLE), open);
+    assert_eq!(edge.turn(&mut turns, Duration::ZERO), open);
     let served = turns.progress.served().unwrap();
     assert!(served > Index::default());
     // The next one it does not take, and asks for it all the time.
@@ -120,7 +120,7 @@ async fn a_traefik_that_does_not_take_the_newest_goes_on_serving_and_one_that_is
     assert_eq!(edge.turn(&mut turns, SILENT + SECOND), open);
     assert_eq!(edge.turn(&mut turns, 600 * SECOND), open);
     assert!(turns.late && turns.progress.served() == Some(served), "it is said how far it is");
-    turns.heard(Served { marker: turns.marker, turn: turns.turn });
+    turns.heard(Served { marker: turns.marker, turn: turns.turn, lost: 0 }, Instant::now());
     assert!(!turns.late && turns.progress.outstanding().is_none());
     // And then it asks no more, though its connection is there.
     drop(polling);
@@ -137,19 +137,38 @@ async fn who_comes_while_traefik_is_replaced_waits_until_the_new_one_serves() {
     edge.table(&mut turns, &edge.store.state()).await;
     let (old, new) = (Told::default(), Told::default());
     let polling = serves(&edge, &mut turns, &old);
-    assert_eq!(edge.turn(&mut turns, SETTLE), Some(Some(edge.addresses.http)));
+    assert_eq!(edge.turn(&mut turns, Duration::ZERO), Some(Some(edge.addresses.http)));
     drop((polling, old));
     assert_eq!(edge.turn(&mut turns, Duration::ZERO), Some(None), "it is gone");
     assert_eq!(turns.progress.served(), Some(Index::default()), "nothing is programmed");
-    let before = Served { marker: turns.marker, turn: turns.turn };
+    let before = Served { marker: turns.marker, turn: turns.turn, lost: 0 };
     let _first = edge.offer.offered().polls(&new);
     assert_eq!(edge.turn(&mut turns, Duration::ZERO), Some(None), "it listens, and has nothing yet");
-    turns.heard(before);
+    turns.heard(before, Instant::now());
     assert_eq!(edge.turn(&mut turns, Duration::ZERO), Some(None), "that was the old one");
     let _second = serves(&edge, &mut turns, &new);
-    assert_eq!(edge.turn(&mut turns, Duration::ZERO), Some(None), "its other entry points follow");
-    assert_eq!(edge.turn(&mut turns, SETTLE), Some(Some(edge.addresses.http)));
+    assert_eq!(edge.turn(&mut turns, Duration::ZERO), Some(Some(edge.addresses.http)));
     assert!(turns.progress.served() > Some(Index::default()));
+}
+
+#[tokio::test]
+async fn one_that_stops_gets_nobody_though_it_asks_on_and_is_let_go() {
+    let edge = edge().await;
+    let mut turns = Turns::new(Instant::now());
+    edge.table(&mut turns, &edge.store.state()).await;
+    let (old, new) = (Told::default(), Told::default());
+    let _asks_on = serves(&edge, &mut turns, &old);
+    let hurried = async || timeout(SECOND, edge.offer.offered().hurried()).await.is_ok();
+    assert_eq!(edge.turn(&mut turns, Duration::ZERO), Some(Some(edge.addresses.http)));
+    assert!(!hurried().await);
+    turns.heard(Served { marker: turns.marker, turn: turns.turn, lost: 1 }, Instant::now());
+    assert_eq!(edge.turn(&mut turns, Duration::ZERO), Some(None), "who comes waits");
+    assert_eq!(turns.progress.served(), Some(Index::default()), "nothing is programmed");
+    assert!(hurried().await, "it would end no sooner than it is answered");
+    // The next is there before it has ended.
+    let _new = serves(&edge, &mut turns, &new);
+    assert_eq!(edge.turn(&mut turns, Duration::ZERO), Some(Some(edge.addresses.http)));
+    assert!(!hurried().await && turns.progress.served() > Some(Index::default()));
 }
 
 #[tokio::test]

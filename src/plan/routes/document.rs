@@ -29,6 +29,37 @@ pub struct Marker {
     /// Tells several apart that were made from one state: holds come and go without an index.
     pub sub: u64,
 }
+impl Marker {
+    /// Header of the answers of whatever has it.
+    pub const HEADER: &str = "X-Constellation-Generation";
+
+    /// As it is displayed.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (index, sub) = text.strip_prefix("gen-")?.split_once('-')?;
+        Some(Self { index: Index(index.parse().ok()?), sub: sub.parse().ok()? })
+    }
+
+    /// What Traefik has of it: a router that answers this machine alone, at every entry point, before all others.
+    fn router(name: &str) -> Router {
+        Router {
+            entry_points: vec![EntryPoint::Web, EntryPoint::Websecure],
+            rule: format!("Host(`{PROBE}`) && ClientIP(`127.0.0.1`)"),
+            priority: Some(FIRST),
+            middlewares: vec![name.to_owned()],
+            // Traefik's own: an answer without a body.
+            service: "noop@internal".to_owned(),
+            tls: None,
+        }
+    }
+}
+
+/// Whom the agent asks for when it reads back what is served: no name in the world ends so (RFC 6761, section 6.4).
+pub const PROBE: &str = "served.constellation.invalid";
+
+/// Traefik keeps the numbers above it for itself.
+const FIRST: i64 = i64::MAX - 1_000;
+
 impl fmt::Display for Marker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "gen-{}-{}", self.index, self.sub)
@@ -53,8 +84,9 @@ impl Document {
     pub fn bytes(&self, marker: Marker) -> Result<Vec<u8>, serde_json::Error> {
         let mut marked = self.clone();
         let name = marker.to_string();
-        let header = [("X-Constellation-Generation".to_owned(), name.clone())].into();
+        let header = [(Marker::HEADER.to_owned(), name.clone())].into();
         let headers = Headers { custom_response_headers: header, ..Headers::default() };
+        marked.http.routers.insert(name.clone(), Marker::router(&name));
         marked.http.middlewares.insert(name, Middleware::Headers(headers));
         text::to_vec(&marked)
     }

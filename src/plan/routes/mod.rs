@@ -35,7 +35,7 @@ use self::{
     middlewares::Middlewares,
 };
 pub use self::{
-    document::{Document, Marker, Middleware, Service},
+    document::{Document, Marker, Middleware, PROBE, Service},
     input::{Backing, Endpoint, Input, Material, Owner, Reached, Stored, endpoints},
     services::Sent,
 };

@@ -69,8 +69,10 @@ fn wrong(verdict: &Verdict) -> Vec<(Reason, &str)> {
 #[test]
 fn nothing_at_all_still_has_its_marker() {
     let document = json(&table(&Input::default()));
-    let keys: Vec<&String> = document["http"]["middlewares"].as_object().unwrap().keys().collect();
-    assert_eq!(keys, ["gen-7-2"]);
+    for part in ["middlewares", "routers"] {
+        let keys: Vec<&String> = document["http"][part].as_object().unwrap().keys().collect();
+        assert_eq!(keys, ["gen-7-2"]);
+    }
     assert_eq!(document.as_object().unwrap().len(), 1, "{document}");
 }
 
