@@ -2,6 +2,7 @@
 //!
 //! - Twenty rolling updates of three replicas under load, through the real Traefik and the public port; then the
 //!   same load while a script recreates the containers of a Traefik that reads labels from the engine.
+//! - Updates of a single replica that stops first, under load: how long it is away, and how long who comes meanwhile waits.
 //! - From the probe that decides to the change in Traefik's own table.
 //! - An update of three replicas that do not wait for health, beside stop, create and start by raw calls one after
 //!   the other, and beside an update of a Swarm service.
@@ -14,6 +15,8 @@ use std::{
     net::TcpStream,
     time::{Duration, Instant, SystemTime},
 };
+
+use serde_json::Value;
 
 use crate::{
     agent::{Agent, service},
@@ -43,17 +46,22 @@ const REPLICAS: usize = 3;
 /// Changes of health that are measured, each way.
 const CHANGES: usize = 40;
 const PAIRS: usize = 5;
+/// Updates of a single replica.
+const SWAPS: usize = 5;
 
 fn main() {
     let lab = Lab::take();
     traffic::images(&lab);
-    let only = std::env::args().find(|a| ["load", "health", "time"].contains(&a.as_str()));
+    let only = std::env::args().find(|a| ["load", "swap", "health", "time"].contains(&a.as_str()));
     let wanted = |part: &str| only.as_deref().is_none_or(|only| only == part);
     if wanted("time") {
         time(&lab);
     }
     if wanted("health") {
         health(&lab);
+    }
+    if wanted("swap") {
+        swap(&lab);
     }
     if wanted("load") {
         load(&lab);
@@ -135,6 +143,52 @@ fn recreate(docker: &Docker, slot: usize, image: &str) {
     let rule = format!("traefik.http.routers.web.rule=Host(`{HOST}`)");
     let port = "traefik.http.services.web.loadbalancer.server.port=80";
     docker.run(&["run", "-d", "--name", &name, "-l", &rule, "-l", port, image]);
+}
+
+// -- one replica
+
+fn swap(lab: &Lab) {
+    let agent = Agent::start(lab);
+    let web = |image: &str| {
+        let update = "{order: stop-first, minHealthyTime: 300ms, drainTimeout: 10s}";
+        let ready = "{http: {path: /ready, port: 80}, interval: 200ms}";
+        let routes = format!("[{{host: {HOST}, port: 80}}]");
+        service("web", &format!("image: {image}\nroutes: {routes}\nreadiness: {ready}\nupdate: {update}\n"))
+    };
+    agent.apply(&fs::read_to_string(TRAEFIK).unwrap());
+    agent.apply(&web(SERVER));
+    answers(lab, 80);
+    for update in 0..SWAPS {
+        let load = |more: &[&str]| traffic::Load::start(lab, "load", 80, &[&["--host", HOST], more].concat());
+        let many = load(&["--seconds", "600", "--rate", "50"]);
+        let slow = load(&["--seconds", "1", "--rate", "2", "--path", "/slow?ms=5000"]);
+        let own = |what: &str, is: &dyn Fn(&Value) -> bool| {
+            eventually(secs(60), what, || {
+                let replicas = agent.get("/api/v1/replicas?service=web");
+                let seen = replicas["items"].as_array().is_some_and(|all| all.iter().any(is));
+                if seen { Ok(Instant::now()) } else { Err(replicas.to_string()) }
+            })
+        };
+        let revision = update + 2;
+        agent.apply_with(&web(image_of(update)), &["-d"]).exits(0);
+        let leaves = own("the old one leaves the routes", &|r| {
+            r["spec"]["revision"] == revision - 1 && r["spec"]["draining"].is_object()
+        });
+        let comes = own("the new one is ready", &|r| r["spec"]["revision"] == revision && r["status"]["ready"] == true);
+        agent.wait_until_settled("web", secs(60));
+        let (many, slow, swap) = (many.end(), slow.end(), comes - leaves);
+        println!(
+            "one replica: away {:.2} s, of them 5 s for an answer under way; of {} requests {} failed, p99 {:.2} s; slow answers: {} of {} failed",
+            swap.as_secs_f64(),
+            many.answered() + many.failed(),
+            many.failed(),
+            many.latency("p99").as_secs_f64(),
+            slow.failed(),
+            slow.answered() + slow.failed(),
+        );
+    }
+    drop(agent);
+    lab.docker.clear();
 }
 
 // -- health
