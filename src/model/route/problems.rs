@@ -7,7 +7,7 @@
 
 mod middleware;
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt::Display};
 
 use super::{
     Backend, EntryPoint, MiddlewareRef, NETWORK, PathKind, PathMatch, Resilience, RouteSpec, RouteTls, Shorthand,
@@ -37,30 +37,31 @@ pub struct Problem {
 struct Found(Vec<Problem>);
 
 impl Found {
-    fn wrong(&mut self, path: impl Into<String>, message: impl Into<String>, fix: impl Into<String>) {
-        self.0.push(Problem { path: path.into(), message: message.into(), fix: fix.into() });
+    /// `path`: written only here. With every table thousands of fields are checked, and nearly all are right.
+    fn wrong(&mut self, path: impl Display, message: impl Into<String>, fix: impl Into<String>) {
+        self.0.push(Problem { path: path.to_string(), message: message.into(), fix: fix.into() });
     }
-    fn wait(&mut self, path: String, wait: Option<Period>) {
+    fn wait(&mut self, path: impl Display, wait: Option<Period>) {
         if let Some(wait) = wait.filter(|w| w.0.is_zero() || *w > LONGEST_WAIT) {
             self.wrong(path, format!("{wait} is no wait"), "write more than 0 and at most 24h");
         }
     }
-    fn name(&mut self, path: String, name: &str) {
+    fn name(&mut self, path: impl Display, name: &str) {
         if !is_label(name, 63) {
             self.wrong(path, format!("{name:?} is not the name of an object"), "1 to 63 of a-z, 0-9 and -");
         }
     }
-    fn regex(&mut self, path: String, text: &str) {
+    fn regex(&mut self, path: impl Display, text: &str) {
         if let Err(why) = rule::regex(text) {
             self.wrong(path, format!("{text:?} {why}"), "write an expression as Go reads it");
         }
     }
-    fn path(&mut self, path: String, text: &str) {
+    fn path(&mut self, path: impl Display, text: &str) {
         if !rule::is_path(text) {
             self.wrong(path, format!("{text:?} is not a path"), "begin it with /, without spaces, quotes, ? and #");
         }
     }
-    fn header(&mut self, path: String, name: &str) {
+    fn header(&mut self, path: impl Display, name: &str) {
         if name.len() > LONGEST_HEADER {
             // Traefik reads no document with a key of 1,024 characters.
             self.wrong(path, format!("is longer than {LONGEST_HEADER} bytes"), "write a shorter name");
@@ -68,20 +69,20 @@ impl Found {
             self.wrong(path, format!("{name:?} is not the name of a header"), "write it like X-Request-Id");
         }
     }
-    fn text(&mut self, path: String, text: &str) {
+    fn text(&mut self, path: impl Display, text: &str) {
         if text.is_empty() || text.len() > 4096 || text.chars().any(char::is_control) {
             self.wrong(path, "is empty, longer than 4096 bytes, or holds a control character", "write it on one line");
         }
     }
     /// `404`, `500-599`.
-    fn status(&mut self, path: String, text: &str) {
+    fn status(&mut self, path: impl Display, text: &str) {
         let status = |t: &str| t.parse::<u16>().ok().filter(|s| t.len() == 3 && (100..=599).contains(s));
         let (low, high) = text.split_once('-').unwrap_or((text, text));
         if !matches!((status(low), status(high)), (Some(low), Some(high)) if low <= high) {
             self.wrong(path, format!("{text:?} is not a status"), "write it like 503 or \"500-599\"");
         }
     }
-    fn host(&mut self, path: String, host: &str) {
+    fn host(&mut self, path: impl Display, host: &str) {
         if !rule::is_host(host) {
             let lower = host.to_ascii_lowercase();
             let fix = if rule::is_host(&lower) {
@@ -116,9 +117,9 @@ pub fn of_route(spec: &RouteSpec) -> Vec<Problem> {
 #[must_use]
 pub fn of_shorthand(path: &str, spec: &Shorthand) -> Vec<Problem> {
     let mut found = Found::default();
-    found.host(format!("{path}.host"), &spec.host);
+    found.host(format_args!("{path}.host"), &spec.host);
     if let Some(prefix) = &spec.path {
-        found.path(format!("{path}.path"), prefix);
+        found.path(format_args!("{path}.path"), prefix);
     }
     let before = format!("{path}.");
     tls(&mut found, &before, &spec.tls, &spec.entry_points);
@@ -150,13 +151,13 @@ fn asked(found: &mut Found, spec: &RouteSpec) {
         found.wrong("hosts", "names no host", "add `hosts: [web.example.com]`, or `rule` for every host");
     }
     for (i, host) in spec.hosts.iter().enumerate() {
-        found.host(format!("hosts[{i}]"), host);
+        found.host(format_args!("hosts[{i}]"), host);
         if spec.hosts[..i].contains(host) {
             found.wrong(format!("hosts[{i}]"), format!("{host:?} stands twice"), "remove one of the two");
         }
     }
     for (i, PathMatch { kind, value }) in spec.paths.iter().enumerate() {
-        let path = format!("paths[{i}].value");
+        let path = format_args!("paths[{i}].value");
         match kind {
             PathKind::Prefix | PathKind::Exact => found.path(path, value),
             PathKind::Regex => found.regex(path, value),
@@ -176,7 +177,7 @@ fn tls(found: &mut Found, before: &str, tls: &RouteTls, entry_points: &[EntryPoi
         (TlsMode::Secret, None) => {
             found.wrong(format!("{before}tls.secretRef"), "no certificate is named", "name a Secret of `type: tls`");
         }
-        (TlsMode::Secret, Some(name)) => found.name(format!("{before}tls.secretRef"), name),
+        (TlsMode::Secret, Some(name)) => found.name(format_args!("{before}tls.secretRef"), name),
         (TlsMode::None, Some(_)) => {
             let path = format!("{before}tls.secretRef");
             found.wrong(path, "`mode: none` uses no certificate", "write `mode: secret`, or remove it");
@@ -196,7 +197,7 @@ fn tls(found: &mut Found, before: &str, tls: &RouteTls, entry_points: &[EntryPoi
 
 fn middlewares(found: &mut Found, before: &str, list: &[MiddlewareRef]) {
     for (i, one) in list.iter().enumerate() {
-        let path = format!("{before}middlewares[{i}]");
+        let path = format_args!("{before}middlewares[{i}]");
         match one {
             MiddlewareRef::Name(name) => found.name(path, name),
             MiddlewareRef::Inline(spec) => middleware::check(found, &format!("{path}."), spec),
@@ -205,7 +206,7 @@ fn middlewares(found: &mut Found, before: &str, list: &[MiddlewareRef]) {
 }
 
 /// Whether a URL is one that Traefik asks as it is written: `http://ADDRESS[:PORT][/path]`.
-fn url(found: &mut Found, path: String, text: &str, schemes: &[&str], paths: bool) {
+fn url(found: &mut Found, path: impl Display, text: &str, schemes: &[&str], paths: bool) {
     let parts = schemes.iter().find_map(|s| text.strip_prefix(&format!("{s}://")));
     let good = parts.is_some_and(|rest| {
         let (authority, tail) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
@@ -229,11 +230,11 @@ fn backends(found: &mut Found, list: &[Backend]) {
         found.wrong("backends", format!("{} backends, more than 50", list.len()), "shorten the list");
     }
     for (i, backend) in list.iter().enumerate() {
-        let path = format!("backends[{i}]");
+        let path = format_args!("backends[{i}]");
         match (&backend.service, &backend.url) {
-            (Some(name), None) => found.name(format!("{path}.service"), name),
+            (Some(name), None) => found.name(format_args!("{path}.service"), name),
             (None, Some(text)) => {
-                url(found, format!("{path}.url"), text, &["http", "https", "h2c"], false);
+                url(found, format_args!("{path}.url"), text, &["http", "https", "h2c"], false);
                 if backend.port.is_some() {
                     found.wrong(format!("{path}.port"), "the URL names the port", "write it into `url`");
                 }
@@ -265,7 +266,7 @@ fn balanced(found: &mut Found, spec: &RouteSpec) {
             );
         }
         if let Some(value) = &cookie.path {
-            found.path(format!("{path}.path"), value);
+            found.path(format_args!("{path}.path"), value);
         }
         if let Some(domain) = cookie.domain.as_ref().filter(|d| !rule::is_host(d.strip_prefix('.').unwrap_or(d))) {
             found.wrong(format!("{path}.domain"), format!("{domain:?} is not a domain"), "write it like example.com");
@@ -274,7 +275,7 @@ fn balanced(found: &mut Found, spec: &RouteSpec) {
     if let Some(check) = &balancer.health_check {
         let path = "loadBalancer.healthCheck";
         let (value, query) = check.path.split_once('?').unwrap_or((&check.path, ""));
-        found.path(format!("{path}.path"), value);
+        found.path(format_args!("{path}.path"), value);
         if value.starts_with("//") {
             // As in a link another host would follow: Traefik asks nobody then, and sends nobody anything.
             found.wrong(format!("{path}.path"), format!("{value:?} names a host"), "begin it with one /");
@@ -285,7 +286,7 @@ fn balanced(found: &mut Found, spec: &RouteSpec) {
         for (field, wait) in
             [("interval", check.interval), ("unhealthyInterval", check.unhealthy_interval), ("timeout", check.timeout)]
         {
-            found.wait(format!("{path}.{field}"), wait);
+            found.wait(format_args!("{path}.{field}"), wait);
         }
         if let Some(method) =
             check.method.as_ref().filter(|m| m.is_empty() || !m.bytes().all(|b| b.is_ascii_uppercase()))
@@ -293,21 +294,21 @@ fn balanced(found: &mut Found, spec: &RouteSpec) {
             found.wrong(format!("{path}.method"), format!("{method:?} is not a method"), "write it like GET");
         }
         if let Some(host) = &check.hostname {
-            found.host(format!("{path}.hostname"), host);
+            found.host(format_args!("{path}.hostname"), host);
         }
         for (name, value) in &check.headers {
-            found.header(format!("{path}.headers.{name}"), name);
+            found.header(format_args!("{path}.headers.{name}"), name);
             if http::HeaderValue::try_from(value.as_str()).is_err() {
                 found.wrong(format!("{path}.headers.{name}"), "is not the value of a header", "write it on one line");
             }
         }
     }
     if let Some(check) = &balancer.passive_health_check {
-        found.wait("loadBalancer.passiveHealthCheck.failureWindow".into(), check.failure_window);
+        found.wait("loadBalancer.passiveHealthCheck.failureWindow", check.failure_window);
     }
     let timeouts = &balancer.servers_transport.timeouts;
-    found.wait("loadBalancer.serversTransport.timeouts.dial".into(), timeouts.dial);
-    found.wait("loadBalancer.serversTransport.timeouts.responseHeader".into(), timeouts.response_header);
+    found.wait("loadBalancer.serversTransport.timeouts.dial", timeouts.dial);
+    found.wait("loadBalancer.serversTransport.timeouts.responseHeader", timeouts.response_header);
     if timeouts.response_header.is_some() && spec.resilience.timeout.is_some() {
         let fix = "remove one of the two";
         found.wrong(
@@ -325,7 +326,7 @@ fn resilient(found: &mut Found, resilience: &Resilience) {
     }
     found.not_empty("resilience.retries.on", &retries.on);
     for (i, on) in retries.on.iter().enumerate().filter(|(_, on)| *on != NETWORK) {
-        found.status(format!("resilience.retries.on[{i}]"), on);
+        found.status(format_args!("resilience.retries.on[{i}]"), on);
     }
     let statuses = retries.on.iter().any(|on| on != NETWORK);
     if retries.max_body_bytes.is_some() && !statuses {
@@ -336,13 +337,13 @@ fn resilient(found: &mut Found, resilience: &Resilience) {
         let fix = "add a status to `on`, or remove it";
         found.wrong("resilience.retries.methods", "after `network` every method is asked again: no byte was sent", fix);
     }
-    found.wait("resilience.timeout".into(), resilience.timeout);
+    found.wait("resilience.timeout", resilience.timeout);
     if let Some(breaker) = &resilience.circuit_breaker {
-        expression(found, "resilience.circuitBreaker.expression".into(), &breaker.expression, rule::BREAKER);
+        expression(found, "resilience.circuitBreaker.expression", &breaker.expression, rule::BREAKER);
     }
 }
 
-fn expression(found: &mut Found, path: String, text: &str, language: rule::Language) {
+fn expression(found: &mut Found, path: impl Display, text: &str, language: rule::Language) {
     if let Err(why) = rule::expression(text, language) {
         let fix = format!("write it like {}", language.example);
         found.wrong(path, why, fix);
