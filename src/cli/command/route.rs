@@ -1,5 +1,7 @@
 //! `route ls`, `route show`.
 
+use std::sync::Arc;
+
 use crate::{
     api::wire::{Entry, RouteTable, Routed},
     cli::{
@@ -51,12 +53,12 @@ fn about(table: &RouteTable, host: &str) -> RouteTable {
     RouteTable { index: table.index, entries, objects }
 }
 
-fn joined(list: &[String]) -> String {
+fn joined(list: &[Arc<str>]) -> String {
     if list.is_empty() { "-".into() } else { list.join(",") }
 }
 
 fn answers(entry: &Entry) -> String {
-    match entry.servers.as_slice() {
+    match &*entry.servers {
         _ if entry.redirect => "redirect to https".into(),
         [] => "nobody: 503".into(),
         servers => servers.join(","),
@@ -110,7 +112,7 @@ fn show(table: &RouteTable) -> String {
             ("Path:", entry.path.clone()),
             ("Entry point:", format!("{}{}", entry.entry_point, if entry.tls { ", TLS" } else { "" })),
             ("By:", entry.by.to_string()),
-            ("Router:", entry.router.clone()),
+            ("Router:", entry.router.to_string()),
             ("Passes:", joined(&entry.middlewares)),
             ("Answers:", answers(entry)),
         ];

@@ -1,16 +1,20 @@
 //! Users, certificates and keys out of opened Secrets, as Traefik reads them.
 //!
-//! Here: lines of users ([`users`]), certificates with keys ([`certificate`]), what is believed and shown to another
+//! Here: lines of users ([`users`]), certificates with keys ([`Certificates`]), what is believed and shown to another
 //! service ([`forward_tls`]). Not here: opening Secrets (`reconcile`).
 //! Invariant: what is handed on as PEM is PEM; Traefik takes any other text for the name of a file on its disk.
 //! Why a hash here: Traefik has no password in clear. The salt follows from name and password, so that the bytes do not
 //! change with each reading; bcrypt would cost each request a tenth of a second.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use md5::{Digest as _, Md5};
 
 use super::{
+    Reason, Refusal,
     document::{Certificate, ForwardTls},
-    input::Material,
+    input::{Input, Material},
+    refusal,
 };
 use crate::model::secret::content::{CERTIFICATES, KEYS, is_pem};
 
@@ -129,11 +133,52 @@ fn pem(secret: &Material, key: &str, labels: &[&str]) -> Result<Option<String>, 
     }
 }
 
+/// The certificates that Routes name: each is read once, and stands in the document once.
+pub(super) struct Certificates<'i> {
+    input: &'i Input,
+    read: BTreeMap<&'i str, Result<Certificate, Refusal>>,
+    served: BTreeSet<&'i str>,
+    /// For the document, the first that was served first.
+    pub(super) made: Vec<Certificate>,
+}
+
+impl<'i> Certificates<'i> {
+    pub(super) fn new(input: &'i Input) -> Self {
+        Self { input, read: BTreeMap::new(), served: BTreeSet::new(), made: Vec::new() }
+    }
+
+    /// Whether a Secret has one.
+    pub(super) fn check(&mut self, name: &'i str) -> Result<(), Refusal> {
+        self.of(name).as_ref().map(drop).map_err(Clone::clone)
+    }
+
+    /// Puts the one of a Secret into the document.
+    pub(super) fn serve(&mut self, name: &'i str) {
+        if !self.served.insert(name) {
+            return;
+        }
+        // Two Secrets may hold the same.
+        if let Ok(certificate) = self.of(name).clone()
+            && !self.made.contains(&certificate)
+        {
+            self.made.push(certificate);
+        }
+    }
+
+    fn of(&mut self, name: &'i str) -> &Result<Certificate, Refusal> {
+        self.read.entry(name).or_insert_with(|| {
+            let missing = |why: &str| refusal(Reason::SecretMissing, format!("secret/{name} {why}"));
+            let secret = self.input.secrets.get(name).ok_or_else(|| missing("does not exist"))?;
+            certificate(secret).map_err(|why| missing(&why))
+        })
+    }
+}
+
 /// The certificate of a Secret of `type: tls`.
 ///
 /// # Errors
 /// What is missing or wrong with it; never a value.
-pub(super) fn certificate(secret: &Material) -> Result<Certificate, String> {
+fn certificate(secret: &Material) -> Result<Certificate, String> {
     let missing = |key: &str| format!("has no key `{key}`");
     let cert_file = pem(secret, "tls.crt", &CERTIFICATES)?.ok_or_else(|| missing("tls.crt"))?;
     let key_file = pem(secret, "tls.key", &KEYS)?.ok_or_else(|| missing("tls.key"))?;

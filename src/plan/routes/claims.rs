@@ -4,17 +4,19 @@
 //!
 //! Here: [`Claim`], one host and path at one entry point, its rule and its priority; [`Claims`], who has which.
 //! Not here: what a router says beside its rule.
+//! All of it is borrowed from what was declared: a table asks for thousands of these, and keeps none.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet, HashMap},
     fmt,
 };
 
-use super::{Owner, Reason, Refusal, Verdict, refusal};
+use super::{Reason, Refusal, Verdict, refusal};
 use crate::model::{
     ObjectKey,
     route::{EntryPoint, PathKind, PathMatch},
-    rule,
+    rule::{self, Hosts},
 };
 
 /// What of all wildcards is asked after every host that is written out, and what names no host after those.
@@ -25,38 +27,49 @@ const DEFAULT_OPTIONS: &str = "tls12";
 
 /// One host and path, or one raw rule, at one entry point.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Claim {
+pub(super) struct Claim<'a> {
     pub(super) entry_point: EntryPoint,
     /// It sends to HTTPS.
     pub(super) redirect: bool,
     /// What somebody wrote as `priority`; 0: nothing.
     asked: i32,
-    what: What,
+    what: What<'a>,
+    /// The hosts of a rule.
+    of_rule: Hosts,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum What {
-    Pair { host: String, path: PathMatch },
-    Rule(String),
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum What<'a> {
+    Pair { host: &'a str, kind: PathKind, path: &'a str },
+    Rule(&'a str),
 }
 
 /// Which requests somebody's may be: of a host (`*.example.com` of those with one more part), of every host of one more
 /// part than this, of any.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Place {
-    Host(String),
-    Below(String),
+enum Place<'a> {
+    Host(Cow<'a, str>),
+    Below(Cow<'a, str>),
     Any,
 }
 
-impl Claim {
-    pub(super) fn pair((entry_point, redirect): (EntryPoint, bool), asked: i32, host: &str, path: &PathMatch) -> Self {
-        Self { entry_point, redirect, asked, what: What::Pair { host: host.to_owned(), path: path.clone() } }
+impl<'a> Claim<'a> {
+    pub(super) fn pair(
+        (entry_point, redirect): (EntryPoint, bool),
+        asked: i32,
+        host: &'a str,
+        path: &'a PathMatch,
+    ) -> Self {
+        let what = What::Pair { host, kind: path.kind, path: &path.value };
+        Self { entry_point, redirect, asked, what, of_rule: Hosts::default() }
     }
-    pub(super) fn rule((entry_point, redirect): (EntryPoint, bool), asked: i32, rule: &str) -> Self {
+    pub(super) fn rule((entry_point, redirect): (EntryPoint, bool), asked: i32, rule: &'a str) -> Self {
         let rule = rule.trim();
-        let what = plain(rule).unwrap_or_else(|| What::Rule(rule.to_owned()));
-        Self { entry_point, redirect, asked, what }
+        let (what, of_rule) = match plain(rule) {
+            Some(pair) => (pair, Hosts::default()),
+            None => (What::Rule(rule), rule::hosts(rule)),
+        };
+        Self { entry_point, redirect, asked, what, of_rule }
     }
     pub(super) fn secure(&self) -> bool {
         self.entry_point == EntryPoint::Websecure
@@ -71,20 +84,21 @@ impl Claim {
     }
     /// As Traefik reads it. Hosts and paths were checked: none of them holds a back-tick.
     pub(super) fn rule_text(&self) -> String {
-        let What::Pair { host, path } = &self.what else {
-            let What::Rule(rule) = &self.what else { return String::new() };
-            return rule.clone();
+        let (host, kind, path) = match self.what {
+            What::Rule(rule) => return rule.to_owned(),
+            What::Pair { host, kind, path } => (host, kind, path),
         };
-        let host = match host.strip_prefix("*.") {
-            Some(rest) => format!("HostRegexp(`^[^.]+\\.{}$`)", rest.replace('.', "\\.")),
-            None => format!("Host(`{host}`)"),
+        let (open, host, close) = match host.strip_prefix("*.") {
+            Some(rest) => ("HostRegexp(`^[^.]+\\.", Cow::Owned(rest.replace('.', "\\.")), "$`)"),
+            None => ("Host(`", Cow::Borrowed(host), "`)"),
         };
-        match (path.kind, path.value.as_str()) {
-            (PathKind::Prefix, "/") => host,
-            (PathKind::Prefix, value) => format!("{host} && PathPrefix(`{value}`)"),
-            (PathKind::Exact, value) => format!("{host} && Path(`{value}`)"),
-            (PathKind::Regex, value) => format!("{host} && PathRegexp(`{value}`)"),
-        }
+        let matcher = match (kind, path) {
+            (PathKind::Prefix, "/") => return [open, &host, close].concat(),
+            (PathKind::Prefix, _) => " && PathPrefix(`",
+            (PathKind::Exact, _) => " && Path(`",
+            (PathKind::Regex, _) => " && PathRegexp(`",
+        };
+        [open, &host, close, matcher, path, "`)"].concat()
     }
     /// Traefik asks the longest rule first. So do we, but for what is written in more letters and says less: a wildcard
     /// comes after every host, what names no host after all of them, and a path that is meant exactly before one that only
@@ -94,70 +108,71 @@ impl Claim {
             return self.asked.into();
         }
         let length = |text: &str| i64::try_from(text.len()).unwrap_or(i64::from(i32::MAX));
-        let (host, path) = match &self.what {
-            What::Pair { host, path } => (host, path),
-            What::Rule(rule) => {
-                let open = rule::hosts(rule).only.is_none();
-                return length(rule) + if open { 2 * AFTER_HOSTS } else { 0 };
-            }
+        let (host, kind, path) = match self.what {
+            What::Pair { host, kind, path } => (host, kind, path),
+            What::Rule(rule) => return length(rule) + if self.is_open() { 2 * AFTER_HOSTS } else { 0 },
         };
-        let of_path = match (path.kind, path.value.as_str()) {
+        let of_path = match (kind, path) {
             (PathKind::Prefix, "/") => 0,
-            (PathKind::Prefix, value) => length(" && PathPrefix(``)") + length(value),
-            (PathKind::Exact, value) => length(" && PathPrefix(``)") + length(value) + 1,
-            (PathKind::Regex, value) => length(" && PathRegexp(``)") + length(value),
+            (PathKind::Prefix, _) => length(" && PathPrefix(``)") + length(path),
+            (PathKind::Exact, _) => length(" && PathPrefix(``)") + length(path) + 1,
+            (PathKind::Regex, _) => length(" && PathRegexp(``)") + length(path),
         };
         let wild = if host.starts_with("*.") { AFTER_HOSTS } else { 0 };
         length("Host(``)") + length(host) + of_path + wild
     }
     /// Host and path for people.
     pub(super) fn shown(&self) -> (String, String) {
-        match &self.what {
-            What::Rule(rule) => ("-".into(), rule.clone()),
-            What::Pair { host, path } => {
-                let mark = match path.kind {
+        match self.what {
+            What::Rule(rule) => ("-".into(), rule.to_owned()),
+            What::Pair { host, kind, path } => {
+                let mark = match kind {
                     PathKind::Prefix => "",
                     PathKind::Exact => "=",
                     PathKind::Regex => "~",
                 };
-                (host.clone(), format!("{mark}{}", path.value))
+                (host.to_owned(), [mark, path].concat())
             }
         }
     }
     /// Hosts whose options of TLS it has.
-    fn hosts(&self) -> BTreeSet<String> {
-        match &self.what {
+    fn hosts(&self) -> BTreeSet<&str> {
+        match self.what {
             What::Pair { host, .. } if host.starts_with('*') => BTreeSet::new(),
-            What::Pair { host, .. } => [host.clone()].into(),
-            What::Rule(rule) => rule::hosts(rule).named,
+            What::Pair { host, .. } => [host].into(),
+            What::Rule(_) => self.of_rule.named.iter().map(String::as_str).collect(),
         }
     }
     /// Whether Traefik knows a host for every request that it fits.
     fn is_open(&self) -> bool {
-        match &self.what {
+        match self.what {
             What::Pair { host, .. } => host.starts_with('*'),
-            What::Rule(rule) => rule::hosts(rule).only.is_none(),
+            What::Rule(_) => self.of_rule.only.is_none(),
         }
     }
     /// Where it takes requests from others that have them.
-    fn reaches(&self) -> Vec<Place> {
-        match &self.what {
+    fn reaches(&self) -> Vec<Place<'a>> {
+        match self.what {
             What::Pair { host, .. } => match host.strip_prefix("*.") {
-                Some(rest) => vec![Place::Host(host.clone()), Place::Below(rest.to_owned())],
-                None => vec![Place::Host(host.clone())],
+                Some(rest) => vec![Place::Host(host.into()), Place::Below(rest.into())],
+                None => vec![Place::Host(host.into())],
             },
-            What::Rule(rule) => match rule::hosts(rule).only {
-                Some(hosts) => hosts.into_iter().map(Place::Host).collect(),
+            What::Rule(_) => match &self.of_rule.only {
+                Some(hosts) => hosts.iter().map(|host| Place::Host(host.clone().into())).collect(),
                 None => vec![Place::Any],
             },
         }
     }
     /// Where others would take requests from it. What names no host has none of its own.
-    fn owns(&self) -> Vec<Place> {
-        let mut all = Vec::new();
+    fn owns(&self) -> Vec<Place<'a>> {
+        let mut all = Vec::with_capacity(3);
         for place in self.reaches() {
-            let Place::Host(host) = &place else { continue };
-            all.extend(host.split_once('.').map(|(_, rest)| Place::Below(rest.to_owned())));
+            let below = match &place {
+                Place::Host(Cow::Borrowed(host)) => host.split_once('.').map(|(_, rest)| Cow::Borrowed(rest)),
+                Place::Host(Cow::Owned(host)) => host.split_once('.').map(|(_, rest)| Cow::Owned(rest.to_owned())),
+                Place::Below(_) | Place::Any => continue,
+            };
+            all.extend(below.map(Place::Below));
             all.push(place);
         }
         all.extend((!all.is_empty()).then_some(Place::Any));
@@ -166,30 +181,30 @@ impl Claim {
     /// Whether its words may put it before what it says no more than: numbers, expressions and rules can, a longer path
     /// cannot.
     fn pushes(&self) -> bool {
-        let narrow = matches!(&self.what, What::Pair { path, .. } if path.kind != PathKind::Regex);
+        let narrow = matches!(self.what, What::Pair { kind, .. } if kind != PathKind::Regex);
         self.asked > 0 || !narrow
     }
 }
 
 /// A rule that says no more than a host and a path.
-fn plain(rule: &str) -> Option<What> {
+fn plain(rule: &str) -> Option<What<'_>> {
     let (host, rest) = rule.strip_prefix("Host(`")?.split_once("`)")?;
     let rest = rest.trim();
-    let (kind, value) = if rest.is_empty() {
+    let (kind, path) = if rest.is_empty() {
         (PathKind::Prefix, "/")
     } else {
         let matcher = rest.strip_prefix("&&")?.trim();
-        let (kind, value) = match matcher.strip_prefix("PathPrefix(`") {
-            Some(value) => (PathKind::Prefix, value),
+        let (kind, path) = match matcher.strip_prefix("PathPrefix(`") {
+            Some(path) => (PathKind::Prefix, path),
             None => (PathKind::Exact, matcher.strip_prefix("Path(`")?),
         };
-        (kind, value.strip_suffix("`)")?)
+        (kind, path.strip_suffix("`)")?)
     };
-    let good = rule::is_host(host) && !host.starts_with('*') && rule::is_path(value);
-    good.then(|| What::Pair { host: host.to_owned(), path: PathMatch { kind, value: value.to_owned() } })
+    let good = rule::is_host(host) && !host.starts_with('*') && rule::is_path(path);
+    good.then_some(What::Pair { host, kind, path })
 }
 
-impl fmt::Display for Claim {
+impl fmt::Display for Claim<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.what, self.shown()) {
             (What::Rule(rule), _) => write!(f, "{rule} on {}", self.entry_point),
@@ -200,46 +215,55 @@ impl fmt::Display for Claim {
 
 /// Who is asked last at a place: two of different objects, since one's own is no other's.
 #[derive(Default)]
-struct Last(Vec<(i64, ObjectKey)>);
+struct Last<'a>([Option<(i64, &'a ObjectKey)>; 2]);
 
-impl Last {
-    fn add(&mut self, priority: i64, key: &ObjectKey) {
-        match self.0.iter_mut().find(|(_, known)| known == key) {
+impl<'a> Last<'a> {
+    fn add(&mut self, priority: i64, key: &'a ObjectKey) {
+        let [first, second] = self.0;
+        let mut all = [first, second, None];
+        match all.iter_mut().flatten().find(|(_, known)| *known == key) {
             Some((lowest, _)) => *lowest = priority.min(*lowest),
-            None => self.0.push((priority, key.clone())),
+            None => all[2] = Some((priority, key)),
         }
-        self.0.sort_by_key(|(priority, _)| *priority);
-        self.0.truncate(2);
+        all.sort_by_key(|one| (one.is_none(), one.map(|(priority, _)| priority)));
+        self.0 = [all[0], all[1]];
     }
     /// Another object than this, of which something is asked no sooner than this priority.
-    fn behind(&self, priority: i64, key: &ObjectKey) -> Option<&ObjectKey> {
-        self.0.iter().find(|(lowest, other)| other != key && *lowest <= priority).map(|(_, other)| other)
+    fn behind(&self, priority: i64, key: &ObjectKey) -> Option<&'a ObjectKey> {
+        self.0.iter().flatten().find(|(lowest, other)| *other != key && *lowest <= priority).map(|(_, other)| *other)
     }
 }
+
+/// Options of TLS of a host, and whose they are.
+type Opted<'a> = (&'static str, &'a ObjectKey);
 
 /// Who has which host and path.
 #[derive(Default)]
-pub(super) struct Claims {
-    taken: BTreeMap<(EntryPoint, What), Owner>,
+pub(super) struct Claims<'a> {
+    taken: HashMap<(EntryPoint, What<'a>), &'a ObjectKey>,
     /// Options of TLS of a host: Traefik takes none of two that differ.
-    options: BTreeMap<String, (String, Owner)>,
+    options: BTreeMap<String, Opted<'a>>,
     /// What of a place is there: all of it, and what is in the order that hosts and paths give it.
-    places: HashMap<(EntryPoint, Place), (Last, Last)>,
+    places: HashMap<(EntryPoint, Place<'a>), (Last<'a>, Last<'a>)>,
     /// Who is to be told what.
-    told: Vec<(ObjectKey, String)>,
+    told: Vec<(&'a ObjectKey, String)>,
 }
 
-impl Claims {
+impl<'a> Claims<'a> {
     /// Takes it, or says who has it. `tls`: options of TLS that its router has.
-    pub(super) fn take(&mut self, claim: &Claim, tls: Option<&str>, owner: &Owner) -> Result<(), Refusal> {
-        let at = (claim.entry_point, claim.what.clone());
-        if let Some(first) = self.taken.get(&at) {
-            let message = if first.key == owner.key {
+    pub(super) fn take(
+        &mut self,
+        claim: &Claim<'a>,
+        tls: Option<&'static str>,
+        owner: &'a ObjectKey,
+    ) -> Result<(), Refusal> {
+        let at = (claim.entry_point, claim.what);
+        if let Some(first) = self.taken.get(&at).copied() {
+            let message = if first == owner {
                 format!("{claim} stands in it twice")
             } else {
-                self.told
-                    .push((first.key.clone(), format!("{claim} is asked for by {} too, which came later", owner.key)));
-                format!("{claim} is {}'s, which was first; rename one of the two", first.key)
+                self.told.push((first, format!("{claim} is asked for by {owner} too, which came later")));
+                format!("{claim} is {first}'s, which was first; rename one of the two")
             };
             return Err(refusal(Reason::HostConflict, message));
         }
@@ -250,47 +274,42 @@ impl Claims {
         let priority = claim.priority();
         for place in claim.owns() {
             let (all, ordered) = self.places.entry((claim.entry_point, place)).or_default();
-            all.add(priority, &owner.key);
+            all.add(priority, owner);
             if claim.asked == 0 {
-                ordered.add(priority, &owner.key);
+                ordered.add(priority, owner);
             }
         }
-        self.taken.insert(at, owner.clone());
+        self.taken.insert(at, owner);
         Ok(())
     }
 
     /// Whether it may come before what older objects have. A longer path may; a number, an expression or a rule only
     /// before those whose `priority` says that numbers decide. Both are told when it does.
-    fn pushed(&mut self, claim: &Claim, owner: &Owner) -> Result<(), Refusal> {
+    fn pushed(&mut self, claim: &Claim<'a>, owner: &'a ObjectKey) -> Result<(), Refusal> {
         let priority = claim.priority();
         let mut before = None;
         for place in claim.reaches() {
             let Some((all, ordered)) = self.places.get(&(claim.entry_point, place)) else { continue };
-            if let Some(first) = ordered.behind(priority, &owner.key).filter(|_| claim.pushes()) {
-                self.told.push((
-                    first.clone(),
-                    format!(
-                        "{claim} is asked for by {}, which came later and is left out: it would come first",
-                        owner.key
-                    ),
-                ));
+            if let Some(first) = ordered.behind(priority, owner).filter(|_| claim.pushes()) {
+                let told = "which came later and is left out: it would come first";
+                self.told.push((first, format!("{claim} is asked for by {owner}, {told}")));
                 let message = format!(
                     "{claim} would come before what {first} has of this host, which was first; give {first} a \
                      `priority` too, or write a longer path instead of a priority, an expression or a rule"
                 );
                 return Err(refusal(Reason::HostConflict, message));
             }
-            before = before.or_else(|| all.behind(priority, &owner.key).cloned());
+            before = before.or_else(|| all.behind(priority, owner));
         }
         if let Some(other) = before {
-            self.told.push((other.clone(), format!("requests for {claim} go to {}, which comes before it", owner.key)));
-            self.told.push((owner.key.clone(), format!("{claim} comes before what {other} has of this host")));
+            self.told.push((other, format!("requests for {claim} go to {owner}, which comes before it")));
+            self.told.push((owner, format!("{claim} comes before what {other} has of this host")));
         }
         Ok(())
     }
 
     /// Whether Traefik would take these options of TLS for it.
-    fn opted(&mut self, claim: &Claim, tls: &str, owner: &Owner) -> Result<(), Refusal> {
+    fn opted(&mut self, claim: &Claim<'a>, tls: &'static str, owner: &'a ObjectKey) -> Result<(), Refusal> {
         if claim.is_open() && tls != DEFAULT_OPTIONS {
             let message = format!(
                 "{claim} names no single host: Traefik has no `tls.minVersion` and asks no client for a certificate \
@@ -300,17 +319,20 @@ impl Claims {
         }
         let hosts = claim.hosts();
         for host in &hosts {
-            let Some((_, first)) = self.options.get(host).filter(|(other, _)| other != tls) else { continue };
+            let Some((_, first)) = self.options.get(*host).copied().filter(|(other, _)| *other != tls) else {
+                continue;
+            };
             let message = format!(
-                "{claim}: {} was first with {host} and has another `tls.minVersion`, or asks clients for a certificate; a host has one of them",
-                first.key
+                "{claim}: {first} was first with {host} and has another `tls.minVersion`, or asks clients for a \
+                 certificate; a host has one of them"
             );
-            self.told
-                .push((first.key.clone(), format!("{host} is asked for by {} with other options of TLS", owner.key)));
+            self.told.push((first, format!("{host} is asked for by {owner} with other options of TLS")));
             return Err(refusal(Reason::HostConflict, message));
         }
         for host in hosts {
-            self.options.entry(host).or_insert_with(|| (tls.to_owned(), owner.clone()));
+            if !self.options.contains_key(host) {
+                self.options.insert(host.to_owned(), (tls, owner));
+            }
         }
         Ok(())
     }
@@ -318,7 +340,7 @@ impl Claims {
     /// Tells everybody of the others.
     pub(super) fn tell(self, said: &mut BTreeMap<ObjectKey, Verdict>) {
         for (key, message) in self.told {
-            let Some(verdict) = said.get_mut(&key).filter(|v| v.accepted.holds && v.accepted.message.is_empty()) else {
+            let Some(verdict) = said.get_mut(key).filter(|v| v.accepted.holds && v.accepted.message.is_empty()) else {
                 continue;
             };
             verdict.accepted.message = message;

@@ -4,16 +4,26 @@
 //! Invariants: equal documents have equal bytes; no mapping in them is empty and nothing is null, because Traefik refuses
 //! the whole document for one of those; the marker is always there, because Traefik takes an empty document for "no
 //! routes at all" without a word.
-//! `text`: which characters stand there as they are.
+//! `marker`: its name; `shown`: its bytes, and what stands in them beside it; `text`: which characters stand there as they
+//! are.
+//! Names and servers are shared: a table of 10,000 Routes is made anew at each change.
 
+mod marker;
+mod shown;
 mod text;
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, LazyLock},
+};
 
 use serde::Serialize;
 
+pub use self::marker::{Marker, PROBE};
+use super::Name;
 use crate::model::{
-    Index, Period,
+    Period,
     middleware::{
         AddPrefix, Chain, CircuitBreaker, GrpcWeb, Headers, InFlightReq, IpAllowList, PassTlsClientCert, RateLimit,
         RedirectRegex, ReplacePath, ReplacePathRegex, Retry, StripPrefix, StripPrefixRegex,
@@ -21,93 +31,29 @@ use crate::model::{
     route::{CheckScheme, EntryPoint, SameSite, Strategy},
 };
 
-/// Name of the configuration that was served, for reading it back.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Marker {
-    /// Index of the state that it was made from.
-    pub index: Index,
-    /// Tells several apart that were made from one state: holds come and go without an index.
-    pub sub: u64,
-}
-impl Marker {
-    /// Header of the answers of whatever has it.
-    pub const HEADER: &str = "X-Constellation-Generation";
-
-    /// As it is displayed.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        let (index, sub) = text.strip_prefix("gen-")?.split_once('-')?;
-        Some(Self { index: Index(index.parse().ok()?), sub: sub.parse().ok()? })
-    }
-
-    /// What Traefik has of it: a router that answers this machine alone, at every entry point, before all others.
-    fn router(name: &str) -> Router {
-        Router {
-            entry_points: vec![EntryPoint::Web, EntryPoint::Websecure],
-            rule: format!("Host(`{PROBE}`) && ClientIP(`127.0.0.1`)"),
-            priority: Some(FIRST),
-            middlewares: vec![name.to_owned()],
-            // Traefik's own: an answer without a body.
-            service: "noop@internal".to_owned(),
-            tls: None,
-        }
-    }
-}
-
-/// Whom the agent asks for when it reads back what is served: no name in the world ends so (RFC 6761, section 6.4).
-pub const PROBE: &str = "served.constellation.invalid";
-
-/// Traefik keeps the numbers above it for itself.
-const FIRST: i64 = i64::MAX - 1_000;
-
-impl fmt::Display for Marker {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "gen-{}-{}", self.index, self.sub)
-    }
-}
+/// Traefik's own: an answer without a body.
+pub(super) static NOBODY: LazyLock<Name> = LazyLock::new(|| "noop@internal".into());
 
 /// The whole dynamic configuration, without its marker.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Document {
     /// Routers and what they use.
     pub http: Http,
     /// Certificates and options.
-    #[serde(skip_serializing_if = "Tls::is_empty")]
     pub tls: Tls,
 }
 
-impl Document {
-    /// The bytes that Traefik reads, with a marker.
-    ///
-    /// # Errors
-    /// When a value has no JSON form; no type here is so.
-    pub fn bytes(&self, marker: Marker) -> Result<Vec<u8>, serde_json::Error> {
-        let mut marked = self.clone();
-        let name = marker.to_string();
-        let header = [(Marker::HEADER.to_owned(), name.clone())].into();
-        let headers = Headers { custom_response_headers: header, ..Headers::default() };
-        marked.http.routers.insert(name.clone(), Marker::router(&name));
-        marked.http.middlewares.insert(name, Middleware::Headers(headers));
-        text::to_vec(&marked)
-    }
-}
-
 /// The part for HTTP.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Http {
     /// Which requests go where.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub routers: BTreeMap<String, Router>,
+    pub routers: BTreeMap<Name, Router>,
     /// Who answers.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub services: BTreeMap<String, Service>,
+    pub services: BTreeMap<Name, Service>,
     /// What requests pass.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub middlewares: BTreeMap<String, Middleware>,
+    pub middlewares: BTreeMap<Name, Middleware>,
     /// How servers are connected to.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub servers_transports: BTreeMap<String, ServersTransport>,
+    pub servers_transports: BTreeMap<Name, ServersTransport>,
 }
 
 /// Which requests go where.
@@ -123,9 +69,9 @@ pub struct Router {
     pub priority: Option<i64>,
     /// What they pass.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub middlewares: Vec<String>,
+    pub middlewares: Vec<Name>,
     /// Who answers.
-    pub service: String,
+    pub service: Name,
     /// Over TLS.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<RouterTls>,
@@ -135,11 +81,11 @@ pub struct Router {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RouterTls {
     /// Name of the options.
-    pub options: String,
+    pub options: &'static str,
 }
 
 /// Who answers.
-// Nearly all are the larger one: a box for each would cost more.
+// Nearly all are the larger one: a box for each would cost more. What few of them have is in boxes.
 #[allow(clippy::large_enum_variant)]
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -155,20 +101,20 @@ pub enum Service {
 #[serde(rename_all = "camelCase")]
 pub struct Balancer {
     /// Empty: 503.
-    pub servers: Vec<Server>,
+    pub servers: Arc<[Server]>,
     /// Which is next.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub strategy: Option<Strategy>,
     /// The host name that was asked for is passed on.
     pub pass_host_header: bool,
     /// How they are connected to.
-    pub servers_transport: String,
+    pub servers_transport: Name,
     /// The same client comes to the same server.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub sticky: Option<Sticky>,
+    pub sticky: Option<Box<Sticky>>,
     /// Traefik asks each.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub health_check: Option<HealthCheck>,
+    pub health_check: Option<Box<HealthCheck>>,
     /// What fails is left out for a while.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub passive_health_check: Option<Passive>,
@@ -178,7 +124,7 @@ pub struct Balancer {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Server {
     /// `http://172.17.0.2:8080`.
-    pub url: String,
+    pub url: Name,
 }
 
 /// Several services by weight.
@@ -188,14 +134,14 @@ pub struct Weighted {
     pub services: Vec<Share>,
     /// The same client comes to the same one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub sticky: Option<Sticky>,
+    pub sticky: Option<Box<Sticky>>,
 }
 
 /// A service's share.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Share {
     /// Its name.
-    pub name: String,
+    pub name: Name,
     /// Its weight.
     pub weight: u32,
 }
@@ -301,7 +247,7 @@ pub struct Tls {
     pub certificates: Vec<Certificate>,
     /// Options by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub options: BTreeMap<String, TlsOptions>,
+    pub options: BTreeMap<&'static str, TlsOptions>,
 }
 impl Tls {
     fn is_empty(&self) -> bool {
@@ -380,7 +326,7 @@ pub enum Middleware {
 #[allow(missing_docs)] // as in `model::middleware`
 pub struct Errors {
     pub status: Vec<String>,
-    pub service: String,
+    pub service: Name,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub query: Option<String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]

@@ -14,6 +14,7 @@ use std::{
 
 use zeroize::Zeroizing;
 
+use super::Name;
 use crate::{
     model::{
         Desired, Kind, ObjectKey, ReplicaPhase, ReplicaStatus, ServiceSpec,
@@ -194,10 +195,10 @@ pub struct Owner {
 impl Owner {
     /// A name in Traefik's document that no other owner and no other part has: what stands before the first `-` says
     /// whose and which it is, and is never a name of a user.
-    pub(super) fn name(&self, part: &str) -> String {
+    pub(super) fn name(&self, part: impl fmt::Display) -> Name {
         match self.key.kind {
-            Kind::Service => format!("s{}{part}-{}", self.number, self.key.name),
-            _ => format!("r{part}-{}", self.key.name),
+            Kind::Service => format!("s{}{part}-{}", self.number, self.key.name).into(),
+            _ => format!("r{part}-{}", self.key.name).into(),
         }
     }
 }

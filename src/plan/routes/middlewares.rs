@@ -5,10 +5,13 @@
 //! Invariant: one that cannot be made (it does not exist, its Secret is missing, it leads back to itself) keeps out of
 //! service whatever names it: a page behind a password is never served without.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::LazyLock,
+};
 
 use super::{
-    Reason, Refusal, auth,
+    Name, Reason, Refusal, auth,
     document::{
         Auth, Buffering, Compress, ContentType, Document, Errors, ForwardAuth, Middleware, RedirectScheme, Service,
     },
@@ -22,9 +25,9 @@ use crate::model::{
 };
 
 /// Sends to HTTPS.
-pub(super) const TO_HTTPS: &str = "default-to-https";
+pub(super) static TO_HTTPS: LazyLock<Name> = LazyLock::new(|| "default-to-https".into());
 /// Asks another replica when one takes no byte.
-pub(super) const RETRY: &str = "default-retry";
+pub(super) static RETRY: LazyLock<Name> = LazyLock::new(|| "default-retry".into());
 /// Most middlewares that lead into each other.
 const DEEPEST: usize = 16;
 /// Where no request is ever answered: what asks there fails, and lets nobody pass.
@@ -34,7 +37,7 @@ const NOWHERE: &str = "127.0.0.1:0";
 #[derive(Debug, Clone)]
 pub(super) struct Found {
     /// In Traefik.
-    pub(super) name: String,
+    pub(super) name: Name,
     /// It wants clients to be asked for a certificate.
     pub(super) asks_client: bool,
 }
@@ -44,9 +47,9 @@ pub(super) struct Middlewares<'i> {
     input: &'i Input,
     known: BTreeMap<&'i str, Result<Found, Refusal>>,
     /// For the document.
-    pub(super) made: BTreeMap<String, Middleware>,
+    pub(super) made: BTreeMap<Name, Middleware>,
     /// Services that they ask.
-    pub(super) services: BTreeMap<String, Service>,
+    pub(super) services: BTreeMap<Name, Service>,
     pub(super) sent: Sent,
 }
 
@@ -61,14 +64,14 @@ impl<'i> Middlewares<'i> {
         owner: &Owner,
         number: usize,
         reference: &MiddlewareRef,
-        own: &mut BTreeMap<String, Middleware>,
+        own: &mut Vec<(Name, Middleware)>,
     ) -> Result<Found, Refusal> {
         match reference {
             MiddlewareRef::Name(name) => self.named(name, &mut BTreeSet::new()),
             MiddlewareRef::Inline(spec) => {
-                let name = owner.name(&format!("m{number}"));
+                let name = owner.name(format_args!("m{number}"));
                 let (made, asks_client) = self.make(&name, spec, &mut BTreeSet::new())?;
-                own.insert(name.clone(), made);
+                own.push((name.clone(), made));
                 Ok(Found { name, asks_client })
             }
         }
@@ -84,7 +87,7 @@ impl<'i> Middlewares<'i> {
             let message = format!("mw/{name} leads back to itself, or through more than {DEEPEST} others");
             return Err(refusal(Reason::MiddlewareNotFound, message));
         }
-        let traefik = format!("mw-{name}");
+        let traefik = Name::from(format!("mw-{name}"));
         let result = match of_middleware("", spec).into_iter().next() {
             Some(problem) => {
                 let message = format!("mw/{name}: {}: {}", problem.path, problem.message);
@@ -142,14 +145,14 @@ impl<'i> Middlewares<'i> {
             for name in &m.middlewares {
                 let found = self.named(name, within)?;
                 asks_client |= found.asks_client;
-                middlewares.push(found.name);
+                middlewares.push(found.name.to_string());
             }
             return Ok((Middleware::Chain(Chain { middlewares }), asks_client));
         }
         let made = if let Some(m) = &spec.errors {
             let at = m.port.map_or(At::Default, At::Written);
             let found = services::endpoints(self.input, &m.service, at, &mut self.sent)?;
-            let service = format!("e{name}");
+            let service = Name::from(format!("e{name}"));
             self.services.insert(service.clone(), services::plain(found.servers));
             let (status, query, status_rewrites) = (m.status.clone(), m.query.clone(), m.status_rewrites.clone());
             Middleware::Errors(Errors { status, service, query, status_rewrites })
@@ -245,16 +248,11 @@ impl<'i> Middlewares<'i> {
 }
 
 /// What follows when a replica does not answer: after everything that a person wrote, next to the service.
-pub(super) fn resilience(
-    owner: &Owner,
-    asked: &Resilience,
-    names: &mut Vec<String>,
-    own: &mut BTreeMap<String, Middleware>,
-) {
+pub(super) fn resilience(owner: &Owner, asked: &Resilience, names: &mut Vec<Name>, own: &mut Vec<(Name, Middleware)>) {
     if let Some(breaker) = &asked.circuit_breaker {
         let name = owner.name("breaker");
         let breaker = CircuitBreaker { expression: breaker.expression.clone(), ..CircuitBreaker::default() };
-        own.insert(name.clone(), Middleware::CircuitBreaker(breaker));
+        own.push((name.clone(), Middleware::CircuitBreaker(breaker)));
         names.push(name);
     }
     let retries = &asked.retries;
@@ -262,7 +260,7 @@ pub(super) fn resilience(
         return;
     }
     if *retries == Retries::default() {
-        names.push(RETRY.into());
+        names.push(RETRY.clone());
         return;
     }
     let name = owner.name("retry");
@@ -274,18 +272,18 @@ pub(super) fn resilience(
         retry_non_idempotent_method: retries.methods == RetryMethods::All,
         ..Retry::default()
     };
-    own.insert(name.clone(), Middleware::Retry(retry));
+    own.push((name.clone(), Middleware::Retry(retry)));
     names.push(name);
 }
 
 /// Adds the one that sends to HTTPS.
 pub(super) fn to_https(document: &mut Document) {
     let redirect = RedirectScheme { scheme: "https".into(), port: None, permanent: true };
-    document.http.middlewares.entry(TO_HTTPS.into()).or_insert(Middleware::RedirectScheme(redirect));
+    document.http.middlewares.insert(TO_HTTPS.clone(), Middleware::RedirectScheme(redirect));
 }
 
 /// Adds the retry that most Routes have.
 pub(super) fn default_retry(document: &mut Document) {
     let retry = Retry { attempts: Retries::default().attempts, ..Retry::default() };
-    document.http.middlewares.entry(RETRY.into()).or_insert(Middleware::Retry(retry));
+    document.http.middlewares.insert(RETRY.clone(), Middleware::Retry(retry));
 }

@@ -21,18 +21,19 @@ mod services;
 mod tests;
 
 use std::{
-    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{Arc, LazyLock},
 };
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use self::{
+    auth::Certificates,
     claims::{Claim, Claims},
-    document::{ClientAuth, Router, RouterTls, TlsOptions},
-    middlewares::Middlewares,
+    document::{ClientAuth, NOBODY, Router, RouterTls, TlsOptions},
+    middlewares::{Middlewares, RETRY, TO_HTTPS},
+    services::{Made, Services},
 };
 pub use self::{
     document::{Document, Marker, Middleware, PROBE, Service},
@@ -122,11 +123,11 @@ pub struct Entry {
     #[schemars(with = "String")]
     pub by: ObjectKey,
     /// Name of its router in Traefik.
-    pub router: String,
+    pub router: Name,
     /// What a request passes, names of Traefik.
-    pub middlewares: Vec<String>,
+    pub middlewares: Vec<Name>,
     /// Who answers; empty: nobody, or a redirect.
-    pub servers: Vec<String>,
+    pub servers: Arc<[Name]>,
     /// It sends to HTTPS.
     pub redirect: bool,
 }
@@ -144,25 +145,14 @@ fn refusal(reason: Reason, message: impl Into<String>) -> Refusal {
 /// Makes the table.
 #[must_use]
 pub fn table(input: &Input) -> Table {
-    let mut table = Table::default();
-    let mut claims = Claims::default();
-    let mut middlewares = Middlewares::new(input);
-    for asked in all(input) {
-        let key = asked.owner.key.clone();
-        let verdict = table.said.entry(key).or_default().clone();
-        let mut turn = Turn { input, asked, verdict, table: &mut table, middlewares: &mut middlewares };
-        turn.run(&mut claims);
-        let Turn { asked, verdict, .. } = turn;
-        table.said.insert(asked.owner.key, verdict);
+    let all = all(input);
+    let mut said = BTreeMap::new();
+    let mut making = Making::new(input, all.len());
+    for asked in &all {
+        let verdict = said.entry(asked.owner.key.clone()).or_default();
+        Turn { asked, verdict, making: &mut making }.run();
     }
-    claims.tell(&mut table.said);
-    table.document.http.middlewares.extend(middlewares.made);
-    table.sent.extend(middlewares.sent);
-    for (name, service) in middlewares.services {
-        table.document.http.services.insert(name, service);
-    }
-    services::default_transport(&mut table.document);
-    table
+    making.done(said)
 }
 
 /// Everything that asks for routers, the oldest first.
@@ -170,12 +160,12 @@ fn all(input: &Input) -> Vec<Asked<'_>> {
     let mut all: Vec<Asked<'_>> = Vec::with_capacity(input.routes.len());
     for route in &input.routes {
         let owner = Owner { key: ObjectKey::new(Kind::Route, route.name.clone()), number: 0 };
-        all.push(Asked { owner, created_at: route.created_at, spec: Cow::Borrowed(&route.spec), short: None });
+        all.push(Asked { owner, created_at: route.created_at, spec: route.spec.clone(), short: None });
     }
     for (name, service) in &input.services {
         for (number, short) in service.declared.routes.iter().enumerate() {
             let owner = Owner { key: ObjectKey::service(name.clone()), number };
-            let spec = Cow::Owned(short.expanded(name, service.declared.ports.first().copied()));
+            let spec = Arc::new(short.expanded(name, service.declared.ports.first().copied()));
             all.push(Asked { owner, created_at: service.created_at, spec, short: Some(short) });
         }
     }
@@ -187,42 +177,90 @@ fn all(input: &Input) -> Vec<Asked<'_>> {
 struct Asked<'i> {
     owner: Owner,
     created_at: u64,
-    spec: Cow<'i, RouteSpec>,
+    spec: Arc<RouteSpec>,
     short: Option<&'i Shorthand>,
 }
 
-/// The work on one of them.
-struct Turn<'t, 'i> {
-    input: &'i Input,
-    asked: Asked<'i>,
-    verdict: Verdict,
-    table: &'t mut Table,
-    middlewares: &'t mut Middlewares<'i>,
+/// What the table is made of so far.
+struct Making<'i> {
+    claims: Claims<'i>,
+    certificates: Certificates<'i>,
+    middlewares: Middlewares<'i>,
+    services: Services<'i>,
+    document: Document,
+    entries: Vec<Entry>,
+    entry_points: BTreeSet<EntryPoint>,
+    /// Routers and services of the document, which is put in order once.
+    routers: Vec<(Name, Router)>,
+    answering: Vec<(Name, Service)>,
 }
 
-impl Turn<'_, '_> {
-    fn run(&mut self, claims: &mut Claims) {
-        let (spec, owner) = (self.asked.spec.clone(), self.asked.owner.clone());
-        if let Some(problem) = of_route(&spec).into_iter().next() {
+impl<'i> Making<'i> {
+    fn new(input: &'i Input, about: usize) -> Self {
+        Self {
+            claims: Claims::default(),
+            certificates: Certificates::new(input),
+            middlewares: Middlewares::new(input),
+            services: Services::new(input),
+            document: Document::default(),
+            entries: Vec::with_capacity(about),
+            entry_points: BTreeSet::new(),
+            routers: Vec::with_capacity(about),
+            answering: Vec::with_capacity(about),
+        }
+    }
+
+    fn done(self, mut said: BTreeMap<ObjectKey, Verdict>) -> Table {
+        let Self { claims, certificates, middlewares, services, mut document, .. } = self;
+        claims.tell(&mut said);
+        let passed = |name: &Name| self.routers.iter().any(|(_, router)| router.middlewares.contains(name));
+        if passed(&TO_HTTPS) {
+            middlewares::to_https(&mut document);
+        }
+        if passed(&RETRY) {
+            middlewares::default_retry(&mut document);
+        }
+        document.http.middlewares.extend(middlewares.made);
+        document.http.routers = self.routers.into_iter().collect();
+        document.http.services = self.answering.into_iter().chain(middlewares.services).collect();
+        document.tls.certificates = certificates.made;
+        services::default_transport(&mut document);
+        let mut sent = services.sent;
+        sent.extend(middlewares.sent);
+        Table { document, said, entries: self.entries, entry_points: self.entry_points, sent }
+    }
+}
+
+/// The work on one of those that ask.
+struct Turn<'t, 'i> {
+    asked: &'i Asked<'i>,
+    verdict: &'t mut Verdict,
+    making: &'t mut Making<'i>,
+}
+
+impl<'i> Turn<'_, 'i> {
+    fn run(mut self) {
+        let (spec, owner): (&'i RouteSpec, &'i Owner) = (&self.asked.spec, &self.asked.owner);
+        if let Some(problem) = of_route(spec).into_iter().next() {
             let field =
                 if owner.key.kind == Kind::Service { format!("routes[{}]", owner.number) } else { "spec".into() };
             let message = format!("{field}: {}: {}; {}", problem.path, problem.message, problem.fix);
             return self.leave_out("all of it", refusal(Reason::InvalidRoute, message), Part::Accepted);
         }
-        let wanted = self.wanted(&spec);
-        let options = match self.needs(&spec) {
+        let wanted = wanted(spec);
+        let needs = match self.needs(spec) {
             Ok(needs) => needs,
             Err(why) => {
                 // Whoever was first stays first: what is missing may come back.
                 for claim in &wanted {
-                    let _ = claims.take(claim, None, &owner);
+                    let _ = self.making.claims.take(claim, None, &owner.key);
                 }
                 return self.leave_out("all of it", why, Part::Resolved);
             }
         };
-        let made = services::of_route(self.input, &owner, (&spec, self.asked.short), &mut self.table.sent);
-        for why in made.refusals {
-            self.blame(Part::Resolved, &why);
+        let made = self.making.services.of_route(owner, spec, self.asked.short);
+        for why in &made.refusals {
+            self.blame(Part::Resolved, why);
         }
         if made.servers.is_empty() {
             let message = format!("none of {} has a ready replica: requests get 503", made.named.join(", "));
@@ -233,99 +271,67 @@ impl Turn<'_, '_> {
         }
         let mut served = false;
         for (i, claim) in wanted.iter().enumerate() {
-            let tls = claim.secure().then_some(options.tls.as_str());
-            if let Err(why) = claims.take(claim, tls, &owner) {
+            let tls = claim.secure().then_some(needs.tls);
+            if let Err(why) = self.making.claims.take(claim, tls, &owner.key) {
                 self.leave_out(&claim.to_string(), why, Part::Accepted);
                 continue;
             }
             served = true;
-            self.router(i, claim, &options, &made.name, &made.servers);
+            self.router(i, claim, &needs, &made);
         }
         if served {
-            self.table.document.http.services.extend(made.services);
-            self.table.document.http.servers_transports.extend(made.transport);
-            self.table.document.http.middlewares.extend(options.own);
-            if let Some(certificate) = options.certificate
-                && !self.table.document.tls.certificates.contains(&certificate)
-            {
-                self.table.document.tls.certificates.push(certificate);
+            self.making.answering.extend(made.services);
+            self.making.document.http.servers_transports.extend(made.transport);
+            self.making.document.http.middlewares.extend(needs.own);
+            if let Some(name) = needs.certificate {
+                self.making.certificates.serve(name);
             }
         }
-    }
-
-    /// What it claims: each host and path at each entry point; with a certificate and no entry point named, plain HTTP
-    /// for the redirect too.
-    fn wanted(&self, spec: &RouteSpec) -> Vec<Claim> {
-        let every = [PathMatch { kind: PathKind::Prefix, value: "/".into() }];
-        let paths: &[PathMatch] = if spec.paths.is_empty() { &every } else { &spec.paths };
-        let mut entered: Vec<(EntryPoint, bool)> = spec.entered().into_iter().map(|e| (e, false)).collect();
-        if spec.tls.mode == TlsMode::Secret && spec.entry_points.is_empty() {
-            entered.push((EntryPoint::Web, true));
-        }
-        let mut claims = Vec::new();
-        for entry in entered {
-            match &spec.rule {
-                Some(rule) => claims.push(Claim::rule(entry, spec.priority, rule)),
-                None => claims.extend(
-                    spec.hosts
-                        .iter()
-                        .flat_map(|host| paths.iter().map(move |path| Claim::pair(entry, spec.priority, host, path))),
-                ),
-            }
-        }
-        claims
     }
 
     /// What has to be there before anything of it may be served: its middlewares and its certificate.
-    fn needs(&mut self, spec: &RouteSpec) -> Result<Needs, Refusal> {
+    fn needs(&mut self, spec: &'i RouteSpec) -> Result<Needs<'i>, Refusal> {
         let owner = &self.asked.owner;
-        let mut names = Vec::new();
-        let (mut own, mut asks_client) = (BTreeMap::new(), false);
+        let mut names = Vec::with_capacity(spec.middlewares.len() + 2);
+        let (mut own, mut asks_client) = (Vec::new(), false);
         for (i, reference) in spec.middlewares.iter().enumerate() {
-            let found = self.middlewares.of(owner, i, reference, &mut own)?;
+            let found = self.making.middlewares.of(owner, i, reference, &mut own)?;
             asks_client |= found.asks_client;
             names.push(found.name);
         }
         middlewares::resilience(owner, &spec.resilience, &mut names, &mut own);
-        let mut certificate = None;
-        if let Some(name) = spec.tls.secret_ref.as_ref().filter(|_| spec.tls.mode == TlsMode::Secret) {
-            let missing = |why: &str| refusal(Reason::SecretMissing, format!("secret/{name} {why}"));
-            let secret = self.input.secrets.get(name.as_str()).ok_or_else(|| missing("does not exist"))?;
-            certificate = Some(auth::certificate(secret).map_err(|why| missing(&why))?);
+        let certificate = spec.tls.secret_ref.as_deref().filter(|_| spec.tls.mode == TlsMode::Secret);
+        if let Some(name) = certificate {
+            self.making.certificates.check(name)?;
         }
-        let version = match spec.tls.min_version {
-            TlsVersion::V12 => "tls12",
-            TlsVersion::V13 => "tls13",
+        let tls = match (spec.tls.min_version, asks_client) {
+            (TlsVersion::V12, false) => "tls12",
+            (TlsVersion::V12, true) => "tls12-client",
+            (TlsVersion::V13, false) => "tls13",
+            (TlsVersion::V13, true) => "tls13-client",
         };
-        let tls = if asks_client { format!("{version}-client") } else { version.to_owned() };
         Ok(Needs { names, own, certificate, tls, asks_client, version: spec.tls.min_version })
     }
 
-    fn router(&mut self, number: usize, claim: &Claim, needs: &Needs, service: &str, servers: &[String]) {
+    fn router(&mut self, number: usize, claim: &Claim<'i>, needs: &Needs<'i>, made: &Made) {
         let owner = &self.asked.owner;
-        let name = owner.name(&format!("{number}{}", claim.letter()));
+        let name = owner.name(format_args!("{number}{}", claim.letter()));
         let secure = claim.secure();
-        let (middlewares, service) = if claim.redirect {
-            (vec![middlewares::TO_HTTPS.to_owned()], "noop@internal".to_owned())
+        let (middlewares, service, servers) = if claim.redirect {
+            (vec![TO_HTTPS.clone()], NOBODY.clone(), Arc::default())
         } else {
-            (needs.names.clone(), service.to_owned())
+            (needs.names.clone(), made.name.clone(), made.servers.clone())
         };
-        let document = &mut self.table.document;
-        if claim.redirect {
-            middlewares::to_https(document);
-        }
-        if !claim.redirect && needs.names.iter().any(|n| n == middlewares::RETRY) {
-            middlewares::default_retry(document);
-        }
+        let making = &mut *self.making;
         let tls = secure.then(|| {
             let client_auth = needs.asks_client.then_some(ClientAuth { client_auth_type: "RequestClientCert" });
             let min_version = if needs.version == TlsVersion::V13 { "VersionTLS13" } else { "VersionTLS12" };
-            document.tls.options.insert(needs.tls.clone(), TlsOptions { min_version, client_auth });
-            RouterTls { options: needs.tls.clone() }
+            making.document.tls.options.insert(needs.tls, TlsOptions { min_version, client_auth });
+            RouterTls { options: needs.tls }
         });
         let (host, path) = claim.shown();
-        self.table.entry_points.insert(claim.entry_point);
-        self.table.entries.push(Entry {
+        making.entry_points.insert(claim.entry_point);
+        making.entries.push(Entry {
             host,
             path,
             entry_point: claim.entry_point,
@@ -333,7 +339,7 @@ impl Turn<'_, '_> {
             by: owner.key.clone(),
             router: name.clone(),
             middlewares: middlewares.clone(),
-            servers: if claim.redirect { Vec::new() } else { servers.to_vec() },
+            servers,
             redirect: claim.redirect,
         });
         let router = Router {
@@ -344,7 +350,7 @@ impl Turn<'_, '_> {
             service,
             tls,
         };
-        document.http.routers.insert(name, router);
+        making.routers.push((name, router));
     }
 
     fn leave_out(&mut self, what: &str, why: Refusal, part: Part) {
@@ -366,6 +372,30 @@ impl Turn<'_, '_> {
     }
 }
 
+/// What somebody claims: each host and path at each entry point; with a certificate and no entry point named, plain HTTP
+/// for the redirect too.
+fn wanted(spec: &RouteSpec) -> Vec<Claim<'_>> {
+    static EVERY: LazyLock<[PathMatch; 1]> =
+        LazyLock::new(|| [PathMatch { kind: PathKind::Prefix, value: "/".into() }]);
+    let paths: &[PathMatch] = if spec.paths.is_empty() { &*EVERY } else { &spec.paths };
+    let mut entered: Vec<(EntryPoint, bool)> = spec.entered().into_iter().map(|e| (e, false)).collect();
+    if spec.tls.mode == TlsMode::Secret && spec.entry_points.is_empty() {
+        entered.push((EntryPoint::Web, true));
+    }
+    let mut claims = Vec::with_capacity(entered.len() * spec.hosts.len().max(1) * paths.len());
+    for entry in entered {
+        match &spec.rule {
+            Some(rule) => claims.push(Claim::rule(entry, spec.priority, rule)),
+            None => claims.extend(
+                spec.hosts
+                    .iter()
+                    .flat_map(|host| paths.iter().map(move |path| Claim::pair(entry, spec.priority, host, path))),
+            ),
+        }
+    }
+    claims
+}
+
 /// Which statement something counts against.
 #[derive(Clone, Copy)]
 enum Part {
@@ -375,11 +405,12 @@ enum Part {
 }
 
 /// What a router needs beside its service.
-struct Needs {
-    names: Vec<String>,
-    own: BTreeMap<String, Middleware>,
-    certificate: Option<document::Certificate>,
-    tls: String,
+struct Needs<'i> {
+    names: Vec<Name>,
+    own: Vec<(Name, Middleware)>,
+    /// The Secret.
+    certificate: Option<&'i str>,
+    tls: &'static str,
     asks_client: bool,
     version: TlsVersion,
 }

@@ -108,7 +108,7 @@ fn a_service_and_a_route_of_one_moment_are_ordered_by_kind_and_name() {
     let service = found.said.get(&ObjectKey::service("web")).unwrap();
     assert!(!service.accepted.holds && service.accepted.message.contains("twice"), "{service:?}");
     assert_eq!(wrong(said(&found, "b"))[0].0, Reason::HostConflict);
-    assert_eq!(found.document.http.routers.keys().collect::<Vec<_>>(), ["s00w-web"]);
+    assert_eq!(found.document.http.routers.keys().map(|n| &**n).collect::<Vec<_>>(), ["s00w-web"]);
 }
 
 #[test]
@@ -216,7 +216,7 @@ fn a_host_has_one_set_of_tls_options_and_the_oldest_says_which() {
     let found = table(&input);
     assert!(wrong(said(&found, "second"))[0].1.contains("tls.minVersion"));
     assert!(wrong(said(&found, "third")).is_empty());
-    assert_eq!(found.document.tls.options.keys().collect::<Vec<_>>(), ["tls12", "tls13"]);
+    assert_eq!(found.document.tls.options.keys().copied().collect::<Vec<_>>(), ["tls12", "tls13"]);
     assert_eq!(found.document.tls.certificates.len(), 1);
 }
 
