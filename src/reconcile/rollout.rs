@@ -87,16 +87,29 @@ impl Reconciler for Rollout {
         let nodes = self.reader.nodes(&state);
         let plan = rollout::plan(&service, &nodes, self.store.now());
         let size = (ANSWERS / nodes.len().max(1)).clamp(1, STEPS);
+        let (mut based, turned) = (service.rollout.clone(), plan.record.clone());
         let turn = turn(&service, plan.record).or_else(|| job(&service, plan.job));
-        let groups = groups(&state, &service, turn, plan.steps.chunks(size), &mut rand::rng());
+        let turn = turn.map(|turn| Group { commands: vec![turn], ..resting(&service, None) });
+        if let Some(turn) = turn {
+            if !self.carried_out(&name, turn).await? {
+                return Ok(Action::RequeueAfter(AGAIN));
+            }
+            based = self.store.state().rollout(&service.uid).cloned();
+            let same = |r: &Arc<Record>| {
+                turned
+                    .as_ref()
+                    .is_none_or(|turned| **r == Record { resource_version: r.resource_version, ..turned.clone() })
+            };
+            if !based.as_ref().is_none_or(same) {
+                // Somebody said another word since.
+                return Ok(Action::RequeueAfter(AGAIN));
+            }
+        }
+        let based = based.map(|record| record.resource_version);
+        let groups = groups(&state, &service, based, plan.steps.chunks(size), &mut rand::rng());
         for group in groups {
-            match self.store.propose(group, DEADLINE).await {
-                Ok(_) => {}
-                Err(ProposeError::Refused(refusal)) => {
-                    tracing::debug!(service = %name, %refusal, "the state moved");
-                    return Ok(Action::RequeueAfter(AGAIN));
-                }
-                Err(source) => return Err(RolloutError { service: name, source }),
+            if !self.carried_out(&name, group).await? {
+                return Ok(Action::RequeueAfter(AGAIN));
             }
         }
         if plan.holds.is_empty() {
@@ -105,6 +118,31 @@ impl Reconciler for Rollout {
         // What follows is named by the changes that these steps make, or by time.
         let wait = plan.look_again.map(|at| at.saturating_sub(self.store.now()).saturating_add(1));
         Ok(wait.map_or(Action::Done, |wait| Action::RequeueAfter(Duration::from_millis(wait))))
+    }
+}
+
+impl Rollout {
+    /// False: the state has moved.
+    async fn carried_out(&self, name: &Arc<str>, group: Group) -> Result<bool, RolloutError> {
+        match self.store.propose(group, DEADLINE).await {
+            Ok(_) => Ok(true),
+            Err(ProposeError::Refused(refusal)) => {
+                tracing::debug!(service = %name, %refusal, "the state moved");
+                Ok(false)
+            }
+            Err(source) => Err(RolloutError { service: name.clone(), source }),
+        }
+    }
+}
+
+/// What rests on the Service as it was read, and on the record of its rollout at this version.
+fn resting(service: &ServiceView, based: Option<Index>) -> Group {
+    let version = service.declared.as_ref().map(|(meta, _)| meta.resource_version);
+    Group {
+        actor: "rollout".into(),
+        preconditions: vec![(ObjectKey::service(service.name.clone()), version)],
+        rollout: based.map(|based| (service.uid.clone(), based)),
+        ..Group::default()
     }
 }
 
@@ -132,27 +170,19 @@ fn job(service: &ServiceView, record: Option<JobRecord>) -> Option<Command> {
     })
 }
 
-/// Steps as groups that are all or nothing, each resting on what was read; before them the turn that they follow from.
+/// Steps as groups that are all or nothing, each resting on what was read, and on the record of the rollout at a version.
 fn groups<'a>(
     state: &State,
     service: &ServiceView,
-    turn: Option<Command>,
+    based: Option<Index>,
     chunks: impl Iterator<Item = &'a [Step]>,
     rng: &mut impl rand::Rng,
 ) -> Vec<Group> {
-    let version = service.declared.as_ref().map(|(meta, _)| meta.resource_version);
     let mut taken: BTreeSet<String> = BTreeSet::new();
     let mut placements = state.placements();
-    let own = |commands| Group {
-        actor: "rollout".into(),
-        preconditions: vec![(ObjectKey::service(service.name.clone()), version)],
-        commands,
-        ..Group::default()
-    };
-    let turn = turn.map(|turn| own(vec![turn]));
-    let steps = chunks
+    chunks
         .map(|steps| {
-            let mut preconditions = vec![(ObjectKey::service(service.name.clone()), version)];
+            let Group { mut preconditions, rollout, actor, .. } = resting(service, based);
             let mut commands = Vec::with_capacity(steps.len());
             let mut nodes: BTreeSet<&Arc<str>> = BTreeSet::new();
             let known = placements;
@@ -200,10 +230,9 @@ fn groups<'a>(
                 (key, version)
             }));
             let known = (placements > known).then_some(known);
-            Group { actor: "rollout".into(), preconditions, placements: known, commands, ..Group::default() }
+            Group { actor, preconditions, rollout, placements: known, commands, ..Group::default() }
         })
-        .collect::<Vec<_>>();
-    turn.into_iter().chain(steps).collect()
+        .collect()
 }
 
 /// What a placement decided.
@@ -255,7 +284,8 @@ mod tests {
     use super::*;
     use crate::{
         model::{
-            Bytes, Declared, Kind, Millicores, NodeStatus, Resolution, ResolvedImage, Spec, Status, node::NodeSpec,
+            Bytes, Declared, Kind, Millicores, NodeStatus, Resolution, ResolvedImage, RolloutPhase, Spec, Status,
+            node::NodeSpec,
         },
         store::{command::Refusal, put::put, seal::Sealer},
     };
@@ -288,7 +318,8 @@ mod tests {
     fn planned(state: &State, service: &str, size: usize) -> Vec<Group> {
         let service = view::service(state, service).unwrap();
         let plan = rollout::plan(&service, &view::Reader::default().nodes(state), 0);
-        groups(state, &service, None, plan.steps.chunks(size), &mut rand::rng())
+        let based = service.rollout.as_ref().map(|record| record.resource_version);
+        groups(state, &service, based, plan.steps.chunks(size), &mut rand::rng())
     }
 
     #[test]
@@ -305,6 +336,21 @@ mod tests {
         let mut state = before.clone();
         state.apply(&a[0]).unwrap();
         assert_eq!(planned(&state, "b", 64), [], "it waits for the one that writes");
+    }
+
+    #[test]
+    fn no_step_follows_a_word_that_stops_it() {
+        let mut state = state(&[("web", json!({"image": "a", "replicas": 2}))]);
+        let view = view::service(&state, "web").unwrap();
+        let record = rollout::plan(&view, &view::Reader::default().nodes(&state), 0).record.unwrap();
+        run(&mut state, turn(&view, Some(record.clone())).unwrap());
+        let groups = planned(&state, "web", 1);
+        assert!(groups.len() == 2 && groups.iter().all(|group| group.rollout.is_some()), "{groups:?}");
+        state.apply(&groups[0]).unwrap();
+        let view = view::service(&state, "web").unwrap();
+        run(&mut state, turn(&view, Some(Record { phase: RolloutPhase::Halted, ..record })).unwrap());
+        assert!(matches!(state.apply(&groups[1]), Err(Refusal::Conflict { .. })));
+        assert_eq!(state.replicas().count(), 1);
     }
 
     #[test]

@@ -85,6 +85,13 @@ impl State {
         if let Some(expected) = group.placements.filter(|expected| *expected != self.epochs) {
             return Err(Refusal::Placed { expected, found: self.epochs });
         }
+        if let Some((service, expected)) = &group.rollout {
+            let found = self.rollouts.get(service).map(|record| record.resource_version);
+            if found != Some(*expected) {
+                let key = self.object_by_uid(service).map_or_else(|| ObjectKey::service(""), |object| object.key());
+                return Err(Refusal::Conflict { key, expected: Some(*expected), found });
+            }
+        }
         let mut objects = Vec::new();
         for command in &group.commands {
             if let Some(result) = self.command(group, command)? {

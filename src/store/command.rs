@@ -25,6 +25,9 @@ pub struct Group {
     /// So many replicas were ever placed, and none since: of the state that placements were decided on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub placements: Option<u64>,
+    /// The record of a Service's rollout is at this version: what was decided on it does not outlive a word that stops it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<(Uid, Index)>,
     /// A mutation with a key that was answered before gets the same answer again.
     pub idempotency: Option<Idempotency>,
     /// Who asks, for the audit record: `root@socket`, `admin-token`, `scheduler`, …

@@ -1,5 +1,7 @@
 //! What is wrong with one middleware by itself.
 
+use serde_json::Value;
+
 use super::{Found, expression, url};
 use crate::model::{
     middleware::{Headers, IpStrategy, MiddlewareSpec, SourceCriterion, TlsInfo},
@@ -39,9 +41,29 @@ fn criterion(found: &mut Found, path: &str, criterion: &SourceCriterion) {
     }
 }
 
+/// Traefik reads one item of a list with `║` in it as two.
+fn whole(found: &mut Found, path: &str, value: &Value) {
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                whole(found, &format!("{path}.{name}"), value);
+            }
+        }
+        Value::Array(items) => {
+            let split = |item: &Value| item.as_str().is_some_and(|text| text.contains('║'));
+            for (i, _) in items.iter().enumerate().filter(|(_, item)| split(item)) {
+                let message = "holds ║, at which Traefik takes one for two";
+                found.wrong(format!("{path}[{i}]"), message, "write another character");
+            }
+        }
+        _ => {}
+    }
+}
+
 #[allow(clippy::too_many_lines)] // one paragraph for each middleware
 pub(super) fn check(found: &mut Found, before: &str, spec: &MiddlewareSpec) {
-    let set = serde_json::to_value(spec).ok().and_then(|v| v.as_object().map(serde_json::Map::len)).unwrap_or_default();
+    let written = serde_json::to_value(spec).unwrap_or_default();
+    let set = written.as_object().map_or(0, serde_json::Map::len);
     let name = spec.name();
     let at = |field: &str| format!("{before}{name}.{field}");
     if set != 1 {
@@ -50,6 +72,7 @@ pub(super) fn check(found: &mut Found, before: &str, spec: &MiddlewareSpec) {
         found.wrong(place, message, "write exactly one, like `compress: {}`; several are several Middlewares");
         return;
     }
+    whole(found, &format!("{before}{name}"), &written[name]);
     if let Some(m) = &spec.add_prefix {
         found.path(at("prefix"), &m.prefix);
     }

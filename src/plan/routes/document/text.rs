@@ -134,4 +134,21 @@ mod tests {
         };
         assert_eq!([256, 257, 1_023, 60_000].map(refused), [false, true, true, true]);
     }
+    #[test]
+    fn what_traefik_would_take_for_two_items_is_refused() {
+        let written = serde_json::json!({"stripPrefix": {"prefixes": ["/a", "/b║/c"]}});
+        let found = of_middleware("spec.", &serde_json::from_value(written).unwrap());
+        let paths: Vec<&str> = found.iter().map(|problem| problem.path.as_str()).collect();
+        assert!(paths.contains(&"spec.stripPrefix.prefixes[1]"), "{found:?}");
+        let headers = Headers {
+            sts_seconds: Some(1),
+            access_control_allow_methods: vec!["GET║PUT".into()],
+            ..Headers::default()
+        };
+        let found = of_middleware("", &MiddlewareSpec { headers: Some(headers), ..MiddlewareSpec::default() });
+        assert!(
+            found.iter().any(|p| p.path == "headers.accessControlAllowMethods[0]" && p.message.contains('║')),
+            "{found:?}"
+        );
+    }
 }
