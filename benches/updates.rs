@@ -161,7 +161,7 @@ fn swap(lab: &Lab) {
     for update in 0..SWAPS {
         let load = |more: &[&str]| traffic::Load::start(lab, "load", 80, &[&["--host", HOST], more].concat());
         let many = load(&["--seconds", "600", "--rate", "50"]);
-        let slow = load(&["--seconds", "1", "--rate", "2", "--path", "/slow?ms=5000"]);
+        let slow = load(&["--seconds", "1", "--rate", "2", "--path", "/slow?ms=5000", "--timeout-ms", "60000"]);
         let own = |what: &str, is: &dyn Fn(&Value) -> bool| {
             eventually(secs(60), what, || {
                 let replicas = agent.get("/api/v1/replicas?service=web");

@@ -152,7 +152,10 @@ async fn tell(api: &Api, screen: &Screen, wait: &Wait, all: Duration, end: End) 
             let further = further(wait, &first, &format!("why svc/{first}"));
             Err(CliError::No {
                 message: format!("{how}: {}", each.join("; ")),
-                hint: Some(format!("the change stands and is worked on: {further}")),
+                hint: Some(match end {
+                    End::Late => format!("the change stands and is worked on: {further}"),
+                    _ => format!("what was declared stands; what is in the way, and what can be done: {further}"),
+                }),
             })
         }
     }

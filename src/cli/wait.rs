@@ -271,12 +271,14 @@ fn turned(rollout: &RolloutStatus, numbers: &str) -> Option<Progress> {
             Some(Progress::Waiting(format!("{numbers}: goes back to revision {target}: {message}")))
         }
         RolloutPhase::Halted => Some(Progress::Lost(format!("revision {target} stands still: {message}"))),
-        RolloutPhase::Progressing if *paused => Some(Progress::Lost(format!("{numbers}: its rollout is paused"))),
+        RolloutPhase::Progressing if *paused => {
+            Some(Progress::Lost(format!("{numbers}: its rollout is paused; `rollout resume` lets it go on")))
+        }
         RolloutPhase::Progressing if *waits => {
             Some(Progress::Lost(format!("{numbers}: the canaries are good and wait for `rollout promote`")))
         }
         RolloutPhase::Progressing if *protected => {
-            Some(Progress::Waiting(format!("{numbers}: revision {target} is rolled out")))
+            Some(Progress::Waiting(format!("{numbers}: revision {target} is being rolled out")))
         }
         RolloutPhase::Complete if target != newest => {
             Some(Progress::Lost(format!("revision {target} runs, not {newest}: {message}")))

@@ -51,7 +51,7 @@ impl Lines {
         match answers {
             // Of two it says the most.
             (Err(_), Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => Err(error),
-            (web, websecure) => Ok(web?.zip(websecure?).map(|(one, two)| if one.sub < two.sub { one } else { two })),
+            (web, websecure) => Ok(web?.zip(websecure?).map(|(one, two)| one.min(two))),
         }
     }
 

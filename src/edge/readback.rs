@@ -137,7 +137,10 @@ fn pause(began: Instant) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    };
 
     use tokio::{
         io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -158,6 +161,7 @@ mod tests {
     /// One that listens at both entry points until it is dropped.
     struct Traefik {
         says: Arc<Mutex<String>>,
+        asked: Arc<AtomicUsize>,
         cut: watch::Sender<()>,
         _tasks: JoinSet<()>,
     }
@@ -165,18 +169,20 @@ mod tests {
     impl Traefik {
         async fn at(entry_points: [SocketAddr; 2]) -> Self {
             let (says, cut) = (Arc::new(Mutex::new(String::new())), watch::Sender::new(()));
-            let mut tasks = JoinSet::new();
+            let (asked, mut tasks) = (Arc::<AtomicUsize>::default(), JoinSet::new());
             for at in entry_points {
-                let (listener, says, cut) = (TcpListener::bind(at).await.unwrap(), says.clone(), cut.clone());
+                let listener = TcpListener::bind(at).await.unwrap();
+                let (says, asked, cut) = (says.clone(), asked.clone(), cut.clone());
                 tasks.spawn(async move {
                     let mut open = JoinSet::new();
                     while let Ok((mut stream, _)) = listener.accept().await {
-                        let (says, mut cut) = (says.clone(), cut.subscribe());
+                        let (says, asked, mut cut) = (says.clone(), asked.clone(), cut.subscribe());
                         let answering = async move {
                             let mut head = Vec::new();
                             while stream.read_buf(&mut head).await.is_ok_and(|read| read > 0) {
                                 if head.ends_with(b"\r\n\r\n") {
                                     head.clear();
+                                    asked.fetch_add(1, Ordering::Relaxed);
                                     let answer = says.lock().unwrap().clone();
                                     stream.write_all(answer.as_bytes()).await.unwrap();
                                 }
@@ -191,7 +197,7 @@ mod tests {
                     }
                 });
             }
-            Self { says, cut, _tasks: tasks }
+            Self { says, asked, cut, _tasks: tasks }
         }
         fn serves(&self, marker: Marker) {
             let head =
@@ -245,7 +251,9 @@ mod tests {
         traefik.serves(marker(2));
         assert_eq!(rig.next(LONG).await, Some(Served { marker: marker(2), ..older }));
         traefik.serves(marker(3));
+        let asked = traefik.asked.load(Ordering::Relaxed);
         assert_eq!(rig.next(SHORT).await, None, "nobody asks any more");
+        assert_eq!(traefik.asked.load(Ordering::Relaxed), asked);
         drop(rig.wanted);
         timeout(LONG, rig.reading).await.unwrap().unwrap();
     }

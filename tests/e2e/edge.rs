@@ -258,6 +258,43 @@ fn an_update_fails_no_request_with_several_replicas_and_with_one_that_stops_firs
     }
 }
 
+#[test]
+fn what_loses_its_lock_is_shut_and_not_served_by_a_wider_route() {
+    let lab = Lab::take();
+    let agent = with_traefik(&lab);
+    let office = "apiVersion: constellation.dev/v1\nkind: Middleware\nmetadata: {name: office}\n\
+                  spec: {ipAllowList: {sourceRange: [192.0.2.0/24]}}\n";
+    agent.apply(office);
+    let routes = "routes: [{host: a.example.com, port: 8080}, \
+                  {host: a.example.com, path: /admin, port: 8080, middlewares: [office]}]\n";
+    agent.apply(&service("hello", &format!("{HELLO}expose: [8080]\n{routes}")));
+    let status = |path: &str| {
+        let url = format!("http://127.0.0.1:18080{path}");
+        let args = ["-s", "-m", "5", "-o", "/dev/null", "-w", "%{http_code}", "-H", "Host: a.example.com", &url];
+        String::from_utf8(lab.inside("curl").args(args).output().unwrap().stdout).unwrap()
+    };
+    let is = |path: &str, code: &str| {
+        let found = status(path);
+        if found == code { Ok(()) } else { Err(found) }
+    };
+    eventually(secs(20), "it is served", || is("/", "200"));
+    assert_eq!(status("/admin"), "403");
+    agent.cli(&["delete", "mw/office", "-y"]).exits(0);
+    eventually(secs(5), "nobody gets in", || match status("/admin").as_str() {
+        "200" => panic!("it is open"),
+        code => {
+            if code == "503" {
+                Ok(())
+            } else {
+                Err(code.to_owned())
+            }
+        }
+    });
+    assert_eq!(status("/"), "200", "the rest is served");
+    agent.apply(office);
+    eventually(secs(5), "its lock is back", || is("/admin", "403"));
+}
+
 /// The containers of the cluster's Traefik that run.
 fn traefiks(lab: &Lab) -> Vec<String> {
     lab.docker.running("traefik").into_iter().map(|seen| seen.id).collect()

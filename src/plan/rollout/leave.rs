@@ -2,15 +2,16 @@
 //!
 //! Here: [`Plan::retire`], the first step of its end, and [`Plan::leaving`], what follows. Not here: who has to go.
 //! Invariants: a replica that edges may send to is stopped only after every live edge serves a configuration without it
-//! and it has answered what it began, or `drainTimeout` has passed; with no live edge nothing is waited for. An edge that
-//! does not follow leaves the set by a step of its own, so that the wait ends. Where nobody else answers, new requests
+//! and it has answered what it began, or `drainTimeout` has passed; with no live edge nothing is waited for. An edge whose
+//! node is silent leaves the set by a step of its own, so that the wait ends; one that is there and does not follow is
+//! waited for: it still sends requests. Where nobody else answers, new requests
 //! wait meanwhile: then half of `holdRequests` is the longest, and the rest of it is for the swap.
 
-use super::{Plan, Standing, Step, standing, turn::millis};
-use crate::model::{Reason, ReplicaPhase, ServiceSpec};
+use super::{Plan, Standing, Step, silent, standing, turn::millis};
+use crate::model::{Edge, Reason, ReplicaPhase, ServiceSpec};
 use crate::plan::view::{NodeView, ReplicaView, ServiceView};
 
-/// An edge that has not followed for so long is no live one: its own agent gives it ten seconds.
+/// An edge of a silent node that has not followed for so long is no live one: its own agent gives it ten seconds.
 const SILENT: u64 = 15_000;
 
 /// Whether it may be at a request: one that is not ready may still be at those that came before.
@@ -55,12 +56,20 @@ impl Plan {
             return self.stop(replica, draining.reason);
         }
         let behind: Vec<_> = view.edges.iter().filter(|e| e.served < draining.index).collect();
-        if let Some(edge) = behind.first() {
-            let silent = draining.at.saturating_add(SILENT);
-            if now < silent {
-                let message = format!("waits until the edge on {} has taken {name} off its routes", edge.node);
+        if !behind.is_empty() {
+            let silent_at = draining.at.saturating_add(SILENT);
+            // One whose agent is there says itself when it does not count any more; until then it may send requests here.
+            let here = |edge: &Edge| nodes.iter().any(|node| node.name == edge.node && !silent(node));
+            // What nobody declares any more is missed by nobody.
+            let goes = draining.reason == Reason::ServiceDeleted && now >= silent_at;
+            let follows = behind.iter().find(|edge| here(edge) && !goes);
+            if let Some(edge) = follows.or_else(|| behind.first().filter(|_| now < silent_at)) {
+                let mut message = format!("waits until the edge on {} has taken {name} off its routes", edge.node);
+                if now >= silent_at {
+                    message += "; its Traefik asks for them and does not take them, and its log says why";
+                }
                 self.hold(&replica.replica.slot, Reason::Draining, message);
-                return self.again(Some(silent));
+                return self.again(Some(silent_at).filter(|at| now < *at));
             }
             let drop = behind.iter().map(|e| Step::DropEdge { node: e.node.clone() });
             return self.steps.extend(drop);
@@ -71,7 +80,10 @@ impl Plan {
         if draining.reason == Reason::Superseded && !hold.is_zero() && alone(view, replica, nodes) {
             patience = patience.min(hold / 2);
         }
-        let timeout = draining.at.saturating_add(millis(patience));
+        // From when the last edge let go of it, as far as that is known: they say again how far they are.
+        let let_go = view.edges.iter().map(|e| e.at).max().unwrap_or(draining.at);
+        let let_go = let_go.clamp(draining.at, draining.at.saturating_add(SILENT));
+        let timeout = let_go.saturating_add(millis(patience));
         if now < timeout && view.edges.iter().any(|e| !e.drained.contains(name)) {
             let message = format!("waits until {name} has answered what it began");
             self.hold(&replica.replica.slot, Reason::Draining, message);

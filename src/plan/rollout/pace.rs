@@ -151,6 +151,13 @@ impl<'a> Pace<'a, '_> {
         };
         (if parallelism == 0 { usize::MAX } else { usize::try_from(parallelism).unwrap_or(usize::MAX) }, order)
     }
+    /// How many that work may be missed at a time: a rollback replaces all at once what does not work, and what does no
+    /// faster than an update, unless its own `parallelism` says so.
+    fn missed(&self, parallelism: usize) -> usize {
+        let rollback = self.record.phase == RolloutPhase::RollingBack && parallelism == usize::MAX;
+        let update = usize::try_from(self.facts.declared.update.parallelism).unwrap_or(usize::MAX);
+        if rollback && update > 0 { update } else { parallelism }
+    }
     /// Only the first slots go.
     fn canary(&self) -> Option<BTreeSet<&'a Slot>> {
         let update = &self.facts.declared.update;
@@ -316,7 +323,7 @@ impl<'a> Pace<'a, '_> {
                     Beside::NoRoom | Beside::Waits => continue,
                 }
             }
-            let least = wanted.saturating_sub(parallelism).saturating_sub(tolerated);
+            let least = wanted.saturating_sub(self.missed(parallelism)).saturating_sub(tolerated);
             if first == Order::StopFirst && available <= least {
                 let message = format!("{available} of {wanted} are available, and no fewer than {least} may be");
                 plan.hold(slot, Reason::ReplicaSetUpdated, message);

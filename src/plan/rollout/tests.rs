@@ -5,6 +5,7 @@ use proptest::prelude::*;
 mod ends;
 mod fleet;
 mod updates;
+mod words;
 
 use super::{cluster::*, *};
 use crate::model::{

@@ -63,7 +63,7 @@ pub fn said(view: &ServiceView, word: Word, (by, now): (&str, u64), index: Index
             }
             next.paused = None;
             // Its deadline counts from now.
-            next.started_at = now;
+            next.resumed_at = Some(now);
             if old.phase == RolloutPhase::Halted {
                 (next.phase, next.ended_at) = (RolloutPhase::Progressing, None);
                 (next.reason, next.message, next.log_tail) = (None, String::new(), Vec::new());
@@ -124,7 +124,8 @@ pub fn said(view: &ServiceView, word: Word, (by, now): (&str, u64), index: Index
                     held: false,
                     resumed_at: None,
                     ended_at: None,
-                    promoted: false,
+                    // Somebody decided: nobody is asked again, slot by slot.
+                    promoted: true,
                     tolerated: 0,
                     ..old.clone()
                 };

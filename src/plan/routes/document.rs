@@ -31,6 +31,8 @@ use crate::model::{
     route::{CheckScheme, EntryPoint, SameSite, Strategy},
 };
 
+/// Name of a service without servers: 503.
+pub(super) static SHUT: LazyLock<Name> = LazyLock::new(|| "default-shut".into());
 /// Traefik's own: an answer without a body.
 pub(super) static NOBODY: LazyLock<Name> = LazyLock::new(|| "noop@internal".into());
 

@@ -31,7 +31,7 @@ use serde::{Deserialize, Serialize};
 use self::{
     auth::Certificates,
     claims::{Claim, Claims},
-    document::{ClientAuth, NOBODY, Router, RouterTls, TlsOptions},
+    document::{ClientAuth, NOBODY, Router, RouterTls, SHUT, TlsOptions},
     middlewares::{Middlewares, RETRY, TO_HTTPS},
     services::{Made, Services},
 };
@@ -220,9 +220,11 @@ impl<'i> Making<'i> {
         if passed(&RETRY) {
             middlewares::default_retry(&mut document);
         }
+        let shut = self.routers.iter().any(|(_, router)| router.service == *SHUT);
         document.http.middlewares.extend(middlewares.made);
         document.http.routers = self.routers.into_iter().collect();
         document.http.services = self.answering.into_iter().chain(middlewares.services).collect();
+        document.http.services.extend(shut.then(|| (SHUT.clone(), services::plain(Vec::new()))));
         document.tls.certificates = certificates.made;
         services::default_transport(&mut document);
         let mut sent = services.sent;
@@ -251,11 +253,15 @@ impl<'i> Turn<'_, 'i> {
         let needs = match self.needs(spec) {
             Ok(needs) => needs,
             Err(why) => {
-                // Whoever was first stays first: what is missing may come back.
-                for claim in &wanted {
-                    let _ = self.making.claims.take(claim, None, &owner.key);
+                // Whoever was first stays first: what is missing may come back. And nobody gets in meanwhile by a route that
+                // asks for less, of the whole host for example.
+                for (i, claim) in wanted.iter().enumerate() {
+                    if self.making.claims.take(claim, None, &owner.key).is_ok() {
+                        self.shut(i, claim);
+                    }
                 }
-                return self.leave_out("all of it", why, Part::Resolved);
+                let message = format!("{}; requests get 503 until then", why.message);
+                return self.leave_out(&several(&wanted), Refusal { message, ..why }, Part::Resolved);
             }
         };
         let made = self.making.services.of_route(owner, spec, self.asked.short);
@@ -311,6 +317,26 @@ impl<'i> Turn<'_, 'i> {
             (TlsVersion::V13, true) => "tls13-client",
         };
         Ok(Needs { names, own, certificate, tls, asks_client, version: spec.tls.min_version })
+    }
+
+    /// Answers with 503.
+    fn shut(&mut self, number: usize, claim: &Claim<'i>) {
+        let making = &mut *self.making;
+        let tls = claim.secure().then(|| {
+            let options = TlsOptions { min_version: "VersionTLS12", client_auth: None };
+            making.document.tls.options.entry("tls12").or_insert(options);
+            RouterTls { options: "tls12" }
+        });
+        making.entry_points.insert(claim.entry_point);
+        let router = Router {
+            entry_points: vec![claim.entry_point],
+            rule: claim.rule_text(),
+            priority: Some(claim.priority()),
+            middlewares: Vec::new(),
+            service: SHUT.clone(),
+            tls,
+        };
+        making.routers.push((self.asked.owner.name(format_args!("{number}{}", claim.letter())), router));
     }
 
     fn router(&mut self, number: usize, claim: &Claim<'i>, needs: &Needs<'i>, made: &Made) {
@@ -370,6 +396,14 @@ impl<'i> Turn<'_, 'i> {
             *finding = Finding { holds: false, reason: why.reason, message: why.message.clone() };
         }
     }
+}
+
+/// The first of them, and how many more there are.
+fn several(claims: &[Claim<'_>]) -> String {
+    let first: Vec<String> = claims.iter().take(3).map(Claim::to_string).collect();
+    let more = claims.len().saturating_sub(first.len());
+    let rest = if more == 0 { String::new() } else { format!(" and {more} more") };
+    format!("{}{rest}", first.join(", "))
 }
 
 /// What somebody claims: each host and path at each entry point; with a certificate and no entry point named, plain HTTP

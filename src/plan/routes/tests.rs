@@ -147,7 +147,13 @@ fn what_is_missing_is_named_and_nothing_is_served_without_its_lock() {
         let [(why, text)] = wrong(verdict)[..] else { panic!("{spec}: {verdict:?}") };
         assert!(why == reason && text.contains(message), "{spec}: {why} {text}");
         assert!(!verdict.resolved.holds && verdict.left_out.len() == 1);
-        assert!(found.document.http.routers.is_empty() && found.entries.is_empty(), "{spec}");
+        assert!(found.entries.is_empty(), "{spec}");
+        let routers: Vec<&str> = found.document.http.routers.values().map(|router| &*router.service).collect();
+        assert!(!routers.is_empty() && routers.iter().all(|service| *service == "default-shut"), "{spec}: {routers:?}");
+        let Some(Service::LoadBalancer(shut)) = found.document.http.services.get("default-shut") else {
+            panic!("{spec}")
+        };
+        assert!(shut.servers.is_empty() && found.document.http.services.len() == 1, "{spec}");
     }
 }
 
