@@ -116,21 +116,12 @@ impl<'s> Reader<'s> {
 
     /// What the table says of an object, and whether every live edge serves it as it is declared.
     fn said(&self, object: &Object) -> Option<(&Verdict, Finding)> {
-        let (table, key) = (self.routes.get_or_init(|| table(self.state, (self.sealer, &self.edge))), object.key());
-        let verdict = table.said.get(&key)?;
-        if table.entries.iter().all(|entry| entry.by != key) {
-            let why = [&verdict.accepted, &verdict.resolved].into_iter().find(|finding| !finding.holds);
-            let reason = why.map_or(Reason::EdgeBehind, |finding| finding.reason);
-            return Some((verdict, Finding { holds: false, reason, message: "none of it is served".into() }));
-        }
-        let edges = self.state.edges().map(|(_, edge)| &**edge);
-        Some((verdict, programmed(edges, object.meta.resource_version)))
+        said(self.state, self.routes.get_or_init(|| table(self.state, (self.sealer, &self.edge))), object)
     }
 
     /// The status of a Service, with what the table and the edges say of its `routes`.
     fn routed(&self, object: &Object, status: &'s ServiceStatus) -> Cow<'s, ServiceStatus> {
-        // A spec without them is not looked through twice.
-        if !object.spec.windows(ROUTES.len()).any(|bytes| bytes == ROUTES) {
+        if !asks(object) {
             return Cow::Borrowed(status);
         }
         let Some((verdict, programmed)) = self.said(object) else { return Cow::Borrowed(status) };
@@ -219,6 +210,24 @@ fn table(state: &State, (sealer, edge): (&Sealer, &Addresses)) -> Table {
     routes::table(&reconcile::routes::input(state, Some(sealer), edge))
 }
 
+/// Whether a Service may have routes; a spec without them is not looked through twice.
+fn asks(object: &Object) -> bool {
+    object.spec.windows(ROUTES.len()).any(|bytes| bytes == ROUTES)
+}
+
+/// What a table says of an object, and whether every live edge serves it as it is declared.
+fn said<'t>(state: &State, table: &'t Table, object: &Object) -> Option<(&'t Verdict, Finding)> {
+    let key = object.key();
+    let verdict = table.said.get(&key)?;
+    if table.entries.iter().all(|entry| entry.by != key) {
+        let why = [&verdict.accepted, &verdict.resolved].into_iter().find(|finding| !finding.holds);
+        let reason = why.map_or(Reason::EdgeBehind, |finding| finding.reason);
+        return Some((verdict, Finding { holds: false, reason, message: "none of it is served".into() }));
+    }
+    let edges = state.edges().map(|(_, edge)| &**edge);
+    Some((verdict, programmed(edges, object.meta.resource_version)))
+}
+
 /// From an object to what keeps it from being as declared, in plain words; of a Service only.
 #[must_use]
 pub fn chain(state: &State, key: &ObjectKey, now: u64) -> Vec<String> {
@@ -245,7 +254,15 @@ pub fn differences(
                 (None, Some(_)) => return Err(unreadable()),
                 (None, None) => return Err(absent()),
             };
-            Ok(why::differences(&view, &view::nodes(state), now))
+            let mut found = why::differences(&view, &view::nodes(state), now);
+            if let Some(object) = state.object(key).filter(|object| asks(object)) {
+                let table = table(state, here);
+                let said = said(state, &table, object);
+                found.extend(said.into_iter().flat_map(|(verdict, programmed)| {
+                    why::route::of_service(verdict, &programmed, object.meta.created_at)
+                }));
+            }
+            Ok(found)
         }
         Kind::Replica => {
             let Some(replica) = state.replica(&key.name) else {

@@ -95,6 +95,31 @@ async fn what_every_live_edge_serves_is_programmed() {
 }
 
 #[tokio::test]
+async fn why_says_of_a_service_which_of_its_routes_are_not_served() {
+    let rig = Rig::new().await;
+    let mut web = service("web", "nginx:1", 0);
+    (web["spec"]["routes"], web["spec"]["expose"]) = (json!([{"host": "b.example"}]), json!([80]));
+    rig.apply(&web.to_string()).await;
+    let why = async || {
+        let said = rig.read("/api/v1/services/web/why").await["differences"].clone();
+        let each = said.as_array().unwrap().iter().filter(|d| d["path"].as_str().unwrap().starts_with("routes"));
+        each.map(|d| format!("{} {} {}", d["path"], d["reason"], d["message"])).collect::<Vec<_>>().join("\n")
+    };
+    let said = why().await;
+    assert!(said.starts_with(r#""routes" "EdgeBehind" "no node has a Traefik"#), "{said}");
+    web["spec"]["routes"] =
+        json!([{"host": "b.example"}, {"host": "c.example", "path": "/a", "middlewares": ["nope"]}]);
+    rig.apply(&web.to_string()).await;
+    let said = why().await;
+    assert!(
+        said.starts_with(
+            r#""routes/c.example/a on web" "MiddlewareNotFound" "mw/nope does not exist; requests get 503"#
+        ),
+        "{said}"
+    );
+}
+
+#[tokio::test]
 async fn what_the_edge_leaves_out_is_not_said_to_be_served() {
     let rig = Rig::new().await;
     let secret = |kind: &str, values: Value| {

@@ -1,7 +1,7 @@
 //! What keeps a Route from being served as it is written, as differences.
 
 use super::Difference;
-use crate::plan::routes::Verdict;
+use crate::plan::routes::{Finding, Verdict};
 
 /// What differs of a Route.
 #[must_use]
@@ -19,6 +19,21 @@ pub fn route(verdict: &Verdict, since: u64) -> Vec<Difference> {
                 Difference::new(path, "there", "missing", finding.reason).because(finding.message.clone(), since),
             );
         }
+    }
+    found
+}
+
+/// What differs of the `routes` of a Service; that none of its replicas is ready is said of those.
+#[must_use]
+pub fn of_service(verdict: &Verdict, programmed: &Finding, since: u64) -> Vec<Difference> {
+    let ready = Finding { holds: true, ..verdict.answered.clone() };
+    let mut found = route(&Verdict { answered: ready, ..verdict.clone() }, since);
+    if found.is_empty() && !programmed.holds {
+        let (reason, message) = (programmed.reason, programmed.message.clone());
+        found.push(Difference::new("routes", "served", "not by every edge", reason).because(message, since));
+    }
+    for difference in found.iter_mut().filter(|d| d.path != "routes") {
+        difference.path = format!("routes/{}", difference.path);
     }
     found
 }
