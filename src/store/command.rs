@@ -222,3 +222,25 @@ fn sent(key: &str) -> &str {
 fn show(index: &Option<Index>) -> String {
     index.map_or_else(|| "(absent)".into(), |i| i.to_string())
 }
+
+#[cfg(test)]
+pub mod testing {
+    //! Commands that tests of the state need.
+
+    use super::{Command, Kind, PutObject, Uid};
+
+    /// Declares an object with nothing in it; its identity is its name.
+    pub fn put(kind: Kind, name: &str) -> Command {
+        Command::Put(PutObject {
+            kind,
+            name: name.into(),
+            labels: [].into(),
+            annotations: [].into(),
+            managed_by: None,
+            spec: b"{}".to_vec(),
+            uid: Uid(name.into()),
+            spec_hash: Some("h".into()),
+            based_on: None,
+        })
+    }
+}

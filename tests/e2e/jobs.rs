@@ -42,23 +42,23 @@ fn a_job_runs_once_and_whenever_asked_and_its_end_is_the_commands() {
     let lab = Lab::take();
     let agent = Agent::start(&lab);
     // `apply` waits for its run.
-    let said = agent.apply_with(&job("work", "job", "echo did it; sleep 1"), &[]).exits(0);
+    let said = agent.apply_with(&job("sums", "job", "echo did it; sleep 1"), &[]).exits(0);
     assert!(said.out.contains("run 1 succeeded"), "{}", said.out);
-    assert!(agent.cli(&["job", "logs", "work"]).exits(0).out.contains("did it"));
+    assert!(agent.cli(&["job", "logs", "sums"]).exits(0).out.contains("did it"));
     let listed = agent.cli(&["job", "ls"]).exits(0).out;
-    assert!(listed.contains("work") && listed.contains("Succeeded"), "{listed}");
+    assert!(listed.contains("sums") && listed.contains("Succeeded"), "{listed}");
     assert!(agent.cli(&["get", "svc"]).exits(0).out.contains("Completed"));
     // Unchanged: no second run.
-    agent.apply_with(&job("work", "job", "echo did it; sleep 1"), &[]).exits(0);
-    assert_eq!(agent.get("/api/v1/services/work/runs")["runs"].as_array().unwrap().len(), 1);
+    agent.apply_with(&job("sums", "job", "echo did it; sleep 1"), &[]).exits(0);
+    assert_eq!(agent.get("/api/v1/services/sums/runs")["runs"].as_array().unwrap().len(), 1);
     // By hand, followed and detached.
-    let said = agent.cli(&["job", "run", "work"]).exits(0);
+    let said = agent.cli(&["job", "run", "sums"]).exits(0);
     assert!(said.out.contains("run 2 succeeded"), "{}", said.out);
     // What is followed ends with the run.
-    agent.cli(&["job", "run", "work", "-d"]).exits(0);
-    assert!(agent.cli(&["job", "logs", "work", "-f"]).exits(0).out.contains("did it"));
-    becomes(&agent, "work", &["3 Succeeded", "2 Succeeded", "1 Succeeded"], secs(5));
-    let answer = agent.cli(&["job", "run", "work", "-o", "json"]).exits(0);
+    agent.cli(&["job", "run", "sums", "-d"]).exits(0);
+    assert!(agent.cli(&["job", "logs", "sums", "-f"]).exits(0).out.contains("did it"));
+    becomes(&agent, "sums", &["3 Succeeded", "2 Succeeded", "1 Succeeded"], secs(5));
+    let answer = agent.cli(&["job", "run", "sums", "-o", "json"]).exits(0);
     let answer: Value = serde_json::from_str(&answer.out).unwrap_or_else(|e| panic!("{e}: {answer:?}"));
     assert_eq!((&answer["runs"][0]["number"], &answer["runs"][0]["state"]), (&4.into(), &"Succeeded".into()));
     agent.apply_with(&job("long", "job", "sleep 1000"), &["-d"]).exits(0);
@@ -67,11 +67,11 @@ fn a_job_runs_once_and_whenever_asked_and_its_end_is_the_commands() {
     agent.cli(&["job", "run", "none"]).exits(5);
     agent.cli(&["delete", "svc/long", "-y"]).exits(0);
     // What waits for it begins only afterwards.
-    let after = format!("{}dependsOn: [{{name: work, condition: service_completed_successfully}}]\n", IMAGE);
+    let after = format!("{}dependsOn: [{{name: sums, condition: service_completed_successfully}}]\n", IMAGE);
     agent.apply(&service("after", &format!("{after}command: [sleep, \"1000\"]\n")));
     eventually(secs(30), "it runs", || lab.docker.runs("after", 1));
     // It is no rollout and has no routes.
-    agent.cli(&["rollout", "restart", "work"]).exits(2);
+    agent.cli(&["rollout", "restart", "sums"]).exits(2);
     let routed = format!("mode: job\n{IMAGE}expose: [80]\nroutes: [{{host: a.example.com}}]\n");
     assert!(agent.apply_with(&service("routed", &routed), &[]).exits(2).err.contains("a job answers no requests"));
 }

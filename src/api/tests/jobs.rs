@@ -38,13 +38,13 @@ async fn a_run_is_asked_for_and_seen_and_a_second_is_refused_meanwhile() {
 async fn a_job_has_no_rollout_and_a_service_no_runs() {
     let rig = Rig::new().await;
     rig.apply(&service("web", "a:1", 1).to_string()).await;
-    let mut job = service("work", "a:1", 1);
+    let mut job = service("sums", "a:1", 1);
     job["spec"] = json!({"image": "a:1", "mode": "job"});
     rig.apply(&job.to_string()).await;
     let restart = json!({"action": "restart"}).to_string();
     assert_eq!(rig.get("/api/v1/services/web/runs").await.problem(), (422, "invalid".into()));
     assert_eq!(rig.post("/api/v1/services/web/runs", "").await.problem(), (422, "invalid".into()));
-    assert_eq!(rig.get("/api/v1/services/work/rollout").await.problem(), (422, "invalid".into()));
-    assert_eq!(rig.post("/api/v1/services/work/rollout", &restart).await.problem(), (422, "invalid".into()));
+    assert_eq!(rig.get("/api/v1/services/sums/rollout").await.problem(), (422, "invalid".into()));
+    assert_eq!(rig.post("/api/v1/services/sums/rollout", &restart).await.problem(), (422, "invalid".into()));
     assert_eq!(rig.read("/api/v1/jobs").await["items"].as_array().unwrap().len(), 1);
 }

@@ -118,24 +118,11 @@ mod tests {
     use super::*;
     use crate::{
         model::{ObjectKey, Replica, ReplicaPhase, ReplicaStatus, Status, testing::replica},
-        store::command::{Command, Group, PutObject},
+        store::command::{Command, Group, testing::put},
     };
 
     fn uid(text: &str) -> Uid {
         Uid(text.into())
-    }
-    fn put(kind: Kind, name: &str) -> Command {
-        Command::Put(PutObject {
-            kind,
-            name: name.into(),
-            labels: [].into(),
-            annotations: [].into(),
-            managed_by: None,
-            spec: b"{}".to_vec(),
-            uid: uid(name),
-            spec_hash: Some("h".into()),
-            based_on: None,
-        })
     }
     fn apply(state: &mut State, command: Command) -> Result<(), Refusal> {
         state.apply(&Group { at: 7, commands: vec![command], ..Group::default() }).map(|_| ())

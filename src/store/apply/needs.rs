@@ -41,24 +41,11 @@ mod tests {
             Condition, Desired, Index, Kind, ObjectKey, Reason, ReplicaPhase, ReplicaStatus, Status, Uid, Volume,
             testing::replica,
         },
-        store::command::{Command, Group, PutObject, Refusal},
+        store::command::{Command, Group, Refusal, testing::put},
     };
 
     fn uid(text: &str) -> Uid {
         Uid(text.into())
-    }
-    fn put(kind: Kind, name: &str) -> Command {
-        Command::Put(PutObject {
-            kind,
-            name: name.into(),
-            labels: [].into(),
-            annotations: [].into(),
-            managed_by: None,
-            spec: b"{}".to_vec(),
-            uid: uid(name),
-            spec_hash: Some("h".into()),
-            based_on: None,
-        })
     }
     fn place(desired: Desired) -> Vec<Command> {
         let replica = Replica { service_uid: uid("web"), node: "n2".into(), node_uid: uid("n2"), ..replica("web", 1) };
