@@ -47,9 +47,14 @@ pub fn failed(r: &ReplicaView) -> String {
         let memory = if e.oom_killed { ", out of memory" } else { "" };
         format!("exit {}{memory}", e.code)
     });
+    // `exit 1, 2 times in a row` says it already.
+    let again = |exit: &str| {
+        let code = exit.split_once(',').map_or(exit, |(code, _)| code);
+        status.message.strip_prefix(code).filter(|rest| rest.is_empty() || rest.starts_with(','))
+    };
     match (exit, status.message.as_str(), status.reason) {
-        (Some(exit), "", _) => format!("{name}: {exit}"),
-        (Some(exit), message, _) if message == exit => format!("{name}: {exit}"),
+        (Some(exit), message, _) if again(&exit).is_some_and(|rest| !rest.is_empty()) => format!("{name}: {message}"),
+        (Some(exit), message, _) if message.is_empty() || again(&exit).is_some() => format!("{name}: {exit}"),
         (Some(exit), message, _) => format!("{name}: {exit}; {message}"),
         (None, "", Some(reason)) => format!("{name}: {reason}"),
         (None, "", None) => format!("{name} is not ready"),
@@ -89,4 +94,25 @@ pub fn changed(changes: &[String]) -> String {
 #[must_use]
 pub fn paused(container: &str) -> String {
     format!("somebody paused the container; `docker unpause {container}` lets it go on")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{ReplicaStatus, status::LastExit, testing::replica};
+
+    #[test]
+    fn how_it_ended_is_said_once() {
+        let told = |oom_killed: bool, message: &str| {
+            let last_exit = Some(LastExit { code: 3, oom_killed, ..LastExit::default() });
+            let status = Some(ReplicaStatus { last_exit, message: message.into(), ..ReplicaStatus::default() });
+            failed(&ReplicaView { replica: replica("web", 1).into(), status })
+        };
+        assert_eq!(told(false, ""), "web.1: exit 3");
+        assert_eq!(told(false, "exit 3"), "web.1: exit 3");
+        assert_eq!(told(true, "exit 3"), "web.1: exit 3, out of memory");
+        assert_eq!(told(false, "exit 3, 2 times in a row"), "web.1: exit 3, 2 times in a row");
+        assert_eq!(told(false, "exit 31, 2 times in a row"), "web.1: exit 3; exit 31, 2 times in a row");
+        assert_eq!(told(false, "no such image"), "web.1: exit 3; no such image");
+    }
 }

@@ -505,7 +505,8 @@ proptest! {
             RolloutPhase::Halted => prop_assert!(end.reason.is_some()),
             // The canaries are good, and nobody has said so.
             RolloutPhase::Progressing => {
-                let waits = update.canary > 0 && !update.auto_promote && !end.promoted && end.target == end.newest;
+                let asked = end.target == end.newest || end.restarted > Index(0);
+                let waits = update.canary > 0 && !update.auto_promote && !end.promoted && asked;
                 prop_assert!(waits, "{end:?} {:?}", cluster.plan());
             }
             RolloutPhase::RollingBack => prop_assert!(false, "it does not end: {end:?}"),
