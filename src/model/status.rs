@@ -74,6 +74,9 @@ pub struct ReplicaStatus {
     /// When the next attempt is made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_attempt: Option<u64>,
+    /// When the first of its attempts to start in a row was refused for what the container is or needs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused_since: Option<u64>,
     /// Since when it is ready without a break.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready_since: Option<u64>,

@@ -285,6 +285,9 @@ impl Agent {
             let step = plan(&want, &look.seen, &attempts, state.index(), now);
             let step = if state.unconfirmed().is_some() { self.hold_back(key, &want, &look, step) } else { step };
             tracing::debug!(replica = %key, ?step, "next step");
+            if matches!(step, Step::Wait { until: None, .. }) {
+                self.with(key, |m| m.attempts.waits());
+            }
             // A start is said when everything for it is there.
             if !matches!(step, Step::Create | Step::Start { .. }) {
                 self.record(subject.as_ref(), &want, &step, &Doing::Step, &look);

@@ -47,6 +47,8 @@ pub struct Attempts {
     pub ended: Option<(ReplicaPhase, Reason, String)>,
     /// Why the last attempt to start it failed.
     pub trouble: Option<Trouble>,
+    /// When the first of the attempts in a row that [`refuses`] names was refused, cluster time.
+    pub refused_since: Option<u64>,
     /// Healthy since, cluster time.
     pub healthy_since: Option<u64>,
     /// Unhealthy since, cluster time.
@@ -74,6 +76,21 @@ pub struct Trouble {
     pub until: u64,
     /// Failed attempts in a row.
     pub count: u32,
+}
+
+/// Whether an attempt that failed with this reason was refused for what the container is or needs.
+#[must_use]
+pub const fn refuses(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::EngineRefused
+            | Reason::EngineTooOld
+            | Reason::ImageNotFound
+            | Reason::ArchitectureMismatch
+            | Reason::DeviceMissing
+            | Reason::NotGranted
+            | Reason::BindSourceMissing
+    )
 }
 
 impl Attempts {
@@ -104,6 +121,7 @@ impl Attempts {
             unhealthy_restarted: restarted.map(|e| e.at),
             not_before: status.next_attempt.filter(|_| in_backoff).unwrap_or(0),
             last_exit: status.last_exit.clone(),
+            refused_since: status.refused_since,
             ended: status
                 .phase
                 .ended()
@@ -126,7 +144,8 @@ impl Attempts {
         }
         self.life = Some((id.clone(), started_at.to_owned()));
         self.running_since = Some(now);
-        (self.trouble, self.healthy_since, self.unhealthy_since) = (None, None, None);
+        (self.trouble, self.refused_since) = (None, None);
+        (self.healthy_since, self.unhealthy_since) = (None, None);
         (self.counted, self.not_before, self.told_unhealthy) = (None, 0, false);
         self.health_message.clear();
         true
@@ -176,11 +195,28 @@ impl Attempts {
         (self.healthy_since, self.unhealthy_since) = (None, None);
     }
 
-    /// An attempt to start it failed.
+    /// An attempt failed. What a container lacks that runs is no refused start; and what is refused once its image came
+    /// is another matter than that there was none.
     pub fn failed(&mut self, reason: Reason, message: String, now: u64) {
+        let image = |reason| reason == Reason::ImageNotFound;
+        let came = self.trouble.as_ref().is_some_and(|before| image(before.reason)) && !image(reason);
+        let before = self.refused_since.filter(|_| !came);
+        self.refused_since = (refuses(reason) && self.running_since.is_none()).then(|| before.unwrap_or(now));
         let count = self.trouble.as_ref().map_or(0, |t| t.count);
         let until = now + millis(doubled(FIRST_TROUBLE, Some(count), LONGEST_TROUBLE));
         self.trouble = Some(Trouble { reason, message, until, count: count.saturating_add(1) });
+    }
+
+    /// It waits for a change elsewhere: what was refused before says nothing of the attempt after it.
+    pub const fn waits(&mut self) {
+        self.refused_since = None;
+    }
+
+    /// What stood in its way does not any more, if that is why the last attempt failed: then it is tried at once.
+    pub fn is_freed(&mut self, from: Reason) -> bool {
+        let freed = self.trouble.take_if(|trouble| trouble.reason == from).is_some();
+        self.refused_since = self.refused_since.filter(|_| !freed);
+        freed
     }
 
     /// Its files are as they should be.
@@ -324,6 +360,70 @@ mod tests {
             })
             .collect();
         assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);
+    }
+
+    #[test]
+    fn refusals_count_from_the_first_in_a_row() {
+        use Reason::{EngineRefused, ImageNotFound, NotGranted, PortConflict, RegistryUnreachable};
+        #[derive(Clone, Copy)]
+        enum Then {
+            Fails(Reason),
+            Runs,
+            Ends,
+            Vanishes,
+            Waits,
+            Freed(Reason),
+            NewAgent,
+        }
+        use Then::{Ends, Fails, Freed, NewAgent, Runs, Vanishes, Waits};
+        let table: [(&str, &[Then], Option<u64>); 14] = [
+            ("nothing was refused", &[Fails(PortConflict)], None),
+            ("the first counts", &[Fails(EngineRefused), Fails(EngineRefused), Fails(EngineRefused)], Some(0)),
+            ("a row may have several reasons", &[Fails(EngineRefused), Fails(NotGranted)], Some(0)),
+            (
+                "what was refused before has nothing to do with it",
+                &[Fails(PortConflict), Fails(EngineRefused)],
+                Some(1),
+            ),
+            (
+                "a registry was silent in between",
+                &[Fails(ImageNotFound), Fails(RegistryUnreachable), Fails(ImageNotFound), Fails(ImageNotFound)],
+                Some(2),
+            ),
+            ("its image came", &[Fails(ImageNotFound), Fails(EngineRefused), Fails(EngineRefused)], Some(1)),
+            ("something else is waited for", &[Fails(EngineRefused), Waits, Fails(EngineRefused)], Some(2)),
+            ("and nothing yet after it", &[Fails(EngineRefused), Waits], None),
+            ("it runs", &[Fails(EngineRefused), Runs], None),
+            ("a network of one that runs", &[Runs, Fails(EngineRefused)], None),
+            ("it ran and is not started again", &[Runs, Ends, Fails(EngineRefused), Fails(EngineRefused)], Some(2)),
+            ("no container is there at a look", &[Fails(EngineRefused), Vanishes, Fails(EngineRefused)], Some(0)),
+            ("it is granted", &[Fails(NotGranted), Freed(NotGranted), Fails(EngineRefused)], Some(2)),
+            (
+                "the agent was restarted",
+                &[Fails(EngineRefused), Freed(NotGranted), NewAgent, Fails(EngineRefused)],
+                Some(0),
+            ),
+        ];
+        for (case, course, since) in table {
+            let mut attempts = Attempts::default();
+            for (now, then) in (0..).zip(course) {
+                match then {
+                    Fails(reason) => attempts.failed(*reason, String::new(), now),
+                    Runs => drop(attempts.runs(&"c".into(), "s", now)),
+                    Ends => attempts.exited(&"c".into(), exit(1, "f"), now),
+                    Vanishes => attempts.vanished(),
+                    Waits => attempts.waits(),
+                    Freed(from) => drop(attempts.is_freed(*from)),
+                    NewAgent => {
+                        let (phase, refused_since) = (ReplicaPhase::Pulling, attempts.refused_since);
+                        let status = ReplicaStatus { phase, refused_since, ..ReplicaStatus::default() };
+                        let stored = serde_json::to_string(&status).unwrap();
+                        attempts = Attempts::resume(&serde_json::from_str(&stored).unwrap());
+                    }
+                }
+            }
+            assert_eq!(attempts.refused_since, since, "{case}");
+        }
     }
 
     #[test]

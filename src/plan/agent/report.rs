@@ -214,6 +214,7 @@ pub fn status(want: &Want, step: &Step, doing: &Doing, known: Known<'_>, now: u6
         since: previous.filter(|_| same).map_or(now, |p| p.since),
         ready_since: ready.then(|| previous.filter(|p| same_life(p, facts)).and_then(|p| p.ready_since).unwrap_or(now)),
         next_attempt,
+        refused_since: attempts.refused_since,
         container: facts.container.clone(),
         image: facts.image.clone(),
         address: facts.address.clone(),

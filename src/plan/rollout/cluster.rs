@@ -159,8 +159,8 @@ impl Cluster {
         self.view.replicas.iter_mut().chain(&mut self.view.hooks).find(|r| *r.replica.name == *name).unwrap()
     }
     pub fn report(&mut self, name: &str, phase: ReplicaPhase, ready: bool) {
-        let ready_since = ready.then_some(self.now);
-        self.find(name).status = Some(ReplicaStatus { phase, ready, ready_since, ..ReplicaStatus::default() });
+        let (since, ready_since) = (self.now, ready.then_some(self.now));
+        self.find(name).status = Some(ReplicaStatus { phase, ready, since, ready_since, ..ReplicaStatus::default() });
         self.book();
     }
     /// Every agent does all it is asked, and everything becomes ready.

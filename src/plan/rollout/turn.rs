@@ -15,6 +15,7 @@ use crate::model::{
     service::{FailureAction, MIN_HEALTHY_TIME, UpdatePolicy},
 };
 use crate::plan::{
+    agent::attempts::refuses,
     told,
     view::{NodeView, ReplicaView, ServiceView},
 };
@@ -81,32 +82,20 @@ impl Judge<'_> {
     }
 }
 
-/// For so long a replica may be refused by its engine, milliseconds: more than its first two attempts take.
+/// For so long a replica may be refused by its engine after the first time, milliseconds: more than its next attempts take.
 const REFUSALS: u64 = 20_000;
 
 /// As [`Judge::refused_until`].
 pub(in crate::plan) fn refused(r: &ReplicaView) -> Option<u64> {
     let status = r.status.as_ref().filter(|s| s.phase == ReplicaPhase::BackOff)?;
-    status.reason.filter(|reason| refuses(*reason)).map(|_| r.replica.created_at.saturating_add(REFUSALS))
+    status.reason.filter(|reason| refuses(*reason))?;
+    // A version of ours that noted no first refusal notes when they began to have this reason.
+    Some(status.refused_since.unwrap_or(status.since).saturating_add(REFUSALS))
 }
 
 /// Whether a wait with this reason follows an end of the container.
 const fn ends(reason: Reason) -> bool {
     matches!(reason, Reason::CrashLoopBackOff | Reason::OOMKilled | Reason::Unhealthy | Reason::Failed)
-}
-
-/// Whether a wait with this reason follows a container that could not be made or started, by its own doing.
-const fn refuses(reason: Reason) -> bool {
-    matches!(
-        reason,
-        Reason::EngineRefused
-            | Reason::EngineTooOld
-            | Reason::ImageNotFound
-            | Reason::ArchitectureMismatch
-            | Reason::DeviceMissing
-            | Reason::NotGranted
-            | Reason::BindSourceMissing
-    )
 }
 
 pub(super) fn millis(time: std::time::Duration) -> u64 {

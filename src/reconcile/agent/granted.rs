@@ -25,7 +25,7 @@ impl Agent {
         while let Some(Ok(())) = stop.run_until_cancelled(granted.changed()).await {
             let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
             for (key, of) in &mut *memory {
-                if of.attempts.trouble.take_if(|trouble| trouble.reason == Reason::NotGranted).is_some() {
+                if of.attempts.is_freed(Reason::NotGranted) {
                     self.wakes.wake(key);
                 }
             }

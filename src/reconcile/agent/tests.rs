@@ -11,6 +11,7 @@ mod health;
 mod hooks;
 mod images;
 mod jobs;
+mod refusals;
 mod silence;
 mod stops;
 mod writers;

@@ -62,7 +62,7 @@ impl Agent {
     pub(super) fn data_is_free(&self) {
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         for (key, of) in &mut *memory {
-            if of.attempts.trouble.take_if(|trouble| trouble.reason == Reason::NoNodeFits).is_some() {
+            if of.attempts.is_freed(Reason::NoNodeFits) {
                 self.wakes.wake(key);
             }
         }

@@ -259,6 +259,36 @@ fn a_broken_revision_stops_at_one_replica_and_the_last_ready_one_comes_back() {
 }
 
 #[test]
+fn what_an_engine_refuses_has_its_grace_from_the_first_refusal_on() {
+    let mut cluster = updating(3, |_| ());
+    step(&mut cluster);
+    let made = cluster.now;
+    let refuse = |cluster: &mut Cluster, refused_since| {
+        cluster.report("web-1-00004", ReplicaPhase::BackOff, false);
+        let status = cluster.find("web-1-00004").status.as_mut().unwrap();
+        (status.reason, status.refused_since) = (Some(Reason::EngineRefused), refused_since);
+    };
+    cluster.report("web-1-00004", ReplicaPhase::Pulling, false);
+    cluster.now += 120_000;
+    let mut older = cluster.clone();
+    refuse(&mut cluster, Some(made + 110_000));
+    let waiting = cluster.plan();
+    assert_eq!((told(&waiting), waiting.look_again), (vec![], Some(made + 130_000)), "its image was long in coming");
+    // It is fetched again in between.
+    cluster.now += 15_000;
+    cluster.report("web-1-00004", ReplicaPhase::Pulling, false);
+    assert_eq!(step(&mut cluster), [""; 0], "nobody refuses it now");
+    refuse(&mut cluster, Some(made + 110_000));
+    assert_eq!(step(&mut cluster), ["stop web-1-00004 Superseded"]);
+    // A version of ours that noted no first refusal.
+    refuse(&mut older, None);
+    let waiting = older.plan();
+    assert_eq!((told(&waiting), waiting.look_again), (vec![], Some(made + 140_000)));
+    older.now += 20_000;
+    assert_eq!(step(&mut older), ["stop web-1-00004 Superseded"]);
+}
+
+#[test]
 fn what_follows_a_failure_is_what_was_asked_for() {
     let failed = |action: FailureAction, most: u32| {
         let mut cluster = updating(2, |u| (u.failure_action, u.max_failures) = (action, most));
