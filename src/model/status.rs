@@ -83,6 +83,9 @@ pub struct ReplicaStatus {
     /// Docker's id of the container.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container: Option<String>,
+    /// Since when that runs, as its node saw it; also while its engine is silent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub running_since: Option<u64>,
     /// Image id it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,

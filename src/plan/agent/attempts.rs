@@ -111,9 +111,10 @@ impl Attempts {
                 .zip(exit.filter(|_| !running))
                 .map(|(id, exit)| (id.into(), exit.finished_at.clone())),
             life,
-            // What was ready has run long enough for it.
-            running_since: running.then(|| {
-                if status.ready { status.since.saturating_sub(millis(MIN_HEALTHY_TIME)) } else { status.since }
+            // Of a version of ours that did not note it: what was ready has run long enough for it.
+            running_since: status.running_since.or_else(|| {
+                let healthy = if status.ready { millis(MIN_HEALTHY_TIME) } else { 0 };
+                running.then(|| status.since.saturating_sub(healthy))
             }),
             restarts: status.restarts,
             failures: status.failures,
@@ -457,10 +458,13 @@ mod tests {
         attempts.exited(&"c".into(), exit(1, "g"), 9_000);
         assert_eq!((attempts.failures, attempts.not_before), (4, 49_000), "another one with the same code");
 
-        let status = ReplicaStatus { phase: ReplicaPhase::Running, ready: true, reason: None, ..status };
+        // Older than its reason, which silence of its engine moves.
+        let (phase, since, running_since) = (ReplicaPhase::Running, 8_000, Some(4_000));
+        let status = ReplicaStatus { phase, ready: true, reason: None, since, running_since, ..status };
         let mut running = Attempts::resume(&status);
-        assert!(!running.runs(&"c".into(), "s", 1));
-        assert_eq!((running.restarts, running.failures, running.healthy_since), (40, 3, Some(0)));
+        assert!(!running.runs(&"c".into(), "s", 9_000));
+        assert_eq!(running.running_since, Some(4_000));
+        assert_eq!((running.restarts, running.failures, running.healthy_since), (40, 3, Some(8_000)));
         running.vanished();
         assert_eq!(running.failures, 3, "an older exit is no part of a removal");
     }

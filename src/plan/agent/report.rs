@@ -216,6 +216,7 @@ pub fn status(want: &Want, step: &Step, doing: &Doing, known: Known<'_>, now: u6
         next_attempt,
         refused_since: attempts.refused_since,
         container: facts.container.clone(),
+        running_since: attempts.running_since,
         image: facts.image.clone(),
         address: facts.address.clone(),
         started_at: facts.started_at.clone(),

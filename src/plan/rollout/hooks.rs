@@ -235,10 +235,11 @@ fn fate(plan: &mut Plan, r: &ReplicaView, run: &HookRun, facts: &Facts<'_>) -> F
 fn under_way(plan: &mut Plan, r: &ReplicaView, run: &HookRun, told: &str, facts: &Facts<'_>) -> Fate {
     let Some(status) = &r.status else { return Fate::Waits((Reason::WaitingForHook, told.to_owned())) };
     let runs = status.phase == ReplicaPhase::Running;
-    let until = if runs {
-        status.since.saturating_add(millis(run.hook.timeout.0))
-    } else {
-        r.replica.created_at.saturating_add(millis(facts.declared.update.progress_deadline.0))
+    // A version of ours that did not note it notes since when it runs with this reason.
+    let began = status.running_since.or(Some(status.since).filter(|_| runs));
+    let until = match began {
+        Some(began) => began.saturating_add(millis(run.hook.timeout.0)),
+        None => r.replica.created_at.saturating_add(millis(facts.declared.update.progress_deadline.0)),
     };
     if until <= facts.now {
         plan.stop(r, Reason::DeadlineExceeded);

@@ -208,6 +208,31 @@ fn a_hook_has_its_time_and_one_that_takes_longer_is_stopped() {
 }
 
 #[test]
+fn the_time_of_a_hook_counts_from_when_it_began_to_run() {
+    let mut cluster = complete(&[], &[]);
+    cluster.declare(hooked("a:2", &["slow"], &[]), resolved());
+    steps(&mut cluster);
+    let (name, began) = (newest(&cluster), cluster.now);
+    let due = Some(began + 60_000);
+    let table = [
+        ("it runs", ReplicaPhase::Running, Reason::Starting),
+        ("its engine is silent", ReplicaPhase::Running, Reason::DockerUnresponsive),
+        ("its engine is gone, and it perhaps too", ReplicaPhase::Waiting, Reason::DockerDown),
+        ("its engine is back", ReplicaPhase::Running, Reason::Starting),
+    ];
+    for (case, phase, reason) in table {
+        cluster.report(&name, phase, false);
+        let status = cluster.find(&name).status.as_mut().unwrap();
+        (status.reason, status.running_since) = (Some(reason), Some(began));
+        let plan = cluster.plan();
+        assert_eq!((plan.steps.len(), plan.look_again), (0, due), "{case}");
+        cluster.now += 15_000;
+    }
+    let stop = Step::Stop { replica: name, reason: Reason::DeadlineExceeded };
+    assert_eq!(cluster.plan().steps, [stop]);
+}
+
+#[test]
 fn a_newer_revision_waits_until_the_hook_of_the_one_before_has_ended() {
     let mut cluster = complete(&[], &[]);
     cluster.declare(hooked("a:2", &["migrate"], &[]), resolved());
