@@ -408,7 +408,7 @@ impl Failure {
     fn refused(refusal: &Refusal) -> Self {
         let detail = refusal.to_string();
         match refusal {
-            Refusal::Conflict { .. } | Refusal::Placed { .. } => {
+            Refusal::Conflict { .. } | Refusal::Placed { .. } | Refusal::EdgeSpoke { .. } => {
                 Self::new(409, "conflict", "Somebody else changed it", detail)
                     .hint("read it again, or make the plan anew, and repeat")
             }

@@ -355,7 +355,7 @@ impl<T: Tables> Edge<T> {
             News::Gone => None,
             News::Serves { served, drained } => Some(Record { node: name.clone(), served, at, drained }),
         };
-        let command = Command::RecordEdge { node: uid.clone(), edge };
+        let command = Command::RecordEdge { node: uid.clone(), edge, judged: None };
         let group = Group { at, actor: format!("edge@{name}").into(), commands: vec![command], ..Group::default() };
         let store = self.store.clone();
         turns.telling = Some(tokio::spawn(async move {

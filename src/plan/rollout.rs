@@ -34,8 +34,8 @@ use std::{
 };
 
 use crate::model::{
-    ConditionStatus, ConditionType, Decision, Desired, HookRun, JobRecord, Meta, Reason, ReplicaPhase, ResolvedImage,
-    Revision, Rollout, ServiceSpec, Slot, Uid, service::Mode,
+    ConditionStatus, ConditionType, Decision, Desired, Edge, HookRun, JobRecord, Meta, Reason, ReplicaPhase,
+    ResolvedImage, Revision, Rollout, ServiceSpec, Slot, Uid, service::Mode,
 };
 
 use super::{
@@ -89,8 +89,8 @@ pub enum Step {
     },
     /// An edge has been silent for so long that nobody waits for it any more.
     DropEdge {
-        /// Name of its node.
-        node: Arc<str>,
+        /// What it said last.
+        edge: Arc<Edge>,
     },
     /// An ended replica that nobody needs to see any more.
     Forget {

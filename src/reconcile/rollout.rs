@@ -2,8 +2,8 @@
 //!
 //! Here: [`Rollout`], which reads one state, asks `plan::rollout`, and proposes its steps with
 //! preconditions. Not here: any decision; containers (the agent); images (`super::resolver`).
-//! Invariants: every step rests on the Service at the version that was read, on each replica it stops
-//! and each node it chose; what moved meanwhile refuses the whole group, and the pass is made again.
+//! Invariants: every step rests on the Service at the version that was read, on each replica it stops,
+//! each node it chose and the last word of each edge that it leaves out; what moved meanwhile refuses the whole group, and the pass is made again.
 //! One pass runs at a time, over all Services: two placements never count the same free memory. Nor when
 //! the answer to a proposal is lost and it is carried out later: a group that places something rests on
 //! every placement that its plan knew, and on none since.
@@ -198,9 +198,10 @@ fn groups<'a>(
                         preconditions.push((key.clone(), state.version(&key)));
                         Command::Drain { replica: replica.clone(), reason: *reason }
                     }
-                    Step::DropEdge { node } => {
-                        let uid = state.object(&ObjectKey::node(node.clone())).map(|o| o.meta.uid.clone());
-                        Command::RecordEdge { node: uid.unwrap_or_else(|| Uid("".into())), edge: None }
+                    Step::DropEdge { edge } => {
+                        let uid = state.object(&ObjectKey::node(edge.node.clone())).map(|o| o.meta.uid.clone());
+                        let (node, judged) = (uid.unwrap_or_else(|| Uid("".into())), Some(edge.clone()));
+                        Command::RecordEdge { node, edge: None, judged }
                     }
                     Step::Forget { replica } => Command::Forget { replica: replica.clone() },
                     Step::Place { slot, revision, spec_hash, node, decision, beside, run, hook } => {
@@ -284,7 +285,7 @@ mod tests {
     use super::*;
     use crate::{
         model::{
-            Bytes, Declared, Kind, Millicores, NodeStatus, Resolution, ResolvedImage, RolloutPhase, Spec, Status,
+            Bytes, Declared, Edge, Kind, Millicores, NodeStatus, Resolution, ResolvedImage, RolloutPhase, Spec, Status,
             node::NodeSpec,
         },
         store::{command::Refusal, put::put, seal::Sealer},
@@ -351,6 +352,31 @@ mod tests {
         run(&mut state, turn(&view, Some(Record { phase: RolloutPhase::Halted, ..record })).unwrap());
         assert!(matches!(state.apply(&groups[1]), Err(Refusal::Conflict { .. })));
         assert_eq!(state.replicas().count(), 1);
+    }
+
+    #[test]
+    fn an_edge_that_speaks_again_is_not_left_out_for_its_silence() {
+        let mut state = state(&[("web", json!({"image": "a"}))]);
+        let node = state.object(&ObjectKey::node("n1")).unwrap().meta.uid.clone();
+        let says = |state: &mut State, at| {
+            let edge = Edge { node: "n1".into(), served: Index(3), at, drained: BTreeSet::new() };
+            run(state, Command::RecordEdge { node: node.clone(), edge: Some(edge), judged: None });
+        };
+        let leave_out = |state: &State| {
+            let steps = [Step::DropEdge { edge: state.edge(&node).unwrap().clone() }];
+            let service = view::service(state, "web").unwrap();
+            groups(state, &service, None, steps.chunks(1), &mut rand::rng()).remove(0)
+        };
+        says(&mut state, 1);
+        let late = leave_out(&state);
+        says(&mut state, 2);
+        assert_eq!(state.apply(&late), Err(Refusal::EdgeSpoke { node: "n1".into() }));
+        assert_eq!(state.edge(&node).map(|edge| edge.at), Some(2));
+        let drop = leave_out(&state);
+        state.apply(&drop).unwrap();
+        assert_eq!(state.edge(&node), None);
+        // Two services may ask for the same.
+        state.apply(&drop).unwrap();
     }
 
     #[test]

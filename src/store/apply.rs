@@ -144,9 +144,8 @@ impl State {
                 self.set_rollout(at, uid, rollout, *based_on).map(|()| None)
             }
             Command::SetJob { uid, job, based_on, .. } => self.set_job(at, uid, job, *based_on).map(|()| None),
-            Command::RecordEdge { node, edge } => {
-                self.record_edge(node, edge.as_ref());
-                Ok(None)
+            Command::RecordEdge { node, edge, judged } => {
+                self.record_edge(node, edge.as_ref(), judged.as_deref()).map(|()| None)
             }
             Command::SetDesired { replica, desired, reason } => {
                 self.set_desired(at, replica, *desired, *reason).map(|()| None)

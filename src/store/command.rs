@@ -89,8 +89,14 @@ pub enum Command {
     SetRollout { service: Arc<str>, uid: Uid, rollout: Box<Rollout>, based_on: Option<Index> },
     /// The runs of a Service that is a job; refused when the record has changed since `based_on`.
     SetJob { service: Arc<str>, uid: Uid, job: Box<JobRecord>, based_on: Option<Index> },
-    /// How far an edge is; none: it is no live one any more.
-    RecordEdge { node: Uid, edge: Option<Edge> },
+    /// How far an edge is; none: it is no live one any more. `judged`: what it had said last when somebody else decided that;
+    /// refused when it has said something since.
+    RecordEdge {
+        node: Uid,
+        edge: Option<Edge>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        judged: Option<Arc<Edge>>,
+    },
     /// Replicas end by this: `Run` never comes back.
     SetDesired { replica: Arc<str>, desired: Desired, reason: Reason },
     /// Removes an ended Replica and its status.
@@ -181,6 +187,9 @@ pub enum Refusal {
     /// What was decided did not know of a placement: 409.
     #[error("{found} replicas have been placed, not {expected}: another was placed meanwhile")]
     Placed { expected: u64, found: u64 },
+    /// What was decided of an edge did not know of its last word: 409.
+    #[error("the edge on {node} has said how far it is since")]
+    EdgeSpoke { node: Arc<str> },
     /// The object belongs to another set: 409.
     #[error("{key} belongs to the set {}, not {}", .found.as_deref().unwrap_or("(none)"), .asked.as_deref().unwrap_or("(none)"))]
     OtherSet { key: ObjectKey, found: Option<String>, asked: Option<String> },

@@ -82,8 +82,9 @@ pub fn size(group: &Group) -> usize {
         Command::RecordObservations { statuses, events } => {
             statuses.len() * 2_048 + events.iter().map(|e| e.message.len() + 256).sum::<usize>()
         }
-        Command::RecordEdge { edge, .. } => {
-            edge.as_ref().map_or(0, |e| e.drained.iter().map(|name| name.len() + 8).sum::<usize>()) + 512
+        Command::RecordEdge { edge, judged, .. } => {
+            let drained = edge.iter().chain(judged.as_deref()).flat_map(|edge| &edge.drained);
+            drained.map(|name| name.len() + 8).sum::<usize>() + 512
         }
         Command::SetRollout { rollout, .. } => {
             rollout.message.len() + rollout.log_tail.iter().map(|line| line.len() + 8).sum::<usize>() + 768

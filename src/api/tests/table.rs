@@ -80,7 +80,7 @@ async fn what_every_live_edge_serves_is_programmed() {
     let serves = async |node: u8, served: Option<u64>| {
         let edge = |served| Edge { node: "n1".into(), served: Index(served), at: 1, drained: [].into() };
         let node = Uid::from_bytes([node; 16]);
-        rig.propose(vec![Command::RecordEdge { node, edge: served.map(edge) }]).await;
+        rig.propose(vec![Command::RecordEdge { node, edge: served.map(edge), judged: None }]).await;
     };
     rig.node().await;
     serves(7, Some(rig.index())).await;

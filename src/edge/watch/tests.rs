@@ -203,7 +203,7 @@ async fn an_edge_that_was_left_out_of_the_log_comes_back_only_when_it_follows() 
     };
     assert!(told().await && edge.store.state().edge(&edge.node.1).is_some());
     assert!(!told().await, "nothing new");
-    let drop = Command::RecordEdge { node: edge.node.1.clone(), edge: None };
+    let drop = Command::RecordEdge { node: edge.node.1.clone(), edge: None, judged: None };
     let group = Group { actor: "test".into(), commands: vec![drop], ..Group::default() };
     edge.store.propose(group, DEADLINE).await.unwrap();
     assert!(!told().await, "it is as far as it was");

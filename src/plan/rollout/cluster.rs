@@ -3,8 +3,8 @@
 
 use super::*;
 use crate::model::{
-    Bytes, Draining, Edge, Epoch, Index, Millicores, NodeStatus, Period, Replica, ReplicaStatus, Resolution,
-    node::NodeSpec, service, testing,
+    Bytes, Draining, Epoch, Index, Millicores, NodeStatus, Period, Replica, ReplicaStatus, Resolution, node::NodeSpec,
+    service, testing,
 };
 
 /// A Service on some nodes, and what agents report of it.
@@ -90,7 +90,7 @@ impl Cluster {
                     let draining = Some(Draining { reason: *reason, index, at });
                     found.replica = Arc::new(Replica { draining, ..(*found.replica).clone() });
                 }
-                Step::DropEdge { node } => self.view.edges.retain(|e| e.node != *node),
+                Step::DropEdge { edge } => self.view.edges.retain(|e| e != edge),
                 Step::Stop { replica, reason } => {
                     let found = self.find(replica);
                     let stopped =

@@ -7,6 +7,8 @@
 //! waited for: it still sends requests. Where nobody else answers, new requests
 //! wait meanwhile: then half of `holdRequests` is the longest, and the rest of it is for the swap.
 
+use std::sync::Arc;
+
 use super::{Plan, Standing, Step, silent, standing, turn::millis};
 use crate::model::{Edge, Reason, ReplicaPhase, ServiceSpec};
 use crate::plan::view::{NodeView, ReplicaView, ServiceView};
@@ -71,7 +73,7 @@ impl Plan {
                 self.hold(&replica.replica.slot, Reason::Draining, message);
                 return self.again(Some(silent_at).filter(|at| now < *at));
             }
-            let drop = behind.iter().map(|e| Step::DropEdge { node: e.node.clone() });
+            let drop = behind.iter().map(|edge| Step::DropEdge { edge: Arc::clone(edge) });
             return self.steps.extend(drop);
         }
         let mut patience = spec.update.drain_timeout.0;

@@ -9,7 +9,7 @@ mod words;
 
 use super::{cluster::*, *};
 use crate::model::{
-    Bytes, Edge, Index, Resolution, rotation,
+    Bytes, Index, Resolution, rotation,
     service::{Mount, Port},
 };
 
@@ -27,7 +27,7 @@ fn told(plan: &Plan) -> Vec<String> {
                 format!("place {slot} r{revision} {} beside {beside}", node.0)
             }
             Step::Drain { replica, reason } => format!("drain {replica} {reason}"),
-            Step::DropEdge { node } => format!("drop edge {node}"),
+            Step::DropEdge { edge } => format!("drop edge {}", edge.node),
             Step::Forget { replica } => format!("forget {replica}"),
         })
         .collect()

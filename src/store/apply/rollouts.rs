@@ -99,13 +99,22 @@ impl State {
         }
     }
 
-    pub(super) fn record_edge(&mut self, node: &Uid, edge: Option<&Edge>) {
-        let old = self.edges.get(node);
-        if old.map(|e| &**e) == edge {
-            return;
+    pub(super) fn record_edge(
+        &mut self,
+        node: &Uid,
+        edge: Option<&Edge>,
+        judged: Option<&Edge>,
+    ) -> Result<(), Refusal> {
+        let old = self.edges.get(node).map(|e| &**e);
+        if old == edge {
+            return Ok(());
+        }
+        if judged.is_some() && judged != old {
+            let node = old.or(judged).map(|e| e.node.clone()).unwrap_or_default();
+            return Err(Refusal::EdgeSpoke { node });
         }
         // A node that was taken out has no edge.
-        let Some(key) = self.uids.get(node).filter(|key| key.kind == Kind::Node).cloned() else { return };
+        let Some(key) = self.uids.get(node).filter(|key| key.kind == Kind::Node).cloned() else { return Ok(()) };
         let name: Arc<str> = key.name;
         let index = self.step();
         match edge {
@@ -113,5 +122,6 @@ impl State {
             None => self.edges.remove(node),
         };
         self.changed(index, ObjectKey::node(name), Changed::Edge);
+        Ok(())
     }
 }

@@ -26,7 +26,7 @@ enum Step {
     Drain { pick: u8 },
     Roll { service: u8, target: u8, stale: bool },
     Job { service: u8, end: Option<bool>, forget: bool, stale: bool },
-    Edge { node: u8, served: Option<u64> },
+    Edge { node: u8, served: Option<u64>, stale: Option<bool> },
     Stop { pick: u8 },
     Forget { pick: u8 },
     Observe { pick: u8, phase: bool, ready: bool },
@@ -52,7 +52,8 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(service, target, stale)| Step::Roll { service, target, stale }),
         2 => (small(), prop::option::of(any::<bool>()), any::<bool>(), prop::bool::weighted(0.2))
             .prop_map(|(service, end, forget, stale)| Step::Job { service, end, forget, stale }),
-        1 => (small(), prop::option::of(0u64..9)).prop_map(|(node, served)| Step::Edge { node, served }),
+        1 => (small(), prop::option::of(0u64..9), prop::option::of(any::<bool>()))
+            .prop_map(|(node, served, stale)| Step::Edge { node, served, stale }),
         2 => any::<u8>().prop_map(|pick| Step::Stop { pick }),
         2 => any::<u8>().prop_map(|pick| Step::Forget { pick }),
         3 => (any::<u8>(), any::<bool>(), any::<bool>())
@@ -159,10 +160,12 @@ fn command(step: &Step, state: &State, n: u64) -> Command {
             let based_on = if *stale { Some(Index(n)) } else { old.map(|old| old.resource_version) };
             Command::SetJob { service: name(*service), uid, job: Box::new(job), based_on }
         }
-        Step::Edge { node, served } => {
+        Step::Edge { node, served, stale } => {
             let uid = state.object(&ObjectKey::node(name(*node))).map_or_else(|| uid(0), |o| o.meta.uid.clone());
             let edge = |served| Edge { node: name(*node), served: Index(served), at: n, drained: BTreeSet::new() };
-            Command::RecordEdge { node: uid, edge: served.map(edge) }
+            let said = state.edge(&uid).cloned();
+            let judged = stale.and_then(|stale| if stale { Some(Arc::new(edge(0))) } else { said });
+            Command::RecordEdge { node: uid, edge: served.map(edge), judged }
         }
         Step::Stop { pick } => {
             let replica = picked(state, *pick).unwrap_or_else(absent).name.clone();
