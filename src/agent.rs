@@ -57,7 +57,7 @@ use crate::{
         Grants,
         service::{HOOK_TIMEOUT_MAX, STOP_GRACE_MAX},
     },
-    plan::entry::Wanted,
+    plan::entry::Asked,
     reconcile::{
         agent::{
             self as replicas, Agent,
@@ -142,7 +142,7 @@ pub async fn run(config: AgentConfig, reload: Reload, stop: CancellationToken) -
     let mut fatal = store.fatal.clone();
     let (home, store_client) = (Arc::new(home), store.client.clone());
     let grants = watch::Sender::new(Arc::new(config.grants.clone()));
-    let (ports, offer) = (watch::Sender::new(Wanted::new()), Arc::<Offer>::default());
+    let (ports, offer) = (watch::Sender::new(Asked::default()), Arc::<Offer>::default());
     let addresses = Addresses { api, http: config.edge.http, https: config.edge.https, traefik: config.edge.api };
     let parts = Parts {
         config,
@@ -242,7 +242,7 @@ struct Parts {
     store: Client,
     notify: Arc<Notify>,
     /// The public ports that routes ask for.
-    ports: watch::Sender<Wanted>,
+    ports: watch::Sender<Asked>,
 }
 
 impl Parts {
@@ -386,7 +386,7 @@ impl Parts {
         let splices = Splices {
             runtime: self.runtime.clone(),
             limits: splice::Limits::within(self.files),
-            wanted: self.ports.subscribe(),
+            asked: self.ports.subscribe(),
             serving,
         };
         let watching = node::watch(

@@ -28,7 +28,8 @@ use super::{
     pump::{self, Passed},
 };
 use crate::{
-    plan::entry::{self, Failed, Fault, Serving, Wanted},
+    model::ConditionStatus,
+    plan::entry::{self, Asked, Failed, Fault, Serving, Wanted},
     runtime::{Runtime, holder::holder},
 };
 
@@ -87,7 +88,7 @@ pub struct Splices {
     /// Bounds.
     pub limits: Limits,
     /// Which ports, and where to.
-    pub wanted: watch::Receiver<Wanted>,
+    pub asked: watch::Receiver<Asked>,
     /// What the node says of it.
     pub serving: watch::Sender<Option<Serving>>,
 }
@@ -169,9 +170,9 @@ impl Splices {
         let mut failed = BTreeMap::<SocketAddr, Failed>::new();
         let mut looks = Looks::default();
         loop {
-            let wanted = self.wanted.borrow_and_update().clone();
+            let asked = self.asked.borrow_and_update().clone();
             let now = || u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-            let steps = entry::plan(&wanted, &open, &failed, now());
+            let steps = entry::plan(&asked.ports, &open, &failed, now());
             for at in steps.close {
                 open.remove(&at);
                 if let Some(door) = doors.remove(&at) {
@@ -213,13 +214,13 @@ impl Splices {
             }
             // Not said before it can be said who has it.
             if !looks.first() {
-                self.say(entry::serving(&wanted, &failed));
+                self.say(entry::serving(&asked, &failed));
             }
             let again = steps.again.into_iter().chain(failed.values().map(|f| f.at + entry::RETRY)).min();
             let again = again.map_or(began + Duration::from_secs(3_600), |at| began + Duration::from_millis(at));
             tokio::select! {
                 () = stop.cancelled() => break,
-                Ok(()) = self.wanted.changed() => {}
+                Ok(()) = self.asked.changed() => {}
                 () = sleep_until(again) => {}
                 Some(Ok((at, found))) = looks.tasks.join_next() => {
                     looks.learn(at, found.clone());
@@ -241,6 +242,9 @@ impl Splices {
             let news = *said != new;
             if news {
                 match &new {
+                    Some(new) if new.status == ConditionStatus::False => {
+                        tracing::warn!(reason = %new.reason, "public ports: {}", new.message);
+                    }
                     Some(new) => tracing::info!(reason = %new.reason, "public ports: {}", new.message),
                     None => tracing::info!("no public port is asked for"),
                 }

@@ -42,7 +42,7 @@ use crate::{
     model::{Desired, Edge as Record, Index, Kind, ObjectKey, Uid, node::NodeSpec, node::Role, route::EntryPoint},
     plan::{
         edge::{AWAY, Drains, Leaving, News, SILENT, record},
-        entry::Wanted,
+        entry::{Asked, Shut, Wanted},
         routes::{Document, Marker},
     },
     store::{
@@ -109,8 +109,8 @@ pub struct Edge<T> {
     pub offer: Arc<Offer>,
     /// Where Traefik is.
     pub addresses: Addresses,
-    /// The public ports that are wanted.
-    pub ports: watch::Sender<Wanted>,
+    /// What is asked of the public ports.
+    pub ports: watch::Sender<Asked>,
     /// Where requests wait.
     pub holds: Holds,
 }
@@ -308,8 +308,17 @@ impl<T: Tables> Edge<T> {
         // One that was there before this process is given the time to come back.
         turns.known = age < SILENT && state.edge(&self.node.1).is_some();
         let open = is_edge && (turns.counted || turns.known);
-        let wanted = if open { self.public(&turns.made.entry_points, ready) } else { Wanted::new() };
-        self.ports.send_if_modified(|ports| std::mem::replace(ports, wanted.clone()) != wanted);
+        let ports = self.public(&turns.made.entry_points, ready);
+        // One that is about to come for the first time has its time; one that went had it.
+        let told = || if self.ports.borrow().ports.is_empty() { now + SILENT } else { now };
+        turns.shut = (is_edge && !open && !ports.is_empty()).then(|| turns.shut.unwrap_or_else(told));
+        let shut = turns.shut.filter(|at| *at <= now).map(|_| Shut {
+            ports: ports.keys().map(SocketAddr::port).collect(),
+            asks: !turns.gone,
+            api: self.addresses.api,
+        });
+        let asked = Asked { ports: if open { ports } else { Wanted::new() }, shut };
+        self.ports.send_if_modified(|ports| std::mem::replace(ports, asked.clone()) != asked);
         // One that stops ends as soon as it is answered.
         let ended = turns.ended.map(|at| now.saturating_duration_since(at)).filter(|passed| *passed < AWAY);
         self.offer.hurry(ended.is_some());
@@ -327,6 +336,7 @@ impl<T: Tables> Edge<T> {
             (AWAY, ended),
         ];
         let left = limits.into_iter().filter_map(|(limit, passed)| limit.checked_sub(passed?));
+        let left = left.chain(turns.shut.map(|at| at.saturating_duration_since(now)));
         left.filter(|left| !left.is_zero()).min().map(|left| now + left)
     }
 

@@ -4,7 +4,10 @@
 //! it. Not here: sockets (`edge::splice`), which entry points a Route asks for (`plan::routes`).
 //! Invariant: a port that nothing asks for is not held; one that cannot be opened never keeps another one shut.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+};
 
 use super::told;
 use crate::model::{ConditionStatus, Reason};
@@ -12,6 +15,26 @@ use crate::model::{ConditionStatus, Reason};
 /// Public addresses, and where Traefik takes their connections; none: it has no routes yet, and who comes waits.
 /// `[::]:80` is both families.
 pub type Wanted = BTreeMap<SocketAddr, Option<SocketAddr>>;
+
+/// What is asked of the public ports of a node.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// Those that are to be open.
+    pub ports: Wanted,
+    /// Why none of those is that routes ask for.
+    pub shut: Option<Shut>,
+}
+
+/// No Traefik takes what would come to the ports that routes ask for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shut {
+    /// Those ports.
+    pub ports: BTreeSet<u16>,
+    /// A Traefik asks what it is to do, and was not seen to do it.
+    pub asks: bool,
+    /// Where one is expected to ask.
+    pub api: SocketAddr,
+}
 
 /// A port in use is tried again so often, milliseconds: it is to be taken back within two seconds of being free.
 pub const RETRY: u64 = 500;
@@ -81,9 +104,10 @@ pub struct Serving {
     pub message: String,
 }
 
-/// The statement about what is wanted; none: nothing is. What needs most of a person comes first.
+/// The statement about what is asked; none: nothing is. What needs most of a person comes first.
 #[must_use]
-pub fn serving(wanted: &Wanted, failed: &BTreeMap<SocketAddr, Failed>) -> Option<Serving> {
+pub fn serving(asked: &Asked, failed: &BTreeMap<SocketAddr, Failed>) -> Option<Serving> {
+    let Asked { ports: wanted, shut: without } = asked;
     let ports = || wanted.keys().map(|at| at.port().to_string()).collect::<Vec<_>>().join(", ");
     let shut: Vec<(SocketAddr, &Fault)> = wanted.keys().filter_map(|at| Some((*at, &failed.get(at)?.fault))).collect();
     let reason = |(_, fault): &(SocketAddr, &Fault)| match fault {
@@ -92,7 +116,11 @@ pub fn serving(wanted: &Wanted, failed: &BTreeMap<SocketAddr, Failed>) -> Option
         Fault::Other(_) => Reason::PortUnavailable,
     };
     match shut.first() {
-        _ if wanted.is_empty() => None,
+        _ if wanted.is_empty() => without.as_ref().map(|shut| Serving {
+            status: ConditionStatus::False,
+            reason: Reason::EdgeBehind,
+            message: shut.told(),
+        }),
         None => Some(Serving {
             status: ConditionStatus::True,
             reason: Reason::PortsOpen,
@@ -103,6 +131,22 @@ pub fn serving(wanted: &Wanted, failed: &BTreeMap<SocketAddr, Failed>) -> Option
             reason: shut.iter().map(reason).min().unwrap_or_else(|| reason(first)),
             message: shut.iter().map(|(at, fault)| sentence(*at, fault)).collect::<Vec<_>>().join("; "),
         }),
+    }
+}
+
+impl Shut {
+    fn told(&self) -> String {
+        let ports = self.ports.iter().map(u16::to_string).collect::<Vec<_>>().join(", ");
+        if self.asks {
+            return format!(
+                "shut: {ports}; the Traefik that asks for its routes does not serve them, and its log says why"
+            );
+        }
+        format!(
+            "shut: {ports}; no Traefik asks for its routes at http://{}/traefik/config, where the agent listens: if one runs, \
+             its file names another address, and `constellation secret rotate NAME` of the Secret with the file makes it anew",
+            self.api
+        )
     }
 }
 
@@ -190,7 +234,8 @@ mod tests {
     fn what_a_node_says_names_port_and_process() {
         let both = set([("[::]:80", "127.0.0.1:1"), ("[::]:443", "127.0.0.1:2")]);
         let one = |fault: Fault| BTreeMap::from([(at("[::]:80"), Failed { at: 0, fault })]);
-        assert_eq!(serving(&set([]), &one(Fault::NotPermitted)), None, "nothing is asked for");
+        assert_eq!(serving(&Asked::default(), &one(Fault::NotPermitted)), None, "nothing is asked for");
+        let both = Asked { ports: both, shut: None };
         let said = |failed: &BTreeMap<_, _>| {
             let said = serving(&both, failed).unwrap();
             (said.status, said.reason, said.message)
@@ -213,5 +258,18 @@ mod tests {
         let (_, reason, message) = said(&two);
         assert_eq!(reason, Reason::PortConflict, "a conflict comes first, wherever it stands");
         assert_eq!(message, "port 80 cannot be opened at ::: no such address; port 443 is held by x (pid 1)");
+        let without = |asks| {
+            let shut = Some(Shut { ports: [443, 80].into(), asks, api: at("127.0.0.1:7443") });
+            let said = serving(&Asked { shut, ..Asked::default() }, &BTreeMap::new()).unwrap();
+            assert_eq!((said.status, said.reason), (no, Reason::EdgeBehind));
+            said.message
+        };
+        let message = without(false);
+        assert!(
+            message.starts_with("shut: 80, 443; no Traefik asks for its routes at http://127.0.0.1:7443/"),
+            "{message}"
+        );
+        assert!(message.contains("constellation secret rotate"), "{message}");
+        assert!(without(true).ends_with("its log says why"));
     }
 }

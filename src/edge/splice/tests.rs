@@ -3,7 +3,7 @@ use tokio::io::AsyncReadExt as _;
 use super::*;
 use crate::{
     edge::line::Lines,
-    model::{ConditionStatus, Reason},
+    model::Reason,
     plan::routes::{Document, Marker},
     runtime::fake::Fake,
 };
@@ -13,28 +13,29 @@ const HOLD: Duration = Duration::from_millis(1_500);
 
 /// The ports under test, and what they say.
 struct Rig {
-    wanted: watch::Sender<Wanted>,
+    asked: watch::Sender<Asked>,
     serving: watch::Receiver<Option<Serving>>,
     stop: CancellationToken,
     running: JoinHandle<()>,
 }
 
 fn rig(limits: Limits) -> Rig {
-    let (wanted, receiver) = watch::channel(Wanted::new());
+    let (asked, receiver) = watch::channel(Asked::default());
     let (sender, serving) = watch::channel(None);
     let stop = CancellationToken::new();
-    let splices = Splices { runtime: Arc::new(Fake::new()), limits, wanted: receiver, serving: sender };
+    let splices = Splices { runtime: Arc::new(Fake::new()), limits, asked: receiver, serving: sender };
     let running = tokio::spawn(splices.run(stop.clone()));
-    Rig { wanted, serving, stop, running }
+    Rig { asked, serving, stop, running }
 }
 
 impl Rig {
     fn want(&self, pairs: &[(SocketAddr, SocketAddr)]) {
-        self.wanted.send_replace(pairs.iter().map(|(at, to)| (*at, Some(*to))).collect());
+        let ports = pairs.iter().map(|(at, to)| (*at, Some(*to))).collect();
+        self.asked.send_replace(Asked { ports, shut: None });
     }
     /// Open, and Traefik has no routes.
     fn wait_at(&self, at: SocketAddr) {
-        self.wanted.send_replace([(at, None)].into());
+        self.asked.send_replace(Asked { ports: [(at, None)].into(), shut: None });
     }
     async fn says(&mut self, status: ConditionStatus) -> Serving {
         let wanted = self.serving.wait_for(|s| s.as_ref().is_some_and(|s| s.status == status));

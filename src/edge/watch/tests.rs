@@ -47,7 +47,7 @@ async fn edge() -> Edge<Plain> {
         tables: Arc::default(),
         offer: Arc::default(),
         addresses: Addresses { api: at(1), http: at(2), https: at(3), traefik: at(4) },
-        ports: watch::Sender::new(Wanted::new()),
+        ports: watch::Sender::new(Asked::default()),
         holds: Holds::new(Limits::within(1 << 16), CancellationToken::new()),
     }
 }
@@ -60,7 +60,7 @@ impl Edge<Plain> {
         // Longer than one is waited for that was there before.
         self.live(turns, &self.store.state(), seen, now, 60 * SECOND);
         turns.prune();
-        self.ports.borrow().values().next().copied()
+        self.ports.borrow().ports.values().next().copied()
     }
 }
 
@@ -128,6 +128,36 @@ async fn a_traefik_that_does_not_take_the_newest_goes_on_serving_and_one_that_is
     assert_eq!(edge.turn(&mut turns, SILENT + SECOND), Some(None), "who comes waits");
     assert_eq!(turns.progress.served(), None, "it is not counted on");
     assert_eq!(edge.turn(&mut turns, AWAY + SECOND), None);
+}
+
+#[tokio::test]
+async fn a_port_that_is_shut_for_want_of_a_traefik_says_so() {
+    let edge = edge().await;
+    let mut turns = Turns::new(Instant::now());
+    edge.table(&mut turns, &edge.store.state()).await;
+    let says = |turns: &mut Turns, later| {
+        edge.turn(turns, later);
+        edge.ports.borrow().shut.clone()
+    };
+    let shut = |asks| Some(Shut { ports: [HTTP].into(), asks, api: edge.addresses.api });
+    assert_eq!(says(&mut turns, Duration::ZERO), None, "the first one may be on its way");
+    assert_eq!(says(&mut turns, SILENT + SECOND), shut(false));
+    let told = Told::default();
+    let asks = edge.offer.offered().polls(&told);
+    assert_eq!(says(&mut turns, SILENT + SECOND), shut(true), "it serves nothing of what it was given");
+    drop(asks);
+    let polling = serves(&edge, &mut turns, &told);
+    assert_eq!(
+        (edge.turn(&mut turns, Duration::ZERO), says(&mut turns, Duration::ZERO)),
+        (Some(Some(edge.addresses.http)), None)
+    );
+    // One that went, or was told of another address of ours.
+    drop(polling);
+    assert_eq!(says(&mut turns, SILENT + SECOND), None, "who comes waits");
+    assert_eq!(says(&mut turns, AWAY + SECOND), shut(false), "and it is said at once that nobody does any more");
+    // Nothing asks for a port.
+    turns.made.entry_points.clear();
+    assert_eq!(says(&mut turns, AWAY + SECOND), None);
 }
 
 #[tokio::test]

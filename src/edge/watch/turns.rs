@@ -58,6 +58,8 @@ pub(super) struct Turns {
     /// One was there not long ago; none is.
     pub(super) counted: bool,
     pub(super) gone: bool,
+    /// From when on it is said that public ports are shut though routes ask for them.
+    pub(super) shut: Option<Instant>,
     /// How far the log was told to be this edge.
     pub(super) told: Option<Index>,
     /// When the last table was made, and when it is to be made again though nothing changes.
@@ -94,6 +96,7 @@ impl Turns {
             ended: None,
             counted: false,
             gone: true,
+            shut: None,
             told: None,
             at: None,
             again: None,
