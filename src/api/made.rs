@@ -26,7 +26,8 @@ use crate::{
 pub struct Maker {
     /// Opens and seals.
     pub sealer: Arc<Sealer>,
-    addresses: Addresses,
+    /// Where this node's agent and Traefik are.
+    pub addresses: Addresses,
     actor: Arc<str>,
     now: u64,
 }

@@ -11,9 +11,12 @@ use super::{
     write::{self, Asked},
 };
 use crate::{
-    model::{Grants, Spec, secret::SealedSecret},
-    plan::change::{self, ChangePlan, Wish},
-    reconcile::view,
+    model::{Grants, Kind, Spec, secret::SealedSecret},
+    plan::{
+        change::{self, ChangePlan, Wish, served},
+        routes,
+    },
+    reconcile::{self, view},
     store::State,
 };
 
@@ -40,6 +43,7 @@ pub(super) fn plan(
     let pruned = asked.pruned(state).into_iter().map(|(key, _)| Wish::Delete(key));
     let wishes: Vec<Wish<'_>> = put.chain(pruned).collect();
     let mut plan = change::plan(&wishes, &view::world(state));
+    plan.warnings.extend(unserved(&wishes, state, maker));
     let (refused, granted) = grants::told(items, state, role, granted)?;
     plan.warnings.splice(0..0, refused.into_iter().chain(asked.warnings()));
     plan.notes.extend(granted);
@@ -47,4 +51,19 @@ pub(super) fn plan(
         plan.warnings.insert(0, UNCONFIRMED.to_owned());
     }
     Ok(plan)
+}
+
+/// What of the routes would not be served. The Secrets are opened, as the edges open them: one that is there and of no use
+/// is told before too.
+fn unserved(wishes: &[Wish<'_>], state: &State, maker: &Maker) -> Vec<String> {
+    let before = reconcile::routes::input(state, Some(&maker.sealer), &maker.addresses);
+    let mut after = served::after(wishes, &before);
+    let deleted =
+        |name: &str| wishes.iter().any(|w| matches!(w, Wish::Delete(k) if k.kind == Kind::Secret && *k.name == *name));
+    if !after.asks() {
+        return Vec::new();
+    }
+    reconcile::routes::open(&mut after, state, Some(&maker.sealer));
+    after.secrets.retain(|name, _| !deleted(name));
+    served::warnings(wishes, &routes::table(&before), &routes::table(&after))
 }

@@ -2,7 +2,7 @@
 //!
 //! Here: [`plan`], from wishes and the world to [`ChangePlan`], the answer of `POST /api/v1/plan`: which
 //! fields change ([`fields`]), what happens to replicas and where ([`replicas`]), and what a person
-//! should know first ([`warnings`], [`notes`]). Not here: reading text (`manifest`), doing it (`store`, `reconcile`).
+//! should know first ([`warnings`], [`served`], [`notes`]). Not here: reading text (`manifest`), doing it (`store`, `reconcile`).
 //! Invariants: placement goes through the scheduler with the seed that the real one will use, so the
 //! plan names the node that is then chosen if nothing moves; a secret's value never enters a plan, only
 //! names of keys and the keyed digest that the caller brings.
@@ -29,6 +29,7 @@ mod networks;
 pub mod notes;
 pub mod replicas;
 mod runs;
+pub mod served;
 pub mod servers;
 mod stays;
 pub mod warnings;

@@ -47,15 +47,21 @@ pub fn with_leaving(state: &State, sealer: Option<&Sealer>, edge: &Addresses, le
             input.services.insert(view.name.clone(), Backing { created_at: meta.created_at, declared, endpoints });
         }
     }
+    open(&mut input, state, sealer);
+    input
+}
+
+/// Adds the Secrets that are named and not there yet.
+pub fn open(input: &mut Input, state: &State, sealer: Option<&Sealer>) {
     let named: Vec<Arc<str>> = input.secrets_named().into_iter().map(Arc::from).collect();
     for name in named {
-        if let Some(material) =
-            state.object(&ObjectKey::new(Kind::Secret, name.clone())).and_then(|o| opened(o, sealer))
+        let stored = || state.object(&ObjectKey::new(Kind::Secret, name.clone())).and_then(|o| opened(o, sealer));
+        if !input.secrets.contains_key(&name)
+            && let Some(material) = stored()
         {
             input.secrets.insert(name, material);
         }
     }
-    input
 }
 
 fn read<T: DeserializeOwned>(object: &Object) -> Option<T> {

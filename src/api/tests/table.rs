@@ -194,3 +194,16 @@ async fn only_a_grant_leads_requests_out_of_the_cluster() {
     assert_eq!(apply(Some(&ci), &asks("http://auth:9000/check")).await.status, 200, "a Service is everybody's");
     assert_eq!(rig.apply(&out("http://192.0.2.1:80").to_string()).await["objects"][0]["result"], "created");
 }
+
+#[tokio::test]
+async fn a_plan_says_which_routes_would_be_left_out() {
+    let rig = Rig::new().await;
+    rig.apply(&json!([route("z", "a.example"), document("Middleware", "fine", json!({"compress": {}}))]).to_string())
+        .await;
+    let answer = rig.post("/api/v1/plan", &json!([route("a", "a.example"), route("b", "b.example")]).to_string()).await;
+    let plan = answer.json();
+    let said: Vec<&str> = plan["warnings"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    let first = "route/a: left out (HostConflict): a.example/ on web is route/z's, which was first";
+    assert!(said.iter().any(|said| said.starts_with(first)), "{said:?}");
+    assert!(!said.iter().any(|said| said.contains("b.example")), "{said:?}");
+}

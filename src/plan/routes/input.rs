@@ -204,6 +204,11 @@ impl Owner {
 }
 
 impl Input {
+    /// Whether anything asks to be served.
+    #[must_use]
+    pub fn asks(&self) -> bool {
+        !self.routes.is_empty() || self.services.values().any(|service| !service.declared.routes.is_empty())
+    }
     /// Names of the Secrets that Routes, Services and Middlewares name: what has to be opened for the document.
     #[must_use]
     pub fn secrets_named(&self) -> BTreeSet<&str> {

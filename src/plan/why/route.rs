@@ -23,6 +23,19 @@ pub fn route(verdict: &Verdict, since: u64) -> Vec<Difference> {
     found
 }
 
+/// What would not be served of an object, in a line each, whoever is ready to answer.
+#[must_use]
+pub fn unserved(verdict: &Verdict) -> Vec<String> {
+    let left = verdict.left_out.iter().map(|part| {
+        let what = if part.message.contains(&part.what) { String::new() } else { format!("{} ", part.what) };
+        (format!("{what}left out ({})", part.reason), &part.message)
+    });
+    let told = verdict.left_out.iter().any(|part| part.message == verdict.resolved.message);
+    let lacks = Some(&verdict.resolved).filter(|finding| !finding.holds && !told);
+    let lacks = lacks.map(|finding| (format!("not all of it answers ({})", finding.reason), &finding.message));
+    left.chain(lacks).map(|(what, why)| format!("{what}: {why}")).collect()
+}
+
 /// What differs of the `routes` of a Service; that none of its replicas is ready is said of those.
 #[must_use]
 pub fn of_service(verdict: &Verdict, programmed: &Finding, since: u64) -> Vec<Difference> {
