@@ -108,10 +108,9 @@ impl<'s> Reader<'s> {
 
     /// What the table says of a Route. It is made from the state alone: since when it is so stands nowhere.
     fn route(&self, object: &Object) -> Option<RouteStatus> {
-        let (generation, since) = (object.meta.generation, object.meta.created_at);
         let (verdict, programmed) = self.said(object)?;
-        let conditions = routes::conditions(verdict, Some(&programmed), &[], (generation, since));
-        Some(RouteStatus { conditions, observed_generation: generation })
+        let conditions = of_routes(verdict, &programmed, object);
+        Some(RouteStatus { conditions, observed_generation: object.meta.generation })
     }
 
     /// What the table says of an object, and whether every live edge serves it as it is declared.
@@ -125,17 +124,8 @@ impl<'s> Reader<'s> {
             return Cow::Borrowed(status);
         }
         let Some((verdict, programmed)) = self.said(object) else { return Cow::Borrowed(status) };
-        let worst = [&verdict.accepted, &verdict.resolved].into_iter().find(|finding| !finding.holds);
-        let Finding { holds, reason, message } = worst.unwrap_or(&programmed).clone();
         let mut status = status.clone();
-        status.conditions.push(Condition {
-            kind: ConditionType::RoutesProgrammed,
-            status: holds.into(),
-            reason,
-            message,
-            last_transition_time: object.meta.created_at,
-            observed_generation: object.meta.generation,
-        });
+        status.conditions.push(routes_programmed(verdict, &programmed, &object.meta));
         Cow::Owned(status)
     }
 
@@ -215,8 +205,32 @@ fn asks(object: &Object) -> bool {
     object.spec.windows(ROUTES.len()).any(|bytes| bytes == ROUTES)
 }
 
+/// What is said of the `routes` of a Service.
+fn routes_programmed(verdict: &Verdict, programmed: &Finding, meta: &Meta) -> Condition {
+    let worst = [&verdict.accepted, &verdict.resolved].into_iter().find(|finding| !finding.holds);
+    let Finding { holds, reason, message } = worst.unwrap_or(programmed).clone();
+    Condition {
+        kind: ConditionType::RoutesProgrammed,
+        status: holds.into(),
+        reason,
+        message,
+        last_transition_time: meta.created_at,
+        observed_generation: meta.generation,
+    }
+}
+
+/// The conditions of an object that the table of routes gives it: of a Route all, of a Service the one of its `routes`,
+/// whose `Ready` is about its replicas.
+pub(super) fn of_routes(verdict: &Verdict, programmed: &Finding, object: &Object) -> Vec<Condition> {
+    let at = (object.meta.generation, object.meta.created_at);
+    match object.kind {
+        Kind::Service => vec![routes_programmed(verdict, programmed, &object.meta)],
+        _ => routes::conditions(verdict, Some(programmed), &[], at),
+    }
+}
+
 /// What a table says of an object, and whether every live edge serves it as it is declared.
-fn said<'t>(state: &State, table: &'t Table, object: &Object) -> Option<(&'t Verdict, Finding)> {
+pub(super) fn said<'t>(state: &State, table: &'t Table, object: &Object) -> Option<(&'t Verdict, Finding)> {
     let key = object.key();
     let verdict = table.said.get(&key)?;
     if table.entries.iter().all(|entry| entry.by != key) {

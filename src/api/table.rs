@@ -8,6 +8,7 @@ use warp::reply::Response;
 
 use super::{
     heavy,
+    objects::{of_routes, said},
     problem::Failure,
     reply,
     request::Request,
@@ -27,27 +28,28 @@ use crate::{
 /// 503 when too many such requests run.
 pub async fn show(request: Request) -> Result<Response, Failure> {
     let shared = &request.server.shared;
-    let (state, addresses, now) = (shared.store.state(), shared.addresses, shared.store.now());
+    let (state, addresses) = (shared.store.state(), shared.addresses);
     let sealer = shared.sealer.clone();
     let size = heavy::stored(&state, Kind::Service) + heavy::stored(&state, Kind::Route);
-    heavy::run(&request.server, size, move || reply::json(&table(&state, (&sealer, &addresses), now))).await?
+    heavy::run(&request.server, size, move || reply::json(&table(&state, (&sealer, &addresses)))).await?
 }
 
 /// The table of a state.
-fn table(state: &State, (sealer, edge): (&Sealer, &Addresses), now: u64) -> RouteTable {
+fn table(state: &State, (sealer, edge): (&Sealer, &Addresses)) -> RouteTable {
     let input = reconcile::routes::input(state, Some(sealer), edge);
     let (hosts, made) = (hosts(&input), routes::table(&input));
-    let objects = made.said.into_iter().map(|(object, verdict)| {
-        let meta = state.object(&object).map(|o| (o.meta.generation, o.meta.created_at));
-        let (generation, since) = meta.unwrap_or((0, now));
-        Routed {
-            conditions: routes::conditions(&verdict, None, &[], (generation, since)),
-            hosts: hosts.get(&object).cloned().unwrap_or_default(),
-            left_out: verdict.left_out,
-            object,
-        }
+    let objects = made.said.iter().filter_map(|(key, verdict)| {
+        let object = state.object(key)?;
+        let (_, programmed) = said(state, &made, object)?;
+        Some(Routed {
+            conditions: of_routes(verdict, &programmed, object),
+            hosts: hosts.get(key).cloned().unwrap_or_default(),
+            left_out: verdict.left_out.clone(),
+            object: key.clone(),
+        })
     });
-    RouteTable { index: state.index().0, objects: objects.collect(), entries: made.entries }
+    let objects = objects.collect();
+    RouteTable { index: state.index().0, objects, entries: made.entries }
 }
 
 /// Hosts that each object asks for; of a raw rule, the rule.

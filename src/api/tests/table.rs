@@ -53,6 +53,8 @@ async fn a_route_is_kept_and_says_what_is_missing() {
     assert_eq!(table["entries"].as_array().unwrap().len(), 1, "{table}");
     assert_eq!(table["entries"][0]["by"], "route/a");
     assert_eq!(table["objects"][1]["leftOut"][0]["reason"], "HostConflict");
+    assert_eq!(table["objects"][0]["conditions"], a["status"]["conditions"], "one word for one thing");
+    assert_eq!(table["entries"][0]["passes"], json!(["fine"]));
     assert_eq!(rig.read("/api/v1/middlewares").await["items"].as_array().unwrap().len(), 1);
 }
 
@@ -76,6 +78,9 @@ async fn what_every_live_edge_serves_is_programmed() {
         [said(route, "Programmed").await, said(service, "RoutesProgrammed").await].concat()
     };
     let behind = [r#""False" "EdgeBehind""#; 2];
+    let table = rig.read("/api/v1/route-table").await;
+    let of_service = table["objects"].as_array().unwrap().iter().find(|o| o["object"] == "svc/web").unwrap();
+    assert_eq!(of_service["conditions"][0]["type"], "RoutesProgrammed", "its Ready is about its replicas: {table}");
     assert_eq!(both().await[1], behind[1], "no edge");
     let serves = async |node: u8, served: Option<u64>| {
         let edge = |served| Edge { node: "n1".into(), served: Index(served), at: 1, drained: [].into() };

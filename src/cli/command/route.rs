@@ -11,8 +11,8 @@ use crate::{
         screen::Screen,
         text::{self, clean},
     },
-    model::ConditionStatus,
-    plan::routes::concerns,
+    model::{Condition, ConditionStatus},
+    plan::routes::{LeftOut, concerns, covers},
 };
 
 /// Runs a `route` command.
@@ -48,9 +48,27 @@ pub async fn route(api: &Api, screen: &Screen, command: &RouteCommand) -> Result
 /// What of the table concerns a host.
 fn about(table: &RouteTable, host: &str) -> RouteTable {
     let entries: Vec<Entry> = table.entries.iter().filter(|e| concerns(e, host)).cloned().collect();
-    let asks = |o: &Routed| o.hosts.iter().any(|h| h == host) || entries.iter().any(|e| e.by == o.object);
-    let objects = table.objects.iter().filter(|o| asks(o)).cloned().collect();
+    let asks = |o: &&Routed| o.hosts.iter().any(|h| covers(h, host)) || entries.iter().any(|e| e.by == o.object);
+    let objects = table.objects.iter().filter(asks).map(|o| of_host(o, host)).collect();
     RouteTable { index: table.index, entries, objects }
+}
+
+/// What is said of an object and is of this host, or of all of its hosts.
+fn of_host(object: &Routed, host: &str) -> Routed {
+    let is_of = |l: &&LeftOut| l.hosts.is_empty() || l.hosts.iter().any(|h| covers(h, host));
+    let (own, others): (Vec<&LeftOut>, Vec<&LeftOut>) = object.left_out.iter().partition(is_of);
+    let says = |all: &[&LeftOut], c: &Condition| all.iter().any(|l| l.message == c.message);
+    let alone = object.hosts.iter().all(|h| covers(h, host));
+    let concerns = |c: &&Condition| match c.status {
+        // Of several hosts one is told of: which one stands in the sentence.
+        ConditionStatus::True => alone || c.message.contains(host),
+        ConditionStatus::False | ConditionStatus::Unknown => says(&own, c) || !says(&others, c),
+    };
+    Routed {
+        conditions: object.conditions.iter().filter(concerns).cloned().collect(),
+        left_out: own.into_iter().cloned().collect(),
+        ..object.clone()
+    }
 }
 
 fn joined(list: &[Arc<str>]) -> String {
@@ -73,14 +91,7 @@ fn list(table: &RouteTable) -> String {
             0 => "nobody: 503".into(),
             n => format!("{n} replica{}", if n == 1 { "" } else { "s" }),
         };
-        vec![
-            e.host.clone(),
-            e.path.clone(),
-            e.entry_point.to_string(),
-            e.by.to_string(),
-            answers,
-            joined(&e.middlewares),
-        ]
+        vec![e.host.clone(), e.path.clone(), e.entry_point.to_string(), e.by.to_string(), answers, joined(&e.passes)]
     };
     let rows: Vec<Vec<String>> = table.entries.iter().map(row).map(cleaned).collect();
     let header = ["HOST", "PATH", "ENTRYPOINT", "BY", "ANSWERS", "MIDDLEWARES"];
@@ -113,7 +124,7 @@ fn show(table: &RouteTable) -> String {
             ("Entry point:", format!("{}{}", entry.entry_point, if entry.tls { ", TLS" } else { "" })),
             ("By:", entry.by.to_string()),
             ("Router:", entry.router.to_string()),
-            ("Passes:", joined(&entry.middlewares)),
+            ("Passes:", joined(&entry.passes)),
             ("Answers:", answers(entry)),
         ];
         let rows: Vec<Vec<String>> = rows.into_iter().map(|(k, v)| cleaned(vec![k.to_owned(), v])).collect();
@@ -186,5 +197,17 @@ mod tests {
         assert_eq!(about(&sample(), "x.c.example.com").entries.len(), 1, "a wildcard answers");
         assert!(about(&sample(), "x.y.c.example.com").entries.is_empty());
         assert!(about(&sample(), "c.example.com").entries.is_empty());
+    }
+
+    #[test]
+    fn of_one_that_asks_for_more_hosts_only_what_concerns_this_one_is_said() {
+        let mut table = sample();
+        let several = table.objects.iter_mut().find(|o| *o.object.name == *"b").unwrap();
+        several.hosts.push("b.example.com".into());
+        assert_eq!(about(&table, "a.example.com").objects.len(), 2);
+        assert!(show(&about(&table, "a.example.com")).contains("HostConflict"));
+        let other = about(&table, "b.example.com");
+        assert_eq!(other.objects.len(), 1);
+        assert!(!show(&other).contains("a.example.com"), "{}", show(&other));
     }
 }

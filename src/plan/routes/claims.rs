@@ -121,6 +121,13 @@ impl<'a> Claim<'a> {
         let wild = if host.starts_with("*.") { AFTER_HOSTS } else { 0 };
         length("Host(``)") + length(host) + of_path + wild
     }
+    /// The host that it names; of a rule none.
+    pub(super) fn host(&self) -> Option<&'a str> {
+        match self.what {
+            What::Rule(_) => None,
+            What::Pair { host, .. } => Some(host),
+        }
+    }
     /// Host and path for people.
     pub(super) fn shown(&self) -> (String, String) {
         match self.what {

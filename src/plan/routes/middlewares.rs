@@ -276,6 +276,18 @@ pub(super) fn resilience(owner: &Owner, asked: &Resilience, names: &mut Vec<Name
     names.push(name);
 }
 
+/// As who wrote it calls it; none: it is of ours, or of the `resilience` of a Route.
+pub(super) fn called(traefik: &str) -> Option<Name> {
+    if let Some(name) = traefik.strip_prefix("mw-") {
+        return Some(name.into());
+    }
+    // `rm0-blog`, `s0m1-web`: the number of one that stands in its Route.
+    let (part, _) = traefik.split_once('-')?;
+    let number = part.trim_start_matches(['r', 's']).trim_start_matches(|c: char| c.is_ascii_digit());
+    let inline = number.strip_prefix('m').is_some_and(|digits| digits.bytes().all(|b| b.is_ascii_digit()));
+    inline.then(|| "inline".into())
+}
+
 /// Adds the one that sends to HTTPS.
 pub(super) fn to_https(document: &mut Document) {
     let redirect = RedirectScheme { scheme: "https".into(), port: None, permanent: true };

@@ -32,7 +32,7 @@ use self::{
     auth::Certificates,
     claims::{Claim, Claims},
     document::{ClientAuth, NOBODY, Router, RouterTls, SHUT, TlsOptions},
-    middlewares::{Middlewares, RETRY, TO_HTTPS},
+    middlewares::{Middlewares, RETRY, TO_HTTPS, called},
     services::{Made, Services},
 };
 pub use self::{
@@ -101,6 +101,9 @@ impl Default for Verdict {
 pub struct LeftOut {
     /// `web.example.com/api on websecure`, or the whole of it.
     pub what: String,
+    /// Hosts that it is of; empty: all of the object's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<String>,
     /// Why.
     pub reason: Reason,
     /// For people.
@@ -126,6 +129,9 @@ pub struct Entry {
     pub router: Name,
     /// What a request passes, names of Traefik.
     pub middlewares: Vec<Name>,
+    /// What it passes of what was written: a Middleware's name, or `inline`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub passes: Vec<Name>,
     /// Who answers; empty: nobody, or a redirect.
     pub servers: Arc<[Name]>,
     /// It sends to HTTPS.
@@ -247,7 +253,7 @@ impl<'i> Turn<'_, 'i> {
             let field =
                 if owner.key.kind == Kind::Service { format!("routes[{}]", owner.number) } else { "spec".into() };
             let message = format!("{field}: {}: {}; {}", problem.path, problem.message, problem.fix);
-            return self.leave_out("all of it", refusal(Reason::InvalidRoute, message), Part::Accepted);
+            return self.leave_out("all of it", Vec::new(), refusal(Reason::InvalidRoute, message), Part::Accepted);
         }
         let wanted = wanted(spec);
         let needs = match self.needs(spec) {
@@ -261,7 +267,7 @@ impl<'i> Turn<'_, 'i> {
                     }
                 }
                 let message = format!("{}; requests get 503 until then", why.message);
-                return self.leave_out(&several(&wanted), Refusal { message, ..why }, Part::Resolved);
+                return self.leave_out(&several(&wanted), Vec::new(), Refusal { message, ..why }, Part::Resolved);
             }
         };
         let made = self.making.services.of_route(owner, spec, self.asked.short);
@@ -279,7 +285,8 @@ impl<'i> Turn<'_, 'i> {
         for (i, claim) in wanted.iter().enumerate() {
             let tls = claim.secure().then_some(needs.tls);
             if let Err(why) = self.making.claims.take(claim, tls, &owner.key) {
-                self.leave_out(&claim.to_string(), why, Part::Accepted);
+                let host = claim.host().map(str::to_owned);
+                self.leave_out(&claim.to_string(), host.into_iter().collect(), why, Part::Accepted);
                 continue;
             }
             served = true;
@@ -364,6 +371,7 @@ impl<'i> Turn<'_, 'i> {
             tls: secure,
             by: owner.key.clone(),
             router: name.clone(),
+            passes: middlewares.iter().filter_map(|name| called(name)).collect(),
             middlewares: middlewares.clone(),
             servers,
             redirect: claim.redirect,
@@ -379,10 +387,10 @@ impl<'i> Turn<'_, 'i> {
         making.routers.push((name, router));
     }
 
-    fn leave_out(&mut self, what: &str, why: Refusal, part: Part) {
+    fn leave_out(&mut self, what: &str, hosts: Vec<String>, why: Refusal, part: Part) {
         self.blame(part, &why);
         let Refusal { reason, message } = why;
-        self.verdict.left_out.push(LeftOut { what: what.to_owned(), reason, message });
+        self.verdict.left_out.push(LeftOut { what: what.to_owned(), hosts, reason, message });
     }
 
     fn blame(&mut self, part: Part, why: &Refusal) {
@@ -486,11 +494,14 @@ pub fn conditions(
 /// Names that a person may look for with `route show`: the hosts and rules that are served or left out.
 #[must_use]
 pub fn concerns(entry: &Entry, host: &str) -> bool {
-    let wild = entry
-        .host
-        .strip_prefix('*')
-        .is_some_and(|rest| host.strip_suffix(rest).is_some_and(|first| !first.is_empty() && !first.contains('.')));
-    entry.host == host || wild || (entry.host == "-" && entry.path.contains(host))
+    covers(&entry.host, host) || (entry.host == "-" && entry.path.contains(host))
+}
+
+/// Whether a host that is asked for is this one, or a wildcard over it.
+#[must_use]
+pub fn covers(asked: &str, host: &str) -> bool {
+    let first = asked.strip_prefix('*').and_then(|rest| host.strip_suffix(rest));
+    asked == host || first.is_some_and(|first| !first.is_empty() && !first.contains('.'))
 }
 
 /// A name as Traefik and the objects share it.
