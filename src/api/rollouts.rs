@@ -71,19 +71,25 @@ pub async fn post(mut request: Request) -> Result<Response, Failure> {
     let spoken = match (order.action, order.to_revision) {
         (RolloutAction::Undo, to) => Word::Undo(to),
         (_, Some(_)) => return Err(Failure::unprocessable("toRevision is of undo").hint("leave it out")),
-        (RolloutAction::Pause, None) => Word::Pause,
+        (RolloutAction::Pause, None) => Word::Pause(request.reason()?),
         (RolloutAction::Resume, None) => Word::Resume,
         (RolloutAction::Restart, None) => Word::Restart,
         (RolloutAction::Promote, None) => Word::Promote,
     };
     let key = request.key()?;
     let (by, now) = (request.caller.name.clone(), request.server.shared.store.now());
-    let answer = Commit::of(&request, body)?
+    // Who says it twice is told that it was so, and by whom.
+    let again = (order.action == RolloutAction::Pause).then(|| {
+        let state = request.server.shared.store.state();
+        let paused = state.rollout(&state.object(&key)?.meta.uid)?.paused.clone()?;
+        Some(format!("{key} is {paused} already, and stays so"))
+    });
+    let mut answer = Commit::of(&request, body)?
         .run(move |state| {
             let object = state.object(&key).ok_or_else(|| Failure::absent(&key))?;
             let service = view::service(state, &key.name)
                 .ok_or_else(|| Failure::internal(format!("{key} cannot be read by this version")))?;
-            let next = word::said(&service, spoken, (&by, now), state.index())
+            let next = word::said(&service, spoken.clone(), (&by, now), state.index())
                 .map_err(|refused| Failure::unprocessable(refused.message).hint(refused.hint))?;
             let command = next.map(|next| Command::SetRollout {
                 service: key.name.clone(),
@@ -96,5 +102,6 @@ pub async fn post(mut request: Request) -> Result<Response, Failure> {
             Ok(Change { commands: command.into_iter().collect(), read })
         })
         .await?;
+    answer.warnings.extend(again.flatten());
     reply::json(&answer)
 }

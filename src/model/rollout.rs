@@ -139,4 +139,14 @@ pub struct Paused {
     pub by: Arc<str>,
     /// Since when, cluster time in milliseconds.
     pub at: u64,
+    /// Why, in their words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<Arc<str>>,
+}
+impl std::fmt::Display for Paused {
+    /// `paused by ada: the disks are slow`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "paused by {}", self.by)?;
+        self.why.as_ref().map_or(Ok(()), |why| write!(f, ": {why}"))
+    }
 }

@@ -18,7 +18,7 @@ use crate::model::{
 };
 
 use super::{
-    rollout::{self, Plan, Standing, standing},
+    rollout::{self, Hold, Plan, Standing, standing},
     scheduler,
     view::{NodeView, ReplicaView, ServiceView},
 };
@@ -304,7 +304,7 @@ impl<'a> Look<'a> {
         let hold = self.plan.holds.get(slot);
         let (reason, message) = match (self.plan.unplaced.get(slot), hold) {
             (Some(decision), _) => unplaced(decision),
-            (None, Some(hold)) => (hold.reason, hold.message.clone()),
+            (None, Some(hold)) => (hold.reason, self.held(hold)),
             (None, None) => (Reason::Starting, "is about to be placed".into()),
         };
         let next_attempt = match self.view.newest().map(|r| &r.image) {
@@ -314,7 +314,15 @@ impl<'a> Look<'a> {
         let since = self.since(ConditionType::Scheduled, ConditionStatus::False);
         let difference = Difference::new(self.path(slot), "running", "not placed", reason).because(message, since);
         let hint = self.plan.unplaced.get(slot).and_then(|decision| hint::of_placement(reason, decision));
+        let hint = hint.or_else(|| hint::of_hold(reason, &self.view.name));
         Some(Difference { next_attempt, ..difference }.hinted(hint))
+    }
+
+    /// Why nothing is replaced; of a pause in the words of who said it.
+    fn held(&self, hold: &Hold) -> String {
+        let paused = self.plan.record.as_ref().and_then(|record| record.paused.as_ref());
+        let paused = paused.filter(|_| hold.reason == Reason::Paused);
+        paused.map_or_else(|| hold.message.clone(), ToString::to_string)
     }
 
     /// What differs of one replica.
@@ -364,7 +372,7 @@ impl<'a> Look<'a> {
                 let hold = self.plan.holds.get(&replica.slot);
                 let (reason, message) = hold.map_or_else(
                     || (Reason::ReplicaSetUpdated, "is about to be replaced".to_owned()),
-                    |h| (h.reason, h.message.clone()),
+                    |hold| (hold.reason, self.held(hold)),
                 );
                 let message = self.plan.unplaced.get(&replica.slot).map_or(message, |d| unplaced(d).1);
                 let failed = match newest.map(|n| &n.image) {
@@ -374,7 +382,8 @@ impl<'a> Look<'a> {
                 let since = failed.or_else(|| self.since(ConditionType::Progressing, ConditionStatus::True));
                 let is = if standing == Standing::Ready { "running".to_owned() } else { lower(phase) };
                 let (desired, actual) = (format!("running revision {wanted}"), format!("{is} revision {has}"));
-                Some(Difference::new(path, desired, actual, reason).because(message, since))
+                let hint = hint::of_hold(reason, &self.view.name);
+                Some(Difference::new(path, desired, actual, reason).because(message, since).hinted(hint))
             }
             Standing::Ready => {
                 let drifted = drifted(status?, path, since)?;

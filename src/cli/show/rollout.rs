@@ -3,7 +3,7 @@
 use crate::{
     api::wire::RolloutReport,
     cli::text::{self, Times},
-    model::RolloutPhase,
+    model::{Reason, RolloutPhase},
 };
 
 /// How far it is, in a few lines.
@@ -40,8 +40,19 @@ pub fn status(report: &RolloutReport, times: Times) -> String {
     if rollout.phase == RolloutPhase::Complete && !rollout.message.is_empty() {
         lines.push(message.into_owned());
     }
+    let key = format!("svc/{}", text::clean(&report.name));
     if let Some(paused) = &rollout.paused {
-        lines.push(format!("paused by {} {}", text::clean(&paused.by), times.around(paused.at)));
+        let (by, why) = (text::clean(&paused.by), paused.why.as_deref().map(text::clean));
+        let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+        lines.push(format!("paused by {by} {}{why}", times.around(paused.at)));
+        lines.push(format!("`constellation rollout resume {key}` lets it go on"));
+    }
+    let waits = report.conditions.iter().find(|c| c.reason == Reason::WaitingForPromotion);
+    if let Some(waits) = waits.filter(|_| rollout.phase == RolloutPhase::Progressing && rollout.paused.is_none()) {
+        lines.push(format!("it waits for a word: {}", text::clean(&waits.message)));
+        lines.push(format!(
+            "`constellation rollout promote {key}` lets the others follow, `rollout undo {key}` goes back"
+        ));
     }
     lines.extend(rollout.log_tail.iter().map(|line| format!("  | {}", text::clean(line))));
     lines.push(String::new());
@@ -75,7 +86,7 @@ mod tests {
     use super::*;
     use crate::{
         api::wire::RevisionView,
-        model::{Reason, Rollout, status::ReplicaCounts},
+        model::{Condition, ConditionStatus, ConditionType, Rollout, rollout::Paused, status::ReplicaCounts},
     };
 
     fn report(rollout: Rollout) -> RolloutReport {
@@ -119,6 +130,24 @@ mod tests {
         let done = Rollout { target: 2, newest: 2, phase: RolloutPhase::Complete, ..Rollout::default() };
         assert!(
             status(&report(done), Times::new(true)).starts_with("svc/web successfully rolled out (revision 2, 3/3")
+        );
+        let rollout = Rollout { target: 2, newest: 2, ..Rollout::default() };
+        let paused = Some(Paused { by: "ada".into(), at: 0, why: Some("the disks are slow".into()) });
+        let said = status(&report(Rollout { paused, ..rollout.clone() }), Times::new(true));
+        assert!(said.contains("paused by ada ") && said.contains(": the disks are slow\n"), "{said}");
+        assert!(said.contains("`constellation rollout resume svc/web`"), "{said}");
+        let mut canary = report(rollout);
+        canary.conditions.push(Condition {
+            kind: ConditionType::Progressing,
+            status: ConditionStatus::False,
+            reason: Reason::WaitingForPromotion,
+            message: "web.2: the canary is good".into(),
+            last_transition_time: 0,
+            observed_generation: 2,
+        });
+        let said = status(&canary, Times::new(true));
+        assert!(
+            said.contains("it waits for a word: web.2: the canary is good\n`constellation rollout promote svc/web`")
         );
         assert_eq!(
             history(&report(Rollout::default())),

@@ -2,15 +2,17 @@
 //!
 //! Here: [`said`]. Not here: who may (`api`), what follows ([`super::plan`]).
 
+use std::sync::Arc;
+
 use super::turn;
 use crate::model::{Index, Paused, Resolution, Rollout, RolloutPhase};
 use crate::plan::view::ServiceView;
 
 /// What a person says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Word {
-    /// Nothing more is replaced.
-    Pause,
+    /// Nothing more is replaced; with why, if they said.
+    Pause(Option<Arc<str>>),
     /// It goes on; what failed of a halted one is let pass.
     Resume,
     /// Every replica is replaced by one of the same revision.
@@ -52,8 +54,8 @@ pub fn said(view: &ServiceView, word: Word, (by, now): (&str, u64), index: Index
     let old = turn::begin(view, newest.number, now);
     let mut next = old.clone();
     match word {
-        Word::Pause if old.paused.is_some() => {}
-        Word::Pause => next.paused = Some(Paused { by: by.into(), at: now }),
+        Word::Pause(_) if old.paused.is_some() => {}
+        Word::Pause(why) => next.paused = Some(Paused { by: by.into(), at: now, why }),
         Word::Resume => {
             if old.paused.is_none() && old.phase != RolloutPhase::Halted {
                 return refused(

@@ -163,7 +163,7 @@ fn made(look: &Look<'_>, tally: &Tally, generation: u64) -> Vec<Condition> {
     // All are ready, and nobody knows yet whether they stay so.
     let settling = done && record.is_some_and(|r| r.stable.is_some() && r.phase == RolloutPhase::Progressing);
     let halted = record.filter(|_| !done).and_then(|r| match (&r.paused, r.phase) {
-        (Some(paused), _) => Some((ConditionStatus::False, Reason::Paused, format!("paused by {}", paused.by))),
+        (Some(paused), _) => Some((ConditionStatus::False, Reason::Paused, paused.to_string())),
         (None, RolloutPhase::Halted) => {
             let reason = r.reason.unwrap_or(Reason::Paused);
             Some((ConditionStatus::False, reason, format!("revision {} stands still: {}", r.target, r.message)))

@@ -17,6 +17,16 @@ pub(super) fn of_rollback(service: &str, revision: u64) -> String {
     )
 }
 
+/// About what waits for a person's word.
+pub(super) fn of_hold(reason: Reason, service: &str) -> Option<String> {
+    let word = match reason {
+        Reason::Paused => "resume",
+        Reason::WaitingForPromotion => "promote",
+        _ => return None,
+    };
+    Some(format!("constellation rollout {word} svc/{service}"))
+}
+
 /// About data that somebody else writes.
 const ONE_WRITER: &str = "one service at a time: delete or suspend the other, or write `dataPolicy: shared` on the \
                           mounts of both if they may write at once";

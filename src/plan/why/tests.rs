@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::{
-    model::{Kind, rotation::Strategy, status::LastExit},
+    model::{Kind, rollout::Paused, rotation::Strategy, status::LastExit},
     plan::{
         rollout::cluster::{Cluster, failed, resolved, spec},
         view::Missing,
@@ -340,6 +340,27 @@ fn an_external_volume_that_was_never_there_is_to_be_made() {
     let node = cluster.nodes[0].uid.clone();
     cluster.view.homes = vec![crate::plan::view::Home { source: "media".into(), node, own: true }];
     assert!(hint(&cluster).starts_with("mount its disk"), "{}", hint(&cluster));
+}
+
+#[test]
+fn what_waits_for_a_word_names_the_command() {
+    let mut declared = spec("a", 3);
+    declared.update.canary = 1;
+    let mut cluster = Cluster::new(1, declared.clone());
+    cluster.settle();
+    declared.container.image = "b".into();
+    cluster.declare(declared, resolved());
+    cluster.settle();
+    let hints = |cluster: &Cluster| -> BTreeSet<String> {
+        differences(&cluster.view, &cluster.nodes, cluster.now).into_iter().filter_map(|d| d.hint).collect()
+    };
+    assert_eq!(hints(&cluster), ["constellation rollout promote svc/web".to_owned()].into());
+    let mut record = (**cluster.view.rollout.as_ref().unwrap()).clone();
+    record.paused = Some(Paused { by: "ada".into(), at: 5, why: Some("the disks are slow".into()) });
+    cluster.view.rollout = Some(std::sync::Arc::new(record));
+    assert_eq!(hints(&cluster), ["constellation rollout resume svc/web".to_owned()].into());
+    let found = differences(&cluster.view, &cluster.nodes, cluster.now);
+    assert!(found.iter().any(|d| d.message == "paused by ada: the disks are slow"), "{found:?}");
 }
 
 #[test]

@@ -51,7 +51,7 @@ impl State {
         let told = |what: String| if new.message.is_empty() { what } else { format!("{what}: {}", new.message) };
         match (old.map(|o| &o.paused), &new.paused) {
             (Some(None) | None, Some(paused)) => {
-                self.event(at, Reason::Paused, subject(), None, format!("paused by {}", paused.by));
+                self.event(at, Reason::Paused, subject(), None, paused.to_string());
             }
             (Some(Some(_)), None) => self.event(at, Reason::Resumed, subject(), None, "goes on".into()),
             (_, _) => {}

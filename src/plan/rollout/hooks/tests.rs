@@ -115,7 +115,7 @@ fn a_hook_that_succeeded_does_not_run_for_its_revision_again() {
     settle(&mut cluster);
     assert_eq!((record(&cluster).target, record(&cluster).phase), (2, RolloutPhase::Complete));
     for word in [Word::Undo(Some(1)), Word::Undo(Some(2)), Word::Restart] {
-        let next = said(&cluster.view, word, ("ann", cluster.now), Index(cluster.now)).unwrap().unwrap();
+        let next = said(&cluster.view, word.clone(), ("ann", cluster.now), Index(cluster.now)).unwrap().unwrap();
         cluster.view.rollout = Some(Arc::new(next));
         settle(&mut cluster);
         assert!(cluster.view.hooks.iter().all(|r| r.replica.hook.as_ref().unwrap().stage == Stage::PreDeploy));

@@ -364,7 +364,7 @@ fn canaries_go_first_and_the_others_wait_for_them_or_for_a_word() {
 fn a_paused_rollout_ends_what_it_began_and_begins_nothing() {
     let mut cluster = updating(2, |_| ());
     step(&mut cluster);
-    edit(&mut cluster, |r| r.paused = Some(Paused { by: "ada".into(), at: 5 }));
+    edit(&mut cluster, |r| r.paused = Some(Paused { by: "ada".into(), at: 5, why: None }));
     cluster.work();
     assert_eq!(step(&mut cluster), ["stop web-1-00001 Superseded"]);
     cluster.work();
@@ -508,7 +508,7 @@ proptest! {
                 Report::Serve => cluster.serve(),
                 Report::Time(by) => cluster.now += by,
                 Report::Pause(yes) => edit(&mut cluster, |r| {
-                    r.paused = yes.then(|| Paused { by: "ada".into(), at: 1 });
+                    r.paused = yes.then(|| Paused { by: "ada".into(), at: 1, why: None });
                 }),
                 Report::Image(n) => cluster.declare(declared(n), resolved()),
                 Report::Say(word) => {

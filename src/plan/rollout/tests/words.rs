@@ -33,10 +33,10 @@ fn words_are_taken_where_they_fit_and_refused_with_what_would() {
     assert!(say(&cluster, Word::Resume).unwrap_err().message.contains("not paused"));
     assert!(say(&cluster, Word::Promote).unwrap_err().hint.contains("update.canary"));
     assert_eq!(say(&cluster, Word::Undo(Some(7))).unwrap_err().hint, "kept are: 1, 2");
-    let paused = say(&cluster, Word::Pause).unwrap().unwrap();
-    assert_eq!(paused.paused, Some(Paused { by: "ada".into(), at: 77 }));
+    let paused = say(&cluster, Word::Pause(Some("look first".into()))).unwrap().unwrap();
+    assert_eq!(paused.paused, Some(Paused { by: "ada".into(), at: 77, why: Some("look first".into()) }));
     edit(&mut cluster, |r| *r = paused);
-    assert_eq!(say(&cluster, Word::Pause), Ok(None), "it is paused");
+    assert_eq!(say(&cluster, Word::Pause(None)), Ok(None), "it is paused");
     assert_eq!(say(&cluster, Word::Resume).unwrap().unwrap().paused, None);
     assert_eq!(say(&cluster, Word::Restart).unwrap().unwrap().restarted, Index(9));
     let back = say(&cluster, Word::Undo(None)).unwrap().unwrap();
@@ -51,7 +51,7 @@ fn words_are_taken_where_they_fit_and_refused_with_what_would() {
     assert_eq!((on.phase, on.tolerated, on.resumed_at), (RolloutPhase::Progressing, 1, Some(77)));
     // A newer revision than the record knows is what is spoken of.
     cluster.declare(updated("c", 2, |_| ()), resolved());
-    assert_eq!(say(&cluster, Word::Pause).unwrap().unwrap().target, 3);
+    assert_eq!(say(&cluster, Word::Pause(None)).unwrap().unwrap().target, 3);
     cluster.declare(updated("d", 2, |_| ()), failed());
     cluster.take(&cluster.plan());
     let unknown = say(&cluster, Word::Undo(Some(4)));
@@ -94,7 +94,7 @@ fn a_pause_does_not_shorten_the_delay_after_the_last_one() {
     step(&mut cluster);
     let (until, before) = (cluster.plan().look_again, told(&cluster.plan()));
     assert!(before.is_empty() && until.is_some_and(|until| until > cluster.now + 500_000), "{until:?}");
-    say(&mut cluster, Word::Pause);
+    say(&mut cluster, Word::Pause(None));
     say(&mut cluster, Word::Resume);
     assert_eq!((told(&cluster.plan()), cluster.plan().look_again), (before, until));
 }
