@@ -22,6 +22,14 @@ use jiff::{
 const LONGEST: usize = 128;
 /// Words for five fields.
 const WORDS: [&str; 7] = ["@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly"];
+/// The fields, and what each may be.
+const FIELDS: [(&str, &str); 5] = [
+    ("minute", "0 to 59"),
+    ("hour", "0 to 23"),
+    ("day of the month", "1 to 31"),
+    ("month", "1 to 12 or jan to dec"),
+    ("day of the week", "0 to 7 or sun to sat"),
+];
 /// A leap year, from which on a time has to come: 29 February may be eight years away.
 const REFERENCE: i64 = 1_704_067_200_000;
 
@@ -116,11 +124,21 @@ fn fields(schedule: &str) -> Result<Cron, Wrong> {
         text.to_owned()
     };
     let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
-    // Its words begin with what kind of error it is to a programmer.
     parser.parse(&five).map_err(|error| {
-        let told = error.to_string();
-        let said = told.split_once(": ").map_or(told.as_str(), |(_, said)| said);
-        Wrong::Fields(said.trim_end_matches('.').to_lowercase())
+        // Each by itself, so that the one that is wrong can be named.
+        let alone = |at: usize, field: &str| {
+            let mut all = ["*"; 5];
+            all[at] = field;
+            parser.parse(&all.join(" "))
+        };
+        let mut each = five.split_ascii_whitespace().zip(FIELDS).enumerate();
+        let first = each.find(|(at, (field, _))| alone(*at, field).is_err());
+        Wrong::Fields(match first {
+            Some((_, (field, (name, allowed)))) => {
+                format!("{field:?} is no {name}, which is {allowed}, `*`, a list `a,b`, a range `a-b` or a step `*/n`")
+            }
+            None => error.to_string(),
+        })
     })
 }
 
@@ -212,6 +230,11 @@ mod tests {
             ("* * * * ?", "'?' has no place in it"),
             ("@reboot", "there are @yearly, @annually, @monthly, @weekly, @daily, @midnight, @hourly"),
             ("0 0 30 2 *", "no such day ever comes"),
+            (
+                "30 4 * * mon-fry",
+                "\"mon-fry\" is no day of the week, which is 0 to 7 or sun to sat, `*`, a list `a,b`, a range `a-b` or \
+                 a step `*/n`",
+            ),
         ] {
             assert_eq!(Schedule::parse(schedule, "UTC").unwrap_err().to_string(), wrong, "{schedule}");
         }
