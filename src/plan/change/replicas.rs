@@ -7,12 +7,14 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 
 use crate::{
     model::{
-        Decision, Declared, Desired, ObjectKey, Reason, ServiceSpec, Slot, Spec, Uid,
+        Decision, Declared, Desired, Kind, ObjectKey, Reason, ServiceSpec, Slot, Spec, Uid,
         replica::Considered,
+        route::RouteSpec,
         service::{DataPolicy, Mode, Order},
     },
     plan::{
@@ -29,6 +31,8 @@ use super::{Op, Operation, Outcome, Wish, runs};
 pub struct Books<'a> {
     world: &'a World,
     nodes: Vec<NodeView>,
+    /// Services that requests from outside go to.
+    routed: BTreeSet<String>,
 }
 
 impl<'a> Books<'a> {
@@ -38,7 +42,7 @@ impl<'a> Books<'a> {
         let mut nodes = nodes(wishes, world);
         // What is on its way out is only a wait, which the warnings tell.
         nodes.iter_mut().for_each(|n| n.data.retain(|claim| !claim.holder.leaving));
-        Self { world, nodes }
+        Self { world, nodes, routed: routed(wishes, world) }
     }
 
     /// The operations of every Service that changes.
@@ -64,7 +68,7 @@ impl<'a> Books<'a> {
     /// Replicas that are not wanted any more.
     fn stops(&mut self, wish: &Wish<'_>) -> Vec<Operation> {
         let key = wish.key();
-        let Some(view) = self.world.services.get(&key.name).filter(|_| key.kind == crate::model::Kind::Service) else {
+        let Some(view) = self.world.services.get(&key.name).filter(|_| key.kind == Kind::Service) else {
             return Vec::new();
         };
         let (wanted, spec) = match wish {
@@ -192,7 +196,7 @@ impl<'a> Books<'a> {
         let op = if first == Order::StartFirst { Op::StartFirst } else { Op::StopFirst };
         let mut operation = operation(op, old.replica.display(), None, Reason::Superseded);
         operation.order = Some(first.as_str().into());
-        operation.detail = gap(first, place.spec);
+        operation.detail = gap(first, place.spec, self.routed.contains(&**place.name));
         match &decision.node {
             Some(node) if *node != old.replica.node => {
                 let moves = format!("from {}", old.replica.node);
@@ -209,8 +213,25 @@ impl<'a> Books<'a> {
     }
 }
 
+/// Services that requests from outside go to, by their own `routes` or by a Route.
+fn routed(wishes: &[Wish<'_>], world: &World) -> BTreeSet<String> {
+    let stored = world.objects.values().filter(|object| object.kind == Kind::Route);
+    let mut routes: Vec<RouteSpec> = stored.filter_map(|object| object.parse().ok()).collect();
+    let mut found = BTreeSet::new();
+    for wish in wishes {
+        let Wish::Put { declared, .. } = wish else { continue };
+        match &declared.spec {
+            Spec::Route(spec) => routes.push((**spec).clone()),
+            Spec::Service(spec) if !spec.routes.is_empty() => drop(found.insert(declared.name.to_string())),
+            Spec::Service(_) | Spec::Config(_) | Spec::Secret(_) | Spec::Node(_) | Spec::Middleware(_) => {}
+        }
+    }
+    found.extend(routes.into_iter().flat_map(|route| route.backends).filter_map(|backend| backend.service));
+    found
+}
+
 /// What the replacement of one replica means for those who use the service.
-fn gap(order: Order, spec: &ServiceSpec) -> String {
+fn gap(order: Order, spec: &ServiceSpec, routed: bool) -> String {
     if order == Order::StartFirst {
         return "no gap".into();
     }
@@ -223,7 +244,11 @@ fn gap(order: Order, spec: &ServiceSpec) -> String {
         Mode::Replicated if (1..spec.wanted()).contains(&spec.update.parallelism) => "the others serve meanwhile",
         Mode::Replicated | Mode::Global | Mode::Job | Mode::Cron => "a gap until the new one is ready",
     };
-    because.into_iter().chain([gap.to_owned()]).collect::<Vec<_>>().join("; ")
+    // The replica is away, and whoever comes by a route waits for the next one.
+    let hold = spec.update.hold_requests;
+    let held = (routed && hold.0 > Duration::ZERO && gap.starts_with("a gap"))
+        .then(|| format!("requests of its routes are held up to {hold}"));
+    because.into_iter().chain([gap.to_owned()]).chain(held).collect::<Vec<_>>().join("; ")
 }
 
 /// The nodes as the wishes would have them, and as they are in everything else.

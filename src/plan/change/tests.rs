@@ -474,3 +474,16 @@ fn a_network_is_known_by_the_log_and_by_what_is_applied_with_it() {
     let scaled = declared("web", service(json!({"image": "c", "networks": [{"name": "frontend"}]})));
     assert_eq!(warned(&[&scaled]), [""; 0], "it had it before");
 }
+
+#[test]
+fn a_replica_that_stops_first_says_how_long_requests_of_its_routes_wait() {
+    let spec = |image: &str, routes: Value| json!({"image": image, "replicas": 1, "expose": [80], "update": {"order": "stop-first"}, "routes": routes});
+    let detail = |routes: Value| {
+        let world = running(1, spec("a", routes.clone()));
+        let new = declared("web", service(spec("b", routes)));
+        plan(&[put(&new)], &world).objects[0].operations[0].detail.clone()
+    };
+    let gap = "a gap until the new one is ready";
+    assert_eq!(detail(json!([])), gap);
+    assert_eq!(detail(json!([{"host": "a.example"}])), format!("{gap}; requests of its routes are held up to 15s"));
+}
