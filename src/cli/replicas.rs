@@ -53,6 +53,12 @@ impl Replicas {
         }
     }
 
+    /// Whether a known replica is called so: `replica/web.1`.
+    #[must_use]
+    pub fn is_slot(&self, key: &ObjectKey) -> bool {
+        key.kind == Kind::Replica && self.0.values().any(|(_, display)| **display == *key.name)
+    }
+
     /// `svc/web`, `replica/web.1`.
     #[must_use]
     pub fn display(&self, object: &Subject) -> String {

@@ -75,6 +75,12 @@ pub async fn events(api: &Api, screen: &Screen, args: &Events) -> Result<(), Cli
     let shown: Vec<Event> = kept(api, &args.types, args.from_index.unwrap_or(0)).await?;
     let last = shown.last().map_or(args.from_index.unwrap_or(0), |event| event.index.0);
     let shown: Vec<Event> = shown.into_iter().filter(|event| view.wanted(event)).collect();
+    if let Some(key) = args.object.as_ref().filter(|_| shown.is_empty() && !args.watch)
+        && !view.known.is_slot(key)
+    {
+        // Of what was deleted events may be kept; of what never was nothing is.
+        api.get(key).await?;
+    }
     if args.watch {
         view.header()?;
         shown.iter().try_for_each(|event| view.line(event))?;
@@ -174,6 +180,24 @@ mod tests {
         args::{Cli, Client, Command},
         testing,
     };
+
+    #[tokio::test]
+    async fn what_never_was_is_not_found() {
+        let answer = |target: &str| match target {
+            "/api/v1/replicas" => Some((200, r#"{"items":[],"index":5}"#.to_owned())),
+            "/api/v1/services/nosuch" => Some((
+                404,
+                r#"{"title":"No such object","status":404,"detail":"svc/nosuch does not exist"}"#.to_owned(),
+            )),
+            _ if target.starts_with("/api/v1/events") => Some((200, String::new())),
+            _ => None,
+        };
+        let (api, _) = testing::api(answer).await;
+        let cli = Cli::try_parse_from(["constellation", "events", "--for", "svc/nosuch"]).unwrap();
+        let Command::Client(Client::Events(args)) = cli.command else { panic!("another command") };
+        let ended = events(&api, &Screen::default(), &args).await.unwrap_err();
+        assert_eq!(ended.exit().code(), 5, "{ended}");
+    }
 
     #[tokio::test]
     async fn a_position_that_is_not_kept_any_more_ends_nothing() {
