@@ -185,13 +185,14 @@ fn one(source: &str, mut root: Node, index: usize, options: &Options<'_>, faults
     let mut walk = Walk { faults, options, warnings: Vec::new(), secret };
     let Some((metadata, spec)) = canonical(&mut walk, &root, kind) else { return };
     check::document(&mut walk, kind, &metadata, &spec);
-    let warnings = std::mem::take(&mut walk.warnings);
+    let mut warnings = std::mem::take(&mut walk.warnings);
     if faults.count() != before {
         return;
     }
     let node = spec;
     let Some(mut spec) = typed(kind, &node, faults) else { return };
     check::route::check(&spec, &node, faults);
+    warnings.extend(check::route::without_certificate(&spec, &node));
     check::values::fetched(&mut spec, &node, options, faults);
     if faults.count() != before {
         return;

@@ -236,3 +236,13 @@ fn json_reads_as_yaml_does() {
     let list = read_text(&format!("[{json}, {}]", json.replace("\"web\"", "\"api\"")));
     assert_eq!((list.errors.len(), list.documents.len()), (0, 2), "{:#?}", list.errors);
 }
+
+#[test]
+fn tls_without_a_certificate_is_no_tls_and_says_so() {
+    let route = |tls: &str| service(&format!("expose: [80]\nroutes:\n- host: a.example\n{tls}"));
+    let warned = good(&route("  tls: {}")).warnings;
+    assert!(warned.len() == 1 && warned[0].starts_with("spec.routes[0].tls names no certificate"), "{warned:?}");
+    for chosen in ["", "  tls: {mode: none}", "  tls: {mode: secret, secretRef: cert}"] {
+        assert_eq!(good(&route(chosen)).warnings, [""; 0], "{chosen}");
+    }
+}
