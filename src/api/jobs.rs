@@ -44,9 +44,7 @@ pub async fn runs(request: Request) -> Result<Response, Failure> {
     if !spec.mode.is_job() {
         let message =
             format!("{key} is no job: its replicas run until they are stopped (mode: {})", spec.mode.as_str());
-        return Err(
-            Failure::unprocessable(message).hint("GET /api/v1/jobs lists jobs, and so does `constellation job ls`")
-        );
+        return Err(Failure::unprocessable(message).hint("`constellation job ls` lists jobs (GET /api/v1/jobs)"));
     }
     reply::json(&report(&state, object, &spec))
 }
