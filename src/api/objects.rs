@@ -150,6 +150,7 @@ impl<'s> Reader<'s> {
             node: replica.node.clone(),
             epoch: replica.epoch.to_string(),
             desired: replica.desired,
+            runs_once: replica.runs_once(),
             stop_reason: replica.stop_reason,
             draining: replica.draining,
             decision: replica.decision.clone(),

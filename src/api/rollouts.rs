@@ -30,13 +30,13 @@ pub async fn get(request: Request) -> Result<Response, Failure> {
     let key = request.key()?;
     let object = state.object(&key).ok_or_else(|| Failure::absent(&key))?;
     if object.parse::<ServiceSpec>().is_ok_and(|spec| spec.mode.is_job()) {
-        let hint = format!("GET /api/v1/services/{0}/runs, `constellation job ls {0}`", key.name);
+        let hint = format!("`constellation job ls {0}` shows them (GET /api/v1/services/{0}/runs)", key.name);
         return Err(Failure::unprocessable(format!("{key} is a job: it has runs, and no rollout")).hint(hint));
     }
     let rollout = state.rollout(&object.meta.uid).map(|r| (**r).clone());
     let status = state.service_status(&key.name).cloned().unwrap_or_default();
     let running = |number| {
-        let of = |r: &&Arc<Replica>| r.revision == number && r.desired == Desired::Run;
+        let of = |r: &&Arc<Replica>| r.revision == number && r.desired == Desired::Run && r.hook.is_none();
         u32::try_from(state.replicas_of(&object.meta.uid).filter(of).count()).unwrap_or(u32::MAX)
     };
     let view = |r: &Arc<Revision>| RevisionView {
@@ -49,6 +49,7 @@ pub async fn get(request: Request) -> Result<Response, Failure> {
         },
         replicas: running(r.number),
         target: rollout.as_ref().is_some_and(|rollout| rollout.target == r.number),
+        tried: r.tried.clone(),
         stable: rollout.as_ref().is_some_and(|rollout| rollout.stable == Some(r.number)),
     };
     reply::json(&RolloutReport {

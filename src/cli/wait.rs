@@ -249,10 +249,14 @@ fn ready(wanted: u64, generation: u64, status: Option<&ServiceStatus>) -> Progre
         (ConditionStatus::True, _) if counts.updated < counts.desired => {
             Progress::Waiting(format!("{numbers}, {} of {} up to date", counts.updated, counts.desired))
         }
+        (ConditionStatus::True, _) if own.is_some_and(|rollout| rollout.hooks) => Progress::Waiting(hooked(&numbers)),
         (ConditionStatus::True, _) if generation > wanted => {
-            Progress::Reached(format!("generation {generation}, newer than this change, {numbers}"))
+            let after = own.and_then(after).unwrap_or_default();
+            Progress::Reached(format!("generation {generation}, newer than this change, {numbers}{after}"))
         }
-        (ConditionStatus::True, _) => Progress::Reached(format!("generation {wanted}, {numbers}")),
+        (ConditionStatus::True, _) => {
+            Progress::Reached(format!("generation {wanted}, {numbers}{}", own.and_then(after).unwrap_or_default()))
+        }
         (ConditionStatus::False | ConditionStatus::Unknown, _) => {
             Progress::Waiting(format!("{numbers}: {}", because(condition)))
         }
@@ -261,7 +265,7 @@ fn ready(wanted: u64, generation: u64, status: Option<&ServiceStatus>) -> Progre
 
 /// How an update stands that is not simply on its way; none: the replicas say it.
 fn turned(rollout: &RolloutStatus, numbers: &str) -> Option<Progress> {
-    let RolloutStatus { phase, target, newest, protected, paused, waits, message, .. } = rollout;
+    let RolloutStatus { phase, target, newest, protected, paused, hooks, waits, message, .. } = rollout;
     match phase {
         RolloutPhase::RolledBack => Some(Progress::Lost(format!("rolled back to revision {target}: {message}"))),
         RolloutPhase::RollingBack if *paused => {
@@ -279,6 +283,9 @@ fn turned(rollout: &RolloutStatus, numbers: &str) -> Option<Progress> {
         }
         RolloutPhase::Progressing if *protected => {
             Some(Progress::Waiting(format!("{numbers}: revision {target} is being rolled out")))
+        }
+        RolloutPhase::Complete if *paused && *hooks => {
+            Some(Progress::Lost(format!("{numbers}: its rollout is paused before `postDeploy` has ended")))
         }
         RolloutPhase::Complete if target != newest => {
             Some(Progress::Lost(format!("revision {target} runs, not {newest}: {message}")))
@@ -298,9 +305,23 @@ fn rolled(since: u64, status: Option<&ServiceStatus>) -> Progress {
         RolloutPhase::Complete if counts.updated < counts.desired || counts.running > counts.desired => {
             Progress::Waiting(format!("{numbers}, {} of {} up to date", counts.updated, counts.desired))
         }
-        RolloutPhase::Complete => Progress::Reached(format!("revision {}, {numbers}", rollout.target)),
+        RolloutPhase::Complete if rollout.hooks && !rollout.paused => Progress::Waiting(hooked(&numbers)),
+        RolloutPhase::Complete => {
+            let after = after(rollout).unwrap_or_default();
+            Progress::Reached(format!("revision {}, {numbers}{after}", rollout.target))
+        }
         _ => turned(rollout, &numbers).unwrap_or(Progress::Waiting(numbers)),
     }
+}
+
+fn hooked(numbers: &str) -> String {
+    format!("{numbers}: its postDeploy hooks have not ended")
+}
+
+/// What went wrong after a rollout was complete, which takes nothing back.
+fn after(rollout: &RolloutStatus) -> Option<String> {
+    let followed = rollout.phase == RolloutPhase::Complete && rollout.target == rollout.newest;
+    (followed && !rollout.message.is_empty()).then(|| format!("; warning: {} (nothing is taken back)", rollout.message))
 }
 
 fn because(condition: &Condition) -> String {
@@ -381,6 +402,12 @@ mod tests {
             ("canaries wait", RolloutStatus { waits: true, ..rollout(Progressing, 2, 2) }, Verdict::Failed),
             ("undone by somebody", rollout(Complete, 2, 1), Verdict::Failed),
             ("a scale of what was taken back before", rollout(RolledBack, 1, 1), Verdict::Done),
+            ("hooks follow", RolloutStatus { hooks: true, ..rollout(Complete, 2, 2) }, Verdict::Waiting),
+            (
+                "hooks are paused",
+                RolloutStatus { hooks: true, paused: true, ..rollout(Complete, 2, 2) },
+                Verdict::Failed,
+            ),
             ("the first deployment", RolloutStatus { protected: false, ..rollout(Progressing, 2, 2) }, Verdict::Done),
         ] {
             let ready = ServiceStatus {
@@ -395,7 +422,9 @@ mod tests {
                 let mut wait = Wait::new([("web".into(), Aim::Rolled { since })]);
                 wait.service("web", 2, Some(&ready));
                 let phase = ready.rollout.as_ref().map(|r| r.phase);
-                let done = goes && phase == Some(Complete);
+                // A pause holds the hooks up too: nobody waits for them.
+                let hooks = ready.rollout.as_ref().is_some_and(|r| r.hooks && !r.paused);
+                let done = goes && phase == Some(Complete) && !hooks;
                 assert_eq!(wait.verdict() == Verdict::Done, done, "{case}, since {since}");
             }
         }

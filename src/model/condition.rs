@@ -61,6 +61,8 @@ pub enum ConditionType {
     Programmed,
     /// Every live edge serves the `routes` of a Service as they are written.
     RoutesProgrammed,
+    /// The `postDeploy` hooks of the newest revision have succeeded.
+    HooksSucceeded,
     /// The newest version has arrived at every replica that shall have it.
     RotationComplete,
 }

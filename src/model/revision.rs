@@ -3,9 +3,10 @@
 //! Agents compare a container's label with the stored hash and never recompute it, so that a new
 //! release of ours restarts nothing.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Index, Reason, Uid};
+use super::{Index, Reason, RolloutPhase, Uid};
 
 /// One kept version of a Service's container part.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +27,22 @@ pub struct Revision {
     pub spec: Vec<u8>,
     /// What became of its image reference.
     pub image: Resolution,
+    /// How its newest rollout went; none: none has begun.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tried: Option<Tried>,
+}
+
+/// How a rollout of a revision went.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Tried {
+    /// When it began, cluster time in milliseconds.
+    pub began_at: u64,
+    /// How far it came: what was taken back is `RollingBack`, then `RolledBack`.
+    pub phase: RolloutPhase,
+    /// What went wrong, for people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
 }
 
 /// What became of an image reference.

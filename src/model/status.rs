@@ -233,6 +233,9 @@ pub struct RolloutStatus {
     /// A person holds it up.
     #[serde(default)]
     pub paused: bool,
+    /// Its `postDeploy` hooks are still to end.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hooks: bool,
     /// The first replicas are good and wait for a word.
     #[serde(default)]
     pub waits: bool,

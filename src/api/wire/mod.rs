@@ -96,6 +96,9 @@ pub struct ReplicaSpec {
     pub epoch: String,
     /// Whether its container shall run.
     pub desired: Desired,
+    /// It ends by itself: a hook, or an attempt of a job.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub runs_once: bool,
     /// Why it shall not run any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop_reason: Option<Reason>,

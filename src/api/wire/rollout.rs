@@ -5,7 +5,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Condition, Rollout, status::ReplicaCounts};
+use crate::model::{Condition, Rollout, Tried, status::ReplicaCounts};
 
 /// How far the rollout of a Service is, and the revisions there are.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -45,6 +45,9 @@ pub struct RevisionView {
     pub target: bool,
     /// What all replicas were ready with last.
     pub stable: bool,
+    /// When its newest rollout began and how it went; absent: none has begun.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tried: Option<Tried>,
 }
 
 /// What a person says about a rollout.

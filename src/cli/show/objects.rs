@@ -10,8 +10,8 @@ use crate::{
     api::wire::{Object, ReplicaSpec, SecretView, UsageStatus},
     cli::text::{self, Times},
     model::{
-        Bytes, ConditionStatus, ConditionType, Desired, Kind, Millicores, NodeStatus, ReplicaStatus, RunState,
-        ServiceStatus,
+        Bytes, Condition, ConditionStatus, ConditionType, Desired, Kind, Millicores, NodeStatus, ReplicaStatus,
+        RunState, ServiceStatus,
         node::NodeSpec,
         route::{MiddlewareRef, RouteSpec},
     },
@@ -159,7 +159,12 @@ pub fn state(object: &Object) -> String {
         return "Suspended".into();
     }
     let conditions = object.status.as_ref().and_then(|s| s.get("conditions")).and_then(|c| Vec::deserialize(c).ok());
-    let state = readiness(&conditions.unwrap_or_default());
+    let conditions: Vec<Condition> = conditions.unwrap_or_default();
+    let state = readiness(&conditions);
+    let failed = |c: &Condition| c.kind == ConditionType::HooksSucceeded && c.status == ConditionStatus::False;
+    if state == "Ready" && conditions.iter().any(failed) {
+        return "Ready, postDeploy failed".into();
+    }
     // Good although not all of it is ready: what is not has done its work and ended.
     let status = status::<ServiceStatus>(object).filter(|_| object.kind == Kind::Service);
     if let Some(job) = status.as_ref().and_then(|s| s.job.as_ref()).filter(|_| state == "Ready") {
@@ -234,7 +239,7 @@ fn replica(object: &Object, name: String, age: String, times: Times) -> (Vec<Str
         name,
         spec.display.clone(),
         spec.node.to_string(),
-        replicas::desired(spec.desired).into(),
+        replicas::desired(&spec).into(),
         replicas::current(status.as_ref(), times),
         match &status {
             Some(s) if s.ready && s.is_unknown() => "unknown".into(),

@@ -10,8 +10,9 @@ use crate::{
 
 /// In the words of the table.
 #[must_use]
-pub const fn desired(desired: Desired) -> &'static str {
-    match desired {
+pub const fn desired(spec: &ReplicaSpec) -> &'static str {
+    match spec.desired {
+        Desired::Run if spec.runs_once => "Completed",
         Desired::Run => "Running",
         Desired::Stop => "Stopped",
     }
@@ -87,7 +88,7 @@ pub fn ps(items: &[Object], wide: bool, times: Times) -> String {
         let mut row = vec![
             name,
             spec.node.to_string(),
-            desired(spec.desired).to_owned(),
+            desired(spec).to_owned(),
             current(status, times),
             text::or_dash(status.map_or("", |s| &s.health)).into_owned(),
             spec.revision.to_string(),

@@ -3,7 +3,7 @@
 use crate::{
     api::wire::RolloutReport,
     cli::text::{self, Times},
-    model::{Reason, RolloutPhase},
+    model::{ConditionStatus, ConditionType, Reason, RolloutPhase, Tried},
 };
 
 /// How far it is, in a few lines.
@@ -38,7 +38,17 @@ pub fn status(report: &RolloutReport, times: Times) -> String {
         lines.push(format!("declared is revision {}, which does not run", rollout.newest));
     }
     if rollout.phase == RolloutPhase::Complete && !rollout.message.is_empty() {
-        lines.push(message.into_owned());
+        lines.push(match rollout.reason.filter(|_| target == rollout.newest) {
+            Some(reason) => format!("warning: {reason}: {message} (nothing is taken back)"),
+            None => message.into_owned(),
+        });
+    }
+    let hooks = report.conditions.iter().find(|c| c.kind == ConditionType::HooksSucceeded);
+    if rollout.phase == RolloutPhase::Complete
+        && let Some(hooks) = hooks.filter(|hooks| hooks.status != ConditionStatus::False)
+    {
+        let done = if hooks.status == ConditionStatus::True { "have succeeded" } else { "have not ended" };
+        lines.push(format!("its postDeploy hooks {done}"));
     }
     let key = format!("svc/{}", text::clean(&report.name));
     if let Some(paused) = &rollout.paused {
@@ -72,13 +82,34 @@ pub fn history(report: &RolloutReport) -> String {
                 r.revision.to_string(),
                 r.generation.to_string(),
                 r.replicas.to_string(),
+                r.tried.as_ref().map_or_else(|| "-".into(), |tried| Times::Absolute.at(tried.began_at)),
                 text::clean(&r.image).into_owned(),
-                text::or_dash(r.resolved.as_deref().unwrap_or_default()).into_owned(),
+                text::or_dash(&short(r.resolved.as_deref().unwrap_or_default())).into_owned(),
                 text::or_dash(&marks.join(", ")).into_owned(),
+                r.tried.as_ref().map_or_else(|| "-".into(), ended),
             ]
         })
         .collect();
-    text::table(0, &["REVISION", "GENERATION", "REPLICAS", "IMAGE", "RESOLVED", "NOTE"], &rows)
+    text::table(0, &["REVISION", "GENERATION", "REPLICAS", "BEGAN", "IMAGE", "RESOLVED", "NOTE", "ENDED"], &rows)
+}
+
+/// How a rollout ended, with what went wrong.
+fn ended(tried: &Tried) -> String {
+    let how = match tried.phase {
+        RolloutPhase::Progressing => "under way",
+        RolloutPhase::Complete => "complete",
+        RolloutPhase::RollingBack => "goes back",
+        RolloutPhase::RolledBack => "rolled back",
+        RolloutPhase::Halted => "stands still",
+    };
+    let why = text::clean(&tried.message);
+    if why.is_empty() { how.to_owned() } else { format!("{how}: {why}") }
+}
+
+/// An image with the first characters of its digest, as Docker prints it.
+fn short(image: &str) -> String {
+    let shown = |(name, hex): (&str, &str)| format!("{name}sha256:{}", hex.chars().take(12).collect::<String>());
+    text::clean(&image.split_once("sha256:").map_or_else(|| image.to_owned(), shown)).into_owned()
 }
 
 #[cfg(test)]
@@ -86,7 +117,7 @@ mod tests {
     use super::*;
     use crate::{
         api::wire::RevisionView,
-        model::{Condition, ConditionStatus, ConditionType, Rollout, rollout::Paused, status::ReplicaCounts},
+        model::{Condition, Rollout, rollout::Paused, status::ReplicaCounts},
     };
 
     fn report(rollout: Rollout) -> RolloutReport {
@@ -94,10 +125,15 @@ mod tests {
             revision,
             generation: revision,
             image: format!("web:{revision}"),
-            resolved: (revision == 1).then(|| "web@sha256:1".into()),
+            resolved: (revision == 1).then(|| format!("web@sha256:{}", "1234567890abcdef".repeat(4))),
             replicas: if target { 3 } else { 0 },
             target,
             stable: target,
+            tried: (revision == 2).then(|| Tried {
+                began_at: 1_000,
+                phase: RolloutPhase::RolledBack,
+                message: "web.1: exit 1".into(),
+            }),
         };
         RolloutReport {
             index: 9,
@@ -151,9 +187,9 @@ mod tests {
         );
         assert_eq!(
             history(&report(Rollout::default())),
-            "REVISION  GENERATION  REPLICAS  IMAGE  RESOLVED      NOTE\n\
-             2         2           0         web:2  -             -\n\
-             1         1           3         web:1  web@sha256:1  wanted, worked last\n"
+            "REVISION  GENERATION  REPLICAS  BEGAN                 IMAGE  RESOLVED                 NOTE                 ENDED\n\
+             2         2           0         1970-01-01T00:00:01Z  web:2  -                        -                    rolled back: web.1: exit 1\n\
+             1         1           3         -                     web:1  web@sha256:1234567890ab  wanted, worked last  -\n"
         );
     }
 }

@@ -57,6 +57,7 @@ impl Cluster {
                 spec_hash: hash,
                 spec: serde_json::to_vec(&spec).unwrap(),
                 image,
+                tried: None,
             };
             self.view.revisions.insert(number, Arc::new(revision));
         }

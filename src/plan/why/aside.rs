@@ -4,7 +4,7 @@
 //! Nothing waits for these and nothing is done about them, so that they stand beside the differences that
 //! conditions are made from. Not here: what holds a slot up ([`super::Look::all`]).
 
-use crate::model::{Condition, Kind, Reason, ReplicaPhase, rotation::Strategy};
+use crate::model::{Condition, Kind, Reason, ReplicaPhase, RolloutPhase, rotation::Strategy};
 
 use super::{ConditionStatus, ConditionType, Difference, Look, hint, lower, said};
 use crate::plan::{
@@ -17,6 +17,7 @@ impl Look<'_> {
     /// Differences that hold nothing up.
     pub(super) fn asides(&self) -> Vec<Difference> {
         let mut found = self.contents();
+        found.extend(self.failed_hook());
         found.extend(self.image_now());
         found.extend(self.view.replicas.iter().filter_map(|r| misplaced(self, r)));
         found.extend(self.nodes.iter().filter_map(|n| unready(self, n, &self.view.replicas)));
@@ -62,6 +63,17 @@ impl Look<'_> {
 }
 
 impl Look<'_> {
+    /// A `postDeploy` that failed: all replicas are good, and what was to follow was not done.
+    pub(super) fn failed_hook(&self) -> Option<Difference> {
+        let record = self.plan.record.as_ref()?;
+        // A complete rollout of what is declared has begun without a fault: any that it has is of what followed.
+        let followed = record.phase == RolloutPhase::Complete && record.target == record.newest;
+        let reason = record.reason.filter(|_| followed)?;
+        let difference = Difference::new("hooks/postDeploy", "succeeded", "failed", reason);
+        let difference = Difference { log: record.log_tail.clone(), ..difference };
+        Some(difference.because(record.message.clone(), record.hooked.at).hinted(Some(hint::of_hook(&self.view.name))))
+    }
+
     /// An image that was built anew under the tag that the service names.
     fn image_now(&self) -> Option<Difference> {
         let (_, spec) = self.view.declared.as_ref()?;

@@ -5,7 +5,7 @@
 //! condition's status does; equal facts give an equal value.
 
 use crate::model::{
-    Condition, ConditionStatus, ConditionType, Reason, ReplicaPhase, RolloutPhase, ServiceStatus, Slot,
+    Condition, ConditionStatus, ConditionType, Reason, ReplicaPhase, Rollout, RolloutPhase, ServiceStatus, Slot,
     service::Restart,
     status::{ReplicaCounts, RolloutStatus},
 };
@@ -42,6 +42,7 @@ pub fn status(view: &ServiceView, nodes: &[NodeView], now: u64) -> Option<Servic
             generation: view.newest().map_or(0, |newest| newest.generation),
             protected: record.stable.is_some(),
             paused: record.paused.is_some(),
+            hooks: hooks_to_end(&look, record),
             waits: look.plan.holds.values().any(|hold| hold.reason == Reason::WaitingForPromotion),
             message: record.message.clone(),
             record: record.resource_version,
@@ -231,7 +232,31 @@ fn made(look: &Look<'_>, tally: &Tally, generation: u64) -> Vec<Condition> {
         made.push(condition(ConditionType::ConfigSynced, synced.0, synced.1, synced.2));
     }
     made.push(condition(ConditionType::Drifted, drifted.0, drifted.1, drifted.2));
+    let hooks = look.view.declared.as_ref().map_or(0, |(_, spec)| spec.hooks.post_deploy.len());
+    if let Some(record) = record.filter(|_| hooks > 0 && back.is_none()) {
+        let hooked = match look.failed_hook() {
+            Some(d) => (ConditionStatus::False, d.reason, d.message),
+            None if hooks_to_end(look, record) => {
+                (ConditionStatus::Unknown, Reason::WaitingForHook, "they have not ended".into())
+            }
+            None if record.phase == RolloutPhase::Complete => {
+                (ConditionStatus::True, Reason::HookSucceeded, String::new())
+            }
+            None => (ConditionStatus::Unknown, Reason::WaitingForHook, "they follow a rollout that is complete".into()),
+        };
+        made.push(condition(ConditionType::HooksSucceeded, hooked.0, hooked.1, hooked.2));
+    }
     made
+}
+
+/// Whether `postDeploy` hooks run, or are going to.
+fn hooks_to_end(look: &Look<'_>, record: &Rollout) -> bool {
+    let declared = look.view.declared.as_ref().is_some_and(|(_, spec)| !spec.hooks.post_deploy.is_empty());
+    let follow = record.phase == RolloutPhase::Progressing
+        && record.target == record.newest
+        && record.target > record.hooked.complete
+        && !look.wanted.is_empty();
+    declared && (record.hooked.due.is_some() || follow)
 }
 
 /// Whether a reason is one not to know, where a replica was ready before.

@@ -17,14 +17,18 @@ pub(super) fn of_rollback(service: &str, revision: u64) -> String {
     )
 }
 
+/// About a `postDeploy` that failed.
+pub(super) fn of_hook(service: &str) -> String {
+    format!("the replicas stay; do by hand what it was to do, or mend it and apply another revision of svc/{service}")
+}
+
 /// About what waits for a person's word.
 pub(super) fn of_hold(reason: Reason, service: &str) -> Option<String> {
-    let word = match reason {
-        Reason::Paused => "resume",
-        Reason::WaitingForPromotion => "promote",
-        _ => return None,
-    };
-    Some(format!("constellation rollout {word} svc/{service}"))
+    match reason {
+        Reason::Paused => Some(format!("constellation rollout resume svc/{service}")),
+        Reason::WaitingForPromotion => Some(format!("constellation rollout promote svc/{service}")),
+        _ => None,
+    }
 }
 
 /// About data that somebody else writes.

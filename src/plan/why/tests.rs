@@ -343,9 +343,36 @@ fn an_external_volume_that_was_never_there_is_to_be_made() {
 }
 
 #[test]
+fn a_hook_that_failed_after_all_were_good_is_told_and_changes_nothing_else() {
+    let mut declared = spec("a", 1);
+    declared.hooks.post_deploy = vec![serde_json::from_value(serde_json::json!({"command": ["announce"]})).unwrap()];
+    let mut cluster = Cluster::new(1, declared);
+    cluster.settle();
+    let mut record = (**cluster.view.rollout.as_ref().unwrap()).clone();
+    let with = |cluster: &mut Cluster, record: &crate::model::Rollout| {
+        cluster.view.rollout = Some(std::sync::Arc::new(record.clone()));
+    };
+    record.phase = RolloutPhase::Complete;
+    (record.hooked.complete, record.hooked.due) = (1, Some(1));
+    with(&mut cluster, &record);
+    let rollout = |cluster: &Cluster| status(&cluster.view, &cluster.nodes, 0).unwrap().rollout.unwrap();
+    assert!(rollout(&cluster).hooks, "who waits for the rollout waits for them");
+    assert_eq!(condition(&cluster, ConditionType::HooksSucceeded).0, ConditionStatus::Unknown);
+    record.hooked.due = None;
+    with(&mut cluster, &record);
+    assert_eq!(condition(&cluster, ConditionType::HooksSucceeded).0, ConditionStatus::True);
+    (record.reason, record.message) = (Some(Reason::HookFailed), "postDeploy: announce: exit 1".into());
+    with(&mut cluster, &record);
+    assert!(!rollout(&cluster).hooks);
+    assert_eq!(condition(&cluster, ConditionType::HooksSucceeded), (ConditionStatus::False, Reason::HookFailed));
+    assert_eq!(condition(&cluster, ConditionType::Ready), (ConditionStatus::True, Reason::UpToDate));
+    assert_eq!(reasons(&cluster), [("hooks/postDeploy".to_owned(), Reason::HookFailed)]);
+}
+
+#[test]
 fn what_waits_for_a_word_names_the_command() {
     let mut declared = spec("a", 3);
-    declared.update.canary = 1;
+    (declared.update.canary, declared.update.auto_promote) = (1, false);
     let mut cluster = Cluster::new(1, declared.clone());
     cluster.settle();
     declared.container.image = "b".into();

@@ -129,6 +129,7 @@ impl State {
             spec_hash: hash,
             spec: service.spec.clone(),
             image,
+            tried: None,
         };
         self.revisions.insert((service.meta.uid.clone(), number), Arc::new(revision));
         self.trim_revisions(service);

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use crate::{
     model::{
-        Edge, Index, Kind, Object, ObjectKey, Reason, Rollout, RolloutPhase, Uid, event::Subject, quantity::seconds,
+        Edge, Index, Kind, Object, ObjectKey, Reason, Revision, Rollout, RolloutPhase, Tried, Uid, event::Subject,
+        quantity::seconds,
     },
     store::{
         command::Refusal,
@@ -42,7 +43,23 @@ impl State {
         // The Service's own version stays: a step of a rollout must not fail a user's write.
         self.changed(index, object.key(), Changed::Status);
         self.tell_rollout(at, &object, old.as_deref(), rollout);
+        self.remember(service, rollout);
         Ok(())
+    }
+
+    /// Keeps with a revision how its rollout went, for the time when the record is of another.
+    fn remember(&mut self, service: &Uid, rollout: &Rollout) {
+        let (number, back) = match rollout.phase {
+            RolloutPhase::Progressing | RolloutPhase::Complete | RolloutPhase::Halted => (rollout.target, false),
+            RolloutPhase::RollingBack | RolloutPhase::RolledBack => (rollout.from.unwrap_or(rollout.newest), true),
+        };
+        let Some(revision) = self.revision(service, number).cloned() else { return };
+        let began = revision.tried.as_ref().filter(|_| back).map_or(rollout.started_at, |tried| tried.began_at);
+        let tried = Tried { began_at: began, phase: rollout.phase, message: rollout.message.clone() };
+        if revision.tried.as_ref() != Some(&tried) {
+            let revision = Revision { tried: Some(tried), ..(*revision).clone() };
+            self.revisions.insert((service.clone(), number), Arc::new(revision));
+        }
     }
 
     /// The turns of a rollout as events.

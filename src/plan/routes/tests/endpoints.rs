@@ -79,6 +79,7 @@ fn view(specs: &[Value], hashes: &[&str]) -> ServiceView {
         spec_hash: hashes[n].into(),
         spec: serde_json::to_vec(&specs[n]).unwrap(),
         image: Resolution::Pending,
+        tried: None,
     };
     let one = |n: usize| {
         let replica = Replica {
