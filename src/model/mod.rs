@@ -61,7 +61,7 @@ pub use replica::{Decision, Desired, Draining, HookRun, Replica, Slot};
 pub use revision::{Resolution, ResolvedImage, Revision, Tried};
 pub use rollout::{Paused, Rollout, RolloutPhase};
 pub use service::{ServiceSpec, Stage};
-pub use status::{NodeStatus, ReplicaPhase, ReplicaStatus, ServiceStatus, Status};
+pub use status::{NextImage, NodeStatus, ReplicaPhase, ReplicaStatus, ServiceStatus, Status};
 pub use token::{Token, TokenRole};
 pub use version::Version;
 pub use volume::Volume;

@@ -71,6 +71,17 @@ pub enum Resolution {
     },
 }
 
+impl Resolution {
+    /// The image, if it is known.
+    #[must_use]
+    pub const fn resolved(&self) -> Option<&ResolvedImage> {
+        match self {
+            Self::Resolved { image } => Some(image),
+            Self::Pending | Self::Failed { .. } => None,
+        }
+    }
+}
+
 /// What an image reference means.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", tag = "kind")]

@@ -116,6 +116,9 @@ pub struct ReplicaStatus {
     /// Image id that the service's reference names on its node by now, when it is another one than what runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub newer_image: Option<String>,
+    /// Image of the revision that its service goes on to, where that is another one: whether its node has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_image: Option<NextImage>,
     /// The `postStart` hooks have run since its container was started.
     #[serde(default, skip_serializing_if = "is_false")]
     pub hooked: bool,
@@ -123,6 +126,26 @@ pub struct ReplicaStatus {
     /// `secrets/db/url=PASSWORD` for a variable.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub contents: BTreeMap<String, String>,
+}
+
+/// How far a node is with the image of what shall take the place of a replica, while that still runs.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NextImage {
+    /// What the engine is given to make a container from.
+    pub reference: String,
+    /// The node has it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub there: bool,
+    /// Why the last attempt to fetch it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
+    /// How far it is or what went wrong, for people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// Since when no attempt works, cluster time in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failing_since: Option<u64>,
 }
 
 impl ReplicaStatus {

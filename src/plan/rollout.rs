@@ -11,7 +11,7 @@
 //!   other of its slot, and every one of any service that writes the same data on that node, has reported
 //!   its end. One that ended by itself may have been started again by hand: it is told to stop first;
 //! - a working replica is stopped for a newer revision, or for newer content of a Config or Secret, only when the image of that is resolved, a
-//!   node would take it, and as many stay as have to; replicas that do not work are replaced at once;
+//!   node would take it and has it, and as many stay as have to; replicas that do not work are replaced at once;
 //! - unknown is neither available nor missing: nothing is made for it, no deadline runs, and nothing else is stopped
 //!   for an update meanwhile;
 //! - hooks of a rollout run one at a time, in containers of their own ([`hooks`]);
@@ -22,6 +22,7 @@
 //! took over goes on. The record holds only what cannot be read off the replicas. Source: nomad's `reconcile_cluster.go`
 //! for the shape, Kubernetes' deployment controller for surge and unavailability counted over what is ready.
 
+mod ahead;
 mod hooks;
 mod leave;
 mod pace;
@@ -46,6 +47,7 @@ use super::{
 
 pub use pace::order;
 pub(super) use pace::with_container;
+use turn::REFUSALS;
 pub(super) use turn::refused;
 
 /// Ended replicas kept for `ps`: so many a slot, and so many in all of slots that are not wanted now.
@@ -417,6 +419,12 @@ impl<'a> Round<'a> {
         if decision.node.is_none() {
             plan.hold(slot, Reason::NoNodeFits, format!("no node takes revision {}; the old one stays", newest.number));
             plan.unplaced.insert(slot.clone(), decision);
+            return false;
+        }
+        let stays = decision.node.as_ref() == Some(&replica.replica.node);
+        let works = standing(replica, &self.nodes) == Standing::Ready;
+        if let Some(Hold { reason, message }) = ahead::missing(self.view, replica, image).filter(|_| stays && works) {
+            plan.hold(slot, reason, format!("revision {} waits: {message}", newest.number));
             return false;
         }
         plan.retire(self.view, replica, Reason::Superseded, &self.nodes);

@@ -11,6 +11,7 @@
 
 mod act;
 pub mod adoption;
+mod ahead;
 pub mod containers;
 pub mod gate;
 mod granted;
@@ -119,6 +120,8 @@ struct Memory {
     changed: Vec<String>,
     /// Image that the service's reference names by now, when it is another one.
     newer_image: Option<String>,
+    /// Image that its service goes on to.
+    ahead: Option<ahead::Ahead>,
 }
 
 /// Drives this node's replicas.
@@ -429,7 +432,11 @@ impl Agent {
             Changed::Edge => Vec::new(),
             Changed::Status => match state.replica(&change.key.name) {
                 Some(r) if change.key.kind == Kind::Replica => self.waiting_for(&ObjectKey::service(r.service.clone())),
-                _ => self.waiting_for(&change.key),
+                _ => {
+                    let mut names = self.waiting_for(&change.key);
+                    names.extend(self.going_on(state, change));
+                    names
+                }
             },
         }
     }

@@ -204,7 +204,7 @@ impl Attempts {
         let before = self.refused_since.filter(|_| !came);
         self.refused_since = (refuses(reason) && self.running_since.is_none()).then(|| before.unwrap_or(now));
         let count = self.trouble.as_ref().map_or(0, |t| t.count);
-        let until = now + millis(doubled(FIRST_TROUBLE, Some(count), LONGEST_TROUBLE));
+        let until = now + patience(count);
         self.trouble = Some(Trouble { reason, message, until, count: count.saturating_add(1) });
     }
 
@@ -279,6 +279,12 @@ impl Attempts {
     pub const fn has_history(&self) -> bool {
         self.failures > 0 || self.unhealthy_restarts > 0
     }
+}
+
+/// Until what was refused so many times before is tried again, milliseconds.
+#[must_use]
+pub fn patience(refused: u32) -> u64 {
+    millis(doubled(FIRST_TROUBLE, Some(refused), LONGEST_TROUBLE))
 }
 
 /// `first` doubled so many times; none: at once.

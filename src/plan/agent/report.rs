@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{Attempts, Step, Want, millis};
-use crate::model::{Reason, ReplicaPhase, ReplicaStatus, service::ReadinessSource, status::UNKNOWN};
+use crate::model::{NextImage, Reason, ReplicaPhase, ReplicaStatus, service::ReadinessSource, status::UNKNOWN};
 
 /// What is known of a container's health.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,6 +131,8 @@ pub struct Facts {
     pub published: BTreeMap<String, Vec<String>>,
     /// Image id that the service's reference names on this node by now, when it is another one.
     pub newer_image: Option<String>,
+    /// How far the node is with the image that the service goes on to.
+    pub next_image: Option<NextImage>,
     /// The hooks after its start have run.
     pub hooked: bool,
 }
@@ -230,6 +232,7 @@ pub fn status(want: &Want, step: &Step, doing: &Doing, known: Known<'_>, now: u6
         last_exit: attempts.last_exit.clone(),
         published: facts.published.clone(),
         newer_image: facts.newer_image.clone(),
+        next_image: facts.next_image.clone(),
         hooked: facts.hooked,
         contents: attempts.contents.clone(),
     }

@@ -3,8 +3,8 @@
 
 use super::*;
 use crate::model::{
-    Bytes, Draining, Epoch, Index, Millicores, NodeStatus, Period, Replica, ReplicaStatus, Resolution, node::NodeSpec,
-    service, testing,
+    Bytes, Draining, Epoch, Index, Millicores, NextImage, NodeStatus, Period, Replica, ReplicaStatus, Resolution,
+    node::NodeSpec, service, testing,
 };
 
 /// A Service on some nodes, and what agents report of it.
@@ -171,6 +171,7 @@ impl Cluster {
         }
     }
     pub fn work_one(&mut self, at: usize) {
+        self.fetch(at, |next| next.there = true);
         let replica = &mut self.view.replicas[at];
         let old = replica.status.as_ref().map(|s| s.phase);
         let phase = match replica.replica.desired {
@@ -184,6 +185,20 @@ impl Cluster {
             replica.status = Some(ReplicaStatus { phase, ready, ready_since, ..ReplicaStatus::default() });
         }
         self.book();
+    }
+    /// What the node of a replica says of the image that its service goes on to, if that is another one.
+    pub fn fetch(&mut self, at: usize, say: impl FnOnce(&mut NextImage)) {
+        let image = |number| self.view.revisions.get(&number).and_then(|r: &Arc<Revision>| r.image.resolved().cloned());
+        let target = self.view.rollout.as_ref().and_then(|record| image(record.target));
+        let own = image(self.view.replicas[at].replica.revision);
+        let next = target.filter(|target| own.as_ref() != Some(target)).map(|target| {
+            let mut next = NextImage { reference: target.reference().into(), ..NextImage::default() };
+            say(&mut next);
+            next
+        });
+        if let Some(status) = &mut self.view.replicas[at].status {
+            status.next_image = next;
+        }
     }
     /// Every edge serves what the log says, and nothing is in flight.
     pub fn serve(&mut self) {
@@ -258,6 +273,10 @@ pub(in crate::plan) fn node(name: &str) -> NodeView {
 }
 pub(in crate::plan) fn resolved() -> Resolution {
     Resolution::Resolved { image: ResolvedImage::Digest { reference: "x@sha256:1".into() } }
+}
+/// The image of this number.
+pub(in crate::plan) fn resolved_as(number: u8) -> Resolution {
+    Resolution::Resolved { image: ResolvedImage::Digest { reference: format!("x@sha256:{number}") } }
 }
 pub(in crate::plan) fn failed() -> Resolution {
     Resolution::Failed {

@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+mod ahead;
 mod ends;
 mod fleet;
 mod updates;

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Seat, Standing, standing};
+use super::{Seat, Standing, ahead, standing};
 use crate::model::{
     Index, Reason, ReplicaPhase, Resolution, Revision, Rollout, RolloutPhase, ServiceSpec, Slot,
     rollout::Hooked,
@@ -83,7 +83,7 @@ impl Judge<'_> {
 }
 
 /// For so long a replica may be refused by its engine after the first time, milliseconds: more than its next attempts take.
-const REFUSALS: u64 = 20_000;
+pub(super) const REFUSALS: u64 = 20_000;
 
 /// As [`Judge::refused_until`].
 pub(in crate::plan) fn refused(r: &ReplicaView) -> Option<u64> {
@@ -187,6 +187,7 @@ pub(super) fn turn(
         && canaries(update.canary, seats).all(|seat| there(seat) && seat.current.is_some_and(|r| judge.good(r)));
     let next = seats.values().flat_map(|seat| [seat.current, seat.before]).flatten().filter(|r| judge.fits(r));
     let waits = next.flat_map(|r| [judge.good_at(r), judge.refused_until(r)]).flatten();
+    let waits = waits.chain(seats.values().filter_map(|seat| ahead::refused(judge, seat)));
     let waits = waits.filter(|at| *at > judge.now).min();
     turned.again = [turned.again, waits].into_iter().flatten().min();
     turned
@@ -254,6 +255,16 @@ pub(super) fn canaries<'s, 'a>(count: u32, seats: &'s BTreeMap<Slot, Seat<'a>>) 
     seats.values().take(usize::try_from(count).unwrap_or(usize::MAX))
 }
 
+/// The slots that may be replaced now.
+fn attempted<'s, 'a>(
+    record: &Rollout,
+    update: &UpdatePolicy,
+    seats: &'s BTreeMap<Slot, Seat<'a>>,
+) -> impl Iterator<Item = &'s Seat<'a>> {
+    let first = if record.promoted { 0 } else { update.canary };
+    canaries(if first == 0 { u32::MAX } else { first }, seats)
+}
+
 /// Whether the first replicas are good and nobody has to say so.
 fn promote(record: &Rollout, judge: &Judge<'_>, seats: &BTreeMap<Slot, Seat<'_>>) -> bool {
     let update = &judge.spec.update;
@@ -275,12 +286,22 @@ fn fail(record: &mut Rollout, judge: &Judge<'_>, seats: &BTreeMap<Slot, Seat<'_>
     let counts = record.phase == RolloutPhase::Progressing;
     let members = || seats.values().flat_map(|seat| [seat.current, seat.before]).flatten();
     let failed: Vec<&ReplicaView> = members().filter(|r| judge.fits(r) && judge.failing(r)).collect();
-    if counts && failed.len() as u64 > allowed(record, update) {
-        let r = failed.first()?;
-        let status = r.status.as_ref();
-        let reason = status.and_then(|s| s.reason).unwrap_or(Reason::Failed);
-        let log = status.and_then(|s| s.last_exit.as_ref()).map(|e| e.log_tail.clone()).unwrap_or_default();
-        give_up(record, judge, (reason, told::failed(r), log));
+    let refused = |seat: &&Seat<'_>| ahead::refused(judge, seat).is_some_and(|until| until <= judge.now);
+    let stay: Vec<&Seat<'_>> = attempted(record, update, seats).filter(refused).collect();
+    if counts && (failed.len() + stay.len()) as u64 > allowed(record, update) {
+        let why = match failed.first() {
+            Some(r) => {
+                let status = r.status.as_ref();
+                let reason = status.and_then(|s| s.reason).unwrap_or(Reason::Failed);
+                let log = status.and_then(|s| s.last_exit.as_ref()).map(|e| e.log_tail.clone()).unwrap_or_default();
+                (reason, told::failed(r), log)
+            }
+            None => {
+                let (reason, message) = stay.iter().find_map(|seat| ahead::unfetched(judge, seat))?;
+                (reason, message, Vec::new())
+            }
+        };
+        give_up(record, judge, why);
         return None;
     }
     let unknown = members().any(|r| judge.standing(r) == Standing::Unknown);
@@ -309,7 +330,11 @@ fn fail(record: &mut Rollout, judge: &Judge<'_>, seats: &BTreeMap<Slot, Seat<'_>
     let (reason, what) = match (slow, &judge.target.image) {
         (Some(r), _) => (Reason::ProgressDeadlineExceeded, told::failed(r)),
         (None, Resolution::Failed { reason, message, .. }) => (*reason, message.clone()),
-        (None, _) => (Reason::ProgressDeadlineExceeded, "no replica could be replaced".into()),
+        (None, _) => {
+            let stays = attempted(record, update, seats).find_map(|seat| ahead::unfetched(judge, seat));
+            let (reason, what) = stays.unwrap_or((Reason::Pulling, "no replica could be replaced".into()));
+            (if reason == Reason::Pulling { Reason::ProgressDeadlineExceeded } else { reason }, what)
+        }
     };
     let message = match record.phase {
         RolloutPhase::RollingBack => {

@@ -106,8 +106,9 @@ impl Agent {
             }
             return look;
         };
-        look.facts = self.facts(key, own, spec);
         let silent = matches!(look.seen, Seen::Unknown(_));
+        let ahead = self.look_ahead(key, subject, silent).await;
+        look.facts = self.facts(key, own, spec);
         let process = self.process(key, own, silent);
         // While the engine answers, it is the truth.
         look.facts.running &= !(silent && process == Process::Gone);
@@ -146,6 +147,7 @@ impl Agent {
             ReadinessSource::Healthcheck => Some(now + millis(HEALTH)),
             ReadinessSource::Probe(_) | ReadinessSource::Tcp(_) | ReadinessSource::RunningFor(_) => verdict.changes_at,
         };
+        look.look_again = [look.look_again, ahead].into_iter().flatten().min();
         look.verdict = Some(verdict);
         look
     }
@@ -442,6 +444,7 @@ impl Agent {
             started_at: Some(own.started_at.clone()).filter(|_| starts(own)),
             published: own.published.clone(),
             newer_image: self.with(key, |m| m.newer_image.clone()),
+            next_image: self.next_image(key),
             hooked: false,
         }
     }

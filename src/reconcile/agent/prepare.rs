@@ -81,6 +81,17 @@ pub enum PrepareError {
     Pulling(String),
 }
 
+/// Why an image is not known to be there.
+enum Absent {
+    Gone,
+    Silent,
+}
+impl From<RuntimeError> for Absent {
+    fn from(_: RuntimeError) -> Self {
+        Self::Silent
+    }
+}
+
 /// What a container is about to go through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mounting {
@@ -265,7 +276,16 @@ impl Preparer {
         self.pulls.closed().await;
     }
 
-    async fn image(
+    /// Whether the engine still has an image that was there.
+    pub(super) async fn has(&self, image: &ResolvedImage) -> bool {
+        let reference = image.reference();
+        let ask = async { self.runtime.image(reference.to_owned()).await?.ok_or(Absent::Gone) };
+        // Silence says nothing of it.
+        !matches!(self.images.get(reference, ask).await, Err(Absent::Gone))
+    }
+
+    /// The image, fetched where the policy says so. `since`: when this attempt began.
+    pub(super) async fn image(
         &self,
         state: &State,
         replica: &Replica,

@@ -472,7 +472,7 @@ proptest! {
         for n in 0..edges { cluster.edge(&format!("n{}", n + 1)); }
         let parallelism = if update.parallelism == 0 { replicas } else { update.parallelism };
         let may_miss = if update.order == Order::StopFirst { parallelism } else { 0 };
-        cluster.declare(declared(0), resolved());
+        cluster.declare(declared(0), resolved_as(0));
         for report in reports {
             // Slots that serve: edges send to one that is ready and stays.
             let serving = |cluster: &Cluster| {
@@ -510,7 +510,7 @@ proptest! {
                 Report::Pause(yes) => edit(&mut cluster, |r| {
                     r.paused = yes.then(|| Paused { by: "ada".into(), at: 1, why: None });
                 }),
-                Report::Image(n) => cluster.declare(declared(n), resolved()),
+                Report::Image(n) => cluster.declare(declared(n), resolved_as(n)),
                 Report::Say(word) => {
                     let newest = cluster.view.replicas.iter().map(|r| r.replica.index).max();
                     let said = word::said(&cluster.view, word, ("ada", cluster.now), newest.unwrap_or_default());
