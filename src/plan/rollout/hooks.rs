@@ -60,7 +60,7 @@ pub(super) fn before(plan: &mut Plan, record: &mut Rollout, judge: &Judge<'_>, f
         (RolloutPhase::Halted, _) => {
             return Some((record.reason.unwrap_or(Reason::Paused), format!("stands still: {}", record.message)));
         }
-        (_, Some(paused)) => return Some((Reason::Paused, format!("paused by {}", paused.by))),
+        (_, Some(paused)) => return Some((Reason::Paused, paused.to_string())),
         (_, None) => {}
     }
     match stage(plan, record, Stage::PreDeploy, judge.target, facts) {

@@ -159,6 +159,18 @@ fn a_failed_hook_fails_the_update_before_anything_of_the_old_is_touched() {
 }
 
 #[test]
+fn a_pause_holds_hooks_up_in_the_words_of_who_said_it() {
+    let mut cluster = complete(&["migrate"], &[]);
+    let word = Word::Pause(Some("the disks are slow".into()));
+    let paused = said(&cluster.view, word, ("ada", cluster.now), Index(1)).unwrap().unwrap();
+    cluster.view.rollout = Some(Arc::new(paused));
+    cluster.declare(hooked("a:2", &["migrate"], &[]), resolved());
+    assert_eq!(steps(&mut cluster), [""; 0]);
+    let held = cluster.plan().holds.into_values().next().unwrap();
+    assert_eq!((held.reason, held.message.as_str()), (Reason::Paused, "paused by ada: the disks are slow"));
+}
+
+#[test]
 fn at_a_first_deploy_nothing_is_placed_after_a_failed_hook() {
     let mut cluster = Cluster::new(1, hooked("a:1", &["migrate"], &[]));
     steps(&mut cluster);
