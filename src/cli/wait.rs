@@ -305,7 +305,10 @@ fn rolled(since: u64, status: Option<&ServiceStatus>) -> Progress {
         RolloutPhase::Complete if counts.updated < counts.desired || counts.running > counts.desired => {
             Progress::Waiting(format!("{numbers}, {} of {} up to date", counts.updated, counts.desired))
         }
-        RolloutPhase::Complete if rollout.hooks && !rollout.paused => Progress::Waiting(hooked(&numbers)),
+        RolloutPhase::Complete if rollout.hooks && rollout.paused => {
+            Progress::Waiting(format!("{}: paused, and `rollout resume` lets it go on", hooked(&numbers)))
+        }
+        RolloutPhase::Complete if rollout.hooks => Progress::Waiting(hooked(&numbers)),
         RolloutPhase::Complete => {
             let after = after(rollout).unwrap_or_default();
             Progress::Reached(format!("revision {}, {numbers}{after}", rollout.target))
@@ -422,10 +425,11 @@ mod tests {
                 let mut wait = Wait::new([("web".into(), Aim::Rolled { since })]);
                 wait.service("web", 2, Some(&ready));
                 let phase = ready.rollout.as_ref().map(|r| r.phase);
-                // A pause holds the hooks up too: nobody waits for them.
-                let hooks = ready.rollout.as_ref().is_some_and(|r| r.hooks && !r.paused);
+                // A pause holds the hooks up too, and whoever looks on sees them end.
+                let hooks = ready.rollout.as_ref().is_some_and(|r| r.hooks);
                 let done = goes && phase == Some(Complete) && !hooks;
                 assert_eq!(wait.verdict() == Verdict::Done, done, "{case}, since {since}");
+                assert!(!hooks || wait.verdict() == Verdict::Waiting, "{case}, since {since}");
             }
         }
     }

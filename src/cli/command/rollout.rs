@@ -45,8 +45,10 @@ pub async fn rollout(api: &Api, screen: &Screen, command: &RolloutCommand) -> Re
 async fn status(api: &Api, screen: &Screen, args: &RolloutStatus) -> Result<Exit, CliError> {
     let report = api.rollout(&args.service).await?;
     if args.watch {
+        // A status from before its last word says nothing: it may be of a pause that is over.
+        let since = report.rollout.as_ref().map_or(0, |r| r.resource_version.0);
+        let goals = vec![(Arc::from(args.service.as_str()), Aim::Rolled { since })];
         // What happened since it began is told first.
-        let goals = vec![(Arc::from(args.service.as_str()), Aim::Rolled { since: 0 })];
         let from = report.rollout.as_ref().map_or(report.index, |r| r.resource_version.0.saturating_sub(1));
         let followed = follow::follow(
             api,

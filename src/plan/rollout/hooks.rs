@@ -165,10 +165,17 @@ fn stage(plan: &mut Plan, record: &mut Rollout, stage: Stage, target: &Revision,
         record.hooked.counted.insert(r.replica.name.clone());
         record.hooked.at = Some(facts.now);
         record.hooked.last = Some(HookEnd { replica: r.replica.name.clone(), failed, message });
-        match verdict.filter(|_| run.hook.on_failure == OnFailure::Abort) {
-            Some((reason, message, log)) => return Stand::Failed(reason, message, log),
-            None => record.hooked.done = run.position.saturating_add(1),
+        match verdict {
+            Some((reason, message, log)) if run.hook.on_failure == OnFailure::Abort => {
+                return Stand::Failed(reason, message, log);
+            }
+            // The next one follows all the same. What the first of them said is kept.
+            Some((reason, message, log)) if stage == Stage::PostDeploy && record.reason.is_none() => {
+                (record.reason, record.message, record.log_tail) = (Some(reason), message, log);
+            }
+            Some(_) | None => {}
         }
+        record.hooked.done = run.position.saturating_add(1);
     }
     // A list that began is worked off as it was then.
     if record.hooked.list.is_empty() {

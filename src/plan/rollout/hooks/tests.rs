@@ -198,6 +198,23 @@ fn a_failure_that_is_let_pass_is_told_and_nothing_more() {
 }
 
 #[test]
+fn what_follows_a_failure_that_is_let_pass_does_not_hide_it() {
+    let mut cluster = complete(&[], &[]);
+    let mut spec = hooked("a:2", &[], &["announce", "warm", "count"]);
+    spec.hooks.post_deploy.iter_mut().for_each(|hook| hook.on_failure = OnFailure::Continue);
+    cluster.declare(spec, resolved());
+    settle(&mut cluster);
+    for code in [7, 8, 0] {
+        ends(&mut cluster, code);
+        settle(&mut cluster);
+    }
+    let found = record(&cluster);
+    assert_eq!((found.phase, found.hooked.due, cluster.view.hooks.len()), (RolloutPhase::Complete, None, 3));
+    assert_eq!((found.reason, found.message.as_str()), (Some(Reason::HookFailed), "postDeploy: announce: exit 7"));
+    assert_eq!(found.log_tail, ["last words"]);
+}
+
+#[test]
 fn a_hook_has_its_time_and_one_that_takes_longer_is_stopped() {
     let mut cluster = complete(&[], &[]);
     cluster.declare(hooked("a:2", &["slow"], &[]), resolved());
