@@ -5,7 +5,7 @@ use crate::{
         again::{Again, From},
         args::{EventKind, Events, Lines},
         client::{Api, Query},
-        failure::CliError,
+        failure::{CliError, Exit},
         follow::EventLine,
         replicas::Replicas,
         screen::Screen,
@@ -77,9 +77,14 @@ pub async fn events(api: &Api, screen: &Screen, args: &Events) -> Result<(), Cli
     let shown: Vec<Event> = shown.into_iter().filter(|event| view.wanted(event)).collect();
     if let Some(key) = args.object.as_ref().filter(|_| shown.is_empty() && !args.watch)
         && !view.known.is_slot(key)
+        && let Err(absent) = api.get(key).await
     {
-        // Of what was deleted events may be kept; of what never was nothing is.
-        api.get(key).await?;
+        // Of what was deleted events may be kept, of another type or older than is asked for; of what never was nothing is.
+        let was = absent.exit() == Exit::NotFound
+            && kept(api, &[], 0).await?.iter().any(|event| concerns(key, &event.object, &view.known));
+        if !was {
+            return Err(absent);
+        }
     }
     if args.watch {
         view.header()?;
@@ -174,6 +179,7 @@ impl View<'_> {
 #[cfg(test)]
 mod tests {
     use clap::Parser as _;
+    use serde_json::json;
 
     use super::*;
     use crate::cli::{
@@ -197,6 +203,33 @@ mod tests {
         let Command::Client(Client::Events(args)) = cli.command else { panic!("another command") };
         let ended = events(&api, &Screen::default(), &args).await.unwrap_err();
         assert_eq!(ended.exit().code(), 5, "{ended}");
+    }
+
+    #[tokio::test]
+    async fn what_was_is_found_by_any_event_of_it_though_none_of_those_is_asked_for() {
+        let event = json!({
+            "index": 4, "time": 1, "type": "Normal", "reason": "Started", "message": "", "count": 1, "firstSeen": 1,
+            "object": {"kind": "Replica", "name": "gone-1-abcde", "uid": "u"}
+        });
+        let answer = move |target: &str| match target {
+            "/api/v1/replicas" => Some((200, r#"{"items":[],"index":5}"#.to_owned())),
+            "/api/v1/events?fromIndex=0&types=Warning&follow=false" => Some((200, String::new())),
+            _ if target.starts_with("/api/v1/events") => Some((200, format!("{event}\n"))),
+            _ => None,
+        };
+        let (api, _) = testing::api(answer).await;
+        for (object, filter, code) in [
+            ("svc/gone", "--types=Warning", 0),
+            ("replica/gone.1", "--types=Warning", 0),
+            ("svc/gone", "--since=1m", 0),
+            ("svc/nosuch", "--types=Warning", 5),
+            ("replica/gone.2", "--types=Warning", 5),
+        ] {
+            let cli = Cli::try_parse_from(["constellation", "events", "--for", object, filter]).unwrap();
+            let Command::Client(Client::Events(args)) = cli.command else { panic!("another command") };
+            let ended = events(&api, &Screen::default(), &args).await.map_or_else(|e| e.exit().code(), |()| 0);
+            assert_eq!(ended, code, "{object} {filter}");
+        }
     }
 
     #[tokio::test]
