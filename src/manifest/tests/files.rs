@@ -1,4 +1,4 @@
-//! The manifests that come with the source: they read, and an editor finds their schema.
+//! The manifests that come with the source, those of the README too: they read, and an editor finds their schema.
 
 use std::{
     collections::BTreeSet,
@@ -44,6 +44,49 @@ fn every_manifest_reads_and_fits_its_schema() {
             }
         }
     }
+}
+
+/// Manifests of a page: whole ones, also those that a command there writes, and parts of a Service's `spec`.
+fn written(page: &str) -> Vec<String> {
+    let begins = ["apiVersion: constellation.dev/", "spec:"];
+    let mut found: Vec<String> = Vec::new();
+    let mut inside = false;
+    for line in page.lines() {
+        if matches!(line, "```" | "END") {
+            inside = false;
+        } else if inside {
+            let text = found.last_mut().unwrap();
+            text.push_str(line);
+            text.push('\n');
+        } else if begins.iter().any(|begin| line.starts_with(begin)) {
+            inside = true;
+            found.push(match line {
+                "spec:" => {
+                    "apiVersion: constellation.dev/v1\nkind: Service\nmetadata: {name: web}\nspec:\n  image: web:1\n"
+                        .into()
+                }
+                whole => format!("{whole}\n"),
+            });
+        }
+    }
+    found
+}
+
+#[test]
+fn every_manifest_of_the_readme_reads() {
+    let (schema, texts) = (schema(), written(include_str!("../../../README.md")));
+    for text in &texts {
+        let parsed = parse("README.md", text.as_bytes(), &Options::default());
+        assert!(parsed.errors.is_empty() && parsed.skipped.is_empty(), "{text}{:#?}", parsed.errors);
+        for document in serde_yaml::Deserializer::from_str(text) {
+            let value = serde_json::Value::deserialize(document).unwrap();
+            if let Err(why) = super::schema::fits(&value, &schema, &schema) {
+                panic!("{text}{why}");
+            }
+        }
+    }
+    let kinds = |text: &String| text.matches("\nkind: ").count();
+    assert_eq!(texts.iter().map(kinds).collect::<Vec<_>>(), [1, 1, 2, 1, 2], "{texts:#?}");
 }
 
 #[test]
