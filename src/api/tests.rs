@@ -21,6 +21,7 @@ mod reads;
 mod reports;
 pub mod rig;
 mod roles;
+mod rollouts;
 mod secrets;
 mod sets;
 mod slow;

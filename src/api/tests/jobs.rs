@@ -42,6 +42,13 @@ async fn a_job_has_no_rollout_and_a_service_no_runs() {
     job["spec"] = json!({"image": "a:1", "mode": "job"});
     rig.apply(&job.to_string()).await;
     let restart = json!({"action": "restart"}).to_string();
+    // Whoever looks at a terminal is told a command, and the path behind it.
+    for (path, hint) in [
+        ("/api/v1/services/web/runs", "`constellation job ls` lists jobs (GET /api/v1/jobs)"),
+        ("/api/v1/services/sums/rollout", "`constellation job ls sums` shows them (GET /api/v1/services/sums/runs)"),
+    ] {
+        assert_eq!(rig.get(path).await.json()["hint"], hint, "{path}");
+    }
     assert_eq!(rig.get("/api/v1/services/web/runs").await.problem(), (422, "invalid".into()));
     assert_eq!(rig.post("/api/v1/services/web/runs", "").await.problem(), (422, "invalid".into()));
     assert_eq!(rig.get("/api/v1/services/sums/rollout").await.problem(), (422, "invalid".into()));

@@ -177,6 +177,24 @@ fn ps_keeps_what_was_there_before_below_what_runs() {
 }
 
 #[test]
+fn what_ends_by_itself_shall_be_completed_until_it_is_taken_away() {
+    let ended = json!({"phase": "Completed", "ready": false, "message": "", "since": ago(40), "health": "", "restarts": 0,
+        "lastExit": {"code": 0, "oomKilled": false, "at": ago(40)}});
+    let hook = |suffix: &str, desired: &str| {
+        let mut hook = replica("web", 0, suffix, desired, 50, ended.clone());
+        hook.spec["display"] = json!("web.preDeploy");
+        hook.spec["runsOnce"] = json!(true);
+        hook
+    };
+    let all = [hook("aaaaa", "Run"), hook("bbbbb", "Stop"), replica("web", 1, "ccccc", "Run", 50, running("healthy"))];
+    let text = replicas::ps(&all, false, TIMES);
+    let shown: Vec<Vec<&str>> =
+        text.lines().skip(1).map(|line| line.trim_start_matches(" \\_").split_whitespace().take(3).collect()).collect();
+    let wanted = [["web.preDeploy", "n1", "Completed"], ["web.preDeploy", "n1", "Stopped"], ["web.1", "n1", "Running"]];
+    assert_eq!(shown, wanted, "{text}");
+}
+
+#[test]
 fn why_says_what_differs_and_what_to_do() {
     let differences: Vec<Difference> = serde_json::from_value(json!([
         {"path": "replicas/web.2", "desired": "running, ready", "actual": "ended 3 times", "reason": "CrashLoopBackOff",
