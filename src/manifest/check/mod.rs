@@ -1,12 +1,15 @@
 //! What a shape cannot say: forms of names and addresses, and fields that contradict each other.
 //!
 //! Here: names, labels, Config, Secret and Node. `values`: where their values come from; `service`: the Service; `storage`: its mounts and files;
-//! `probe`: health and readiness; `hooks`: commands around them. Not here: whether another object exists (a warning of the plan, and later a
+//! `network`: its ports and names; `kernel`: its limits and capabilities; `job`: its runs; `probe`: health and readiness;
+//! `hooks`: commands around them. Not here: whether another object exists (a warning of the plan, and later a
 //! reason: it may be applied in any order).
 //! Invariant: a check reads the canonical form and changes nothing.
 
 mod hooks;
 mod job;
+mod kernel;
+mod network;
 mod probe;
 pub(super) mod route;
 mod service;

@@ -1,8 +1,6 @@
 //! Checks of a Service: its container's settings and its orchestration.
 
-use std::{collections::HashMap, net::IpAddr};
-
-use super::{hooks, is_label, job, probe, repeated, storage};
+use super::{hooks, job, kernel, network, probe, repeated, storage};
 use crate::{
     manifest::{
         fault::nearest,
@@ -19,11 +17,10 @@ pub(super) fn check(walk: &mut Walk<'_, '_>, name: Option<&str>, spec: &Node) {
     job::check(walk, spec);
     update(walk, spec);
     grace(walk, spec);
-    ports(walk, spec);
-    network(walk, spec);
+    network::check(walk, spec);
     resources(walk, spec);
     environment(walk, spec);
-    kernel(walk, spec);
+    kernel::check(walk, spec);
     process(walk, spec);
     references(walk, name, spec);
     storage::check(walk, spec);
@@ -150,139 +147,6 @@ fn update(walk: &mut Walk<'_, '_>, spec: &Node) {
     }
 }
 
-fn ports(walk: &mut Walk<'_, '_>, spec: &Node) {
-    let ports = items(spec, "ports");
-    // By port and protocol, so that a long list is not held against itself.
-    let mut published: HashMap<(u64, &str), Vec<&Node>> = HashMap::new();
-    for (i, port) in ports.iter().enumerate() {
-        let path = format!("spec.ports[{}]", port.place(i));
-        if let Some(ip) = port.get("hostIp")
-            && ip.as_text().is_none_or(|t| t.parse::<IpAddr>().is_err())
-        {
-            let shown = walk.show(ip);
-            walk.wrong(
-                ip.at,
-                &format!("{path}.hostIp"),
-                format!("{shown} is not an address"),
-                "write an IP address, like 192.0.2.1",
-            );
-        }
-        let Some(number) = port.get("published").and_then(Node::as_u64) else { continue };
-        let any = |p: &Node| text(p, "hostIp").is_none_or(|ip| matches!(ip, "0.0.0.0" | "::"));
-        let same = |other: &&&Node| any(other) || any(port) || text(other, "hostIp") == text(port, "hostIp");
-        let others = published.entry((number, text(port, "protocol").unwrap_or("tcp"))).or_default();
-        let first = others.iter().find(same).map(|p| p.at.line);
-        others.push(port);
-        if let Some(line) = first {
-            let node = port.get("published").unwrap_or(port);
-            let message = format!("{} is published twice: in line {line} too", walk.show(node).trim_matches('"'));
-            walk.wrong(
-                node.at,
-                &format!("{path}.published"),
-                message,
-                "choose another port, or another `hostIp` for both",
-            );
-        }
-    }
-}
-
-fn network(walk: &mut Walk<'_, '_>, spec: &Node) {
-    let mode = text(spec, "networkMode").unwrap_or("bridge");
-    for (field, why) in [("ports", "publishes nothing"), ("networks", "joins no other network")] {
-        if let Some(node) = spec.get(field).filter(|n| mode != "bridge" && !n.items().is_empty()) {
-            let message = format!("a container with `networkMode: {mode}` {why}");
-            walk.wrong(
-                node.at,
-                &format!("spec.{field}"),
-                message,
-                format!("remove `{field}`, or write `networkMode: bridge`"),
-            );
-        }
-    }
-    let many =
-        text(spec, "mode") == Some("global") || spec.get("replicas").and_then(Node::as_u64).is_some_and(|n| n > 1);
-    let networks = items(spec, "networks");
-    for (i, network) in networks.iter().enumerate() {
-        let path = format!("spec.networks[{}]", network.place(i));
-        let Some(name) = network.get("name") else { continue };
-        let text_of = name.as_text().unwrap_or_default();
-        if !is_label(text_of, 50) {
-            walk.wrong(
-                name.at,
-                &format!("{path}.name"),
-                format!("{text_of:?} is not the name of a network"),
-                "1 to 50 of a-z, 0-9 and -",
-            );
-        }
-        if networks.iter().take(i).any(|n| text(n, "name") == Some(text_of)) {
-            walk.wrong(name.at, &format!("{path}.name"), format!("{text_of:?} stands twice"), "remove one of the two");
-        }
-        for (j, alias) in items(network, "aliases").iter().enumerate() {
-            host_name(walk, alias, &format!("{path}.aliases[{}]", alias.place(j)));
-        }
-        for (field, six) in [("ipv4Address", false), ("ipv6Address", true)] {
-            let Some(node) = network.get(field) else { continue };
-            let path = format!("{path}.{field}");
-            if node.as_text().and_then(|t| t.parse::<IpAddr>().ok()).is_none_or(|ip| ip.is_ipv6() != six) {
-                let shown = walk.show(node);
-                let example = if six { "2001:db8::7" } else { "172.20.0.7" };
-                walk.wrong(
-                    node.at,
-                    &path,
-                    format!("{shown} is not such an address"),
-                    format!("write it like {example}"),
-                );
-            } else if many {
-                walk.wrong(
-                    node.at,
-                    &path,
-                    "several replicas cannot have one address",
-                    "remove it, or write `replicas: 1`",
-                );
-            }
-        }
-    }
-    for (i, node) in items(spec, "dns").iter().enumerate() {
-        if node.as_text().is_none_or(|t| t.parse::<IpAddr>().is_err()) {
-            let shown = walk.show(node);
-            walk.wrong(
-                node.at,
-                &format!("spec.dns[{}]", node.place(i)),
-                format!("{shown} is not an address"),
-                "write the IP address of a name server",
-            );
-        }
-    }
-    for entry in entries(spec, "extraHosts") {
-        let address = entry.value.as_text().unwrap_or_default();
-        if address != "host-gateway" && address.parse::<IpAddr>().is_err() {
-            let path = format!("spec.extraHosts.{}", entry.key);
-            walk.wrong(
-                entry.value.at,
-                &path,
-                format!("{address:?} is not an address"),
-                "write an IP address or host-gateway",
-            );
-        }
-    }
-    if let Some(node) = spec.get("hostname") {
-        host_name(walk, node, "spec.hostname");
-    }
-}
-
-fn host_name(walk: &mut Walk<'_, '_>, node: &Node, path: &str) {
-    let name = node.as_text().unwrap_or_default();
-    let part = |p: &str| is_label(&p.to_ascii_lowercase().replace('_', "-"), 63);
-    if name.len() > 253 || !name.split('.').all(part) {
-        walk.wrong(
-            node.at,
-            path,
-            format!("{name:?} is not a host name"),
-            "letters, digits and -, parts joined by dots",
-        );
-    }
-}
-
 fn resources(walk: &mut Walk<'_, '_>, spec: &Node) {
     let Some(resources) = spec.get("resources") else { return };
     let find = |group: &str, field: &str| resources.get(group).and_then(|g| g.get(field));
@@ -348,112 +212,12 @@ fn environment(walk: &mut Walk<'_, '_>, spec: &Node) {
     }
 }
 
-const ULIMITS: [&str; 15] = [
-    "core",
-    "cpu",
-    "data",
-    "fsize",
-    "locks",
-    "memlock",
-    "msgqueue",
-    "nice",
-    "nofile",
-    "nproc",
-    "rss",
-    "rtprio",
-    "rttime",
-    "sigpending",
-    "stack",
-];
-#[rustfmt::skip]
-const CAPABILITIES: [&str; 42] = [
-    "ALL", "AUDIT_CONTROL", "AUDIT_READ", "AUDIT_WRITE", "BLOCK_SUSPEND", "BPF", "CHECKPOINT_RESTORE", "CHOWN",
-    "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "IPC_LOCK", "IPC_OWNER", "KILL", "LEASE", "LINUX_IMMUTABLE",
-    "MAC_ADMIN", "MAC_OVERRIDE", "MKNOD", "NET_ADMIN", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_RAW", "PERFMON",
-    "SETFCAP", "SETGID", "SETPCAP", "SETUID", "SYSLOG", "SYS_ADMIN", "SYS_BOOT", "SYS_CHROOT", "SYS_MODULE", "SYS_NICE",
-    "SYS_PACCT", "SYS_PTRACE", "SYS_RAWIO", "SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG", "WAKE_ALARM",
-];
 #[rustfmt::skip]
 const SIGNALS: [&str; 31] = [
     "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM", "TERM",
     "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO",
     "PWR", "SYS",
 ];
-
-fn kernel(walk: &mut Walk<'_, '_>, spec: &Node) {
-    let host_network = text(spec, "networkMode") == Some("host");
-    for entry in entries(spec, "sysctls") {
-        let path = format!("spec.sysctls.{}", entry.key);
-        let key = entry.key.as_str();
-        let own = key.starts_with("net.") || key.starts_with("fs.mqueue.") || key == "kernel.sem";
-        let own = own || ["kernel.shm", "kernel.msg"].iter().any(|p| key.starts_with(p));
-        if !own {
-            let fix = "a container has its own net.*, fs.mqueue.*, kernel.msg*, kernel.sem and kernel.shm*; set others on the host";
-            walk.wrong(entry.at, &path, format!("{key:?} is not a parameter of a container"), fix);
-        } else if host_network && key.starts_with("net.") {
-            walk.wrong(entry.at, &path, "net.* belongs to the host with `networkMode: host`", "set it on the host");
-        }
-    }
-    for entry in entries(spec, "ulimits") {
-        let path = format!("spec.ulimits.{}", entry.key);
-        if !ULIMITS.contains(&entry.key.as_str()) {
-            let fix = nearest(&entry.key, ULIMITS)
-                .map_or_else(|| format!("known: {}", ULIMITS.join(", ")), |n| format!("did you mean `{n}`?"));
-            walk.wrong(entry.at, &path, format!("{:?} is not a limit of a process", entry.key), fix);
-        }
-        let limit = |field| entry.value.get(field).and_then(|n| n.raw()?.parse::<i64>().ok());
-        if let (Some(soft), Some(hard)) = (limit("soft"), limit("hard"))
-            && hard != -1
-            && (soft == -1 || soft > hard)
-        {
-            walk.wrong(
-                entry.value.at,
-                &path,
-                format!("soft {soft} is above hard {hard}"),
-                "raise `hard` or lower `soft` (-1: no limit)",
-            );
-        }
-    }
-    for field in ["capAdd", "capDrop"] {
-        for (i, node) in items(spec, field).iter().enumerate() {
-            let written = node.as_text().unwrap_or_default().to_ascii_uppercase();
-            let bare = written.strip_prefix("CAP_").unwrap_or(&written);
-            if !CAPABILITIES.contains(&bare) {
-                let fix = nearest(bare, CAPABILITIES)
-                    .map_or_else(|| "see `man 7 capabilities`".into(), |n| format!("did you mean {n}?"));
-                let shown = walk.show(node);
-                walk.wrong(
-                    node.at,
-                    &format!("spec.{field}[{}]", node.place(i)),
-                    format!("{shown} is not a capability"),
-                    fix,
-                );
-            }
-        }
-    }
-    for (i, node) in items(spec, "securityOpt").iter().enumerate() {
-        let option = node.as_text().unwrap_or_default();
-        let (key, value) = option.split_once(['=', ':']).unwrap_or((option, ""));
-        let path = format!("spec.securityOpt[{}]", node.place(i));
-        match key {
-            "no-new-privileges" if matches!(value, "" | "true" | "false") => {}
-            "apparmor" | "label" | "systempaths" if !value.is_empty() => {}
-            "seccomp" if matches!(value, "unconfined" | "builtin") || value.starts_with('{') => {}
-            "seccomp" => walk.wrong(
-                node.at,
-                &path,
-                "the engine takes a seccomp profile as text, not as a file",
-                "write seccomp=unconfined, or the profile's JSON after seccomp=",
-            ),
-            _ => walk.wrong(
-                node.at,
-                &path,
-                format!("{option:?} is not a security option"),
-                "known: no-new-privileges, apparmor=…, label=…, seccomp=…, systempaths=unconfined",
-            ),
-        }
-    }
-}
 
 /// Whether a text is a signal's name or number.
 pub(super) fn is_signal(written: &str) -> bool {

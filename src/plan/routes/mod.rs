@@ -1,7 +1,7 @@
 //! Which requests from outside go where: Routes, Middlewares and the `routes` of Services made into what Traefik is told.
 //!
 //! Here: [`table`], from everything that is declared and ready ([`Input`]) to Traefik's document and to what was left out
-//! of it and why ([`Table`]); [`conditions`], what is said of one Route. `document`: Traefik's words as types; `claims`:
+//! of it and why ([`Table`]). `verdict`: what is said of one that asks; `document`: Traefik's words as types; `claims`:
 //! who has a host and path; `middlewares`, `services`, `auth`: the parts of a router.
 //! Not here: handing it to Traefik and reading it back (`edge`), opening Secrets (`reconcile`), what a person may write
 //! (`manifest`, `model::route::problems`).
@@ -19,6 +19,7 @@ mod middlewares;
 mod services;
 #[cfg(test)]
 mod tests;
+mod verdict;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -34,14 +35,16 @@ use self::{
     document::{ClientAuth, NOBODY, Router, RouterTls, SHUT, TlsOptions},
     middlewares::{Middlewares, RETRY, TO_HTTPS, called},
     services::{Made, Services},
+    verdict::{Refusal, refusal},
 };
 pub use self::{
     document::{Document, Marker, Middleware, PROBE, Service},
     input::{Backing, Endpoint, Input, Material, Owner, Reached, Stored, endpoints},
     services::Sent,
+    verdict::{Finding, LeftOut, Verdict, conditions},
 };
 use crate::model::{
-    Condition, ConditionStatus, ConditionType, Kind, ObjectKey, Reason,
+    Kind, ObjectKey, Reason,
     route::{EntryPoint, PathKind, PathMatch, RouteSpec, Shorthand, TlsMode, TlsVersion, problems::of_route},
 };
 
@@ -58,56 +61,6 @@ pub struct Table {
     pub entry_points: BTreeSet<EntryPoint>,
     /// Where requests go.
     pub sent: Sent,
-}
-
-/// A statement of the table about an object.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
-    /// Whether it is so.
-    pub holds: bool,
-    /// Its cause.
-    pub reason: Reason,
-    /// For people.
-    pub message: String,
-}
-
-/// What is said of one object.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Verdict {
-    /// It is taken as it is written.
-    pub accepted: Finding,
-    /// Everything that it names is there.
-    pub resolved: Finding,
-    /// Somebody can answer.
-    pub answered: Finding,
-    /// What of it is not served.
-    pub left_out: Vec<LeftOut>,
-}
-impl Default for Verdict {
-    fn default() -> Self {
-        let good = |reason, message: &str| Finding { holds: true, reason, message: message.into() };
-        Self {
-            accepted: good(Reason::Accepted, ""),
-            resolved: good(Reason::ResolvedRefs, ""),
-            answered: good(Reason::UpToDate, ""),
-            left_out: Vec::new(),
-        }
-    }
-}
-
-/// A part of an object that is not served.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct LeftOut {
-    /// `web.example.com/api on websecure`, or the whole of it.
-    pub what: String,
-    /// Hosts that it is of; empty: all of the object's.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub hosts: Vec<String>,
-    /// Why.
-    pub reason: Reason,
-    /// For people.
-    pub message: String,
 }
 
 /// One thing that is served.
@@ -136,16 +89,6 @@ pub struct Entry {
     pub servers: Arc<[Name]>,
     /// It sends to HTTPS.
     pub redirect: bool,
-}
-
-/// Why something cannot be served.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Refusal {
-    reason: Reason,
-    message: String,
-}
-fn refusal(reason: Reason, message: impl Into<String>) -> Refusal {
-    Refusal { reason, message: message.into() }
 }
 
 /// Makes the table.
@@ -455,40 +398,6 @@ struct Needs<'i> {
     tls: &'static str,
     asks_client: bool,
     version: TlsVersion,
-}
-
-/// What is said of a Route: `Ready` first. `programmed`: whether every live edge serves it as the table has it; none
-/// where nobody can tell.
-#[must_use]
-pub fn conditions(
-    verdict: &Verdict,
-    programmed: Option<&Finding>,
-    old: &[Condition],
-    (generation, now): (u64, u64),
-) -> Vec<Condition> {
-    let condition = |kind, status: ConditionStatus, finding: &Finding| {
-        let before = old.iter().find(|c| c.kind == kind && c.status == status);
-        Condition {
-            kind,
-            status,
-            reason: finding.reason,
-            message: finding.message.clone(),
-            last_transition_time: before.map_or(now, |c| c.last_transition_time),
-            observed_generation: generation,
-        }
-    };
-    let parts = [&verdict.accepted, &verdict.resolved, &verdict.answered];
-    let worst = parts.into_iter().chain(programmed).find(|f| !f.holds);
-    let good = Finding { holds: true, reason: Reason::UpToDate, message: verdict.answered.message.clone() };
-    let of = |finding: &Finding| ConditionStatus::from(finding.holds);
-    let ready = worst.unwrap_or(&good);
-    let mut all = vec![
-        condition(ConditionType::Ready, of(ready), ready),
-        condition(ConditionType::Accepted, of(&verdict.accepted), &verdict.accepted),
-        condition(ConditionType::ResolvedRefs, of(&verdict.resolved), &verdict.resolved),
-    ];
-    all.extend(programmed.map(|finding| condition(ConditionType::Programmed, of(finding), finding)));
-    all
 }
 
 /// Names that a person may look for with `route show`: the hosts and rules that are served or left out.

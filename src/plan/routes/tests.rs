@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::*;
-use crate::model::{Index, route::Shorthand};
+use crate::model::{ConditionStatus, ConditionType, Index};
 
 /// A Route from JSON, made at this time.
 fn route(name: &str, created_at: u64, spec: Value) -> Stored<RouteSpec> {

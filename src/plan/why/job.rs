@@ -4,7 +4,7 @@
 //! is wrong: one that waits for its next time is as declared, and so is one that is at work.
 //! Not here: what follows (`plan::jobs`, asked by the look that all of `why` takes).
 
-use super::{Difference, Look, conditions, hint, lower, unplaced};
+use super::{Difference, Look, conditions, hint, lower, placed, unplaced};
 use crate::model::{
     Condition, ConditionStatus, ConditionType, Desired, JobRecord, Reason, ReplicaPhase, Run, RunState, ServiceStatus,
     Slot,
@@ -85,7 +85,7 @@ impl<'a> Look<'a> {
             let hint = decision.and_then(|decision| hint::of_placement(reason, decision));
             let difference = Difference::new(self.path(slot), "completed", "not placed", reason);
             let last = self.last_failed(slot);
-            let log = last.map(super::log).unwrap_or_default();
+            let log = last.map(placed::log).unwrap_or_default();
             Difference { next_attempt: next, log, ..difference.because(message, None).hinted(hint) }
         }));
         found
@@ -116,7 +116,7 @@ impl<'a> Look<'a> {
             Standing::Ended => None,
             Standing::Unknown => Some(self.not_ready(r, self.path(&replica.slot), since)),
             Standing::Ready | Standing::NotReady if phase == ReplicaPhase::Running => {
-                super::drifted(r.status.as_ref()?, self.path(&replica.slot), since)
+                placed::drifted(r.status.as_ref()?, self.path(&replica.slot), since)
             }
             Standing::Ready | Standing::NotReady => Some(self.not_ready(r, self.path(&replica.slot), since)),
         }

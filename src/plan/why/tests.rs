@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::{
-    model::{Kind, rollout::Paused, rotation::Strategy, status::LastExit},
+    model::{ReplicaStatus, rollout::Paused, rotation::Strategy, service::Restart, status::LastExit},
     plan::{
         rollout::cluster::{Cluster, failed, resolved, spec},
         view::Missing,

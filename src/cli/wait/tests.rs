@@ -1,0 +1,170 @@
+use super::*;
+use crate::model::status::ReplicaCounts;
+
+fn status(observed: u64, ready: ConditionStatus, reason: Reason, counts: [u32; 4]) -> ServiceStatus {
+    let [desired, running, ready_count, updated] = counts;
+    ServiceStatus {
+        conditions: vec![Condition {
+            kind: ConditionType::Ready,
+            status: ready,
+            reason,
+            message: String::new(),
+            last_transition_time: 0,
+            observed_generation: observed,
+        }],
+        observed_generation: observed,
+        replicas: ReplicaCounts { desired, running, ready: ready_count, updated, completed: 0 },
+        ..ServiceStatus::default()
+    }
+}
+
+#[test]
+fn a_service_arrives_only_at_its_generation() {
+    use ConditionStatus::{False, True, Unknown};
+    let table = [
+        ("no status", 2, None, Verdict::Waiting),
+        ("an old status", 2, Some(status(1, True, Reason::UpToDate, [3, 3, 3, 3])), Verdict::Waiting),
+        ("ready", 2, Some(status(2, True, Reason::UpToDate, [3, 3, 3, 3])), Verdict::Done),
+        ("a newer generation is ready", 3, Some(status(3, True, Reason::UpToDate, [1, 1, 1, 1])), Verdict::Done),
+        ("too few", 2, Some(status(2, False, Reason::MinimumReplicasUnavailable, [3, 1, 1, 1])), Verdict::Waiting),
+        ("unknown", 2, Some(status(2, Unknown, Reason::HealthUnknown, [3, 3, 0, 3])), Verdict::Waiting),
+        ("not all up to date", 2, Some(status(2, True, Reason::UpToDate, [3, 3, 3, 1])), Verdict::Waiting),
+        ("too many after a scale", 2, Some(status(2, True, Reason::UpToDate, [1, 3, 3, 3])), Verdict::Waiting),
+        ("scaled to none", 2, Some(status(2, True, Reason::UpToDate, [0, 0, 0, 0])), Verdict::Done),
+        ("suspended, still stopping", 2, Some(status(2, False, Reason::Suspended, [0, 2, 2, 2])), Verdict::Waiting),
+        ("suspended", 2, Some(status(2, False, Reason::Suspended, [0, 0, 0, 0])), Verdict::Done),
+        ("completed", 2, Some(status(2, False, Reason::Completed, [1, 0, 0, 1])), Verdict::Done),
+        ("failed for good", 2, Some(status(2, False, Reason::Failed, [1, 0, 0, 1])), Verdict::Failed),
+        ("an old failure", 2, Some(status(1, False, Reason::Failed, [1, 0, 0, 1])), Verdict::Waiting),
+    ];
+    for (case, generation, status, verdict) in table {
+        let mut wait = Wait::new([("web".into(), Aim::Ready { generation: 2 })]);
+        wait.service("web", generation, status.as_ref());
+        assert_eq!(wait.verdict(), verdict, "{case}");
+    }
+}
+
+#[test]
+fn an_update_arrives_when_it_is_good_and_is_lost_when_it_was_taken_back() {
+    let rollout = |phase, generation, target| RolloutStatus {
+        phase,
+        target,
+        newest: 2,
+        generation,
+        protected: true,
+        record: crate::model::Index(50),
+        ..RolloutStatus::default()
+    };
+    use RolloutPhase::{Complete, Halted, Progressing, RolledBack, RollingBack};
+    for (case, rollout, verdict) in [
+        ("all are ready, and not for long enough", rollout(Progressing, 2, 2), Verdict::Waiting),
+        ("good", rollout(Complete, 2, 2), Verdict::Done),
+        ("on its way back", rollout(RollingBack, 2, 1), Verdict::Waiting),
+        ("back", rollout(RolledBack, 2, 1), Verdict::Failed),
+        ("stands still", rollout(Halted, 2, 2), Verdict::Failed),
+        ("paused", RolloutStatus { paused: true, ..rollout(Progressing, 2, 2) }, Verdict::Failed),
+        ("canaries wait", RolloutStatus { waits: true, ..rollout(Progressing, 2, 2) }, Verdict::Failed),
+        ("undone by somebody", rollout(Complete, 2, 1), Verdict::Failed),
+        ("a scale of what was taken back before", rollout(RolledBack, 1, 1), Verdict::Done),
+        ("hooks follow", RolloutStatus { hooks: true, ..rollout(Complete, 2, 2) }, Verdict::Waiting),
+        ("hooks are paused", RolloutStatus { hooks: true, paused: true, ..rollout(Complete, 2, 2) }, Verdict::Failed),
+        ("the first deployment", RolloutStatus { protected: false, ..rollout(Progressing, 2, 2) }, Verdict::Done),
+    ] {
+        let ready = ServiceStatus {
+            rollout: Some(rollout),
+            ..status(2, ConditionStatus::True, Reason::UpToDate, [3, 3, 3, 3])
+        };
+        let mut wait = Wait::new([("web".into(), Aim::Ready { generation: 2 })]);
+        wait.service("web", 2, Some(&ready));
+        assert_eq!(wait.verdict(), verdict, "{case}");
+        // After a word about it its record counts, whatever is declared.
+        for (since, goes) in [(50, true), (51, false)] {
+            let mut wait = Wait::new([("web".into(), Aim::Rolled { since })]);
+            wait.service("web", 2, Some(&ready));
+            let phase = ready.rollout.as_ref().map(|r| r.phase);
+            // A pause holds the hooks up too, and whoever looks on sees them end.
+            let hooks = ready.rollout.as_ref().is_some_and(|r| r.hooks);
+            let done = goes && phase == Some(Complete) && !hooks;
+            assert_eq!(wait.verdict() == Verdict::Done, done, "{case}, since {since}");
+            assert!(!hooks || wait.verdict() == Verdict::Waiting, "{case}, since {since}");
+        }
+    }
+}
+
+#[test]
+fn a_deletion_arrives_when_the_last_replica_ended() {
+    let (web, one, two): (Arc<str>, Arc<str>, Arc<str>) = ("web".into(), "web-1-a".into(), "web-2-b".into());
+    let mut wait = Wait::new([(web.clone(), Aim::Gone)]);
+    wait.replica(&one, &web, false);
+    wait.replica(&two, &web, false);
+    wait.replica(&"other-1-c".into(), &"other".into(), false);
+    assert_eq!(wait.verdict(), Verdict::Waiting, "still declared");
+    wait.service_gone("web");
+    assert_eq!(wait.progress().next().unwrap().1.said(), "2 replicas stop");
+    wait.replica(&one, &web, true);
+    assert_eq!(wait.verdict(), Verdict::Waiting, "one is left");
+    wait.replica_gone(&two);
+    assert_eq!(wait.verdict(), Verdict::Done);
+}
+
+#[test]
+fn whoever_undoes_the_change_ends_the_wait() {
+    let mut wait = Wait::new([("web".into(), Aim::Ready { generation: 1 })]);
+    wait.service_gone("web");
+    assert_eq!(wait.verdict(), Verdict::Failed);
+    let mut wait = Wait::new([("web".into(), Aim::Gone)]);
+    wait.service_gone("web");
+    wait.service("web", 1, None);
+    assert_eq!(wait.verdict(), Verdict::Failed);
+}
+
+#[test]
+fn one_that_is_lost_ends_no_wait_for_another() {
+    let goals = [("a".into(), Aim::Ready { generation: 1 }), ("b".into(), Aim::Ready { generation: 1 })];
+    let mut wait = Wait::new(goals);
+    wait.service("a", 1, Some(&status(1, ConditionStatus::False, Reason::Failed, [1, 0, 0, 1])));
+    wait.service("b", 1, None);
+    assert!(matches!(wait.progress().next(), Some((_, Progress::Lost(_)))), "it is told at once");
+    assert_eq!(wait.verdict(), Verdict::Waiting);
+    wait.service("b", 1, Some(&status(1, ConditionStatus::True, Reason::UpToDate, [1, 1, 1, 1])));
+    assert_eq!(wait.verdict(), Verdict::Failed);
+}
+
+#[test]
+fn one_of_two_is_not_all_and_strangers_do_not_matter() {
+    let goals = [("a".into(), Aim::Ready { generation: 1 }), ("b".into(), Aim::Ready { generation: 1 })];
+    let mut wait = Wait::new(goals);
+    let good = status(1, ConditionStatus::True, Reason::UpToDate, [1, 1, 1, 1]);
+    wait.service("a", 1, Some(&good));
+    wait.service("stranger", 1, None);
+    assert_eq!(wait.verdict(), Verdict::Waiting);
+    wait.service("b", 1, Some(&good));
+    assert_eq!(wait.verdict(), Verdict::Done);
+    assert_eq!(Wait::default().verdict(), Verdict::Done, "nothing to wait for");
+}
+
+#[test]
+fn each_has_the_time_of_its_own_arrival() {
+    let (seconds, replica) = (Duration::from_secs, Arc::<str>::from("a-1-x"));
+    let mut wait = Wait::new(["a", "b"].map(|name| (name.into(), Aim::Gone)));
+    wait.service_gone("a");
+    wait.note(seconds(1));
+    wait.note(seconds(2));
+    assert_eq!((wait.arrived("a"), wait.arrived("b")), (Some(seconds(1)), None));
+    wait.replica(&replica, &"a".into(), false);
+    wait.service_gone("b");
+    wait.note(seconds(15));
+    assert_eq!((wait.arrived("a"), wait.arrived("b")), (None, Some(seconds(15))), "one is not gone after all");
+    wait.replica(&replica, &"a".into(), true);
+    wait.note(seconds(16));
+    assert_eq!((wait.arrived("a"), wait.arrived("b")), (Some(seconds(16)), Some(seconds(15))));
+}
+
+#[test]
+fn a_fresh_list_tells_what_was_missed() {
+    let web: Arc<str> = "web".into();
+    let mut wait = Wait::new([(web.clone(), Aim::Gone)]);
+    wait.replica(&"web-1-a".into(), &web, false);
+    wait.only(&BTreeSet::new(), &BTreeSet::new());
+    assert_eq!(wait.verdict(), Verdict::Done);
+}
