@@ -61,7 +61,7 @@ pub enum ConditionType {
     Programmed,
     /// Every live edge serves the `routes` of a Service as they are written.
     RoutesProgrammed,
-    /// The `postDeploy` hooks of the newest revision have succeeded.
+    /// The `postDeploy` hooks of the newest revision have succeeded; absent when none of them ran or is going to.
     HooksSucceeded,
     /// The newest version has arrived at every replica that shall have it.
     RotationComplete,

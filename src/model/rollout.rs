@@ -113,6 +113,35 @@ pub struct Hooked {
     pub counted: BTreeSet<Arc<str>>,
     /// What became of the last one.
     pub last: Option<HookEnd>,
+    /// How the last `postDeploy` stage went.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub followed: Option<Followed>,
+}
+impl Hooked {
+    /// How the `postDeploy` stage of a revision went, if it is the last one.
+    #[must_use]
+    pub fn followed_by(&self, revision: u64) -> Option<&Followed> {
+        self.followed.as_ref().filter(|followed| followed.revision == revision)
+    }
+}
+
+/// How a `postDeploy` stage went: kept beside the rollout's own fault, which a restart forgets.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Followed {
+    /// The revision that it followed.
+    pub revision: u64,
+    /// What the first that failed failed with; none: all succeeded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<Reason>,
+    /// For people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// Last lines of the log of the one that failed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub log_tail: Vec<String>,
+    /// When it failed or ended, cluster time in milliseconds.
+    pub at: u64,
 }
 
 /// How a hook ended.

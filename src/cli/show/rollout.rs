@@ -45,10 +45,21 @@ pub fn status(report: &RolloutReport, times: Times) -> String {
     }
     let hooks = report.conditions.iter().find(|c| c.kind == ConditionType::HooksSucceeded);
     if rollout.phase == RolloutPhase::Complete
-        && let Some(hooks) = hooks.filter(|hooks| hooks.status != ConditionStatus::False)
+        && let Some(hooks) = hooks
     {
-        let done = if hooks.status == ConditionStatus::True { "have succeeded" } else { "have not ended" };
-        lines.push(format!("its postDeploy hooks {done}"));
+        match hooks.status {
+            ConditionStatus::True => lines.push("its postDeploy hooks have succeeded".into()),
+            ConditionStatus::Unknown => lines.push("its postDeploy hooks have not ended".into()),
+            // The rollout's own fault, until a restart begins another.
+            ConditionStatus::False if rollout.reason.is_some() => {}
+            ConditionStatus::False => {
+                lines.push(format!(
+                    "warning: {}: {} (nothing is taken back)",
+                    hooks.reason,
+                    text::clean(&hooks.message)
+                ));
+            }
+        }
     }
     let key = format!("svc/{}", text::clean(&report.name));
     if let Some(paused) = &rollout.paused {

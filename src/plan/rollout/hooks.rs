@@ -15,7 +15,7 @@ use crate::model::{
     Desired, HookRun, Reason, ReplicaPhase, Resolution, ResolvedImage, Revision, Rollout, RolloutPhase, ServiceSpec,
     Slot, Stage,
     quantity::seconds,
-    rollout::HookEnd,
+    rollout::{Followed, HookEnd},
     service::{Hook, Mode, OnFailure},
 };
 use crate::plan::view::{NodeView, ReplicaView, ServiceView};
@@ -110,12 +110,35 @@ pub(super) fn after(plan: &mut Plan, record: &mut Rollout, target: &Revision, fa
     }
     match stage(plan, record, Stage::PostDeploy, target, facts) {
         Stand::Waits(_) | Stand::Unplaced(_) => {}
-        Stand::Done => (record.hooked.due, record.hooked.done, record.hooked.list) = (None, 0, Vec::new()),
+        Stand::Done => {
+            let ran = record.hooked.done;
+            (record.hooked.due, record.hooked.done, record.hooked.list) = (None, 0, Vec::new());
+            // What one of them said that failed and was let pass stays.
+            if record.hooked.followed_by(target.number).is_none() {
+                let message = format!("{ran} of {ran} succeeded");
+                let done = Followed { revision: target.number, message, at: facts.now, ..Followed::default() };
+                record.hooked.followed = Some(done);
+            }
+        }
         // It is done already: there is nothing to go back from.
         Stand::Failed(reason, message, log) => {
             (record.hooked.due, record.hooked.done, record.hooked.list) = (None, 0, Vec::new());
-            (record.reason, record.message, record.log_tail) = (Some(reason), message, log);
+            failed_after(record, (reason, message, log), facts.now);
         }
+    }
+}
+
+/// Keeps what the first of a `postDeploy` stage failed with.
+fn failed_after(record: &mut Rollout, (reason, message, log): (Reason, String, Vec<String>), now: u64) {
+    if record.hooked.followed_by(record.target).is_none() {
+        record.hooked.followed = Some(Followed {
+            revision: record.target,
+            failed: Some(reason),
+            message: message.clone(),
+            log_tail: log.clone(),
+            at: now,
+        });
+        (record.reason, record.message, record.log_tail) = (Some(reason), message, log);
     }
 }
 
@@ -170,9 +193,7 @@ fn stage(plan: &mut Plan, record: &mut Rollout, stage: Stage, target: &Revision,
                 return Stand::Failed(reason, message, log);
             }
             // The next one follows all the same. What the first of them said is kept.
-            Some((reason, message, log)) if stage == Stage::PostDeploy && record.reason.is_none() => {
-                (record.reason, record.message, record.log_tail) = (Some(reason), message, log);
-            }
+            Some(verdict) if stage == Stage::PostDeploy => failed_after(record, verdict, facts.now),
             Some(_) | None => {}
         }
         record.hooked.done = run.position.saturating_add(1);

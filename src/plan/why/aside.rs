@@ -4,7 +4,7 @@
 //! Nothing waits for these and nothing is done about them, so that they stand beside the differences that
 //! conditions are made from. Not here: what holds a slot up ([`super::Look::all`]).
 
-use crate::model::{Condition, Kind, Reason, ReplicaPhase, RolloutPhase, rotation::Strategy};
+use crate::model::{Condition, Kind, Reason, ReplicaPhase, rollout::Followed, rotation::Strategy};
 
 use super::{ConditionStatus, ConditionType, Difference, Look, hint, lower, said};
 use crate::plan::{
@@ -63,15 +63,19 @@ impl Look<'_> {
 }
 
 impl Look<'_> {
+    /// How the `postDeploy` of what is declared went; none: none of it ran, or none is declared any more.
+    pub(super) fn followed(&self) -> Option<&Followed> {
+        let record = self.plan.record.as_ref().filter(|record| record.target == record.newest)?;
+        self.view.declared.as_ref().filter(|(_, spec)| !spec.hooks.post_deploy.is_empty())?;
+        record.hooked.followed_by(record.target)
+    }
+
     /// A `postDeploy` that failed: all replicas are good, and what was to follow was not done.
-    pub(super) fn failed_hook(&self) -> Option<Difference> {
-        let record = self.plan.record.as_ref()?;
-        // A complete rollout of what is declared has begun without a fault: any that it has is of what followed.
-        let followed = record.phase == RolloutPhase::Complete && record.target == record.newest;
-        let reason = record.reason.filter(|_| followed)?;
-        let difference = Difference::new("hooks/postDeploy", "succeeded", "failed", reason);
-        let difference = Difference { log: record.log_tail.clone(), ..difference };
-        Some(difference.because(record.message.clone(), record.hooked.at).hinted(Some(hint::of_hook(&self.view.name))))
+    fn failed_hook(&self) -> Option<Difference> {
+        let followed = self.followed()?;
+        let difference = Difference::new("hooks/postDeploy", "succeeded", "failed", followed.failed?);
+        let difference = Difference { log: followed.log_tail.clone(), ..difference };
+        Some(difference.because(followed.message.clone(), followed.at).hinted(Some(hint::of_hook(&self.view.name))))
     }
 
     /// An image that was built anew under the tag that the service names.

@@ -232,21 +232,27 @@ fn made(look: &Look<'_>, tally: &Tally, generation: u64) -> Vec<Condition> {
         made.push(condition(ConditionType::ConfigSynced, synced.0, synced.1, synced.2));
     }
     made.push(condition(ConditionType::Drifted, drifted.0, drifted.1, drifted.2));
-    let hooks = look.view.declared.as_ref().map_or(0, |(_, spec)| spec.hooks.post_deploy.len());
-    if let Some(record) = record.filter(|_| hooks > 0 && back.is_none()) {
-        let hooked = match look.failed_hook() {
-            Some(d) => (ConditionStatus::False, d.reason, d.message),
-            None if hooks_to_end(look, record) => {
-                (ConditionStatus::Unknown, Reason::WaitingForHook, "they have not ended".into())
-            }
-            None if record.phase == RolloutPhase::Complete => {
-                (ConditionStatus::True, Reason::HookSucceeded, String::new())
-            }
-            None => (ConditionStatus::Unknown, Reason::WaitingForHook, "they follow a rollout that is complete".into()),
-        };
-        made.push(condition(ConditionType::HooksSucceeded, hooked.0, hooked.1, hooked.2));
+    if let Some((status, reason, message)) = record.filter(|_| back.is_none()).and_then(|r| followed(look, r)) {
+        made.push(condition(ConditionType::HooksSucceeded, status, reason, message));
     }
     made
+}
+
+/// What became of `postDeploy` hooks; none: they neither ran nor are going to.
+fn followed(look: &Look<'_>, record: &Rollout) -> Option<(ConditionStatus, Reason, String)> {
+    let ended = look.followed();
+    match ended.map(|ended| (ended.failed, ended.message.clone())) {
+        Some((Some(reason), message)) => Some((ConditionStatus::False, reason, message)),
+        Some((None, message)) => Some((ConditionStatus::True, Reason::HookSucceeded, message)),
+        None if !hooks_to_end(look, record) => None,
+        None => {
+            let waits = match record.hooked.due {
+                Some(_) => "they have not ended",
+                None => "they follow a rollout that is complete",
+            };
+            Some((ConditionStatus::Unknown, Reason::WaitingForHook, waits.into()))
+        }
+    }
 }
 
 /// Whether `postDeploy` hooks run, or are going to.

@@ -2,9 +2,18 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::{
-    model::{ReplicaStatus, rollout::Paused, rotation::Strategy, service::Restart, status::LastExit},
+    model::{
+        Index, ReplicaStatus,
+        rollout::{Followed, Paused},
+        rotation::Strategy,
+        service::Restart,
+        status::LastExit,
+    },
     plan::{
-        rollout::cluster::{Cluster, failed, resolved, spec},
+        rollout::{
+            cluster::{Cluster, failed, resolved, spec},
+            word::{Word, said},
+        },
         view::Missing,
     },
 };
@@ -358,15 +367,44 @@ fn a_hook_that_failed_after_all_were_good_is_told_and_changes_nothing_else() {
     let rollout = |cluster: &Cluster| status(&cluster.view, &cluster.nodes, 0).unwrap().rollout.unwrap();
     assert!(rollout(&cluster).hooks, "who waits for the rollout waits for them");
     assert_eq!(condition(&cluster, ConditionType::HooksSucceeded).0, ConditionStatus::Unknown);
+    let (failed, message) = (Some(Reason::HookFailed), "postDeploy: announce: exit 1".to_owned());
     record.hooked.due = None;
-    with(&mut cluster, &record);
-    assert_eq!(condition(&cluster, ConditionType::HooksSucceeded).0, ConditionStatus::True);
-    (record.reason, record.message) = (Some(Reason::HookFailed), "postDeploy: announce: exit 1".into());
+    record.hooked.followed = Some(Followed { revision: 1, failed, message, ..Followed::default() });
     with(&mut cluster, &record);
     assert!(!rollout(&cluster).hooks);
     assert_eq!(condition(&cluster, ConditionType::HooksSucceeded), (ConditionStatus::False, Reason::HookFailed));
     assert_eq!(condition(&cluster, ConditionType::Ready), (ConditionStatus::True, Reason::UpToDate));
     assert_eq!(reasons(&cluster), [("hooks/postDeploy".to_owned(), Reason::HookFailed)]);
+    // A restart is another rollout, of a revision whose hooks did not run again.
+    let next = said(&cluster.view, Word::Restart, ("ann", cluster.now), Index(1_000)).unwrap().unwrap();
+    with(&mut cluster, &next);
+    cluster.settle();
+    assert_eq!(condition(&cluster, ConditionType::HooksSucceeded), (ConditionStatus::False, Reason::HookFailed));
+}
+
+#[test]
+fn hooks_that_never_ran_have_not_succeeded() {
+    let mut declared = spec("a", 1);
+    let mut cluster = Cluster::new(1, declared.clone());
+    cluster.settle();
+    let hooks = |cluster: &Cluster| {
+        let all = conditions(&cluster.view, &cluster.nodes, cluster.now);
+        all.into_iter().find(|c| c.kind == ConditionType::HooksSucceeded).map(|c| (c.status, c.message))
+    };
+    // It makes no revision: they wait for the next one.
+    declared.hooks.post_deploy = vec![serde_json::from_value(serde_json::json!({"command": ["announce"]})).unwrap()];
+    cluster.declare(declared.clone(), resolved());
+    cluster.settle();
+    assert_eq!(hooks(&cluster), None);
+    declared.container.image = "b".into();
+    cluster.declare(declared, resolved());
+    assert_eq!(hooks(&cluster), Some((ConditionStatus::Unknown, "they follow a rollout that is complete".into())));
+    cluster.settle();
+    assert_eq!(hooks(&cluster).unwrap().0, ConditionStatus::Unknown);
+    let name = cluster.view.hooks[0].replica.name.clone();
+    report(&mut cluster, &name, ReplicaStatus { phase: ReplicaPhase::Completed, ..ReplicaStatus::default() });
+    cluster.settle();
+    assert_eq!(hooks(&cluster), Some((ConditionStatus::True, "1 of 1 succeeded".into())));
 }
 
 #[test]
