@@ -119,6 +119,8 @@ pub struct Plan {
     pub holds: BTreeMap<Slot, Hold>,
     /// Slots without a node, with what each node lacks.
     pub unplaced: BTreeMap<Slot, Decision>,
+    /// What `postDeploy` hooks that are due wait for.
+    pub follows: Option<Hold>,
     /// The record of the rollout, as it is now; none when the Service is deleted or has no revision.
     pub record: Option<Rollout>,
     /// Of a job: its runs, as they are now.

@@ -49,7 +49,9 @@ pub fn status(report: &RolloutReport, times: Times) -> String {
     {
         match hooks.status {
             ConditionStatus::True => lines.push("its postDeploy hooks have succeeded".into()),
-            ConditionStatus::Unknown => lines.push("its postDeploy hooks have not ended".into()),
+            ConditionStatus::Unknown => {
+                lines.push(format!("its postDeploy hooks have not ended: {}", text::clean(&hooks.message)))
+            }
             // The rollout's own fault, until a restart begins another.
             ConditionStatus::False if rollout.reason.is_some() => {}
             ConditionStatus::False => {

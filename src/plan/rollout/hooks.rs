@@ -10,7 +10,9 @@
 //! - a revision that is gone back to has had its hooks;
 //! - nothing of a revision is placed before its `preDeploy` has succeeded, and meanwhile what worked stays.
 
-use super::{Plan, Round, Standing, Step, pace::Facts, standing, turn, turn::Judge, turn::millis, with_container};
+use super::{
+    Hold, Plan, Round, Standing, Step, pace::Facts, standing, turn, turn::Judge, turn::millis, with_container,
+};
 use crate::model::{
     Desired, HookRun, Reason, ReplicaPhase, Resolution, ResolvedImage, Revision, Rollout, RolloutPhase, ServiceSpec,
     Slot, Stage,
@@ -73,17 +75,12 @@ pub(super) fn before(plan: &mut Plan, record: &mut Rollout, judge: &Judge<'_>, f
         Stand::Waits(waits) => Some(waits),
         // It has the rollout's patience to find its place; once it runs, its own time.
         Stand::Unplaced(waits) => {
-            let since = record.started_at.max(record.hooked.at.unwrap_or(0)).max(record.resumed_at.unwrap_or(0));
-            let until = since.saturating_add(millis(facts.declared.update.progress_deadline.0));
             if record.stable.is_none() {
                 return Some(waits);
             }
-            if until > facts.now {
-                plan.again(Some(until));
-                return Some(waits);
+            if let Patience::Over(told) = patience(plan, record, Some(record.started_at), facts) {
+                turn::give_up(record, judge, (waits.0, format!("{told}: {}", waits.1), Vec::new()));
             }
-            let message = format!("nothing began for {}: {}", facts.declared.update.progress_deadline, waits.1);
-            turn::give_up(record, judge, (waits.0, message, Vec::new()));
             Some(waits)
         }
         Stand::Failed(reason, message, log) => {
@@ -95,7 +92,7 @@ pub(super) fn before(plan: &mut Plan, record: &mut Rollout, judge: &Judge<'_>, f
     }
 }
 
-/// Moves on what follows a rollout that is complete.
+/// Moves on what follows a rollout that is complete, and keeps in the plan what it waits for.
 pub(super) fn after(plan: &mut Plan, record: &mut Rollout, target: &Revision, facts: &Facts<'_>) {
     if record.hooked.due.is_none() {
         return;
@@ -105,11 +102,22 @@ pub(super) fn after(plan: &mut Plan, record: &mut Rollout, target: &Revision, fa
         (record.hooked.due, record.hooked.list) = (None, Vec::new());
         return;
     }
-    if record.phase != RolloutPhase::Complete || record.paused.is_some() {
+    if record.phase != RolloutPhase::Complete {
+        return;
+    }
+    if let Some(paused) = &record.paused {
+        plan.follows = Some(Hold { reason: Reason::Paused, message: paused.to_string() });
         return;
     }
     match stage(plan, record, Stage::PostDeploy, target, facts) {
-        Stand::Waits(_) | Stand::Unplaced(_) => {}
+        Stand::Waits((reason, message)) => plan.follows = Some(Hold { reason, message }),
+        Stand::Unplaced((reason, message)) => match patience(plan, record, record.ended_at, facts) {
+            Patience::Left => plan.follows = Some(Hold { reason, message }),
+            Patience::Over(told) => {
+                (record.hooked.due, record.hooked.done, record.hooked.list) = (None, 0, Vec::new());
+                failed_after(record, (reason, format!("{told}: {message}"), Vec::new()), facts.now);
+            }
+        },
         Stand::Done => {
             let ran = record.hooked.done;
             (record.hooked.due, record.hooked.done, record.hooked.list) = (None, 0, Vec::new());
@@ -126,6 +134,25 @@ pub(super) fn after(plan: &mut Plan, record: &mut Rollout, target: &Revision, fa
             failed_after(record, (reason, message, log), facts.now);
         }
     }
+}
+
+/// Whether one without a place is waited for any longer.
+enum Patience {
+    Left,
+    /// In words.
+    Over(String),
+}
+
+/// A hook has the rollout's patience to find its place. `begun`: when its stage could begin.
+fn patience(plan: &mut Plan, record: &Rollout, begun: Option<u64>, facts: &Facts<'_>) -> Patience {
+    let deadline = facts.declared.update.progress_deadline;
+    let since = [begun, record.hooked.at, record.resumed_at].into_iter().flatten().max().unwrap_or_default();
+    let until = since.saturating_add(millis(deadline.0));
+    if until > facts.now {
+        plan.again(Some(until));
+        return Patience::Left;
+    }
+    Patience::Over(format!("nothing began for {deadline}"))
 }
 
 /// Keeps what the first of a `postDeploy` stage failed with.

@@ -17,7 +17,7 @@ impl Look<'_> {
     /// Differences that hold nothing up.
     pub(super) fn asides(&self) -> Vec<Difference> {
         let mut found = self.contents();
-        found.extend(self.failed_hook());
+        found.extend(self.failed_hook().or_else(|| self.waiting_hook()));
         found.extend(self.image_now());
         found.extend(self.view.replicas.iter().filter_map(|r| misplaced(self, r)));
         found.extend(self.nodes.iter().filter_map(|n| unready(self, n, &self.view.replicas)));
@@ -76,6 +76,14 @@ impl Look<'_> {
         let difference = Difference::new("hooks/postDeploy", "succeeded", "failed", followed.failed?);
         let difference = Difference { log: followed.log_tail.clone(), ..difference };
         Some(difference.because(followed.message.clone(), followed.at).hinted(Some(hint::of_hook(&self.view.name))))
+    }
+
+    /// A `postDeploy` that is due and has not ended.
+    fn waiting_hook(&self) -> Option<Difference> {
+        let hold = self.plan.follows.as_ref()?;
+        let since = self.since(ConditionType::HooksSucceeded, ConditionStatus::Unknown);
+        let difference = Difference::new("hooks/postDeploy", "succeeded", "not ended", hold.reason);
+        Some(difference.because(hold.message.clone(), since).hinted(hint::of_hold(hold.reason, &self.view.name)))
     }
 
     /// An image that was built anew under the tag that the service names.

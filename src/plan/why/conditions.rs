@@ -246,11 +246,10 @@ fn followed(look: &Look<'_>, record: &Rollout) -> Option<(ConditionStatus, Reaso
         Some((None, message)) => Some((ConditionStatus::True, Reason::HookSucceeded, message)),
         None if !hooks_to_end(look, record) => None,
         None => {
-            let waits = match record.hooked.due {
-                Some(_) => "they have not ended",
-                None => "they follow a rollout that is complete",
-            };
-            Some((ConditionStatus::Unknown, Reason::WaitingForHook, waits.into()))
+            let waits = look.plan.follows.clone().map(|hold| (hold.reason, hold.message));
+            let follow = || (Reason::WaitingForHook, "they follow a rollout that is complete".to_owned());
+            let (reason, message) = waits.unwrap_or_else(follow);
+            Some((ConditionStatus::Unknown, reason, message))
         }
     }
 }

@@ -400,7 +400,8 @@ fn hooks_that_never_ran_have_not_succeeded() {
     cluster.declare(declared, resolved());
     assert_eq!(hooks(&cluster), Some((ConditionStatus::Unknown, "they follow a rollout that is complete".into())));
     cluster.settle();
-    assert_eq!(hooks(&cluster).unwrap().0, ConditionStatus::Unknown);
+    assert_eq!(hooks(&cluster), Some((ConditionStatus::Unknown, "postDeploy: announce begins on n1".into())));
+    assert_eq!(reasons(&cluster), [("hooks/postDeploy".to_owned(), Reason::WaitingForHook)]);
     let name = cluster.view.hooks[0].replica.name.clone();
     report(&mut cluster, &name, ReplicaStatus { phase: ReplicaPhase::Completed, ..ReplicaStatus::default() });
     cluster.settle();

@@ -347,6 +347,35 @@ fn a_hook_that_finds_no_place_has_the_patience_of_the_rollout() {
 }
 
 #[test]
+fn what_follows_a_rollout_and_finds_no_place_fails_after_the_same_patience() {
+    let mut cluster = complete(&[], &[]);
+    cluster.declare(hooked("a:2", &[], &["announce"]), resolved());
+    // The last moment at which there is room.
+    while record(&cluster).phase != RolloutPhase::Complete || record(&cluster).target != 2 {
+        step(&mut cluster);
+        cluster.work();
+        cluster.view.hooks.clear();
+    }
+    for node in &mut cluster.nodes {
+        node.spec.schedulable = false;
+    }
+    (cluster.view.hooks, cluster.now) = (Vec::new(), cluster.now + 1);
+    assert_eq!(steps(&mut cluster), [""; 0]);
+    let plan = cluster.plan();
+    let waits = plan.follows.unwrap();
+    assert!(waits.message.starts_with("postDeploy: announce: "), "{waits:?}");
+    let deadline = plan.look_again.expect("it is looked at again");
+    assert!(deadline <= cluster.now + 600_000);
+    cluster.now = deadline;
+    steps(&mut cluster);
+    let end = record(&cluster);
+    assert_eq!((end.phase, end.target, end.hooked.due), (RolloutPhase::Complete, 2, None));
+    let followed = end.hooked.followed.unwrap();
+    assert_eq!((followed.failed, followed.revision), (Some(waits.reason), 2));
+    assert_eq!(followed.message, format!("nothing began for 10m: {}", waits.message));
+}
+
+#[test]
 fn a_list_that_began_is_worked_off_as_it_was_then() {
     let mut cluster = complete(&[], &[]);
     cluster.declare(hooked("a:2", &["one", "two"], &[]), resolved());
