@@ -14,7 +14,7 @@ use crate::{
     model::{
         Decision, Declared, Desired, Kind, ObjectKey, Reason, ServiceSpec, Slot, Spec, Uid,
         replica::Considered,
-        route::RouteSpec,
+        route::{RouteSpec, Scheme},
         service::{DataPolicy, Mode, Order},
     },
     plan::{
@@ -31,7 +31,7 @@ use super::{Op, Operation, Outcome, Wish, runs};
 pub struct Books<'a> {
     world: &'a World,
     nodes: Vec<NodeView>,
-    /// Services that requests from outside go to.
+    /// Services that requests from outside wait for.
     routed: BTreeSet<String>,
 }
 
@@ -213,7 +213,8 @@ impl<'a> Books<'a> {
     }
 }
 
-/// Services that requests from outside go to, by their own `routes` or by a Route.
+/// Services that requests from outside go to and wait for, by their own `routes` or by a Route: what holds requests
+/// speaks plain HTTP only.
 fn routed(wishes: &[Wish<'_>], world: &World) -> BTreeSet<String> {
     let stored = world.objects.values().filter(|object| object.kind == Kind::Route);
     let mut routes: Vec<RouteSpec> = stored.filter_map(|object| object.parse().ok()).collect();
@@ -222,11 +223,13 @@ fn routed(wishes: &[Wish<'_>], world: &World) -> BTreeSet<String> {
         let Wish::Put { declared, .. } = wish else { continue };
         match &declared.spec {
             Spec::Route(spec) => routes.push((**spec).clone()),
+            // The short form speaks plain HTTP.
             Spec::Service(spec) if !spec.routes.is_empty() => drop(found.insert(declared.name.to_string())),
             Spec::Service(_) | Spec::Config(_) | Spec::Secret(_) | Spec::Node(_) | Spec::Middleware(_) => {}
         }
     }
-    found.extend(routes.into_iter().flat_map(|route| route.backends).filter_map(|backend| backend.service));
+    let held = routes.into_iter().flat_map(|route| route.backends).filter(|backend| backend.scheme == Scheme::Http);
+    found.extend(held.filter_map(|backend| backend.service));
     found
 }
 

@@ -486,4 +486,14 @@ fn a_replica_that_stops_first_says_how_long_requests_of_its_routes_wait() {
     let gap = "a gap until the new one is ready";
     assert_eq!(detail(json!([])), gap);
     assert_eq!(detail(json!([{"host": "a.example"}])), format!("{gap}; requests of its routes are held up to 15s"));
+    let through = |scheme: &str| {
+        let backend = json!({"service": "web", "port": 80, "scheme": scheme});
+        let route = serde_json::from_value(json!({"hosts": ["b.example"], "backends": [backend]})).unwrap();
+        let (world, route) = (running(1, spec("a", json!([]))), declared("b", Spec::Route(Box::new(route))));
+        let new = declared("web", service(spec("b", json!([]))));
+        let planned = plan(&[put(&new), put(&route)], &world);
+        planned.objects.iter().find_map(|o| o.operations.first().map(|o| o.detail.clone())).unwrap()
+    };
+    assert_eq!(through("http"), format!("{gap}; requests of its routes are held up to 15s"));
+    assert_eq!([through("https"), through("h2c")], [gap, gap], "only plain HTTP is held");
 }
