@@ -52,6 +52,18 @@ pub fn of_image(reason: Reason, image: &str) -> Option<String> {
     }
 }
 
+/// About an image that a node cannot fetch before what works there is stopped for it; the node asks again by itself.
+pub(super) fn of_next_image(reason: Reason, image: &str, node: &str) -> Option<String> {
+    match reason {
+        Reason::ImageNotFound => Some(format!("push {image}, or correct the name in `image` and apply it")),
+        Reason::ImagePullRefused => {
+            Some("apply a Secret of type registry for that registry, named in `imagePullSecrets`".into())
+        }
+        Reason::RegistryUnreachable => Some(format!("check that {node} reaches the registry of {image}")),
+        _ => None,
+    }
+}
+
 /// About something that is referred to and does not exist.
 #[must_use]
 pub fn of_missing(missing: &Missing) -> Option<String> {

@@ -6,7 +6,8 @@
 use super::{Difference, Look, hint, lower, unplaced};
 use crate::{
     model::{
-        ConditionStatus, ConditionType, Desired, Reason, ReplicaPhase, ReplicaStatus, Resolution, service::Restart,
+        ConditionStatus, ConditionType, Desired, Reason, ReplicaPhase, ReplicaStatus, Resolution, RolloutPhase,
+        service::Restart,
     },
     plan::{
         rollout::{self, Standing, standing},
@@ -72,7 +73,7 @@ impl Look<'_> {
                 let since = failed.or_else(|| self.since(ConditionType::Progressing, ConditionStatus::True));
                 let is = if standing == Standing::Ready { "running".to_owned() } else { lower(phase) };
                 let (desired, actual) = (format!("running revision {wanted}"), format!("{is} revision {has}"));
-                let hint = hint::of_hold(reason, &self.view.name);
+                let hint = hint::of_hold(reason, &self.view.name).or_else(|| self.of_next_image(reason, r));
                 Some(Difference::new(path, desired, actual, reason).because(message, since).hinted(hint))
             }
             Standing::Ready => {
@@ -88,6 +89,20 @@ impl Look<'_> {
             }
             Standing::Stopping | Standing::Stopped => None,
         }
+    }
+
+    /// About an old replica that stays because its node cannot fetch what comes next.
+    fn of_next_image(&self, reason: Reason, r: &ReplicaView) -> Option<String> {
+        let (record, next) = (self.plan.record.as_ref()?, self.view.target()?);
+        // What nobody could look up is told of the image itself.
+        next.image.resolved()?;
+        let spec = rollout::spec_of(self.view, next.number)?;
+        let fix = hint::of_next_image(reason, &spec.container.image, &r.replica.node)?;
+        let (name, halted) = (&self.view.name, record.phase == RolloutPhase::Halted);
+        let goes_on = halted.then(|| format!("; then: constellation rollout resume svc/{name}"));
+        let back = record.stable.is_some_and(|stable| stable != record.target);
+        let back = back.then(|| format!("; or keep what runs: constellation rollout undo svc/{name}"));
+        Some([Some(fix), goes_on, back].into_iter().flatten().collect())
     }
 
     fn ended(&self, r: &ReplicaView, path: String, since: u64) -> Option<Difference> {

@@ -6,12 +6,12 @@ use crate::{
         Index, ReplicaStatus,
         rollout::{Followed, Paused},
         rotation::Strategy,
-        service::Restart,
+        service::{FailureAction, Restart},
         status::LastExit,
     },
     plan::{
         rollout::{
-            cluster::{Cluster, failed, resolved, spec},
+            cluster::{Cluster, failed, resolved, resolved_as, spec},
             word::{Word, said},
         },
         view::Missing,
@@ -427,6 +427,35 @@ fn what_waits_for_a_word_names_the_command() {
     assert_eq!(hints(&cluster), ["constellation rollout resume svc/web".to_owned()].into());
     let found = differences(&cluster.view, &cluster.nodes, cluster.now);
     assert!(found.iter().any(|d| d.message == "paused by ada: the disks are slow"), "{found:?}");
+}
+
+#[test]
+fn what_stays_for_an_image_that_cannot_be_fetched_names_the_ways_out() {
+    let mut declared = spec("a", 1);
+    declared.update.failure_action = FailureAction::Pause;
+    let mut cluster = Cluster::new(1, declared.clone());
+    cluster.settle();
+    declared.container.image = "b".into();
+    cluster.declare(declared, resolved_as(2));
+    let plan = cluster.plan();
+    cluster.take(&plan);
+    let undo = "; or keep what runs: constellation rollout undo svc/web";
+    for (reason, fix) in [
+        (Reason::ImageNotFound, "push b, or correct the name in `image` and apply it"),
+        (Reason::ImagePullRefused, "apply a Secret of type registry for that registry, named in `imagePullSecrets`"),
+        (Reason::RegistryUnreachable, "check that n1 reaches the registry of b"),
+    ] {
+        cluster.fetch(0, |next| next.reason = Some(reason));
+        let found = differences(&cluster.view, &cluster.nodes, cluster.now);
+        assert_eq!((found[0].reason, found[0].hint.as_deref()), (reason, Some(&*format!("{fix}{undo}"))));
+    }
+    let now = cluster.now;
+    cluster.fetch(0, |next| (next.reason, next.failing_since) = (Some(Reason::ImageNotFound), Some(now)));
+    cluster.now += 20_000;
+    let plan = cluster.plan();
+    cluster.take(&plan);
+    let hint = differences(&cluster.view, &cluster.nodes, cluster.now)[0].hint.clone().unwrap();
+    assert!(hint.contains("; then: constellation rollout resume svc/web; or"), "{hint}");
 }
 
 #[test]
