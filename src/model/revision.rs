@@ -38,7 +38,7 @@ pub struct Revision {
 pub struct Tried {
     /// When it began, cluster time in milliseconds.
     pub began_at: u64,
-    /// How far it came: what was taken back is `RollingBack`, then `RolledBack`.
+    /// How far it came: what was taken back is `RollingBack`, then `RolledBack`, or `Halted` where nothing came back.
     pub phase: RolloutPhase,
     /// What went wrong, for people.
     #[serde(default, skip_serializing_if = "String::is_empty")]

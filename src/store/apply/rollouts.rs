@@ -43,19 +43,43 @@ impl State {
         // The Service's own version stays: a step of a rollout must not fail a user's write.
         self.changed(index, object.key(), Changed::Status);
         self.tell_rollout(at, &object, old.as_deref(), rollout);
-        self.remember(service, rollout);
+        self.remember(service, old.as_deref(), rollout);
         Ok(())
     }
 
     /// Keeps with a revision how its rollout went, for the time when the record is of another.
-    fn remember(&mut self, service: &Uid, rollout: &Rollout) {
+    fn remember(&mut self, service: &Uid, old: Option<&Rollout>, rollout: &Rollout) {
+        let left = |rollout: &Rollout| rollout.from.unwrap_or(rollout.newest);
         let (number, back) = match rollout.phase {
             RolloutPhase::Progressing | RolloutPhase::Complete | RolloutPhase::Halted => (rollout.target, false),
-            RolloutPhase::RollingBack | RolloutPhase::RolledBack => (rollout.from.unwrap_or(rollout.newest), true),
+            RolloutPhase::RollingBack | RolloutPhase::RolledBack => (left(rollout), true),
         };
+        self.tried(service, number, |tried| Tried {
+            began_at: tried.filter(|_| back).map_or(rollout.started_at, |tried| tried.began_at),
+            phase: rollout.phase,
+            message: rollout.message.clone(),
+        });
+        // The way back from a revision has ended, and the record is of another from now on.
+        let Some(left) = old.filter(|old| old.phase == RolloutPhase::RollingBack).map(left) else { return };
+        if left != number {
+            self.tried(service, left, |tried| {
+                let before = tried.cloned().unwrap_or_default();
+                match rollout.phase {
+                    RolloutPhase::Halted => Tried { phase: rollout.phase, message: rollout.message.clone(), ..before },
+                    // Another one is wanted meanwhile: this one was taken back all the same.
+                    RolloutPhase::Progressing
+                    | RolloutPhase::Complete
+                    | RolloutPhase::RollingBack
+                    | RolloutPhase::RolledBack => Tried { phase: RolloutPhase::RolledBack, ..before },
+                }
+            });
+        }
+    }
+
+    /// Notes how the rollout of a revision went, from what is noted.
+    fn tried(&mut self, service: &Uid, number: u64, note: impl FnOnce(Option<&Tried>) -> Tried) {
         let Some(revision) = self.revision(service, number).cloned() else { return };
-        let began = revision.tried.as_ref().filter(|_| back).map_or(rollout.started_at, |tried| tried.began_at);
-        let tried = Tried { began_at: began, phase: rollout.phase, message: rollout.message.clone() };
+        let tried = note(revision.tried.as_ref());
         if revision.tried.as_ref() != Some(&tried) {
             let revision = Revision { tried: Some(tried), ..(*revision).clone() };
             self.revisions.insert((service.clone(), number), Arc::new(revision));

@@ -7,8 +7,8 @@ use proptest::{prelude::*, test_runner::FileFailurePersistence};
 use crate::{
     model::{
         Desired, Edge, EventType, Index, JobRecord, Kind, NewEvent, ObjectKey, Reason, Replica, ReplicaPhase,
-        ReplicaStatus, Resolution, ResolvedImage, Rollout, RunState, Slot, Status, Uid, Volume, event::Subject,
-        job::Trigger,
+        ReplicaStatus, Resolution, ResolvedImage, Rollout, RolloutPhase, RunState, Slot, Status, Uid, Volume,
+        event::Subject, job::Trigger,
     },
     store::{
         State,
@@ -435,6 +435,41 @@ fn large_changes_leave_the_ring_by_their_bytes_and_their_watchers_learn_it() {
     assert_eq!(kept.len(), super::super::ring::CHANGE_BYTES / size - 1, "each takes a little more than its bytes");
     let one_too_old = kept[0].index.0 - 3; // a put moves the index twice: the object and its event
     assert!(state.changes_after(Index(one_too_old)).is_err(), "the change at {} is not kept", one_too_old + 1);
+}
+
+#[test]
+fn a_way_back_that_ends_otherwise_is_noted_with_the_revision_that_was_left() {
+    use RolloutPhase::{Halted, Progressing, RolledBack, RollingBack};
+    let uid_of = |state: &State| state.object(&ObjectKey::service(name(0))).unwrap().meta.uid.clone();
+    let told = |phase, target, message: &str| Rollout {
+        target,
+        newest: 2,
+        from: Some(2),
+        phase,
+        message: message.into(),
+        started_at: 7,
+        ..Rollout::default()
+    };
+    for (case, last, noted) in [
+        ("it halts", told(Halted, 1, "does not come back"), (Halted, "does not come back")),
+        ("another is asked for", told(Progressing, 3, ""), (RolledBack, "exit 1")),
+        ("it arrives", told(RolledBack, 1, "exit 1"), (RolledBack, "exit 1")),
+    ] {
+        let mut state = State::default();
+        for (n, spec) in [(1, 1), (2, 2), (3, 0)] {
+            let step = Step::Put { kind: Kind::Service, name: 0, spec, set: None, stale: false };
+            let put = command(&step, &state, n);
+            state.apply(&Group { commands: vec![put], ..Group::default() }).unwrap();
+        }
+        let uid = uid_of(&state);
+        for rollout in [told(Progressing, 2, ""), told(RollingBack, 1, "exit 1"), last] {
+            let based_on = state.rollout(&uid).map(|r| r.resource_version);
+            let set = Command::SetRollout { service: name(0), uid: uid.clone(), rollout: Box::new(rollout), based_on };
+            state.apply(&Group { commands: vec![set], ..Group::default() }).unwrap();
+        }
+        let tried = state.revision(&uid, 2).unwrap().tried.clone().unwrap();
+        assert_eq!((tried.phase, tried.message.as_str(), tried.began_at), (noted.0, noted.1, 7), "{case}");
+    }
 }
 
 #[test]
