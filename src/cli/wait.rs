@@ -284,9 +284,9 @@ fn turned(rollout: &RolloutStatus, numbers: &str) -> Option<Progress> {
         RolloutPhase::Progressing if *protected => {
             Some(Progress::Waiting(format!("{numbers}: revision {target} is being rolled out")))
         }
-        RolloutPhase::Complete if *paused && *hooks => {
-            Some(Progress::Lost(format!("{numbers}: its rollout is paused before `postDeploy` has ended")))
-        }
+        RolloutPhase::Complete if *paused && *hooks => Some(Progress::Lost(format!(
+            "{numbers}: its rollout is paused before `postDeploy` has ended; `rollout resume` lets it go on"
+        ))),
         RolloutPhase::Complete if target != newest => {
             Some(Progress::Lost(format!("revision {target} runs, not {newest}: {message}")))
         }
@@ -294,7 +294,7 @@ fn turned(rollout: &RolloutStatus, numbers: &str) -> Option<Progress> {
     }
 }
 
-/// How far a rollout is after a word of somebody.
+/// How far a rollout is after a word of somebody. One that is paused ends the wait: only a person lets it go on.
 fn rolled(since: u64, status: Option<&ServiceStatus>) -> Progress {
     let seen = status.and_then(|s| Some((s, s.rollout.as_ref().filter(|r| r.record.0 >= since)?)));
     let Some((status, rollout)) = seen else { return Progress::Waiting("not looked at yet".into()) };
@@ -305,15 +305,16 @@ fn rolled(since: u64, status: Option<&ServiceStatus>) -> Progress {
         RolloutPhase::Complete if counts.updated < counts.desired || counts.running > counts.desired => {
             Progress::Waiting(format!("{numbers}, {} of {} up to date", counts.updated, counts.desired))
         }
-        RolloutPhase::Complete if rollout.hooks && rollout.paused => {
-            Progress::Waiting(format!("{}: paused, and `rollout resume` lets it go on", hooked(&numbers)))
-        }
-        RolloutPhase::Complete if rollout.hooks => Progress::Waiting(hooked(&numbers)),
-        RolloutPhase::Complete => {
+        RolloutPhase::Complete if rollout.hooks && !rollout.paused => Progress::Waiting(hooked(&numbers)),
+        RolloutPhase::Complete if !rollout.hooks => {
             let after = after(rollout).unwrap_or_default();
             Progress::Reached(format!("revision {}, {numbers}{after}", rollout.target))
         }
-        _ => turned(rollout, &numbers).unwrap_or(Progress::Waiting(numbers)),
+        RolloutPhase::Progressing
+        | RolloutPhase::Complete
+        | RolloutPhase::RollingBack
+        | RolloutPhase::RolledBack
+        | RolloutPhase::Halted => turned(rollout, &numbers).unwrap_or(Progress::Waiting(numbers)),
     }
 }
 

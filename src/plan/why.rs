@@ -19,7 +19,7 @@ use crate::model::{
 };
 
 use super::{
-    rollout::{self, Hold, Plan},
+    rollout::{self, Plan},
     scheduler,
     view::{NodeView, ReplicaView, ServiceView},
 };
@@ -306,7 +306,7 @@ impl<'a> Look<'a> {
         let hold = self.plan.holds.get(slot);
         let (reason, message) = match (self.plan.unplaced.get(slot), hold) {
             (Some(decision), _) => unplaced(decision),
-            (None, Some(hold)) => (hold.reason, self.held(hold)),
+            (None, Some(hold)) => (hold.reason, hold.message.clone()),
             (None, None) => (Reason::Starting, "is about to be placed".into()),
         };
         let next_attempt = match self.view.newest().map(|r| &r.image) {
@@ -318,13 +318,6 @@ impl<'a> Look<'a> {
         let hint = self.plan.unplaced.get(slot).and_then(|decision| hint::of_placement(reason, decision));
         let hint = hint.or_else(|| hint::of_hold(reason, &self.view.name));
         Some(Difference { next_attempt, ..difference }.hinted(hint))
-    }
-
-    /// Why nothing is replaced; of a pause in the words of who said it.
-    fn held(&self, hold: &Hold) -> String {
-        let paused = self.plan.record.as_ref().and_then(|record| record.paused.as_ref());
-        let paused = paused.filter(|_| hold.reason == Reason::Paused);
-        paused.map_or_else(|| hold.message.clone(), ToString::to_string)
     }
 
     fn path(&self, slot: &Slot) -> String {

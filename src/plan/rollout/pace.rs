@@ -136,7 +136,7 @@ impl<'a> Pace<'a, '_> {
             return Some(hook.clone());
         }
         match (&self.record.paused, self.record.phase) {
-            (Some(paused), _) => Some((Reason::Paused, format!("paused by {}", paused.by))),
+            (Some(paused), _) => Some((Reason::Paused, paused.to_string())),
             (None, RolloutPhase::Halted) => {
                 Some((self.record.reason.unwrap_or(Reason::Paused), format!("stands still: {}", self.record.message)))
             }

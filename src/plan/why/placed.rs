@@ -63,7 +63,7 @@ impl Look<'_> {
                 let hold = self.plan.holds.get(&replica.slot);
                 let (reason, message) = hold.map_or_else(
                     || (Reason::ReplicaSetUpdated, "is about to be replaced".to_owned()),
-                    |hold| (hold.reason, self.held(hold)),
+                    |hold| (hold.reason, hold.message.clone()),
                 );
                 let message = self.plan.unplaced.get(&replica.slot).map_or(message, |d| unplaced(d).1);
                 let failed = match newest.map(|n| &n.image) {

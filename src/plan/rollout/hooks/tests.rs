@@ -168,6 +168,10 @@ fn a_pause_holds_hooks_up_in_the_words_of_who_said_it() {
     assert_eq!(steps(&mut cluster), [""; 0]);
     let held = cluster.plan().holds.into_values().next().unwrap();
     assert_eq!((held.reason, held.message.as_str()), (Reason::Paused, "paused by ada: the disks are slow"));
+    // So does what waits for no hook.
+    cluster.declare(hooked("a:3", &[], &[]), resolved());
+    let held = cluster.plan().holds.into_values().next().unwrap();
+    assert_eq!((held.reason, held.message.as_str()), (Reason::Paused, "paused by ada: the disks are slow"));
 }
 
 #[test]
