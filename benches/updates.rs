@@ -250,14 +250,12 @@ fn median(all: &mut [Duration]) -> f64 {
 
 fn time(lab: &Lab) {
     let agent = Agent::start(lab);
+    // Another image each time, so that the look whether the node has it counts as it does in an update of a release.
     let plain = |order: &str, round: usize| {
         let update = format!("update: {{order: {order}, minHealthyTime: 0s}}");
-        service(
-            "web",
-            &format!("image: {SERVER}\nreplicas: {REPLICAS}\nenvironment: {{ROUND: \"{round}\"}}\n{update}\n"),
-        )
+        service("web", &format!("image: {}\nreplicas: {REPLICAS}\n{update}\n", image_of(round)))
     };
-    agent.apply(&plain("stop-first", 0));
+    agent.apply(&plain("stop-first", 1));
     let [mut raw, mut stop_first, mut start_first, mut swarm] = [const { Vec::new() }; 4];
     let swarms = begin_swarm(&lab.docker);
     for pair in 1..=PAIRS {
@@ -265,7 +263,7 @@ fn time(lab: &Lab) {
         stop_first.push(by_update(&agent, &plain("stop-first", 2 * pair)));
         start_first.push(by_update(&agent, &plain("start-first", 2 * pair + 1)));
         if swarms.is_ok() {
-            swarm.push(by_swarm(&lab.docker, pair));
+            swarm.push(by_swarm(&lab.docker, pair + 1));
         }
     }
     end_swarm(&lab.docker);
@@ -342,7 +340,8 @@ fn begin_swarm(docker: &Docker) -> Result<(), String> {
 fn by_swarm(docker: &Docker, round: usize) -> Duration {
     let variable = format!("ROUND={round}");
     let begun = Instant::now();
-    docker.run(&["service", "update", "-d", "--no-resolve-image", "--env-add", &variable, "swarmed"]);
+    let update = ["service", "update", "-d", "--no-resolve-image", "--image", image_of(round)];
+    docker.run(&[&update[..], &["--env-add", &variable, "swarmed"]].concat());
     let limit = begun + secs(60);
     loop {
         let state = docker.run(&[
