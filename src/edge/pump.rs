@@ -45,7 +45,8 @@ impl Default for Passed {
 }
 
 impl Passed {
-    fn note(&self, by_client: bool) {
+    /// Something passes.
+    pub fn note(&self, by_client: bool) {
         let now = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.at.store(now, Ordering::Relaxed);
         self.by_client.store(by_client, Ordering::Relaxed);
@@ -84,11 +85,15 @@ pub async fn between(
 ) -> io::Result<()> {
     let result = both(client, server, linger, passed).await;
     if result.is_err() {
-        // A reset, not an end: what arrived is not all there was.
-        let _ = rustix::net::sockopt::set_socket_linger(&*client, Some(Duration::ZERO));
-        let _ = rustix::net::sockopt::set_socket_linger(&*server, Some(Duration::ZERO));
+        break_off(client);
+        break_off(server);
     }
     result
+}
+
+/// Lets a connection end with a reset, not an end: what arrived is not all there was.
+pub fn break_off(stream: &TcpStream) {
+    let _ = rustix::net::sockopt::set_socket_linger(stream, Some(Duration::ZERO));
 }
 
 async fn both(client: &mut TcpStream, server: &mut TcpStream, linger: Duration, passed: &Passed) -> io::Result<()> {

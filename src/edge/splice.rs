@@ -1,10 +1,13 @@
 //! The public ports of this node: opened while a Route asks for them, spliced to Traefik.
 //!
 //! Here: [`Splices`], one task that owns the listeners, and what becomes of each connection. Not here: which ports
-//! there are and when one in use is tried again (`plan::entry`), moving bytes ([`super::pump`]).
+//! there are and when one in use is tried again (`plan::entry`), moving bytes ([`super::pump`]), what is said before the server
+//! speaks ([`greeting`]).
 //! Traefik's own entry points are static, and its process ends with each of its updates; the agent's do neither.
 //! A client that comes while Traefik is not there, or listens and has no routes yet, is kept. How long a client may say nothing is
 //! Traefik's to decide: it ends such connections, and they end here.
+
+mod greeting;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,7 +18,6 @@ use std::{
 };
 
 use tokio::{
-    io::AsyncWriteExt as _,
     net::{TcpListener, TcpSocket, TcpStream},
     sync::{Semaphore, watch},
     task::{JoinHandle, JoinSet},
@@ -23,6 +25,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use self::greeting::{Heard, greet};
 use super::{
     header,
     pump::{self, Passed},
@@ -44,7 +47,7 @@ pub struct Limits {
     pub hold: Duration,
     /// How long one way of a connection may be silent once the other has ended.
     pub linger: Duration,
-    /// How long what is in flight may take when the agent ends.
+    /// How long what is in flight may take when the agent ends, or when Traefik is not counted on any more.
     pub end: Duration,
 }
 
@@ -74,6 +77,8 @@ const BACKLOG: u32 = 4_096;
 const CONNECT: Duration = Duration::from_secs(1);
 /// Between two such attempts.
 const PAUSE: Duration = Duration::from_millis(50);
+/// So many servers are told the same, when those before broke it off unheard.
+const ATTEMPTS: usize = 3;
 /// How long it may take to find out who holds a port.
 const LOOK: Duration = Duration::from_secs(2);
 /// Between two such looks at one port.
@@ -114,6 +119,8 @@ struct Shared {
     limits: Limits,
     seats: Arc<Semaphore>,
     sources: Mutex<BTreeMap<IpAddr, usize>>,
+    /// Moves when what goes through Traefik is to end.
+    cut: watch::Sender<u64>,
     /// The agent ends.
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -162,6 +169,7 @@ impl Splices {
             limits: self.limits.clone(),
             seats: Arc::new(Semaphore::new(self.limits.connections)),
             sources: Mutex::default(),
+            cut: watch::Sender::default(),
             stop: stop.clone(),
             tasks: TaskTracker::new(),
         });
@@ -171,6 +179,7 @@ impl Splices {
         let mut looks = Looks::default();
         loop {
             let asked = self.asked.borrow_and_update().clone();
+            shared.cut.send_if_modified(|cut| std::mem::replace(cut, asked.cut) != asked.cut);
             let now = || u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
             let steps = entry::plan(&asked.ports, &open, &failed, now());
             for at in steps.close {
@@ -370,20 +379,38 @@ async fn connection(
 ) -> io::Result<()> {
     pump::keep_alive(&client)?;
     let header = header::encode(from, client.local_addr()?);
-    let reached = shared.stop.run_until_cancelled(reach(&mut to, shared.limits.hold)).await;
-    let Some(mut server) = reached.transpose()? else { return Ok(()) };
-    server.set_nodelay(true)?;
-    server.write_all(&header).await?;
-    let passed = Passed::default();
-    tokio::select! {
-        result = pump::between(&mut client, &mut server, shared.limits.linger, &passed) => result,
-        () = ending(shared, &passed) => Ok(()),
+    let (mut said, passed) = (Vec::new(), Passed::default());
+    let end = Instant::now() + shared.limits.hold;
+    for last in (0..ATTEMPTS).rev().map(|left| left == 0) {
+        let reached = shared.stop.run_until_cancelled(reach(&mut to, end)).await;
+        let Some(mut server) = reached.transpose()? else { return Ok(()) };
+        server.set_nodelay(true)?;
+        let mut cut = shared.cut.subscribe();
+        let heard = tokio::select! {
+            heard = greet(&mut client, &mut server, &header, &mut said, &passed) => heard?,
+            () = ending(shared, &mut cut, &passed) => return Ok(()),
+        };
+        match heard {
+            Heard::Yes => {
+                drop(said);
+                return tokio::select! {
+                    result = pump::between(&mut client, &mut server, shared.limits.linger, &passed) => result,
+                    () = ending(shared, &mut cut, &passed) => Ok(()),
+                };
+            }
+            // It stopped before it had accepted this.
+            Heard::No(error) if !last && greeting::repeatable(&said, &error) => sleep(PAUSE).await,
+            Heard::No(error) => {
+                pump::break_off(&client);
+                return Err(error);
+            }
+        }
     }
+    Ok(())
 }
 
 /// Traefik, waited for while it is not there.
-async fn reach(to: &mut watch::Receiver<Option<SocketAddr>>, hold: Duration) -> io::Result<TcpStream> {
-    let end = Instant::now() + hold;
+async fn reach(to: &mut watch::Receiver<Option<SocketAddr>>, end: Instant) -> io::Result<TcpStream> {
     loop {
         // In a block of its own: what `wait_for` lends may not wait with us. It ends with the port.
         let address = async { to.wait_for(Option::is_some).await.ok().and_then(|to| *to) };
@@ -400,9 +427,14 @@ async fn reach(to: &mut watch::Receiver<Option<SocketAddr>>, hold: Duration) -> 
     }
 }
 
-/// Returns when a connection is to be cut, because the agent ends: at once if nothing is in flight.
-async fn ending(shared: &Shared, passed: &Passed) {
-    shared.stop.cancelled().await;
+/// Returns when a connection is to be cut, because the agent ends or Traefik is not counted on: at once if nothing is in
+/// flight.
+async fn ending(shared: &Shared, cut: &mut watch::Receiver<u64>, passed: &Passed) {
+    tokio::select! {
+        () = shared.stop.cancelled() => {}
+        // The sender lives as long as this.
+        _ = cut.changed() => {}
+    }
     let end = Instant::now() + shared.limits.end;
     while Instant::now() < end && (passed.awaits_answer() || passed.at().elapsed() < QUIET) {
         sleep(PAUSE).await;

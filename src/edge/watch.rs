@@ -41,7 +41,7 @@ use super::{
 use crate::{
     model::{Desired, Edge as Record, Index, Kind, ObjectKey, Uid, node::NodeSpec, node::Role, route::EntryPoint},
     plan::{
-        edge::{AWAY, Drains, Leaving, News, SILENT, record},
+        edge::{AWAY, Drains, Leaving, News, PARTING, SILENT, record},
         entry::{Asked, Shut, Wanted},
         routes::{Document, Marker},
     },
@@ -299,11 +299,15 @@ impl<T: Tables> Edge<T> {
     fn live(&self, turns: &mut Turns, state: &State, seen: Seen, now: Instant, age: Duration) -> Option<Instant> {
         let is_edge = self.is_edge(state);
         let silent = self.offer.silent(now);
-        turns.gone = !is_edge || silent.is_none_or(|silent| silent >= SILENT);
-        if turns.gone {
+        let gone = !is_edge || silent.is_none_or(|silent| silent >= SILENT);
+        turns.parts(gone, now);
+        let parting = turns.parted.map(|at| now.saturating_duration_since(at)).filter(|passed| *passed < PARTING);
+        if gone && parting.is_none() {
             turns.progress.forget();
         }
-        let ready = turns.ready.is_some_and(|turn| turn == turns.turn && !turns.gone && seen.open > 0);
+        // Nobody is sent there before everybody knows that it is to be waited for.
+        turns.listed = !gone && (turns.listed || state.edge(&self.node.1).is_some());
+        let ready = turns.ready.is_some_and(|turn| turn == turns.turn && turns.listed && seen.open > 0);
         turns.counted = is_edge && (ready || turns.counted && silent.is_some_and(|silent| silent < AWAY));
         // One that was there before this process is given the time to come back.
         turns.known = age < SILENT && state.edge(&self.node.1).is_some();
@@ -317,7 +321,7 @@ impl<T: Tables> Edge<T> {
             asks: !turns.gone,
             api: self.addresses.api,
         });
-        let asked = Asked { ports: if open { ports } else { Wanted::new() }, shut };
+        let asked = Asked { ports: if open { ports } else { Wanted::new() }, shut, cut: turns.cuts };
         self.ports.send_if_modified(|ports| std::mem::replace(ports, asked.clone()) != asked);
         // One that stops ends as soon as it is answered.
         let ended = turns.ended.map(|at| now.saturating_duration_since(at)).filter(|passed| *passed < AWAY);
@@ -334,6 +338,7 @@ impl<T: Tables> Edge<T> {
             (AWAY, silent.filter(|silent| turns.counted && !silent.is_zero())),
             (SILENT, late),
             (AWAY, ended),
+            (PARTING, parting),
         ];
         let left = limits.into_iter().filter_map(|(limit, passed)| limit.checked_sub(passed?));
         let left = left.chain(turns.shut.map(|at| at.saturating_duration_since(now)));

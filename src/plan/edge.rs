@@ -19,6 +19,10 @@ use crate::model::{Edge, Index, Reason};
 /// long, that is said.
 pub const SILENT: Duration = Duration::from_secs(10);
 
+/// One that is silent leaves the set of edges so much later: what goes through it by way of the public ports has ended by
+/// then. It may send requests where it was told to, and nobody waits for that any more.
+pub const PARTING: Duration = Duration::from_secs(6);
+
 /// Who comes while Traefik asks for nothing waits for the next one for so long; then the public ports are shut.
 pub const AWAY: Duration = Duration::from_secs(30);
 

@@ -23,6 +23,8 @@ pub struct Asked {
     pub ports: Wanted,
     /// Why none of those is that routes ask for.
     pub shut: Option<Shut>,
+    /// Moves when a Traefik is not counted on any more, which may go on as it was told: what goes through it ends.
+    pub cut: u64,
 }
 
 /// No Traefik takes what would come to the ports that routes ask for.
@@ -107,7 +109,7 @@ pub struct Serving {
 /// The statement about what is asked; none: nothing is. What needs most of a person comes first.
 #[must_use]
 pub fn serving(asked: &Asked, failed: &BTreeMap<SocketAddr, Failed>) -> Option<Serving> {
-    let Asked { ports: wanted, shut: without } = asked;
+    let Asked { ports: wanted, shut: without, .. } = asked;
     let ports = || wanted.keys().map(|at| at.port().to_string()).collect::<Vec<_>>().join(", ");
     let shut: Vec<(SocketAddr, &Fault)> = wanted.keys().filter_map(|at| Some((*at, &failed.get(at)?.fault))).collect();
     let reason = |(_, fault): &(SocketAddr, &Fault)| match fault {
@@ -235,7 +237,7 @@ mod tests {
         let both = set([("[::]:80", "127.0.0.1:1"), ("[::]:443", "127.0.0.1:2")]);
         let one = |fault: Fault| BTreeMap::from([(at("[::]:80"), Failed { at: 0, fault })]);
         assert_eq!(serving(&Asked::default(), &one(Fault::NotPermitted)), None, "nothing is asked for");
-        let both = Asked { ports: both, shut: None };
+        let both = Asked { ports: both, ..Asked::default() };
         let said = |failed: &BTreeMap<_, _>| {
             let said = serving(&both, failed).unwrap();
             (said.status, said.reason, said.message)

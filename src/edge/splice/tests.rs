@@ -1,4 +1,4 @@
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;
 use crate::{
@@ -31,11 +31,11 @@ fn rig(limits: Limits) -> Rig {
 impl Rig {
     fn want(&self, pairs: &[(SocketAddr, SocketAddr)]) {
         let ports = pairs.iter().map(|(at, to)| (*at, Some(*to))).collect();
-        self.asked.send_replace(Asked { ports, shut: None });
+        self.asked.send_replace(Asked { ports, ..Asked::default() });
     }
     /// Open, and Traefik has no routes.
     fn wait_at(&self, at: SocketAddr) {
-        self.asked.send_replace(Asked { ports: [(at, None)].into(), shut: None });
+        self.asked.send_replace(Asked { ports: [(at, None)].into(), ..Asked::default() });
     }
     async fn says(&mut self, status: ConditionStatus) -> Serving {
         let wanted = self.serving.wait_for(|s| s.as_ref().is_some_and(|s| s.status == status));
@@ -334,6 +334,30 @@ async fn an_agent_that_ends_lets_answers_finish_and_idle_connections_go() {
     assert!(began.elapsed() < 10 * SECOND);
 }
 
+#[tokio::test]
+async fn what_goes_through_a_traefik_that_is_not_counted_on_ends_and_who_comes_then_is_not_touched() {
+    let (listener, to) = traefik().await;
+    let at = free("127.0.0.1");
+    let mut rig = rig(limits());
+    rig.want(&[(at, to)]);
+    rig.says(ConditionStatus::True).await;
+    let (mut idle, mut busy) = (TcpStream::connect(at).await.unwrap(), TcpStream::connect(at).await.unwrap());
+    let (mut one, mut two) = (taken(&listener, 28).await.0, taken(&listener, 28).await.0);
+    for (client, server) in [(&mut idle, &mut one), (&mut busy, &mut two)] {
+        client.write_all(b"?").await.unwrap();
+        assert_eq!(server.read_u8().await.unwrap(), b'?');
+    }
+    one.write_all(b"!").await.unwrap();
+    assert_eq!(idle.read_u8().await.unwrap(), b'!');
+    rig.asked.send_modify(|asked| asked.cut = 1);
+    assert!(timeout(SECOND, idle.read_u8()).await.unwrap().is_err(), "nothing is in flight there");
+    let mut after = TcpStream::connect(at).await.unwrap();
+    assert!(timeout(10 * SECOND, busy.read_u8()).await.unwrap().is_err(), "it has had its time");
+    let (mut three, _) = taken(&listener, 28).await;
+    three.write_all(b"!").await.unwrap();
+    assert_eq!(after.read_u8().await.unwrap(), b'!');
+}
+
 /// Set up by `make test`; without it this fails, it does not skip.
 #[tokio::test]
 async fn the_real_traefik_hears_who_the_client_is_and_its_restart_fails_nobody() {
@@ -410,4 +434,53 @@ async fn the_real_traefik_hears_who_the_client_is_and_its_restart_fails_nobody()
         rig.wait_at(at);
         traefik.kill().await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn what_a_server_broke_off_unheard_is_told_to_the_next_unless_it_may_have_been_done() {
+    let (listener, to) = traefik().await;
+    let at = free("127.0.0.1");
+    let mut rig = rig(limits());
+    rig.want(&[(at, to)]);
+    rig.says(ConditionStatus::True).await;
+    let get = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    for (said, again) in [(&get[..], true), (b"\x16\x03\x01hello", true), (b"POST / HTTP/1.1\r\n\r\n", false)] {
+        let mut client = TcpStream::connect(at).await.unwrap();
+        client.write_all(said).await.unwrap();
+        let (mut first, _) = taken(&listener, 28).await;
+        let mut heard = vec![0; said.len()];
+        first.read_exact(&mut heard).await.unwrap();
+        assert_eq!(heard, said);
+        pump::break_off(&first);
+        drop(first);
+        if again {
+            let (mut second, header) = taken(&listener, 28).await;
+            assert_eq!(header, header::encode(client.local_addr().unwrap(), at));
+            heard.fill(0);
+            second.read_exact(&mut heard).await.unwrap();
+            assert_eq!(heard, said);
+            // What is said later is said once.
+            client.write_all(b" more").await.unwrap();
+            let mut more = [0; 5];
+            second.read_exact(&mut more).await.unwrap();
+            second.write_all(b"answer").await.unwrap();
+            drop(second);
+            let mut answer = Vec::new();
+            client.read_to_end(&mut answer).await.unwrap();
+            assert_eq!((&more, &answer[..]), (b" more", &b"answer"[..]));
+        } else {
+            let error = client.read_to_end(&mut Vec::new()).await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+            assert!(timeout(SECOND, listener.accept()).await.is_err(), "nobody else hears of it");
+        }
+    }
+    // Not without an end either.
+    let mut client = TcpStream::connect(at).await.unwrap();
+    client.write_all(get).await.unwrap();
+    for _ in 0..ATTEMPTS {
+        let (mut stream, _) = taken(&listener, 28).await;
+        stream.read_exact(&mut [0; 27]).await.unwrap();
+        pump::break_off(&stream);
+    }
+    assert_eq!(client.read_to_end(&mut Vec::new()).await.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
 }

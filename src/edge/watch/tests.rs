@@ -31,8 +31,21 @@ impl Tables for Plain {
     }
 }
 
-/// An edge on a node that has the role.
+/// An edge on a node that has the role, which the log knows.
 async fn edge() -> Edge<Plain> {
+    let edge = unknown().await;
+    let record = Record { node: "n1".into(), served: Index::default(), at: 1, drained: BTreeSet::new() };
+    propose(&edge, Command::RecordEdge { node: edge.node.1.clone(), edge: Some(record), judged: None }).await;
+    edge
+}
+
+async fn propose(edge: &Edge<Plain>, command: Command) {
+    let group = Group { actor: "test".into(), commands: vec![command], ..Group::default() };
+    edge.store.propose(group, DEADLINE).await.unwrap();
+}
+
+/// One that was never told of.
+async fn unknown() -> Edge<Plain> {
     let store = testing::memory("n1").await;
     let (labels, annotations) = ([].into(), [].into());
     let declared = Declared { name: "n1".into(), labels, annotations, spec: Spec::Node(NodeSpec::first()) };
@@ -125,8 +138,12 @@ async fn a_traefik_that_does_not_take_the_newest_goes_on_serving_and_one_that_is
     // And then it asks no more, though its connection is there.
     drop(polling);
     assert_eq!(edge.turn(&mut turns, SILENT - SECOND), open);
+    assert_eq!(edge.ports.borrow().cut, 0);
     assert_eq!(edge.turn(&mut turns, SILENT + SECOND), Some(None), "who comes waits");
-    assert_eq!(turns.progress.served(), None, "it is not counted on");
+    // It may go on as it was told: what goes through it ends before nobody waits for it any more.
+    assert_eq!((edge.ports.borrow().cut, turns.progress.served().is_some()), (1, true));
+    edge.turn(&mut turns, SILENT + SECOND + PARTING);
+    assert_eq!((edge.ports.borrow().cut, turns.progress.served()), (1, None), "it is not counted on");
     assert_eq!(edge.turn(&mut turns, AWAY + SECOND), None);
 }
 
@@ -218,8 +235,24 @@ async fn a_place_where_requests_waited_is_closed_though_nobody_reads_the_next_do
 }
 
 #[tokio::test]
+async fn nobody_is_sent_to_a_traefik_of_which_the_log_does_not_know() {
+    let edge = unknown().await;
+    let mut turns = Turns::new(Instant::now());
+    edge.table(&mut turns, &edge.store.state()).await;
+    let told = Told::default();
+    let _polling = serves(&edge, &mut turns, &told);
+    assert_eq!(edge.turn(&mut turns, Duration::ZERO), None);
+    edge.tell(&mut turns, &edge.store.state());
+    timeout(10 * SECOND, turns.telling.take().unwrap()).await.unwrap().unwrap();
+    assert_eq!(edge.turn(&mut turns, Duration::ZERO), Some(Some(edge.addresses.http)));
+    // That it is left out of the log later shuts nobody out.
+    propose(&edge, Command::RecordEdge { node: edge.node.1.clone(), edge: None, judged: None }).await;
+    assert_eq!(edge.turn(&mut turns, Duration::ZERO), Some(Some(edge.addresses.http)));
+}
+
+#[tokio::test]
 async fn an_edge_that_was_left_out_of_the_log_comes_back_only_when_it_follows() {
-    let edge = edge().await;
+    let edge = unknown().await;
     let mut turns = Turns::new(Instant::now());
     edge.table(&mut turns, &edge.store.state()).await;
     let told = Told::default();
@@ -234,7 +267,6 @@ async fn an_edge_that_was_left_out_of_the_log_comes_back_only_when_it_follows() 
     assert!(told().await && edge.store.state().edge(&edge.node.1).is_some());
     assert!(!told().await, "nothing new");
     let drop = Command::RecordEdge { node: edge.node.1.clone(), edge: None, judged: None };
-    let group = Group { actor: "test".into(), commands: vec![drop], ..Group::default() };
-    edge.store.propose(group, DEADLINE).await.unwrap();
+    propose(&edge, drop).await;
     assert!(!told().await, "it is as far as it was");
 }

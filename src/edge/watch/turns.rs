@@ -58,6 +58,11 @@ pub(super) struct Turns {
     /// One was there not long ago; none is.
     pub(super) counted: bool,
     pub(super) gone: bool,
+    /// When that began, and how often it did.
+    pub(super) parted: Option<Instant>,
+    pub(super) cuts: u64,
+    /// The log has known of it since it is there.
+    pub(super) listed: bool,
     /// From when on it is said that public ports are shut though routes ask for them.
     pub(super) shut: Option<Instant>,
     /// How far the log was told to be this edge.
@@ -96,6 +101,9 @@ impl Turns {
             ended: None,
             counted: false,
             gone: true,
+            parted: None,
+            cuts: 0,
+            listed: false,
             shut: None,
             told: None,
             at: None,
@@ -138,6 +146,15 @@ impl Turns {
     pub(super) fn came(&mut self, seen: Seen, now: Instant) {
         if std::mem::replace(&mut self.came, seen.turn) != seen.turn {
             self.another(now);
+        }
+    }
+
+    /// Traefik is counted on, or not.
+    pub(super) fn parts(&mut self, gone: bool, now: Instant) {
+        match (std::mem::replace(&mut self.gone, gone), gone) {
+            (false, true) => (self.parted, self.cuts) = (Some(now), self.cuts + 1),
+            (true, false) => self.parted = None,
+            _ => {}
         }
     }
 
