@@ -330,11 +330,11 @@ pub struct Placement {
     pub constraints: Vec<String>,
 }
 
-/// When to ask the registry for the image.
+/// When to ask the registry which image a name means.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum PullPolicy {
-    /// Before each new container.
+    /// For each revision, whatever nodes have under that name; they fetch what they do not have.
     Always,
     /// When the node does not have it.
     #[default]

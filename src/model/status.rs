@@ -137,6 +137,9 @@ pub struct NextImage {
     /// The node has it.
     #[serde(default, skip_serializing_if = "is_false")]
     pub there: bool,
+    /// It is being fetched.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub fetching: bool,
     /// Why the last attempt to fetch it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,

@@ -9,6 +9,7 @@ use std::{collections::BTreeSet, time::Instant};
 
 use crate::{
     agent::{Agent, HELLO, service},
+    images,
     lab::{Lab, long},
     proxy::{Fault, Proxy, What},
     wait::{always, eventually, secs},
@@ -78,7 +79,7 @@ const CALLS: [Call; 24] = [
 /// The service that everything happens to.
 fn victim(lab: &Lab, round: usize) -> String {
     let spec = format!(
-        "image: {}/team/busybox:1
+        "image: {}/team/busybox:{}
 pullPolicy: always
 command: [sh, -c, 'trap \"exit 0\" TERM; while :; do sleep 0.1; done']
 environment: {{ROUND: '{round}'}}
@@ -87,7 +88,8 @@ volumes: [{{type: volume, source: data-{round}, target: /data}}]
 readiness: {{exec: ['true'], interval: 300ms}}
 stopGracePeriod: 2s
 ",
-        lab.registry
+        lab.registry,
+        1 + round % 2
     );
     service("victim", &spec)
 }
@@ -150,6 +152,8 @@ fn whatever_call_goes_wrong_what_shall_run_runs_once() {
         proxy.plan(Fault { times, ..Fault::once(method, path, what) });
         match by {
             By::Replacing => {
+                // Those that nothing runs of: the next one has to be fetched.
+                images::forget(&lab);
                 agent.apply_with(&victim(&lab, round), &["-d"]).exits(0);
             }
             By::Beginning => {
@@ -206,10 +210,8 @@ fn whatever_call_goes_wrong_what_shall_run_runs_once() {
         now if now == stood => Ok(()),
         now => Err(format!("{now:?}")),
     });
-    // Another test pulls it: by its digest it stays when its tag is removed.
-    let victim = lab.docker.runs("victim", 1).unwrap()[0].id.clone();
-    let image = lab.docker.inspect(&victim, "{{.Config.Image}}");
     drop(agent);
     lab.docker.clear();
-    lab.docker.run(&["rmi", "-f", &image]);
+    // Another test pulls them.
+    images::forget(&lab);
 }

@@ -6,7 +6,7 @@
 
 use super::{Hold, REFUSALS, Seat, turn::Judge};
 use crate::{
-    model::{NextImage, Reason, ResolvedImage},
+    model::{NextImage, Reason, ResolvedImage, Rollout},
     plan::{
         agent::attempts::refuses,
         view::{ReplicaView, ServiceView},
@@ -44,12 +44,14 @@ pub(super) fn missing(view: &ServiceView, r: &ReplicaView, image: &ResolvedImage
     }
 }
 
-/// When a replica counts as one that cannot be replaced, because its node is refused what shall take its place.
-pub(super) fn refused(judge: &Judge<'_>, seat: &Seat<'_>) -> Option<u64> {
+/// When a replica counts as one that cannot be replaced, because its node is refused what shall take its place; not while
+/// that is being fetched. What was before the rollout began or went on does not count.
+pub(super) fn refused(judge: &Judge<'_>, record: &Rollout, seat: &Seat<'_>) -> Option<u64> {
     let r = seat.current.filter(|r| seat.before.is_none() && !seat.leaves && !judge.fits(r))?;
     let image = judge.target.image.resolved().filter(|image| other(judge.view, r, image))?;
-    let next = said(r, image).filter(|next| next.reason.is_some_and(refuses))?;
-    Some(next.failing_since?.saturating_add(REFUSALS))
+    let next = said(r, image).filter(|next| !next.fetching && next.reason.is_some_and(refuses))?;
+    let since = [next.failing_since, Some(record.started_at), record.resumed_at].into_iter().flatten().max()?;
+    Some(since.saturating_add(REFUSALS))
 }
 
 /// What a seat waits for whose replica stays because its image is not there.

@@ -187,7 +187,7 @@ pub(super) fn turn(
         && canaries(update.canary, seats).all(|seat| there(seat) && seat.current.is_some_and(|r| judge.good(r)));
     let next = seats.values().flat_map(|seat| [seat.current, seat.before]).flatten().filter(|r| judge.fits(r));
     let waits = next.flat_map(|r| [judge.good_at(r), judge.refused_until(r)]).flatten();
-    let waits = waits.chain(seats.values().filter_map(|seat| ahead::refused(judge, seat)));
+    let waits = waits.chain(seats.values().filter_map(|seat| ahead::refused(judge, record, seat)));
     let waits = waits.filter(|at| *at > judge.now).min();
     turned.again = [turned.again, waits].into_iter().flatten().min();
     turned
@@ -286,7 +286,7 @@ fn fail(record: &mut Rollout, judge: &Judge<'_>, seats: &BTreeMap<Slot, Seat<'_>
     let counts = record.phase == RolloutPhase::Progressing;
     let members = || seats.values().flat_map(|seat| [seat.current, seat.before]).flatten();
     let failed: Vec<&ReplicaView> = members().filter(|r| judge.fits(r) && judge.failing(r)).collect();
-    let refused = |seat: &&Seat<'_>| ahead::refused(judge, seat).is_some_and(|until| until <= judge.now);
+    let refused = |seat: &&Seat<'_>| ahead::refused(judge, record, seat).is_some_and(|until| until <= judge.now);
     let stay: Vec<&Seat<'_>> = attempted(record, update, seats).filter(refused).collect();
     if counts && (failed.len() + stay.len()) as u64 > allowed(record, update) {
         let why = match failed.first() {

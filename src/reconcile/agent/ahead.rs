@@ -26,7 +26,7 @@ const LOOK: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone, Default)]
 pub(super) struct Ahead {
     next: NextImage,
-    /// When the rollout began that it is for, cluster time: a later one waits for no attempt of this one.
+    /// When the rollout that it is for began or went on, cluster time: a later one waits for no attempt of this one.
     rollout: u64,
     /// When this attempt began.
     begun: Option<Instant>,
@@ -40,7 +40,7 @@ pub(super) struct Ahead {
 struct Wanted {
     spec: ContainerSpec,
     image: ResolvedImage,
-    /// When the rollout began.
+    /// When the rollout began, or went on.
     since: u64,
 }
 
@@ -99,7 +99,7 @@ impl Agent {
                 if !known && ahead.failed == 0 {
                     self.say(Some(subject), Reason::Pulling, format!("fetching {}", next.reference));
                 }
-                next.there = false;
+                (next.there, next.fetching) = (false, true);
                 // What went wrong last says more than that it is tried again.
                 if next.reason.is_none() {
                     next.message = progress;
@@ -118,7 +118,7 @@ impl Agent {
         }
         let failing_since = next.failing_since.or(Some(now));
         let reference = std::mem::take(&mut next.reference);
-        *next = NextImage { reference, there: false, reason: Some(reason), message, failing_since };
+        *next = NextImage { reference, there: false, fetching: false, reason: Some(reason), message, failing_since };
         ahead.not_before = now + patience(ahead.failed);
         (ahead.begun, ahead.failed) = (None, ahead.failed.saturating_add(1));
         ahead.not_before
@@ -164,5 +164,6 @@ fn wanted(state: &State, replica: &Replica) -> Option<Wanted> {
     let next = image(record.target).filter(|next| image(replica.revision).as_ref() != Some(next))?;
     let target = state.revision(&replica.service_uid, record.target)?;
     let spec = serde_json::from_slice::<ServiceSpec>(&target.spec).ok()?.container;
-    Some(Wanted { spec, image: next, since: record.started_at })
+    let since = record.started_at.max(record.resumed_at.unwrap_or_default());
+    Some(Wanted { spec, image: next, since })
 }

@@ -300,7 +300,10 @@ impl Preparer {
                 return Err(not_found(format!("image {} ({reference}) was built on another node", spec.image)));
             }
             ResolvedImage::Local { .. } => (true, false),
-            ResolvedImage::Digest { .. } => (false, spec.pull_policy == PullPolicy::Always),
+            // What a digest names is the same wherever it comes from: a registry has nothing to say to it.
+            ResolvedImage::Digest { reference } => {
+                (false, spec.pull_policy == PullPolicy::Always && !reference.contains("@sha256:"))
+            }
         };
         let ask = || async {
             match self.runtime.image(reference.to_owned()).await? {

@@ -1,7 +1,7 @@
 //! The image of what comes next, before what works is stopped for it.
 
 use super::{
-    updates::{crash, record, step, updated},
+    updates::{crash, edit, record, step, updated},
     *,
 };
 use crate::model::{
@@ -82,6 +82,32 @@ fn an_image_that_is_refused_takes_the_update_back_and_stops_nothing() {
     assert_eq!(back.message, "web.1 stays: n1 cannot fetch its image: no such manifest");
     assert_eq!(step(&mut cluster), NONE);
     assert_eq!((record(&cluster).phase, cluster.ready()), (RolloutPhase::RolledBack, 2));
+}
+
+#[test]
+fn neither_a_refusal_before_the_last_word_nor_one_that_is_being_made_good_takes_an_update_back() {
+    let mut cluster = going_on(1, |_| ());
+    step(&mut cluster);
+    refuse(&mut cluster, 0, Reason::ImageNotFound);
+    let failing_since = Some(cluster.now);
+    let again = |cluster: &mut Cluster, fetching| {
+        cluster.fetch(0, |next| {
+            (next.reason, next.failing_since, next.fetching) = (Some(Reason::ImageNotFound), failing_since, fetching);
+        });
+    };
+    again(&mut cluster, true);
+    cluster.now += 60_000;
+    step(&mut cluster);
+    assert_eq!(record(&cluster).phase, RolloutPhase::Progressing, "it comes");
+    // Somebody mends the registry and says so.
+    edit(&mut cluster, |r| r.resumed_at = Some(62_000));
+    cluster.now = 62_000;
+    again(&mut cluster, false);
+    step(&mut cluster);
+    assert_eq!(record(&cluster).phase, RolloutPhase::Progressing, "it is tried again");
+    cluster.now += 20_000;
+    step(&mut cluster);
+    assert_eq!(record(&cluster).phase, RolloutPhase::RollingBack);
 }
 
 #[test]
