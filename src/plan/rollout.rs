@@ -3,8 +3,8 @@
 //! Here: [`plan`], from a Service, all nodes and the time to [`Step`]s that may all be taken at once, the
 //! record of the rollout as it is now, and for each slot that waits the [`Hold`] that says why. [`slots`] and
 //! [`Standing`] are the shared reading of what is there; [`turn`] moves the record on, [`pace`] says how many are
-//! replaced at a time and in which order, [`leave`] how one goes. Not here: which node ([`super::scheduler`]),
-//! proposing it (`reconcile::rollout`), containers (the agent).
+//! replaced at a time and in which order, [`round`] whether one can be placed or replaced at all, [`leave`] how one
+//! goes. Not here: which node ([`super::scheduler`]), proposing it (`reconcile::rollout`), containers (the agent).
 //!
 //! Invariants:
 //! - of one slot two replicas run only where both may, and only while the newer one takes over; an exclusive one is placed only after every
@@ -26,6 +26,7 @@ mod ahead;
 mod hooks;
 mod leave;
 mod pace;
+mod round;
 mod turn;
 pub mod word;
 
@@ -35,18 +36,18 @@ use std::{
 };
 
 use crate::model::{
-    ConditionStatus, ConditionType, Decision, Desired, Edge, HookRun, JobRecord, Meta, Reason, ReplicaPhase,
-    ResolvedImage, Revision, Rollout, ServiceSpec, Slot, Uid, service::Mode,
+    ConditionStatus, ConditionType, Decision, Desired, Edge, HookRun, JobRecord, Reason, ReplicaPhase, Rollout,
+    ServiceSpec, Slot, Uid, service::Mode,
 };
 
 use super::{
-    jobs,
-    scheduler::{self, Request},
-    view::{Holder, NodeView, ReplicaView, ServiceView, published},
+    jobs, scheduler,
+    view::{NodeView, ReplicaView, ServiceView, published},
 };
 
 pub use pace::order;
 pub(super) use pace::with_container;
+pub(super) use round::Round;
 use turn::REFUSALS;
 pub(super) use turn::refused;
 
@@ -326,164 +327,6 @@ fn failing(view: &ServiceView, spec: &ServiceSpec, record: &Rollout, now: u64) -
     // A replica that is silent is not failing: which nodes are silent does not matter here.
     let judge = turn::Judge { view, nodes: &[], spec, target, restarted: record.restarted, now };
     view.replicas.iter().filter(|r| judge.fits(r) && judge.fails(r)).count()
-}
-
-/// What is known while the slots of one Service are decided.
-pub(super) struct Round<'a> {
-    pub(super) view: &'a ServiceView,
-    pub(super) meta: &'a Meta,
-    /// As it is declared, with the container part of the wanted revision.
-    pub(super) spec: &'a ServiceSpec,
-    pub(super) wanted: &'a BTreeSet<Slot>,
-    /// Fills up as replicas are placed.
-    pub(super) nodes: Vec<NodeView>,
-    pub(super) places: Vec<Step>,
-    /// Of a job: the run that it places attempts of.
-    pub(super) run: Option<u64>,
-}
-
-impl<'a> Round<'a> {
-    /// Places a replica in an empty slot, or beside the one that has it. True: the slot is in motion.
-    pub(super) fn fill(
-        &mut self,
-        slot: &Slot,
-        newest: &Revision,
-        image: &Result<&ResolvedImage, (Reason, String)>,
-        beside: Option<Arc<str>>,
-        plan: &mut Plan,
-    ) -> bool {
-        let image = match image {
-            Ok(image) => *image,
-            Err((reason, message)) => {
-                plan.hold(slot, *reason, message.clone());
-                return false;
-            }
-        };
-        if let Some(before) = self.still_there(slot) {
-            // What the one before waits for says more.
-            if !plan.holds.contains_key(slot) {
-                plan.hold(slot, Reason::ReplicaSetUpdated, format!("waits until {before} has stopped"));
-            }
-            return true;
-        }
-        let decision = self.place(slot, image);
-        if let Some(waits) = self.comes_free(&decision) {
-            plan.hold(slot, Reason::ReplicaSetUpdated, waits);
-            return true;
-        }
-        let found = decision.node.as_ref().and_then(|name| self.nodes.iter_mut().find(|n| n.name == *name));
-        let Some(node) = found else {
-            plan.hold(slot, Reason::NoNodeFits, "no node takes it");
-            plan.unplaced.insert(slot.clone(), decision);
-            return false;
-        };
-        let (service, uid) = (self.view.name.clone(), self.view.uid.clone());
-        node.take(&Holder { service, uid, slot: slot.clone(), leaving: false }, self.spec);
-        self.places.push(Step::Place {
-            slot: slot.clone(),
-            revision: newest.number,
-            spec_hash: newest.spec_hash.clone(),
-            node: (node.name.clone(), node.uid.clone()),
-            decision,
-            beside,
-            run: self.run,
-            hook: None,
-        });
-        true
-    }
-
-    /// Stops a replica of an older revision, if what follows it is sure to have an image and a node.
-    fn replace(
-        &mut self,
-        replica: &ReplicaView,
-        newest: &Revision,
-        image: &Result<&ResolvedImage, (Reason, String)>,
-        plan: &mut Plan,
-    ) -> bool {
-        let slot = &replica.replica.slot;
-        let image = match image {
-            Ok(image) => *image,
-            Err((reason, message)) => {
-                plan.hold(slot, *reason, format!("revision {} waits: {message}", newest.number));
-                return false;
-            }
-        };
-        let released = self.release(replica);
-        let decision = self.place(slot, image);
-        // Until its end is reported it holds what it has.
-        if let Some((node, spec)) = released {
-            self.nodes[node].take(&Holder::of(&replica.replica), &spec);
-        }
-        if let Some(waits) = self.comes_free(&decision) {
-            plan.hold(slot, Reason::ReplicaSetUpdated, format!("revision {} {waits}", newest.number));
-            return false;
-        }
-        if decision.node.is_none() {
-            plan.hold(slot, Reason::NoNodeFits, format!("no node takes revision {}; the old one stays", newest.number));
-            plan.unplaced.insert(slot.clone(), decision);
-            return false;
-        }
-        let stays = decision.node.as_ref() == Some(&replica.replica.node);
-        let works = standing(replica, &self.nodes) == Standing::Ready;
-        if let Some(Hold { reason, message }) = ahead::missing(self.view, replica, image).filter(|_| stays && works) {
-            plan.hold(slot, reason, format!("revision {} waits: {message}", newest.number));
-            return false;
-        }
-        plan.retire(self.view, replica, Reason::Superseded, &self.nodes);
-        true
-    }
-
-    fn place(&self, slot: &Slot, image: &ResolvedImage) -> Decision {
-        let request = Request {
-            service: &self.view.name,
-            uid: &self.view.uid,
-            generation: self.meta.generation,
-            slot,
-            spec: self.spec,
-            image: Some(image),
-            homes: &self.view.homes,
-        };
-        scheduler::place(&request, &self.nodes)
-    }
-
-    /// What to wait for when a node is about to come free: where the data is. A silent node may never.
-    fn comes_free(&self, decision: &Decision) -> Option<String> {
-        let (name, waits) = scheduler::comes_free(decision)?;
-        let speaks = self.nodes.iter().any(|n| n.name == *name && !silent(n));
-        (speaks || decision.node.is_none()).then(|| waits.to_owned())
-    }
-
-    /// Takes a replica out of its node's books; answers what would put it back.
-    fn release(&mut self, view: &ReplicaView) -> Option<(usize, ServiceSpec)> {
-        let replica = &view.replica;
-        // What ended does not stand in the books.
-        if standing(view, &self.nodes) == Standing::Ended {
-            return None;
-        }
-        let spec = spec_of(self.view, replica.revision)?;
-        let at = self.nodes.iter().position(|n| n.uid == replica.node_uid)?;
-        self.nodes[at].release(&Holder::of(replica), &spec);
-        Some((at, spec))
-    }
-
-    /// A replica whose end has to be reported before another is placed in the slot.
-    fn still_there(&self, slot: &Slot) -> Option<Arc<str>> {
-        let (gap, exclusive) = (needs_gap(self.spec), self.spec.container.exclusive());
-        let blocks = |r: &&ReplicaView| {
-            let standing = standing(r, &self.nodes);
-            let lives = !matches!(standing, Standing::Stopped | Standing::Gone);
-            if r.replica.service_uid != self.view.uid || r.replica.run.is_some() != self.run.is_some() {
-                // A deleted Service of the same name may hold the same data and ports, or what it was in another mode.
-                lives && gap
-            } else if r.replica.slot == *slot {
-                standing == Standing::Stopping || (lives && r.replica.draining.is_some())
-            } else {
-                // After a change of the mode another slot may hold the same data.
-                lives && exclusive && !self.wanted.contains(&r.replica.slot)
-            }
-        };
-        self.view.replicas.iter().find(blocks).map(|r| r.replica.name.clone())
-    }
 }
 
 /// The spec of a revision.

@@ -3,8 +3,8 @@
 
 use super::*;
 use crate::model::{
-    Bytes, Draining, Epoch, Index, Millicores, NextImage, NodeStatus, Period, Replica, ReplicaStatus, Resolution,
-    node::NodeSpec, service, testing,
+    Bytes, Draining, Epoch, Index, Meta, Millicores, NextImage, NodeStatus, Period, Replica, ReplicaStatus, Resolution,
+    ResolvedImage, Revision, node::NodeSpec, service, testing,
 };
 
 /// A Service on some nodes, and what agents report of it.
