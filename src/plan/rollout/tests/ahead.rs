@@ -164,6 +164,7 @@ enum Word {
     Refused(usize),
     Unreachable(usize),
     Fetching(usize),
+    Edges,
     Time(u64),
     Image(u8),
 }
@@ -176,9 +177,104 @@ fn word() -> impl Strategy<Value = Word> {
         2 => at().prop_map(Word::Refused),
         1 => at().prop_map(Word::Unreachable),
         2 => at().prop_map(Word::Fetching),
+        2 => Just(Word::Edges),
         3 => (1u64..15_000).prop_map(Word::Time),
         1 => (1u8..5).prop_map(Word::Image),
     ]
+}
+
+/// Whether nothing that works is taken off its routes, or stopped on them, without the image of what follows.
+fn nothing_is_lost(cluster: &Cluster, plan: &Plan) -> Result<(), TestCaseError> {
+    let target = plan.record.as_ref().and_then(|r| cluster.view.revisions.get(&r.target)).cloned();
+    for step in &plan.steps {
+        let (Step::Stop { replica, .. } | Step::Drain { replica, .. }) = step else { continue };
+        let r = cluster.view.replicas.iter().find(|r| r.replica.name == *replica).unwrap();
+        // What edges let go of is lost already.
+        if standing(r, &cluster.nodes) != Standing::Ready || r.replica.draining.is_some() {
+            continue;
+        }
+        // Nor is what has its successor beside it.
+        let beside = |other: &&ReplicaView| other.replica.slot == r.replica.slot && other.replica.name != *replica;
+        let mut others = cluster.view.replicas.iter().filter(beside);
+        if others.any(|other| standing(other, &cluster.nodes) == Standing::Ready) {
+            continue;
+        }
+        let image = target.as_ref().and_then(|t| t.image.resolved()).unwrap();
+        let own = cluster.view.revisions[&r.replica.revision].image.resolved();
+        let next = r.status.as_ref().and_then(|s| s.next_image.as_ref());
+        let has = next.is_some_and(|next| next.there && next.reference == image.reference());
+        prop_assert!(has || own == Some(image), "{step:?}, and {image:?} is not there");
+    }
+    Ok(())
+}
+
+fn ended(record: &Rollout) -> bool {
+    !matches!(record.phase, RolloutPhase::Progressing | RolloutPhase::RollingBack)
+}
+
+/// No image comes any more that the node does not have by now, whatever time passes: the rollout ends all the same, and
+/// what worked and is of the revision that is wanted then still does.
+fn refused_for_ever(mut cluster: Cluster) -> Result<(), TestCaseError> {
+    let image = |cluster: &Cluster, r: &ReplicaView| -> Arc<str> {
+        cluster.view.revisions[&r.replica.revision].image.resolved().unwrap().reference().into()
+    };
+    let mut there: BTreeSet<Arc<str>> = BTreeSet::new();
+    for r in &cluster.view.replicas {
+        let Some(status) = &r.status else { continue };
+        there.extend((status.phase == ReplicaPhase::Running).then(|| image(&cluster, r)));
+        there.extend(status.next_image.iter().filter(|next| next.there).map(|next| next.reference.as_str().into()));
+    }
+    let works = |r: &&ReplicaView| r.replica.draining.is_none() && standing(r, &cluster.nodes) == Standing::Ready;
+    let worked: Vec<ReplicaView> = cluster.view.replicas.iter().filter(works).cloned().collect();
+    let hashes: BTreeSet<String> = cluster.view.replicas.iter().map(|r| r.replica.spec_hash.clone()).collect();
+    let only = if hashes.len() == 1 && there.len() == 1 { hashes } else { BTreeSet::new() };
+    for _ in 0..100 {
+        let plan = cluster.plan();
+        nothing_is_lost(&cluster, &plan)?;
+        cluster.take(&plan);
+        for at in 0..cluster.view.replicas.len() {
+            agent_turns(&mut cluster, at, &there);
+        }
+        cluster.serve();
+        cluster.now += 5_000;
+    }
+    let end = record(&cluster);
+    prop_assert!(ended(&end), "{end:?}");
+    let wanted = &cluster.view.revisions[&end.target].spec_hash;
+    // Where the node has another image too, that one had its turn meanwhile.
+    for before in worked.iter().filter(|r| r.replica.spec_hash == *wanted && only.contains(&r.replica.spec_hash)) {
+        let now = cluster.view.replicas.iter().find(|r| r.replica.name == before.replica.name);
+        let ready = now.is_some_and(|r| standing(r, &cluster.nodes) == Standing::Ready);
+        prop_assert!(ready, "{} worked and is lost: {end:?}", before.replica.name);
+    }
+    Ok(())
+}
+
+/// What an agent does of what it is asked, with the images of `there` alone.
+fn agent_turns(cluster: &mut Cluster, at: usize, there: &BTreeSet<Arc<str>>) {
+    let (now, r) = (cluster.now, cluster.view.replicas[at].clone());
+    let own = cluster.view.revisions[&r.replica.revision].image.resolved().unwrap().reference().to_owned();
+    let before = r.status.as_ref().and_then(|s| s.next_image.clone());
+    let runs = r.status.as_ref().is_some_and(|s| s.phase == ReplicaPhase::Running);
+    if there.contains(&*own) || runs || r.replica.desired == Desired::Stop {
+        // One that crashes goes on crashing.
+        if r.replica.desired == Desired::Stop || r.status.as_ref().is_none_or(|s| s.failures == 0) {
+            cluster.work_one(at);
+        }
+    } else if r.status.is_none() {
+        cluster.report(&r.replica.name, ReplicaPhase::BackOff, false);
+        let status = cluster.find(&r.replica.name).status.as_mut().unwrap();
+        (status.reason, status.refused_since) = (Some(Reason::ImageNotFound), Some(now));
+    }
+    cluster.fetch(at, |next| {
+        if there.contains(&*next.reference) {
+            next.there = true;
+            return;
+        }
+        let since = before.filter(|before| before.reference == next.reference).and_then(|before| before.failing_since);
+        (next.there, next.reason, next.message) = (false, Some(Reason::ImageNotFound), "no such manifest".into());
+        next.failing_since = since.or(Some(now));
+    });
 }
 
 proptest! {
@@ -191,29 +287,26 @@ proptest! {
         replicas in 1u32..4,
         max_failures in 0u32..2,
         canary in 0u32..2,
+        edges in any::<bool>(),
+        for_ever in any::<bool>(),
         words in prop::collection::vec(word(), 0..60),
     ) {
         let policy = |u: &mut UpdatePolicy| {
             (u.max_failures, u.canary, u.progress_deadline) = (max_failures, canary, Period::secs(60));
         };
         let mut cluster = going_on(replicas, policy);
+        // A working replica is lost when edges let go of it, long before it is told to stop.
+        if edges {
+            cluster.edge("n1");
+        }
         for word in words {
             let plan = cluster.plan();
-            let target = plan.record.as_ref().and_then(|r| cluster.view.revisions.get(&r.target)).cloned();
-            for step in &plan.steps {
-                let Step::Stop { replica, .. } = step else { continue };
-                let r = cluster.view.replicas.iter().find(|r| r.replica.name == *replica).unwrap();
-                if standing(r, &cluster.nodes) != Standing::Ready { continue }
-                let image = target.as_ref().and_then(|t| t.image.resolved()).unwrap();
-                let own = cluster.view.revisions[&r.replica.revision].image.resolved();
-                let next = r.status.as_ref().and_then(|s| s.next_image.as_ref());
-                let has = next.is_some_and(|next| next.there && next.reference == image.reference());
-                prop_assert!(has || own == Some(image), "{replica} is stopped and {image:?} is not there");
-            }
+            nothing_is_lost(&cluster, &plan)?;
             cluster.take(&plan);
             let count = cluster.view.replicas.len();
             match word {
                 Word::Time(by) => cluster.now += by,
+                Word::Edges => cluster.serve(),
                 Word::Image(n) => {
                     let (_, spec) = cluster.view.declared.clone().unwrap();
                     let mut spec = (*spec).clone();
@@ -233,9 +326,12 @@ proptest! {
                 _ => {}
             }
         }
+        if for_ever {
+            return refused_for_ever(cluster);
+        }
         cluster.settle();
         let end = record(&cluster);
-        prop_assert!(!matches!(end.phase, RolloutPhase::Progressing | RolloutPhase::RollingBack), "{end:?}");
+        prop_assert!(ended(&end), "{end:?}");
         if end.phase != RolloutPhase::Halted { prop_assert_eq!(cluster.ready(), replicas as usize); }
     }
 }
