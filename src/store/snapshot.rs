@@ -234,12 +234,17 @@ impl State {
 }
 
 impl State {
-    /// Hash of what is declared and placed, and of the data that is known: what a restore leaves as it was.
+    /// Hash of what is declared and placed, and of the data that is known: what a restore leaves as it was. How rollouts
+    /// went is none of that: after a restore each is looked at anew.
     #[must_use]
     pub fn lasting_hash(&self) -> String {
+        let untried = |revision: &Arc<Revision>| match &revision.tried {
+            Some(_) => Arc::new(Revision { tried: None, ..(**revision).clone() }),
+            None => revision.clone(),
+        };
         let lasting = Self {
             objects: self.objects.clone(),
-            revisions: self.revisions.clone(),
+            revisions: self.revisions.iter().map(|(key, revision)| (key.clone(), untried(revision))).collect(),
             versions: self.versions.clone(),
             replicas: self.replicas.clone(),
             volumes: self.volumes.clone(),
