@@ -234,6 +234,33 @@ fn the_last_words_of_a_container_are_shown_cleaned() {
     insta::assert_snapshot!(why::last_words(&report));
 }
 
+#[test]
+fn the_last_words_of_a_hook_are_those_of_the_revision_that_is_spoken_of() {
+    let row = |revision: u64, display: &str| {
+        json!({
+            "replica": format!("web-x-{revision}"), "display": display, "slot": 0, "node": "n1", "createdAt": 0,
+            "desired": {"state": "Run", "revision": revision, "specHash": "x", "epoch": "0.1"},
+            "actual": {"state": "Failed", "ready": false, "since": 0, "health": "-", "restarts": 0,
+                       "lastExit": {"code": 1, "oomKilled": false, "at": 0, "logTail": [format!("of {revision}")]}},
+        })
+    };
+    let hook = "web.preDeploy";
+    for (case, rows, said) in [
+        ("an earlier one", vec![row(1, hook)], vec![]),
+        ("the newest", vec![row(1, hook), row(2, hook)], vec!["of 2"]),
+        ("a replica", vec![row(1, "web.0")], vec!["of 1"]),
+    ] {
+        let report: ServiceReport = serde_json::from_value(json!({
+            "index": 1, "name": "web", "generation": 2, "observedGeneration": 2, "revision": 2, "conditions": [],
+            "counts": {"desired": 1, "running": 0, "ready": 0, "updated": 1}, "replicas": rows,
+        }))
+        .unwrap();
+        let told = why::last_words(&report);
+        let lines: Vec<&str> = told.lines().filter_map(|line| line.strip_prefix("  | ")).collect();
+        assert_eq!(lines, said, "{case}");
+    }
+}
+
 fn change() -> PlanAnswer {
     serde_json::from_value(json!({
         "index": 18442,

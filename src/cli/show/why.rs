@@ -99,12 +99,17 @@ fn remedies(key: &ObjectKey, differences: &[Difference]) -> Vec<Vec<String>> {
     rows
 }
 
-/// The last log lines of each container that failed, newest state of each slot.
+/// The last log lines of each container that failed, newest state of each slot; of hooks those of the newest revision.
 #[must_use]
 pub fn last_words(report: &ServiceReport) -> String {
     let mut out = String::new();
     for row in &report.replicas {
         // What did its work says nothing of what went wrong.
+        // What a hook said of an earlier revision says nothing of this one.
+        let hook = row.display != format!("{}.{}", report.name, row.slot);
+        if hook && row.desired.revision != report.revision {
+            continue;
+        }
         let Some(actual) = row.actual.as_ref().filter(|a| a.state != ReplicaPhase::Completed) else { continue };
         let Some(exit) = actual.last_exit.as_ref().filter(|exit| !actual.ready && !exit.log_tail.is_empty()) else {
             continue;
