@@ -110,6 +110,23 @@ async fn read(request: &mut Request, state: &State, which: Which) -> Result<Resp
     Ok(reply::stream_with(permit, &server, media, |sink| reader.run(store, sink)))
 }
 
+/// The replicas of a service whose logs are asked for by a slot (`1`, `web.1`, `web.preDeploy`, a full name), or by none. Of
+/// one hook those of the newest revision that it ran for are read, whether they run or have ended; `all` reads every one.
+fn asked<'r>(of: impl Iterator<Item = &'r Arc<Replica>>, slot: Option<&str>, all: bool) -> Vec<&'r Arc<Replica>> {
+    let fits = |r: &&Arc<Replica>| match (slot, &r.hook) {
+        (None, hook) => hook.is_none(),
+        (Some(slot), None) => r.slot.to_string() == slot || *r.name == *slot || r.display() == slot,
+        (Some(slot), Some(run)) => run.stage.as_str() == slot || *r.name == *slot || r.display() == slot,
+    };
+    let found: Vec<_> = of.filter(fits).collect();
+    let newest = found.iter().filter(|r| r.hook.is_some()).map(|r| r.revision).max();
+    let reads = |r: &&Arc<Replica>| {
+        let named = slot.is_some_and(|slot| *r.name == *slot);
+        all || named || if r.hook.is_some() { Some(r.revision) == newest } else { r.desired == Desired::Run }
+    };
+    found.into_iter().filter(reads).collect()
+}
+
 /// Seconds since 1970, or an age.
 fn since(query: &Query) -> Result<Option<i64>, Failure> {
     let Some(text) = query.get("since") else { return Ok(None) };
@@ -164,19 +181,15 @@ struct Source {
 
 impl Reader {
     fn replicas(&self, state: &State) -> Vec<Arc<Replica>> {
-        let fits = |r: &&Arc<Replica>| {
-            let chosen = match &self.which {
-                Which::Service(uid) => r.service_uid == *uid,
-                Which::Replica(name) => r.name == *name,
-            };
-            let slot =
-                self.slot.as_ref().is_none_or(|s| r.slot.to_string() == **s || *r.name == **s || r.display() == **s);
-            let named = matches!(self.which, Which::Replica(_)) || self.slot.as_ref().is_some_and(|s| *r.name == **s);
-            let run = self.run.is_none_or(|run| r.run == Some(run));
-            let serves = r.hook.is_none() || self.slot.is_some() || named;
-            chosen && slot && run && serves && (self.all || named || r.desired == Desired::Run)
-        };
-        state.replicas().filter(fits).cloned().collect()
+        let chosen = state.replicas().filter(|r| match &self.which {
+            Which::Service(uid) => r.service_uid == *uid,
+            Which::Replica(name) => r.name == *name,
+        });
+        let of_run = chosen.filter(|r| self.run.is_none_or(|run| r.run == Some(run)));
+        match &self.which {
+            Which::Replica(_) => of_run.cloned().collect(),
+            Which::Service(_) => asked(of_run, self.slot.as_deref(), self.all).into_iter().cloned().collect(),
+        }
     }
 
     async fn run(mut self, store: Client, sink: Sink) -> Result<(), Closed> {
@@ -243,7 +256,7 @@ impl Reader {
         }
         let line = format!("its log is on node {}: ask the API there", replica.node);
         let failure = Failure::new(503, "elsewhere", "It runs on another node", line.clone());
-        self.unread(&replica.name, &replica.display(), &line, Some(&failure), sink).await
+        self.unread(&replica.name, &replica.label(), &line, Some(&failure), sink).await
     }
 
     /// Whether a replica is of this node, and its container was made already.
@@ -278,7 +291,7 @@ impl Reader {
         let pieces = log.map(move |chunk| Piece::Chunk(number, chunk)).chain(end).boxed();
         let source = Source {
             replica: replica.name.clone(),
-            display: replica.display(),
+            display: replica.label(),
             container,
             out: BytesMut::new(),
             err: BytesMut::new(),
@@ -378,6 +391,44 @@ fn cut(rest: &mut BytesMut) -> Option<BytesMut> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Epoch;
+
+    fn replica(name: &str, revision: u64, desired: &str, stage: Option<&str>) -> Arc<Replica> {
+        let hook = stage.map(|stage| serde_json::json!({"stage": stage, "position": 0, "hook": {"command": ["x"]}}));
+        let spec = serde_json::json!({
+            "name": name, "uid": name, "service": "web", "serviceUid": "u", "slot": 1, "revision": revision,
+            "specHash": "h", "node": "n1", "nodeUid": "n", "epoch": Epoch::default(), "desired": desired, "hook": hook,
+            "decision": {"score": 0, "considered": []}, "index": 1, "resourceVersion": 1, "createdAt": 0,
+        });
+        Arc::new(serde_json::from_value(spec).unwrap())
+    }
+
+    #[test]
+    fn of_a_hook_the_newest_revision_is_read_whether_it_runs_or_has_ended() {
+        let all = [
+            replica("web-1-a", 2, "Run", None),
+            replica("web-1-b", 1, "Stop", None),
+            replica("web-predeploy-a", 1, "Run", Some("preDeploy")),
+            replica("web-predeploy-b", 2, "Stop", Some("preDeploy")),
+            replica("web-postdeploy-c", 1, "Run", Some("postDeploy")),
+        ];
+        for (slot, every, names) in [
+            (None, false, vec!["web-1-a"]),
+            (None, true, vec!["web-1-a", "web-1-b"]),
+            (Some("1"), false, vec!["web-1-a"]),
+            (Some("web-1-b"), false, vec!["web-1-b"]),
+            (Some("web.preDeploy"), false, vec!["web-predeploy-b"]),
+            (Some("preDeploy"), false, vec!["web-predeploy-b"]),
+            (Some("web.preDeploy"), true, vec!["web-predeploy-a", "web-predeploy-b"]),
+            (Some("web-predeploy-a"), false, vec!["web-predeploy-a"]),
+            (Some("web.postDeploy"), false, vec!["web-postdeploy-c"]),
+            (Some("7"), false, vec![]),
+        ] {
+            let read = asked(all.iter(), slot, every);
+            assert_eq!(read.iter().map(|r| &*r.name).collect::<Vec<_>>(), names, "{slot:?}, {every}");
+        }
+        assert_eq!((all[0].label().as_str(), all[3].label().as_str()), ("web.1", "web.preDeploy (revision 2)"));
+    }
 
     #[test]
     fn lines_are_cut_at_their_ends_and_at_the_limit() {

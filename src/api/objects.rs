@@ -151,6 +151,7 @@ impl<'s> Reader<'s> {
             epoch: replica.epoch.to_string(),
             desired: replica.desired,
             runs_once: replica.runs_once(),
+            hook: replica.hook.as_ref().map(|_| replica.label()),
             stop_reason: replica.stop_reason,
             draining: replica.draining,
             decision: replica.decision.clone(),

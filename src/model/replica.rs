@@ -88,10 +88,27 @@ impl Replica {
             None => format!("{}.{}", self.service, self.slot),
         }
     }
+    /// `web.1`; of a hook with its revision and its place in the stage, `web.preDeploy (revision 4)`: before lines of its log.
+    #[must_use]
+    pub fn label(&self) -> String {
+        match &self.hook {
+            Some(run) if run.position > 0 => {
+                format!("{} (revision {}, hook {})", self.display(), self.revision, run.position + 1)
+            }
+            Some(_) => format!("{} (revision {})", self.display(), self.revision),
+            None => self.display(),
+        }
+    }
     /// Whether its container has one life: it ends by itself and is never started a second time.
     #[must_use]
     pub const fn runs_once(&self) -> bool {
         self.run.is_some() || self.hook.is_some()
+    }
+    /// Whether its container stays when it was stopped, for its log: a hook's that was cut off at its timeout. It has no
+    /// data that another one would wait for.
+    #[must_use]
+    pub fn is_kept(&self) -> bool {
+        self.hook.is_some() && self.stop_reason == Some(Reason::DeadlineExceeded)
     }
     /// What its container is, of a revision with this spec; none: as the revision says.
     #[must_use]

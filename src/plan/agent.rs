@@ -39,6 +39,8 @@ pub enum Want {
     Run(Wanted),
     /// Its container shall not run any more.
     Stop(Reason),
+    /// It shall not run any more, and stays for its log.
+    Halt(Reason),
     /// There is no such replica on this node: what runs for it is an orphan.
     Nothing(Reason),
 }
@@ -227,6 +229,10 @@ pub fn plan(want: &Want, seen: &Seen, attempts: &Attempts, applied: Index, now: 
         Want::Stop(reason) => match found.first() {
             None => Step::End { phase: ReplicaPhase::Stopped, reason: *reason, message: String::new() },
             Some(own) => retire(own, *reason, reason.meaning().trim().into(), now),
+        },
+        Want::Halt(reason) => match found.iter().find(|own| is_alive(own.state)) {
+            Some(own) => retire(own, *reason, reason.meaning().trim().into(), now),
+            None => Step::End { phase: ReplicaPhase::Stopped, reason: *reason, message: String::new() },
         },
         Want::Run(wanted) => run(wanted, &found, attempts, now),
     }

@@ -99,6 +99,9 @@ pub struct ReplicaSpec {
     /// It ends by itself: a hook, or an attempt of a job.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub runs_once: bool,
+    /// Of a hook: what stands before the lines of its log, `web.preDeploy (revision 4)`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hook: Option<String>,
     /// Why it shall not run any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop_reason: Option<Reason>,

@@ -1,9 +1,11 @@
 //! `logs`: what the containers of a service write.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Deserialize as _;
 
 use crate::{
-    api::wire::{LogLine, Problem},
+    api::wire::{LogLine, Object, Problem, ReplicaSpec},
     cli::{
         args::Logs,
         client::{Api, Query},
@@ -39,13 +41,19 @@ pub async fn read(api: &Api, screen: &Screen, args: &Logs, run: Option<u64>) -> 
         ("run", run.map(|run| run.to_string())),
     ]
     .into();
-    let known = Replicas::from_list(&api.list(Kind::Replica).await?.items);
+    let items = api.list(Kind::Replica).await?.items;
+    let known = Replicas::from_list(&items);
+    let hooks = hooks(&items, &args.service);
+    if let Some(left) = args.replica.as_deref().filter(|_| !args.all_replicas).and_then(|slot| left(&hooks, slot)) {
+        screen.aside(&clean(&left));
+    }
     let mut stream = api.stream::<LogLine>(query.onto(&format!("/api/v1/services/{}/logs", args.service))).await?;
     let (mut unread, mut found) = (Unread::default(), false);
     while let Some(line) = stream.next().await? {
         let subject = Subject { kind: Kind::Replica, name: line.replica.as_str().into(), uid: Uid("".into()) };
         let replica = known.display(&subject);
-        let replica = replica.strip_prefix("replica/").unwrap_or(&replica);
+        let hook = hooks.iter().find(|hook| hook.name == line.replica);
+        let replica = hook.map_or(replica.strip_prefix("replica/").unwrap_or(&replica), |hook| &hook.label);
         let time = line.time.as_deref().map(|time| format!("{} ", clean(time))).unwrap_or_default();
         let before = format!("{time}{} | ", clean(replica));
         match line.stream.as_str() {
@@ -58,6 +66,38 @@ pub async fn read(api: &Api, screen: &Screen, args: &Logs, run: Option<u64>) -> 
         unread.hear(replica, line.error);
     }
     unread.end().map(|()| found)
+}
+
+/// A run of a hook that is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct HookRun {
+    /// Full name of the replica.
+    name: String,
+    /// `web.preDeploy`.
+    display: String,
+    /// Of which it was.
+    revision: u64,
+    /// What stands before its lines.
+    label: String,
+}
+
+fn hooks(items: &[Object], service: &str) -> Vec<HookRun> {
+    let read = |object: &Object| {
+        let spec = ReplicaSpec::deserialize(&object.spec).ok().filter(|spec| *spec.service == *service)?;
+        let (name, label) = (object.metadata.name.to_string(), spec.hook?);
+        Some(HookRun { name, display: spec.display, revision: spec.revision, label })
+    };
+    items.iter().filter_map(read).collect()
+}
+
+/// Which runs of a hook are not read, and how they are: of one hook those of the newest revision are.
+fn left(hooks: &[HookRun], slot: &str) -> Option<String> {
+    let asked = |hook: &&HookRun| hook.display == slot || hook.display.rsplit('.').next() == Some(slot);
+    let revisions: BTreeSet<u64> = hooks.iter().filter(asked).map(|hook| hook.revision).collect();
+    let (newest, earlier) = (revisions.last()?, revisions.len().checked_sub(1).filter(|earlier| *earlier > 0)?);
+    let earlier: Vec<String> = revisions.iter().take(earlier).map(u64::to_string).collect();
+    let earlier = earlier.join(", ");
+    Some(format!("this is of revision {newest}; there is more of {earlier}: --all-replicas reads it too"))
 }
 
 /// Replicas whose logs could not be read, as far as that was not made good.
@@ -91,6 +131,27 @@ mod tests {
         args::{Cli, Client, Command},
         testing,
     };
+
+    #[test]
+    fn earlier_runs_of_a_hook_are_told_with_how_to_read_them() {
+        let run = |stage: &str, revision| HookRun {
+            name: String::new(),
+            display: format!("web.{stage}"),
+            revision,
+            label: String::new(),
+        };
+        let runs = [run("preDeploy", 3), run("preDeploy", 5), run("preDeploy", 4), run("postDeploy", 3)];
+        let told = "this is of revision 5; there is more of 3, 4: --all-replicas reads it too";
+        for (slot, said) in [
+            ("web.preDeploy", Some(told)),
+            ("preDeploy", Some(told)),
+            ("web.postDeploy", None),
+            ("web.1", None),
+            ("web-predeploy-abcde", None),
+        ] {
+            assert_eq!(left(&runs, slot).as_deref(), said, "{slot}");
+        }
+    }
 
     async fn exit(lines: &'static str) -> Result<(), (u8, String)> {
         let answer = move |target: &str| match target {

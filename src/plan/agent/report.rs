@@ -198,7 +198,7 @@ pub fn status(want: &Want, step: &Step, doing: &Doing, known: Known<'_>, now: u6
             let phase = match want {
                 Want::Run(_) if attempts.ended.is_some() => ReplicaPhase::Stopping,
                 Want::Run(_) => ReplicaPhase::Starting,
-                Want::Stop(_) | Want::Nothing(_) => ReplicaPhase::Stopping,
+                Want::Stop(_) | Want::Halt(_) | Want::Nothing(_) => ReplicaPhase::Stopping,
             };
             (phase, Some(*reason), message.clone())
         }

@@ -119,7 +119,7 @@ impl Agent {
             Want::Run(_) if ended => self.say(subject, reason, format!("{message}; it is stopped")),
             Want::Run(_) => self.say(subject, reason, format!("{message}; it is replaced")),
             // The decision to stop it is an event of its own already.
-            Want::Stop(_) => {}
+            Want::Stop(_) | Want::Halt(_) => {}
             Want::Nothing(_) => self.tell(self.this_node(), reason, format!("stopping a container: {message}")),
         }
     }
@@ -127,7 +127,7 @@ impl Agent {
     pub(super) fn say_removed(&self, subject: Option<&Subject>, want: &Want, key: &Arc<str>, message: &str) {
         match want {
             Want::Run(_) => {}
-            Want::Stop(_) => self.say(subject, Reason::Removed, "container removed".into()),
+            Want::Stop(_) | Want::Halt(_) => self.say(subject, Reason::Removed, "container removed".into()),
             Want::Nothing(_) => {
                 self.tell(self.this_node(), Reason::Orphaned, format!("removed container {key}: {message}"));
             }

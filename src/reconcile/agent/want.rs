@@ -49,7 +49,8 @@ impl Agent {
         };
         if replica.desired == Desired::Stop {
             self.lock_gates().remove(key);
-            return Want::Stop(replica.stop_reason.unwrap_or(Reason::Superseded));
+            let reason = replica.stop_reason.unwrap_or(Reason::Superseded);
+            return if replica.is_kept() { Want::Halt(reason) } else { Want::Stop(reason) };
         }
         let unreadable = |what: &str| Shut {
             gate: Gate { reason: Reason::EngineRefused, message: format!("revision {} {what}", replica.revision) },

@@ -241,6 +241,33 @@ fn a_hook_has_its_time_and_one_that_takes_longer_is_stopped() {
 }
 
 #[test]
+fn what_was_cut_off_is_kept_for_its_log_as_the_newest_that_ended_are() {
+    for (container, stays) in [(Some("c".to_owned()), 1), (None, 0)] {
+        let mut cluster = complete(&[], &[]);
+        cluster.declare(hooked("a:2", &["slow"], &[]), resolved());
+        steps(&mut cluster);
+        runs(&mut cluster);
+        cluster.now += 60_000;
+        let name = newest(&cluster);
+        step(&mut cluster);
+        cluster.report(&name, ReplicaPhase::Stopped, false);
+        let status = cluster.find(&name).status.as_mut().unwrap();
+        (status.last_exit, status.container) = (Some(LastExit::default()), container);
+        settle(&mut cluster);
+        assert_eq!(cluster.view.hooks.len(), stays);
+        // Newer ones take its place.
+        for image in ["a:3", "a:4", "a:5"] {
+            cluster.declare(hooked(image, &["quick"], &[]), resolved());
+            steps(&mut cluster);
+            ends(&mut cluster, 0);
+            settle(&mut cluster);
+        }
+        steps(&mut cluster);
+        assert!(cluster.view.hooks.iter().all(|r| r.replica.name != name), "{:?}", cluster.view.hooks);
+    }
+}
+
+#[test]
 fn the_time_of_a_hook_counts_from_when_it_began_to_run() {
     let mut cluster = complete(&[], &[]);
     cluster.declare(hooked("a:2", &["slow"], &[]), resolved());
