@@ -78,6 +78,7 @@ pub async fn post(mut request: Request) -> Result<Response, Failure> {
         (RolloutAction::Promote, None) => Word::Promote,
     };
     let key = request.key()?;
+    let asked = key.clone();
     let (by, now) = (request.caller.name.clone(), request.server.shared.store.now());
     // Who says it twice is told that it was so, and by whom.
     let again = (order.action == RolloutAction::Pause).then(|| {
@@ -104,5 +105,12 @@ pub async fn post(mut request: Request) -> Result<Response, Failure> {
         })
         .await?;
     answer.warnings.extend(again.flatten());
+    if matches!(order.action, RolloutAction::Undo | RolloutAction::Restart | RolloutAction::Promote) {
+        let state = request.server.shared.store.state();
+        let record = state.object(&asked).and_then(|object| state.rollout(&object.meta.uid));
+        answer
+            .warnings
+            .extend(record.and_then(|record| record.paused.as_ref()).map(|paused| word::stays(&asked, paused)));
+    }
     reply::json(&answer)
 }

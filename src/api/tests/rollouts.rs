@@ -38,6 +38,31 @@ async fn who_pauses_a_second_time_is_told_by_whom_it_is_paused_and_why() {
 }
 
 #[tokio::test]
+async fn whatever_carries_nothing_out_for_a_pause_says_so() {
+    let rig = Rig::new().await;
+    for image in ["a:1", "a:2"] {
+        rig.apply(&service("web", image, 1).to_string()).await;
+        let image = crate::model::Resolution::Resolved {
+            image: crate::model::ResolvedImage::Digest { reference: "a@sha256:1".into() },
+        };
+        let state = rig.shared.store.state();
+        let service = state.object(&ObjectKey::service("web")).unwrap().meta.uid.clone();
+        let revision = state.newest_revision(&service).unwrap().number;
+        rig.propose(vec![Command::ResolveImage { service, revision, image }]).await;
+    }
+    let paused = Some(Paused { by: "ann".into(), at: 1, why: Some("lunch".into()) });
+    record(&rig, Rollout { target: 2, newest: 2, paused, phase: RolloutPhase::Complete, ..Rollout::default() }).await;
+    let plan = rig.post("/api/v1/plan", &json!([service("web", "a:3", 1)]).to_string()).await.json();
+    let told = "svc/web: its rollout is paused by ann: lunch: no replica is replaced until \
+                `constellation rollout resume svc/web`";
+    assert!(plan["warnings"].as_array().unwrap().contains(&json!(told)), "{plan}");
+    let undone = rig.post(PATH, &json!({"action": "undo", "toRevision": 1}).to_string()).await.json();
+    let told = "svc/web is paused by ann: lunch and stays so: nothing is replaced until \
+                `constellation rollout resume svc/web`";
+    assert_eq!(undone["warnings"], json!([told]), "{undone}");
+}
+
+#[tokio::test]
 async fn the_history_keeps_how_each_revision_went_when_the_record_is_of_another() {
     let rig = Rig::new().await;
     for image in ["a:1", "a:2", "a:3"] {

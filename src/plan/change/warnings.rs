@@ -40,6 +40,15 @@ fn gone_back(view: &ServiceView) -> Option<String> {
     ))
 }
 
+/// Its rollout is held up by a person: what is changed now reaches no replica before they let it go on.
+fn paused(view: &ServiceView) -> Option<String> {
+    let paused = view.rollout.as_ref()?.paused.as_ref()?;
+    Some(format!(
+        "its rollout is {paused}: no replica is replaced until `constellation rollout resume svc/{}`",
+        view.name
+    ))
+}
+
 /// Every warning, by object in the order of the wishes.
 #[must_use]
 pub fn all(wishes: &[Wish<'_>], objects: &[ObjectChange], world: &World) -> Vec<String> {
@@ -72,6 +81,7 @@ pub fn all(wishes: &[Wish<'_>], objects: &[ObjectChange], world: &World) -> Vec<
                     if same {
                         world.services.get(&declared.name).and_then(gone_back).into_iter().for_each(&mut say);
                     }
+                    world.services.get(&declared.name).and_then(paused).into_iter().for_each(&mut say);
                     if change.result != Outcome::Unchanged {
                         after.writers(&declared.name, spec).into_iter().for_each(&mut say);
                         stays::placement(spec, change, world).into_iter().for_each(&mut say);

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use super::turn;
-use crate::model::{Index, Paused, Resolution, Rollout, RolloutPhase};
+use crate::model::{Index, ObjectKey, Paused, Resolution, Rollout, RolloutPhase};
 use crate::plan::view::ServiceView;
 
 /// What a person says.
@@ -139,6 +139,12 @@ pub fn said(view: &ServiceView, word: Word, (by, now): (&str, u64), index: Index
     }
     let same = view.rollout.as_deref() == Some(&next);
     Ok((!same).then_some(next))
+}
+
+/// What is said of a word that carries nothing out, because the rollout is paused.
+#[must_use]
+pub fn stays(key: &ObjectKey, paused: &Paused) -> String {
+    format!("{key} is {paused} and stays so: nothing is replaced until `constellation rollout resume {key}`")
 }
 
 fn known(view: &ServiceView, number: u64) -> bool {
