@@ -112,6 +112,7 @@ fn waited(progress: &Progress, end: &End) -> Waited {
     let state = match (progress, end) {
         (Progress::Reached(_), _) => WaitState::Done,
         (Progress::Lost(_), _) => WaitState::Failed,
+        (Progress::Paused(_) | Progress::Asks(_), _) => WaitState::Held,
         (Progress::Waiting(_), End::Late) => WaitState::Timeout,
         (Progress::Waiting(_), End::Detached) => WaitState::Detached,
         // The API is gone: nobody waited for this one to the end.
@@ -122,13 +123,20 @@ fn waited(progress: &Progress, end: &End) -> Waited {
 
 /// Says how each service arrived, or what keeps it.
 async fn tell(api: &Api, screen: &Screen, wait: &Wait, all: Duration, end: End) -> Result<(), CliError> {
-    let mut unfinished = Vec::new();
+    // Nothing failed: a person let none of them go on.
+    let (mut unfinished, mut held) = (Vec::new(), true);
     for (name, progress) in wait.progress() {
         let took = took(wait.arrived(name).unwrap_or(all));
         match progress {
             Progress::Reached(said) if said == "deleted" => screen.line(&format!("svc/{name} is gone ({took})"))?,
             Progress::Reached(said) => screen.line(&format!("svc/{name} ready ({}, {took})", text::clean(said)))?,
-            Progress::Waiting(_) | Progress::Lost(_) => unfinished.push((name.clone(), progress.said().to_owned())),
+            Progress::Asks(said) => {
+                screen.line(&format!("svc/{name} waits for promote ({}, {took})", text::clean(said)))?
+            }
+            Progress::Waiting(_) | Progress::Lost(_) | Progress::Paused(_) => {
+                held &= matches!(progress, Progress::Paused(_));
+                unfinished.push((name.clone(), progress.said().to_owned()));
+            }
         }
     }
     let first = unfinished.first().map_or_else(String::new, |(name, _)| name.to_string());
@@ -147,6 +155,7 @@ async fn tell(api: &Api, screen: &Screen, wait: &Wait, all: Duration, end: End) 
             let each: Vec<String> = unfinished.iter().map(|(name, said)| format!("svc/{name}: {said}")).collect();
             let how = match end {
                 End::Late => format!("not done after {}", took(all)),
+                _ if held => "held up".into(),
                 _ => "it cannot be done".into(),
             };
             let further = further(wait, &first, &format!("why svc/{first}"));
@@ -154,6 +163,7 @@ async fn tell(api: &Api, screen: &Screen, wait: &Wait, all: Duration, end: End) 
                 message: format!("{how}: {}", each.join("; ")),
                 hint: Some(match end {
                     End::Late => format!("the change stands and is worked on: {further}"),
+                    _ if held => format!("what was declared stands: constellation rollout resume svc/{first}"),
                     _ => format!("what was declared stands; what is in the way, and what can be done: {further}"),
                 }),
             })
@@ -245,7 +255,8 @@ async fn read(
         for (name, progress) in wait.progress() {
             match progress {
                 Progress::Lost(said) => display.service(name, &format!("it cannot be done: {said}")),
-                Progress::Waiting(said) | Progress::Reached(said) => display.service(name, said),
+                Progress::Paused(said) => display.service(name, &format!("held up: {said}")),
+                Progress::Waiting(said) | Progress::Reached(said) | Progress::Asks(said) => display.service(name, said),
             }
         }
         match wait.verdict() {

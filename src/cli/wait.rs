@@ -48,6 +48,10 @@ pub enum Progress {
     Reached(String),
     /// It cannot arrive any more.
     Lost(String),
+    /// A person holds it up, and nothing goes on before they let it.
+    Paused(String),
+    /// What was asked is done up to where a person decides.
+    Asks(String),
 }
 
 impl Progress {
@@ -55,7 +59,9 @@ impl Progress {
     #[must_use]
     pub fn said(&self) -> &str {
         match self {
-            Self::Waiting(said) | Self::Reached(said) | Self::Lost(said) => said,
+            Self::Waiting(said) | Self::Reached(said) | Self::Lost(said) | Self::Paused(said) | Self::Asks(said) => {
+                said
+            }
         }
     }
 }
@@ -65,9 +71,9 @@ impl Progress {
 pub enum Verdict {
     /// Go on.
     Waiting,
-    /// Everything arrived.
+    /// Everything arrived, or waits for a person's decision.
     Done,
-    /// Everything else arrived, and something cannot any more.
+    /// Everything else arrived, and something cannot any more or is held up.
     Failed,
 }
 
@@ -115,7 +121,7 @@ impl Wait {
     pub fn note(&mut self, now: Duration) {
         for goal in self.goals.values_mut() {
             // What arrived may go off again.
-            let there = matches!(goal.progress, Progress::Reached(_));
+            let there = matches!(goal.progress, Progress::Reached(_) | Progress::Asks(_));
             goal.arrived = goal.arrived.or(Some(now)).filter(|_| there);
         }
     }
@@ -139,7 +145,7 @@ impl Wait {
         // One that is lost says nothing of the others: they are awaited to their own end.
         if any(|p| matches!(p, Progress::Waiting(_))) {
             Verdict::Waiting
-        } else if any(|p| matches!(p, Progress::Lost(_))) {
+        } else if any(|p| matches!(p, Progress::Lost(_) | Progress::Paused(_))) {
             Verdict::Failed
         } else {
             Verdict::Done
@@ -151,8 +157,8 @@ impl Wait {
         let Some(goal) = self.goals.get_mut(name) else { return };
         goal.present = true;
         goal.progress = match goal.aim {
-            Aim::Ready { generation: wanted } => ready(wanted, generation, status),
-            Aim::Rolled { since } => rolled(since, status),
+            Aim::Ready { generation: wanted } => ready(name, wanted, generation, status),
+            Aim::Rolled { since } => rolled(name, since, status),
             Aim::Ran { run } => job::ran(run, status.and_then(|s| s.job.as_ref())),
             // Somebody declared it again while its deletion was awaited.
             Aim::Gone => Progress::Lost("was created again meanwhile".into()),
@@ -213,7 +219,7 @@ impl Wait {
 }
 
 /// How far a service is on its way to a generation.
-fn ready(wanted: u64, generation: u64, status: Option<&ServiceStatus>) -> Progress {
+fn ready(name: &str, wanted: u64, generation: u64, status: Option<&ServiceStatus>) -> Progress {
     let Some(status) = status.filter(|status| status.observed_generation >= wanted) else {
         return Progress::Waiting("not looked at yet".into());
     };
@@ -229,7 +235,7 @@ fn ready(wanted: u64, generation: u64, status: Option<&ServiceStatus>) -> Progre
     // What went wrong with a revision of before says nothing of this change.
     // Where nothing shall run nothing is rolled out.
     let own = status.rollout.as_ref().filter(|rollout| rollout.generation >= wanted && counts.desired > 0);
-    if let Some(ended) = own.and_then(|rollout| turned(rollout, &numbers)) {
+    if let Some(ended) = own.and_then(|rollout| turned(name, rollout, &numbers)) {
         return ended;
     }
     if let Some(other) = status.rollout.as_ref().filter(|r| own.is_none() && r.target != r.newest) {
@@ -264,29 +270,34 @@ fn ready(wanted: u64, generation: u64, status: Option<&ServiceStatus>) -> Progre
 }
 
 /// How an update stands that is not simply on its way; none: the replicas say it.
-fn turned(rollout: &RolloutStatus, numbers: &str) -> Option<Progress> {
+fn turned(name: &str, rollout: &RolloutStatus, numbers: &str) -> Option<Progress> {
+    let resume = format!("`constellation rollout resume svc/{name}` lets it go on");
     let RolloutStatus { phase, target, newest, protected, paused, hooks, waits, message, .. } = rollout;
     match phase {
         RolloutPhase::RolledBack => Some(Progress::Lost(format!("rolled back to revision {target}: {message}"))),
         RolloutPhase::RollingBack if *paused => {
-            Some(Progress::Lost(format!("{numbers}: it is paused on its way back to revision {target}: {message}")))
+            let why = format!("it is paused on its way back to revision {target} ({message})");
+            Some(Progress::Paused(format!("{numbers}: {why}; {resume}")))
         }
         RolloutPhase::RollingBack => {
             Some(Progress::Waiting(format!("{numbers}: goes back to revision {target}: {message}")))
         }
         RolloutPhase::Halted => Some(Progress::Lost(format!("revision {target} stands still: {message}"))),
         RolloutPhase::Progressing if *paused => {
-            Some(Progress::Lost(format!("{numbers}: its rollout is paused; `rollout resume` lets it go on")))
+            Some(Progress::Paused(format!("{numbers}: its rollout is paused; {resume}")))
         }
         RolloutPhase::Progressing if *waits => {
-            Some(Progress::Lost(format!("{numbers}: the canaries are good and wait for `rollout promote`")))
+            let promote = format!("`constellation rollout promote svc/{name}` lets the others follow");
+            let undo = format!("`constellation rollout undo svc/{name}` goes back");
+            Some(Progress::Asks(format!("{numbers}: the canaries are good; {promote}, {undo}")))
         }
         RolloutPhase::Progressing if *protected => {
             Some(Progress::Waiting(format!("{numbers}: revision {target} is being rolled out")))
         }
-        RolloutPhase::Complete if *paused && *hooks => Some(Progress::Lost(format!(
-            "{numbers}: its rollout is paused before `postDeploy` has ended; `rollout resume` lets it go on"
-        ))),
+        RolloutPhase::Complete if *paused && *hooks => {
+            let why = "its rollout is paused before `postDeploy` has ended";
+            Some(Progress::Paused(format!("{numbers}: {why}; {resume}")))
+        }
         RolloutPhase::Complete if target != newest => {
             Some(Progress::Lost(format!("revision {target} runs, not {newest}: {message}")))
         }
@@ -295,7 +306,7 @@ fn turned(rollout: &RolloutStatus, numbers: &str) -> Option<Progress> {
 }
 
 /// How far a rollout is after a word of somebody. One that is paused ends the wait: only a person lets it go on.
-fn rolled(since: u64, status: Option<&ServiceStatus>) -> Progress {
+fn rolled(name: &str, since: u64, status: Option<&ServiceStatus>) -> Progress {
     let seen = status.and_then(|s| Some((s, s.rollout.as_ref().filter(|r| r.record.0 >= since)?)));
     let Some((status, rollout)) = seen else { return Progress::Waiting("not looked at yet".into()) };
     let counts = status.replicas;
@@ -314,7 +325,7 @@ fn rolled(since: u64, status: Option<&ServiceStatus>) -> Progress {
         | RolloutPhase::Complete
         | RolloutPhase::RollingBack
         | RolloutPhase::RolledBack
-        | RolloutPhase::Halted => turned(rollout, &numbers).unwrap_or(Progress::Waiting(numbers)),
+        | RolloutPhase::Halted => turned(name, rollout, &numbers).unwrap_or(Progress::Waiting(numbers)),
     }
 }
 

@@ -179,15 +179,16 @@ fn a_person_pauses_promotes_undoes_and_restarts() {
     let ids = || -> BTreeSet<String> { lab.docker.runs("hello", 2).unwrap().into_iter().map(|c| c.id).collect() };
     let first = ids();
     // The canary goes, the other one waits for a word.
-    let said = agent.apply_with(&spec("two", ", canary: 1, autoPromote: false"), &["--timeout", "60s"]).exits(1);
-    assert!(said.err.contains("rollout promote"), "{}", said.err);
+    let said = agent.apply_with(&spec("two", ", canary: 1, autoPromote: false"), &["--timeout", "60s"]).exits(0);
+    assert!(said.out.contains("waits for promote") && said.out.contains("rollout promote svc/hello"), "{}", said.out);
     assert_eq!(ids().intersection(&first).count(), 1);
     agent.cli(&["rollout", "promote", "svc/hello"]).exits(0);
     let second = ids();
     assert!(second.is_disjoint(&first));
     // Paused, nothing is replaced.
     agent.cli(&["rollout", "pause", "hello", "-m", "lunch"]).exits(0);
-    agent.apply_with(&spec("three", ""), &["-d"]).exits(0);
+    let held = agent.apply_with(&spec("three", ""), &["--timeout", "60s"]).exits(1);
+    assert!(held.err.contains("held up") && held.err.contains("rollout resume svc/hello"), "{}", held.err);
     let paused = agent.cli(&["rollout", "status", "hello"]).exits(0);
     assert!(paused.out.contains("paused by "), "{}", paused.out);
     std::thread::sleep(secs(1));

@@ -62,8 +62,8 @@ pub struct RolloutStatus {
     /// Name of the service
     #[arg(value_name = "SERVICE", value_parser = names::service)]
     pub service: String,
-    /// Tell every step until it is complete and its postDeploy hooks have ended (0), or it is rolled back, stands still, or
-    /// waits for a person: paused, or canaries for `promote` (1)
+    /// Tell every step until it is complete and its postDeploy hooks have ended (0), or it is rolled back, stands still or is
+    /// paused (1); canaries that are good and wait for `promote` end it too (0)
     #[arg(short, long)]
     pub watch: bool,
     /// With -w: longest wait

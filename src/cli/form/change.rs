@@ -98,6 +98,8 @@ pub enum WaitState {
     Done,
     /// It cannot become so.
     Failed,
+    /// It waits for a person: it is paused, or canaries wait for `rollout promote`.
+    Held,
     /// It was not so within `--timeout`.
     Timeout,
     /// Nobody waited: `--detach`, or Ctrl-C.

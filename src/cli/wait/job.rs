@@ -50,7 +50,7 @@ mod tests {
         match progress {
             Progress::Waiting(_) => Kind::Waiting,
             Progress::Reached(_) => Kind::Reached,
-            Progress::Lost(_) => Kind::Lost,
+            Progress::Lost(_) | Progress::Paused(_) | Progress::Asks(_) => Kind::Lost,
         }
     }
     fn run(number: u64, state: RunState) -> RunStatus {
