@@ -58,7 +58,7 @@ pub use profile::Profile;
 pub use quantity::{Bytes, Millicores, Period};
 pub use reason::Reason;
 pub use replica::{Decision, Desired, Draining, HookRun, Replica, Slot};
-pub use revision::{Resolution, ResolvedImage, Revision, Tried};
+pub use revision::{Left, Resolution, ResolvedImage, Revision, Tried};
 pub use rollout::{Paused, Rollout, RolloutPhase};
 pub use service::{ServiceSpec, Stage};
 pub use status::{NextImage, NodeStatus, ReplicaPhase, ReplicaStatus, ServiceStatus, Status};

@@ -3,6 +3,8 @@
 //! Agents compare a container's label with the stored hash and never recompute it, so that a new
 //! release of ours restarts nothing.
 
+use std::sync::Arc;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -43,6 +45,31 @@ pub struct Tried {
     /// What went wrong, for people.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,
+    /// When it was complete, back, stood still or was left, cluster time in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<u64>,
+    /// Another revision was wanted instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left: Option<Left>,
+}
+
+/// Why a rollout was left for one of another revision.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase", tag = "how")]
+pub enum Left {
+    /// Somebody went back from it.
+    Undone {
+        /// Who.
+        by: Arc<str>,
+        /// Why, in their words.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        why: Option<Arc<str>>,
+    },
+    /// A newer revision came before it was done.
+    Superseded {
+        /// Number of the newer one.
+        by_revision: u64,
+    },
 }
 
 /// What became of an image reference.

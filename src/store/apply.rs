@@ -141,7 +141,7 @@ impl State {
             Command::Place { replica, beside } => self.place(at, replica, beside.as_ref()).map(|()| None),
             Command::Drain { replica, reason } => self.drain(at, replica, *reason).map(|()| None),
             Command::SetRollout { uid, rollout, based_on, .. } => {
-                self.set_rollout(at, uid, rollout, *based_on).map(|()| None)
+                self.set_rollout(group, uid, rollout, *based_on).map(|()| None)
             }
             Command::SetJob { uid, job, based_on, .. } => self.set_job(at, uid, job, *based_on).map(|()| None),
             Command::RecordEdge { node, edge, judged } => {

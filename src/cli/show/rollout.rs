@@ -3,7 +3,7 @@
 use crate::{
     api::wire::RolloutReport,
     cli::text::{self, Times},
-    model::{ConditionStatus, ConditionType, Reason, RolloutPhase, Tried},
+    model::{ConditionStatus, ConditionType, Left, Reason, RolloutPhase, Tried},
 };
 
 /// How far it is, in a few lines.
@@ -106,17 +106,27 @@ pub fn history(report: &RolloutReport) -> String {
     text::table(0, &["REVISION", "GENERATION", "REPLICAS", "BEGAN", "IMAGE", "RESOLVED", "NOTE", "ENDED"], &rows)
 }
 
-/// How a rollout ended, with what went wrong.
+/// How a rollout ended, when, and with what went wrong.
 fn ended(tried: &Tried) -> String {
-    let how = match tried.phase {
-        RolloutPhase::Progressing => "under way",
-        RolloutPhase::Complete => "complete",
-        RolloutPhase::RollingBack => "goes back",
-        RolloutPhase::RolledBack => "rolled back",
-        RolloutPhase::Halted => "stands still",
+    let (how, why) = match (&tried.left, tried.phase) {
+        (Some(Left::Undone { by, why }), _) => {
+            (format!("undone by {}", text::clean(by)), text::clean(why.as_deref().unwrap_or_default()))
+        }
+        (Some(Left::Superseded { by_revision }), _) => (format!("superseded by revision {by_revision}"), "".into()),
+        (None, phase) => {
+            let how = match phase {
+                RolloutPhase::Progressing => "under way",
+                RolloutPhase::Complete => "complete",
+                RolloutPhase::RollingBack => "goes back",
+                RolloutPhase::RolledBack => "rolled back",
+                RolloutPhase::Halted => "stands still",
+            };
+            (how.to_owned(), text::clean(&tried.message))
+        }
     };
-    let why = text::clean(&tried.message);
-    if why.is_empty() { how.to_owned() } else { format!("{how}: {why}") }
+    let at = tried.ended_at.map(|at| format!(" {}", Times::Absolute.at(at))).unwrap_or_default();
+    let why = if why.is_empty() { String::new() } else { format!(": {why}") };
+    format!("{how}{at}{why}")
 }
 
 /// An image with the first characters of its digest, as Docker prints it.
@@ -146,6 +156,7 @@ mod tests {
                 began_at: 1_000,
                 phase: RolloutPhase::RolledBack,
                 message: "web.1: exit 1".into(),
+                ..Tried::default()
             }),
         };
         RolloutReport {
@@ -155,6 +166,29 @@ mod tests {
             replicas: ReplicaCounts { desired: 3, running: 3, ready: 3, updated: 3, completed: 0 },
             conditions: Vec::new(),
             revisions: vec![revision(2, false), revision(1, true)],
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_rollout_says_how_when_and_why() {
+        let undone = |why: Option<&str>| Some(Left::Undone { by: "ann".into(), why: why.map(Into::into) });
+        let at = Some(1_000);
+        for (phase, left, ended_at, message, said) in [
+            (RolloutPhase::Progressing, None, None, "", "under way"),
+            (RolloutPhase::Complete, None, at, "", "complete 1970-01-01T00:00:01Z"),
+            (RolloutPhase::RolledBack, None, at, "exit 1", "rolled back 1970-01-01T00:00:01Z: exit 1"),
+            (RolloutPhase::Complete, undone(Some("500s")), at, "x", "undone by ann 1970-01-01T00:00:01Z: 500s"),
+            (RolloutPhase::Progressing, undone(None), at, "", "undone by ann 1970-01-01T00:00:01Z"),
+            (
+                RolloutPhase::Progressing,
+                Some(Left::Superseded { by_revision: 3 }),
+                at,
+                "",
+                "superseded by revision 3 1970-01-01T00:00:01Z",
+            ),
+        ] {
+            let tried = Tried { began_at: 0, phase, message: message.into(), ended_at, left };
+            assert_eq!(ended(&tried), said);
         }
     }
 

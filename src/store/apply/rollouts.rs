@@ -6,19 +6,36 @@ use std::sync::Arc;
 
 use crate::{
     model::{
-        Edge, Index, Kind, Object, ObjectKey, Reason, Revision, Rollout, RolloutPhase, Tried, Uid, event::Subject,
-        quantity::seconds,
+        Edge, Index, Kind, Left, Object, ObjectKey, Reason, Revision, Rollout, RolloutPhase, Tried, Uid,
+        event::Subject, quantity::seconds,
     },
     store::{
-        command::Refusal,
+        command::{Group, Refusal},
         state::{Changed, State},
     },
 };
 
+/// The revision whose rollout ends with this turn because another one is wanted, and why. What was taken back by itself, or
+/// was complete before a newer one came, has an end of its own.
+fn left(old: &Rollout, new: &Rollout, group: &Group) -> Option<(u64, Left)> {
+    let (by, why) = (group.actor.clone(), group.reason.clone());
+    let left = match (old.phase, new.phase) {
+        _ if new.target == old.target => return None,
+        (RolloutPhase::Progressing, _) if new.newest > old.newest => Left::Superseded { by_revision: new.newest },
+        (RolloutPhase::Progressing | RolloutPhase::Complete | RolloutPhase::Halted, RolloutPhase::Progressing)
+            if new.newest == old.newest =>
+        {
+            Left::Undone { by, why }
+        }
+        _ => return None,
+    };
+    Some((old.target, left))
+}
+
 impl State {
     pub(super) fn set_rollout(
         &mut self,
-        at: u64,
+        group: &Group,
         service: &Uid,
         rollout: &Rollout,
         based_on: Option<Index>,
@@ -42,8 +59,15 @@ impl State {
         self.rollouts.insert(service.clone(), Arc::new(kept(index)));
         // The Service's own version stays: a step of a rollout must not fail a user's write.
         self.changed(index, object.key(), Changed::Status);
-        self.tell_rollout(at, &object, old.as_deref(), rollout);
+        self.tell_rollout(group.at, &object, old.as_deref(), rollout);
         self.remember(service, old.as_deref(), rollout);
+        if let Some((number, left)) = old.and_then(|old| left(&old, rollout, group)) {
+            self.tried(service, number, |tried| Tried {
+                ended_at: Some(group.at),
+                left: Some(left),
+                ..tried.cloned().unwrap_or_default()
+            });
+        }
         Ok(())
     }
 
@@ -58,6 +82,8 @@ impl State {
             began_at: tried.filter(|_| back).map_or(rollout.started_at, |tried| tried.began_at),
             phase: rollout.phase,
             message: rollout.message.clone(),
+            ended_at: rollout.ended_at,
+            left: None,
         });
         // The way back from a revision has ended, and the record is of another from now on.
         let Some(left) = old.filter(|old| old.phase == RolloutPhase::RollingBack).map(left) else { return };
@@ -65,7 +91,12 @@ impl State {
             self.tried(service, left, |tried| {
                 let before = tried.cloned().unwrap_or_default();
                 match rollout.phase {
-                    RolloutPhase::Halted => Tried { phase: rollout.phase, message: rollout.message.clone(), ..before },
+                    RolloutPhase::Halted => Tried {
+                        phase: rollout.phase,
+                        message: rollout.message.clone(),
+                        ended_at: rollout.ended_at,
+                        ..before
+                    },
                     // Another one is wanted meanwhile: this one was taken back all the same.
                     RolloutPhase::Progressing
                     | RolloutPhase::Complete
@@ -164,5 +195,34 @@ impl State {
         };
         self.changed(index, ObjectKey::node(name), Changed::Edge);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rollout_that_is_left_for_another_one_says_why() {
+        use RolloutPhase::{Complete, Halted, Progressing, RolledBack, RollingBack};
+        let of = |target, newest, phase| Rollout { target, newest, phase, ..Rollout::default() };
+        let group = Group { actor: "ann".into(), reason: Some("500s".into()), ..Group::default() };
+        let undone = |number| Some((number, Left::Undone { by: "ann".into(), why: Some("500s".into()) }));
+        let superseded = |number, by_revision| Some((number, Left::Superseded { by_revision }));
+        for (case, old, new, expected) in [
+            ("undone on its way", of(2, 2, Progressing), of(1, 2, Progressing), undone(2)),
+            ("undone when it was complete", of(2, 2, Complete), of(1, 2, Progressing), undone(2)),
+            ("undone where it stood still", of(2, 2, Halted), of(1, 2, Progressing), undone(2)),
+            ("a newer one came", of(2, 2, Progressing), of(3, 3, Progressing), superseded(2, 3)),
+            ("and while an undo was under way", of(1, 2, Progressing), of(3, 3, Progressing), superseded(1, 3)),
+            ("a newer one after it was complete", of(2, 2, Complete), of(3, 3, Progressing), None),
+            ("a newer one after it was back", of(1, 2, RolledBack), of(3, 3, Progressing), None),
+            ("taken back by itself", of(2, 2, Progressing), of(1, 2, RollingBack), None),
+            ("tried again after it was taken back", of(1, 2, RolledBack), of(2, 2, Progressing), None),
+            ("done", of(2, 2, Progressing), of(2, 2, Complete), None),
+            ("restarted", of(2, 2, Complete), of(2, 2, Progressing), None),
+        ] {
+            assert_eq!(left(&old, &new, &group), expected, "{case}");
+        }
     }
 }
