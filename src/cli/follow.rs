@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     api::wire::{Object, WatchLine, WatchOp},
-    model::{Event, Kind, ObjectKey, ReplicaStatus, ServiceStatus},
+    model::{Event, Kind, ObjectKey, ReplicaStatus, ServiceSpec, ServiceStatus},
 };
 
 /// Broken streams in a row before the wait gives up.
@@ -298,6 +298,9 @@ async fn read(
 fn service(wait: &mut Wait, object: &Object) {
     // A status of a newer version that cannot be read is as good as none.
     let status = object.status.as_ref().and_then(|s| ServiceStatus::deserialize(s).ok());
+    let spec = ServiceSpec::deserialize(&object.spec).ok();
+    let on = spec.as_ref().map(|spec| spec.container.depends_on.as_slice()).unwrap_or_default();
+    wait.depends(&object.metadata.name, on, status.as_ref());
     wait.service(&object.metadata.name, object.metadata.generation, status.as_ref());
 }
 

@@ -13,8 +13,12 @@ use std::{
     time::Duration,
 };
 
-use crate::model::{
-    Condition, ConditionStatus, ConditionType, Reason, RolloutPhase, ServiceStatus, status::RolloutStatus,
+use crate::{
+    model::{
+        Condition, ConditionStatus, ConditionType, Reason, RolloutPhase, ServiceStatus, service::Dependency,
+        status::RolloutStatus,
+    },
+    plan::told,
 };
 
 /// What is awaited of one service.
@@ -92,13 +96,17 @@ pub struct Wait {
     goals: BTreeMap<Arc<str>, Goal>,
     /// Full name of each replica that has not ended → its service.
     live: BTreeMap<Arc<str>, Arc<str>>,
+    /// Service → what its replicas say they wait for, of its `dependsOn`.
+    needs: BTreeMap<Arc<str>, Vec<Arc<str>>>,
+    /// Service, awaited or not, that does not work and cannot become as it is declared → why.
+    failed: BTreeMap<Arc<str>, String>,
 }
 
 impl Wait {
     /// Waits for these.
     pub fn new(goals: impl IntoIterator<Item = (Arc<str>, Aim)>) -> Self {
         let goal = |aim| Goal { aim, present: true, progress: Progress::Waiting("waiting".into()), arrived: None };
-        Self { goals: goals.into_iter().map(|(name, aim)| (name, goal(aim))).collect(), live: BTreeMap::new() }
+        Self { goals: goals.into_iter().map(|(name, aim)| (name, goal(aim))).collect(), ..Self::default() }
     }
 
     /// Names of the services.
@@ -152,8 +160,36 @@ impl Wait {
         }
     }
 
+    /// What a service depends on, as it is declared and as its status says that it waits for it.
+    pub fn depends(&mut self, name: &str, on: &[Dependency], status: Option<&ServiceStatus>) {
+        let needs = status.map_or_else(Vec::new, |status| unmet(on, status));
+        self.needs.insert(name.into(), needs);
+    }
+
     /// A service was seen, with its status if it has one.
     pub fn service(&mut self, name: &str, generation: u64, status: Option<&ServiceStatus>) {
+        match broken(name, generation, status) {
+            Some(why) => self.failed.insert(name.into(), why),
+            None => self.failed.remove(name),
+        };
+        self.look(name, generation, status);
+        self.strand();
+    }
+
+    /// Who waits for one that failed for good waits in vain.
+    fn strand(&mut self) {
+        let waits = |(_, goal): &(&Arc<str>, &mut Goal)| {
+            matches!((goal.aim, &goal.progress), (Aim::Ready { .. }, Progress::Waiting(_)))
+        };
+        for (name, goal) in self.goals.iter_mut().filter(waits) {
+            let needs = self.needs.get(name).into_iter().flatten();
+            if let Some((target, why)) = needs.filter_map(|target| self.failed.get_key_value(target)).next() {
+                goal.progress = Progress::Lost(format!("it waits for svc/{target}, which does not come: {why}"));
+            }
+        }
+    }
+
+    fn look(&mut self, name: &str, generation: u64, status: Option<&ServiceStatus>) {
         let Some(goal) = self.goals.get_mut(name) else { return };
         goal.present = true;
         goal.progress = match goal.aim {
@@ -167,6 +203,7 @@ impl Wait {
 
     /// A service is not there (any more).
     pub fn service_gone(&mut self, name: &str) {
+        self.failed.remove(name);
         let Some(goal) = self.goals.get_mut(name) else { return };
         goal.present = false;
         if matches!(goal.aim, Aim::Ready { .. } | Aim::Rolled { .. } | Aim::Ran { .. }) {
@@ -214,6 +251,27 @@ impl Wait {
                 (false, 1) => Progress::Waiting("1 replica stops".into()),
                 (false, left) => Progress::Waiting(format!("{left} replicas stop")),
             };
+        }
+    }
+}
+
+/// Which of its dependencies a service waits for, by its own word.
+fn unmet(on: &[Dependency], status: &ServiceStatus) -> Vec<Arc<str>> {
+    let waits = status.conditions.iter().filter(|c| c.reason == Reason::WaitingForDependency);
+    let said: Vec<&str> = waits.map(|c| c.message.as_str()).collect();
+    let named = |d: &&Dependency| said.iter().any(|said| said.ends_with(&told::not_yet(d)));
+    on.iter().filter(named).map(|d| d.name.as_str().into()).collect()
+}
+
+/// Why a service does not work and cannot become as it is declared. One that was rolled back and works is none.
+fn broken(name: &str, generation: u64, status: Option<&ServiceStatus>) -> Option<String> {
+    let works = |s: &ServiceStatus| {
+        s.conditions.iter().any(|c| c.kind == ConditionType::Ready && c.status == ConditionStatus::True)
+    };
+    match ready(name, generation, generation, status) {
+        Progress::Lost(why) if !status.is_some_and(works) => Some(why),
+        Progress::Lost(_) | Progress::Waiting(_) | Progress::Reached(_) | Progress::Paused(_) | Progress::Asks(_) => {
+            None
         }
     }
 }

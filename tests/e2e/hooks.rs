@@ -153,3 +153,37 @@ fn an_agent_that_is_killed_during_a_migration_does_not_run_it_twice() {
     assert!(ran.len() == 1 && ran[0].contains("Exited (0)"), "{ran:?}");
     assert_eq!(lab.docker.running("hello").len(), 1);
 }
+
+#[test]
+fn the_log_of_a_hook_is_read_while_it_runs_and_when_it_was_cut_off_with_its_revision() {
+    let lab = Lab::take();
+    let agent = Agent::start(&lab);
+    agent.apply(&hooked("environment: {GREETING: one}\n", "preDeploy: [{command: [sh, -c, 'echo early bird']}]"));
+    let slow = "preDeploy: [{command: [sh, -c, 'echo half way; sleep 60'], timeout: 6s}]";
+    agent.apply_with(&hooked("environment: {GREETING: two}\n", slow), &["-d"]).exits(0);
+    let logs = |more: &[&str]| agent.cli(&[&["logs", "hello", "--replica", "hello.preDeploy"], more].concat());
+    eventually(secs(20), "it is read while it runs", || {
+        let read = logs(&[]);
+        if read.out.contains("hello.preDeploy (revision 2) | half way") { Ok(()) } else { Err(read.out) }
+    });
+    assert!(agent.cli(&["ps", "hello"]).exits(0).out.contains("hello.preDeploy"));
+    eventually(secs(40), "it was cut off", || {
+        let status = agent.cli(&["rollout", "status", "hello"]).out;
+        if status.contains("not done within 6s") { Ok(()) } else { Err(status) }
+    });
+    let read = logs(&[]).exits(0);
+    assert!(read.out.contains("hello.preDeploy (revision 2) | half way"), "{}", read.out);
+    assert!(!read.out.contains("early bird") && read.err.contains("--all-replicas"), "{} {}", read.out, read.err);
+    let all = logs(&["--all-replicas"]).exits(0);
+    assert!(
+        all.out.contains("hello.preDeploy (revision 1) | early bird") && all.out.contains("half way"),
+        "{}",
+        all.out
+    );
+    assert!(agent.cli(&["ps", "hello"]).exits(0).out.contains("hello.preDeploy"));
+    agent.cli(&["delete", "svc/hello", "-y"]).exits(0);
+    eventually(secs(20), "nothing is left", || {
+        let left = lab.docker.managed(Some("hello"));
+        if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
+    });
+}

@@ -170,3 +170,46 @@ fn a_fresh_list_tells_what_was_missed() {
     wait.only(&BTreeSet::new(), &BTreeSet::new());
     assert_eq!(wait.verdict(), Verdict::Done);
 }
+
+#[test]
+fn who_waits_for_one_that_failed_for_good_waits_in_vain() {
+    use ConditionStatus::{False, True};
+    let on: Dependency = serde_json::from_value(serde_json::json!({"name": "db"})).unwrap();
+    let waits = |message: &str| {
+        let mut status = status(1, False, Reason::WaitingForDependency, [1, 0, 0, 1]);
+        status.conditions[0].message = format!("web.1: {message}");
+        status
+    };
+    let own = waits(&told::not_yet(&on));
+    let other = waits("service cache has not started yet");
+    let good = status(1, True, Reason::UpToDate, [1, 1, 1, 1]);
+    let failed = status(1, False, Reason::Failed, [1, 0, 0, 1]);
+    let late = status(1, False, Reason::MinimumReplicasUnavailable, [1, 0, 0, 1]);
+    let rollout = |phase| RolloutStatus { phase, target: 1, newest: 1, generation: 1, ..RolloutStatus::default() };
+    let halted = ServiceStatus { rollout: Some(rollout(RolloutPhase::Halted)), ..late.clone() };
+    let paused = RolloutStatus { paused: true, ..rollout(RolloutPhase::Progressing) };
+    let paused = ServiceStatus { rollout: Some(paused), ..late.clone() };
+    let back = RolloutStatus { target: 1, newest: 2, ..rollout(RolloutPhase::RolledBack) };
+    let back = ServiceStatus { rollout: Some(back), ..good.clone() };
+    for (case, web, db, verdict) in [
+        ("it failed", &own, &failed, Verdict::Failed),
+        ("it stands still", &own, &halted, Verdict::Failed),
+        ("it is on its way", &own, &late, Verdict::Waiting),
+        ("a person lets it go on", &own, &paused, Verdict::Waiting),
+        ("it went back and works", &own, &back, Verdict::Waiting),
+        ("another one is waited for", &other, &failed, Verdict::Waiting),
+        ("nothing is waited for any more", &good, &failed, Verdict::Done),
+    ] {
+        for first in ["web", "db"] {
+            let mut wait = Wait::new([("web".into(), Aim::Ready { generation: 1 })]);
+            let mut see = |name: &str| {
+                let (status, on) = if name == "web" { (web, std::slice::from_ref(&on)) } else { (db, &[][..]) };
+                wait.depends(name, on, Some(status));
+                wait.service(name, 1, Some(status));
+            };
+            see(first);
+            see(if first == "web" { "db" } else { "web" });
+            assert_eq!(wait.verdict(), verdict, "{case}, {first} first");
+        }
+    }
+}
