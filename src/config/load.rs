@@ -16,6 +16,8 @@ use super::{
 /// Variables that clients read, and an agent leaves alone.
 const OF_CLIENTS: [&str; 4] =
     ["CONSTELLATION_API", "CONSTELLATION_TOKEN", "CONSTELLATION_TOKEN_FILE", "CONSTELLATION_CONTEXT"];
+/// What the tests are told begins so. No setting does: a shell that was made ready for them starts agents too.
+const OF_TESTS: &str = "CONSTELLATION_TEST_";
 /// Names the engine of Docker's own clients. An agent is bound to one engine for good: what a shell happens to
 /// say must not choose another.
 const OF_DOCKER: &str = "DOCKER_HOST";
@@ -45,7 +47,7 @@ fn environment(
             found.of_docker = Some(value.to_string_lossy().into_owned()).filter(|other| !other.is_empty());
             continue;
         }
-        if name != RUST_LOG && !name.starts_with("CONSTELLATION_") {
+        if name != RUST_LOG && (!name.starts_with("CONSTELLATION_") || name.starts_with(OF_TESTS)) {
             continue;
         }
         match value.into_string() {

@@ -14,7 +14,11 @@ fn loaded(flags: &AgentFlags, pairs: &[(&str, &str)]) -> Result<AgentConfig, Vec
 
 #[test]
 fn defaults_are_those_of_the_page() {
-    let config = loaded(&AgentFlags::default(), &[("HOME", "/root"), ("CONSTELLATION_TOKEN_FILE", "/x")]).unwrap();
+    let config = loaded(
+        &AgentFlags::default(),
+        &[("HOME", "/root"), ("CONSTELLATION_TOKEN_FILE", "/x"), ("CONSTELLATION_TEST_REGISTRY", "x")],
+    )
+    .unwrap();
     assert_eq!(config.data_dir, PathBuf::from("/var/lib/constellation"));
     assert_eq!(config.run_dir, PathBuf::from("/run/constellation"));
     assert_eq!(config.api_socket, PathBuf::from("/run/constellation/api.sock"));
