@@ -87,7 +87,16 @@ pub fn size(group: &Group) -> usize {
             drained.map(|name| name.len() + 8).sum::<usize>() + 512
         }
         Command::SetRollout { rollout, .. } => {
-            rollout.message.len() + rollout.log_tail.iter().map(|line| line.len() + 8).sum::<usize>() + 768
+            let lines = |tail: &[String]| tail.iter().map(|line| line.len() + 8).sum::<usize>();
+            let (hooked, paused) = (&rollout.hooked, rollout.paused.as_ref());
+            let followed = hooked.followed.as_ref().map_or(0, |f| f.message.len() + lines(&f.log_tail) + 128);
+            let last = hooked.last.as_ref().map_or(0, |last| last.message.len() + last.replica.len() + 64);
+            let counted = hooked.counted.iter().map(|name| name.len() + 8).sum::<usize>();
+            // As declared, with what may stand in each: its own form says how long it is.
+            let list = if hooked.list.is_empty() { 0 } else { serde_json::to_vec(&hooked.list).map_or(0, |b| b.len()) };
+            let paused = paused.map_or(0, |p| p.by.len() + p.why.as_ref().map_or(0, |why| why.len()));
+            let texts = rollout.message.len() + lines(&rollout.log_tail);
+            texts + followed + last + counted + list + paused + 768
         }
         Command::SetJob { job, .. } => {
             let run = |run: &crate::model::Run| {
