@@ -13,6 +13,7 @@ mod act;
 pub mod adoption;
 mod ahead;
 pub mod containers;
+mod exits;
 pub mod gate;
 mod granted;
 mod hooks;

@@ -1,6 +1,6 @@
 //! Looking at one replica: its containers as they are now, and what that means for its memory.
 //!
-//! Here: `look`, which asks the engine only about what is stale, counts starts and exits, and keeps the
+//! Here: `look`, which asks the engine only about what is stale, has starts and exits counted (`exits`), and keeps the
 //! prober on the running container. Not here: deciding (`plan::agent`).
 //! Invariant: an error of the engine gives `Seen::Unknown`, never an empty answer; an error about one
 //! container says nothing of the others.
@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::{
     Agent, Subject,
-    containers::{Entry, nanos},
+    containers::Entry,
     hooks::PostStart,
     listen,
     processes::{self, Process},
@@ -20,14 +20,11 @@ use crate::{
     model::{
         Index, Reason, ReplicaPhase,
         quantity::seconds,
-        service::{ContainerSpec, NetworkMode, Readiness, ReadinessSource, STOP_GRACE_PERIOD},
-        status::LastExit,
+        service::{ContainerSpec, NetworkMode, Readiness, ReadinessSource},
     },
     plan::{
         agent::{
-            Found, Gate, Seen,
-            attempts::Cause,
-            millis,
+            Found, Gate, Seen, millis,
             report::{Facts, Health, Verdict, interval, verdict},
         },
         told,
@@ -221,117 +218,6 @@ impl Agent {
         spec.and_then(wanted).unwrap_or_default()
     }
 
-    /// Counts what happened since the last look; an error: the engine fell silent meanwhile. `renamed`: its
-    /// container is there by another name, which the next step tells.
-    async fn count(&self, key: &Arc<str>, subject: &Subject, own: Option<&Entry>, renamed: bool) -> Result<(), Gate> {
-        let now = (self.now)();
-        let Some((entry, container)) = own.and_then(|e| e.inspected.as_ref().map(|c| (e, c))) else {
-            if own.is_none() {
-                self.count_vanished(key, subject, renamed);
-            }
-            return Ok(());
-        };
-        // What somebody does to it after its end is no life of it.
-        if self.has_ended(key) {
-            return Ok(());
-        }
-        let started = starts(container);
-        if started && self.is_new_life(key, container) {
-            let news = self.with(key, |m| {
-                (m.ending, m.pre_stopped, m.removed, m.since) = (None, None, false, None);
-                m.attempts.runs(&container.id, &container.started_at, now)
-            });
-            if news {
-                self.say_started(subject, container);
-            }
-        }
-        if container.state == ContainerState::Running {
-            self.with(key, |m| m.attempts.runs(&container.id, &container.started_at, now));
-        }
-        let ended = matches!(container.state, ContainerState::Exited | ContainerState::Dead) && started;
-        if !ended || self.with(key, |m| m.attempts.knows_exit(&container.id, &container.finished_at)) {
-            return Ok(());
-        }
-        let grace = subject.spec.as_ref().map_or(STOP_GRACE_PERIOD, ContainerSpec::grace);
-        let cause = match self.with(key, |m| m.ending.clone()) {
-            Some(id) if id == container.id => Cause::Agent,
-            Some(_) | None if container.oom_killed => Cause::Itself,
-            Some(_) | None if self.ended_with_engine(container).await? => Cause::Engine,
-            Some(_) | None if entry.ended_by_hand(grace) => Cause::Hand,
-            Some(_) | None => Cause::Itself,
-        };
-        // Of a run that is given up in its middle it says how far that was.
-        let attempt = subject.replica.runs_once();
-        let log_tail = match cause {
-            Cause::Itself => self.tail(key, container).await,
-            Cause::Hand | Cause::Agent | Cause::Engine if attempt => self.tail(key, container).await,
-            Cause::Hand | Cause::Agent | Cause::Engine => Vec::new(),
-        };
-        let exit = LastExit {
-            code: container.exit_code,
-            oom_killed: container.oom_killed,
-            cause,
-            finished_at: container.finished_at.clone(),
-            at: now,
-            log_tail,
-        };
-        let (failures, before) = self.with(key, |m| {
-            let before = m.attempts.failures;
-            m.attempts.exited(&container.id, exit, now);
-            (m.attempts.failures, before)
-        });
-        self.data_is_free();
-        // That an attempt of a job is done is told as its end.
-        let done = attempt && container.exit_code == 0 && cause == Cause::Itself;
-        if matches!(cause, Cause::Hand | Cause::Engine) || (failures != before && !done) {
-            self.say_exited(subject, container, cause);
-        }
-        Ok(())
-    }
-
-    /// Whether the engine that runs now came after this exit. One that is about to end does not answer: what
-    /// it stops is not to be taken for somebody's doing.
-    async fn ended_with_engine(&self, container: &Container) -> Result<bool, Gate> {
-        match self.runtime.began().await {
-            Ok(began) => Ok(began.zip(nanos(&container.finished_at)).is_some_and(|(began, ended)| ended <= began)),
-            Err(error @ (RuntimeError::Down { .. } | RuntimeError::Unresponsive { .. })) => {
-                self.containers.set_engine(listen::unknown(&error));
-                Err(self.containers.engine().gate().unwrap_or_else(|| listen::gate(&error)))
-            }
-            Err(error) => {
-                tracing::debug!(%error, "the engine does not say since when it runs");
-                Ok(false)
-            }
-        }
-    }
-
-    fn has_ended(&self, key: &Arc<str>) -> bool {
-        self.with(key, |m| m.attempts.ended.is_some())
-    }
-
-    fn is_new_life(&self, key: &Arc<str>, container: &Container) -> bool {
-        self.with(key, |m| {
-            m.attempts.life.as_ref().is_none_or(|(id, at)| *id != container.id || *at != container.started_at)
-        })
-    }
-
-    /// The container is gone: by this agent, or by somebody.
-    fn count_vanished(&self, key: &Arc<str>, subject: &Subject, renamed: bool) {
-        let lost = self.with(key, |m| {
-            let known = m.attempts.running_since.is_some() || m.attempts.counted.is_some();
-            let lost = known && !m.removed && m.attempts.ended.is_none();
-            if !m.removed {
-                m.attempts.vanished();
-            }
-            (m.attempts.running_since, m.attempts.counted) = (None, None);
-            lost
-        });
-        if lost && !renamed {
-            self.data_is_free();
-            self.say_vanished(subject);
-        }
-    }
-
     fn probe(&self, key: &Arc<str>, own: &Container, source: &ReadinessSource, facts: &Facts) {
         let readiness = match source {
             ReadinessSource::Probe(readiness) => readiness.clone(),
@@ -461,7 +347,7 @@ impl Agent {
 }
 
 /// Whether it was ever started.
-fn starts(container: &Container) -> bool {
+pub(super) fn starts(container: &Container) -> bool {
     !container.started_at.is_empty() && !container.started_at.starts_with("0001-")
 }
 
