@@ -400,7 +400,8 @@ struct Needs<'i> {
     version: TlsVersion,
 }
 
-/// Names that a person may look for with `route show`: the hosts and rules that are served or left out.
+/// Whether what is served concerns a host: it is served for the host, for a wildcard over it, or by a raw rule with these
+/// letters in it.
 #[must_use]
 pub fn concerns(entry: &Entry, host: &str) -> bool {
     covers(&entry.host, host) || (entry.host == "-" && entry.path.contains(host))
