@@ -36,7 +36,7 @@ pub fn kind(text: &str) -> Result<Kind, String> {
             .filter(|(distance, _)| *distance <= 2);
         match near {
             Some((_, name)) => format!("unknown kind {text:?}; did you mean {}?", name.to_ascii_lowercase()),
-            None => format!("unknown kind {text:?}; known: service (svc), config, secret, node, replica"),
+            None => format!("unknown kind {text:?}; known: {}", Kind::known()),
         }
     })
 }
@@ -182,7 +182,7 @@ mod tests {
             (key("a\u{1b}[2J").unwrap_err(), "write it like svc/web"),
             (key("srv/web").unwrap_err(), "did you mean svc?"),
             (kind("secert").unwrap_err(), "did you mean secret?"),
-            (kind("ingress").unwrap_err(), "known: service"),
+            (kind("ingress").unwrap_err(), "middleware (mw), service (svc), route"),
             (key("svc/").unwrap_err(), "no name"),
             (key("svc/a b").unwrap_err(), "no name"),
             (key("svc/../x").unwrap_err(), "no name"),

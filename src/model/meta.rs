@@ -192,15 +192,22 @@ impl fmt::Display for ObjectKey {
         write!(f, "{}/{}", self.kind.short(), self.name)
     }
 }
+impl Kind {
+    /// All of them as a person may write them: `service (svc), config, …`.
+    #[must_use]
+    pub fn known() -> String {
+        let words = Self::ALL.map(|kind| match (kind.name().to_ascii_lowercase(), kind.short()) {
+            (name, short) if name == short => name,
+            (name, short) => format!("{name} ({short})"),
+        });
+        words.join(", ")
+    }
+}
 impl FromStr for ObjectKey {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
         let (kind, name) = text.split_once('/').ok_or_else(|| format!("{text:?} is not KIND/NAME, like svc/web"))?;
-        let kind = Kind::parse(kind).ok_or_else(|| {
-            format!(
-                "unknown kind {kind:?}; known: service (svc), config, secret, node, route, middleware (mw), replica"
-            )
-        })?;
+        let kind = Kind::parse(kind).ok_or_else(|| format!("unknown kind {kind:?}; known: {}", Kind::known()))?;
         if name.is_empty() {
             return Err(format!("{text:?} has no name after the slash"));
         }
