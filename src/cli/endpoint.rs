@@ -62,6 +62,10 @@ impl FromStr for Endpoint {
             return Err(wrong("https is not built yet"));
         }
         let Some(authority) = text.strip_prefix("http://") else {
+            if text.starts_with('/') {
+                let message = format!("{text:?} is no address of an API: it is a path without a scheme");
+                return Err(CliError::usage(message, format!("write unix://{text} for a socket")));
+            }
             return Err(wrong("it has no scheme"));
         };
         let authority = authority.strip_suffix('/').unwrap_or(authority);
@@ -136,6 +140,7 @@ mod tests {
         for (text, why) in [
             ("https://n1:7443", "not built yet"),
             ("n1:7443", "no scheme"),
+            ("/run/x.sock", "without a scheme"),
             ("unix://run/x.sock", "absolute"),
             ("http://", "HOST:PORT"),
             ("http://n1:1/x", "HOST:PORT"),
@@ -149,6 +154,8 @@ mod tests {
             assert!(error.to_string().contains(why), "{text}: {error}");
             assert_eq!(error.exit().code(), 2);
         }
+        let hint = "/run/x.sock".parse::<Endpoint>().unwrap_err().hint();
+        assert_eq!(hint.as_deref(), Some("write unix:///run/x.sock for a socket"));
     }
 
     #[test]
