@@ -92,6 +92,9 @@ pub struct Hook {
     pub on_failure: OnFailure,
 }
 
+/// Characters of a command in a sentence.
+const SHOWN: usize = 60;
+
 /// What follows a hook that failed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -107,8 +110,14 @@ impl Hook {
     /// `preDeploy: ./migrate --all`, one bounded line.
     #[must_use]
     pub fn told(&self, stage: Stage) -> String {
+        // It stands in every line of events, of a plan and of a status; as it is declared it stands in the spec.
         let command = self.command.join(" ");
-        let shown: String = command.chars().filter(|c| !c.is_control()).take(200).collect();
+        let mut rest = command.chars().filter(|c| !c.is_control());
+        let mut shown: String = rest.by_ref().take(SHOWN).collect();
+        if rest.next().is_some() {
+            shown.pop();
+            shown.push('…');
+        }
         format!("{}: {shown}", stage.as_str())
     }
 }
@@ -152,4 +161,21 @@ const fn five_minutes() -> Period {
 #[allow(clippy::trivially_copy_pass_by_ref)]
 fn is_five_minutes(period: &Period) -> bool {
     *period == five_minutes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_command_is_cut_in_a_sentence() {
+        let told = |command: &str| {
+            let command = command.split(' ').map(str::to_owned).collect();
+            Hook { command, ..serde_json::from_value(serde_json::json!({"command": ["x"]})).unwrap() }
+                .told(Stage::PreDeploy)
+        };
+        assert_eq!(told("./migrate --all"), "preDeploy: ./migrate --all");
+        assert_eq!(told(&"é".repeat(60)), format!("preDeploy: {}", "é".repeat(60)));
+        assert_eq!(told(&"é".repeat(61)), format!("preDeploy: {}…", "é".repeat(59)));
+    }
 }
