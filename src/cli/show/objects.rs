@@ -10,7 +10,7 @@ use crate::{
     api::wire::{Object, ReplicaSpec, SecretView, UsageStatus},
     cli::text::{self, Times},
     model::{
-        Bytes, Condition, ConditionStatus, ConditionType, Desired, Kind, Millicores, NodeStatus, ReplicaStatus,
+        Bytes, Condition, ConditionStatus, ConditionType, Desired, Kind, Millicores, NodeStatus, Reason, ReplicaStatus,
         RunState, ServiceStatus,
         node::NodeSpec,
         route::{MiddlewareRef, RouteSpec},
@@ -165,6 +165,15 @@ pub fn state(object: &Object) -> String {
     if state == "Ready" && conditions.iter().any(failed) {
         return "Ready, postDeploy failed".into();
     }
+    // How far the edges are changes by itself; what is left out does not.
+    let unserved = |c: &&Condition| {
+        c.kind == ConditionType::RoutesProgrammed
+            && c.status == ConditionStatus::False
+            && c.reason != Reason::EdgeBehind
+    };
+    if let Some(condition) = conditions.iter().find(unserved).filter(|_| state == "Ready") {
+        return format!("Ready, routes: {}", condition.reason);
+    }
     // Good although not all of it is ready: what is not has done its work and ended.
     let status = status::<ServiceStatus>(object).filter(|_| object.kind == Kind::Service);
     if let Some(job) = status.as_ref().and_then(|s| s.job.as_ref()).filter(|_| state == "Ready") {
@@ -195,12 +204,15 @@ fn service(
         .filter_map(|r| text(r, "node"))
         .collect();
     let nodes = if nodes.is_empty() { dash() } else { nodes.into_iter().collect::<Vec<_>>().join(",") };
+    // What is declared does not run: a revision before it does.
+    let back = status.is_some_and(|s| s.conditions.iter().any(|c| c.reason == Reason::RolledBack));
+    let image = text(object, "image").unwrap_or("-");
     let cells = vec![
         name,
         text(object, "mode").unwrap_or("replicated").to_owned(),
         format!("{}/{}", counts.good(), counts.desired),
         counts.updated.to_string(),
-        text(object, "image").unwrap_or("-").to_owned(),
+        if back { format!("{image} (rolled back)") } else { image.to_owned() },
         nodes,
         state(object),
         age,
@@ -351,6 +363,38 @@ mod tests {
         }
         for (bytes, shown) in [(0, "0"), (128 << 20, "128Mi"), (16 << 30, "16.0Gi"), (3 << 29, "1.5Gi")] {
             assert_eq!(gibi(Bytes(bytes)), shown);
+        }
+    }
+
+    #[test]
+    fn a_service_that_is_ready_and_not_as_declared_says_so() {
+        let service = |kind: &str, reason: &str| -> Object {
+            let condition = |kind: &str, status: &str, reason: &str| {
+                serde_json::json!({"type": kind, "status": status, "reason": reason, "message": "",
+                                   "lastTransitionTime": 1, "observedGeneration": 1})
+            };
+            let meta =
+                serde_json::json!({"name": "web", "uid": "u", "generation": 1, "resourceVersion": 1, "createdAt": 1});
+            serde_json::from_value(serde_json::json!({
+                "apiVersion": "constellation.dev/v1", "kind": "Service", "metadata": meta,
+                "spec": {"image": "web:2"}, "status": {
+                    "conditions": [condition("Ready", "True", "UpToDate"), condition(kind, "False", reason)],
+                    "observedGeneration": 1, "revision": 2,
+                    "replicas": {"desired": 1, "running": 1, "ready": 1, "updated": 1},
+                }
+            }))
+            .unwrap()
+        };
+        let times = Times::Absolute;
+        let around = Around { wide: false, times, replicas: &[], services: &[], leader: None };
+        for (kind, reason, image, said) in [
+            ("RoutesProgrammed", "HostConflict", "web:2", "Ready, routes: HostConflict"),
+            ("RoutesProgrammed", "EdgeBehind", "web:2", "Ready"),
+            ("Progressing", "UpToDate", "web:2", "Ready"),
+            ("Progressing", "RolledBack", "web:2 (rolled back)", "Ready"),
+        ] {
+            let cells = row(&service(kind, reason), &around);
+            assert_eq!((cells[4].as_str(), cells[6].as_str()), (image, said), "{kind} {reason}");
         }
     }
 }
