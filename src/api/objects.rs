@@ -210,7 +210,12 @@ fn asks(object: &Object) -> bool {
 /// What is said of the `routes` of a Service.
 fn routes_programmed(verdict: &Verdict, programmed: &Finding, meta: &Meta) -> Condition {
     let worst = [&verdict.accepted, &verdict.resolved].into_iter().find(|finding| !finding.holds);
-    let Finding { holds, reason, message } = worst.unwrap_or(programmed).clone();
+    let Finding { holds, reason, message } = worst.cloned().unwrap_or_else(|| {
+        // What is accepted may be told of others that ask for the same.
+        let words = [&programmed.message, &verdict.accepted.message].map(String::as_str);
+        let said: Vec<&str> = words.into_iter().filter(|words| !words.is_empty()).collect();
+        Finding { message: said.join("; "), ..programmed.clone() }
+    });
     Condition {
         kind: ConditionType::RoutesProgrammed,
         status: holds.into(),

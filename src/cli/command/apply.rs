@@ -2,7 +2,7 @@
 
 use std::{path::Path, time::Instant};
 
-use super::{env, goals, left, outcomes, plan::Saved, wait};
+use super::{env, goals, left, outcomes, plan::Saved, unrouted, wait};
 use crate::{
     api::wire::{ApplyAnswer, ApplyRequest, ObjectOutcome, PlanAnswer},
     cli::{
@@ -78,6 +78,7 @@ pub async fn apply(api: &Api, screen: &Screen, args: &Apply) -> Result<(), CliEr
     changed.arrived(&arrived);
     if followed.result.is_ok() && !args.waiting.detach {
         changed.warn(&unready(api, screen, &answer).await);
+        changed.warn(&unrouted::tell(api, screen, &answer).await);
     }
     screen.answer(&changed)?;
     followed.result

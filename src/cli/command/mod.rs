@@ -27,6 +27,7 @@ pub mod scale;
 pub mod secret;
 pub mod settings;
 pub mod token;
+pub mod unrouted;
 pub mod validate;
 pub mod version;
 

@@ -1,0 +1,80 @@
+//! What of the routes of a change is not served: a service may be ready, and nobody reaches it.
+//!
+//! Here: one line for each object that was applied, asked for when all else is done. Not here: what is said before
+//! (`plan::change::served`), the table (`route`).
+
+use crate::{
+    api::wire::{ApplyAnswer, RouteTable, Routed},
+    cli::{client::Api, screen::Screen, text::clean},
+    model::{Kind, ObjectKey, rule::is_host},
+    store::command::Outcome,
+};
+
+/// Says which routes of what was applied are left out. Asked for a word to people: an error is none.
+pub async fn tell(api: &Api, screen: &Screen, answer: &ApplyAnswer) -> Vec<String> {
+    let mut objects = answer.objects.iter().filter(|o| o.result != Outcome::Deleted);
+    if !objects.any(|o| matches!(o.kind, Kind::Service | Kind::Route)) {
+        return Vec::new();
+    }
+    let Ok(table) = api.route_table().await else { return Vec::new() };
+    let warnings = left_out(&table, answer);
+    for warning in &warnings {
+        screen.aside(&format!("warning: {}", clean(warning)));
+    }
+    warnings
+}
+
+/// One line for each object of an answer of which something is left out.
+fn left_out(table: &RouteTable, answer: &ApplyAnswer) -> Vec<String> {
+    let there = |routed: &&Routed| {
+        let same = |key: ObjectKey| key == routed.object;
+        let mut all = answer.objects.iter().filter(|o| o.result != Outcome::Deleted);
+        all.any(|o| same(ObjectKey::new(o.kind, o.name.as_str())))
+    };
+    table.objects.iter().filter(there).filter_map(line).collect()
+}
+
+fn line(routed: &Routed) -> Option<String> {
+    let (first, others) = routed.left_out.split_first()?;
+    let what = if first.message.contains(&first.what) { String::new() } else { format!("{} ", first.what) };
+    let more = if others.is_empty() { String::new() } else { format!(" (and {} more)", others.len()) };
+    let host = first.hosts.iter().chain(&routed.hosts).find(|host| is_host(host));
+    let look =
+        host.map_or_else(|| "constellation route ls".to_owned(), |host| format!("constellation route show {host}"));
+    let (reason, message) = (first.reason, &first.message);
+    Some(format!("{}: {what}is left out ({reason}): {message}{more}: {look}", routed.object))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn each_object_of_the_change_has_one_line_with_where_to_look() {
+        let part = |what: &str, hosts: &[&str]| json!({"what": what, "hosts": hosts, "reason": "HostConflict", "message": format!("{what} is another's")});
+        let routed = |object: &str, hosts: &[&str], left_out: serde_json::Value| json!({"object": object, "conditions": [], "hosts": hosts, "leftOut": left_out});
+        let table = json!({"index": 9, "entries": [], "objects": [
+            routed("svc/web", &["a.example", "b.example"], json!([part("b.example/ on web", &["b.example"]), part("c", &[])])),
+            routed("svc/other", &["a.example"], json!([part("x", &[])])),
+            routed("svc/good", &["d.example"], json!([])),
+            routed("route/raw", &["Path(`/x`)"], json!([{"what": "all of it", "reason": "InvalidRoute", "message": "no"}])),
+            routed("route/gone", &["e.example"], json!([part("y", &[])])),
+        ]});
+        let made = |kind: &str, name: &str, result: &str| json!({"kind": kind, "name": name, "result": result, "generation": 1, "resourceVersion": 1});
+        let answer = json!({"index": 9, "objects": [
+            made("Service", "web", "unchanged"), made("Service", "good", "created"),
+            made("Route", "raw", "configured"), made("Route", "gone", "deleted"),
+        ]});
+        let (table, answer) = (serde_json::from_value(table).unwrap(), serde_json::from_value(answer).unwrap());
+        assert_eq!(
+            left_out(&table, &answer),
+            [
+                "svc/web: is left out (HostConflict): b.example/ on web is another's (and 1 more): \
+                 constellation route show b.example",
+                "route/raw: all of it is left out (InvalidRoute): no: constellation route ls",
+            ]
+        );
+    }
+}
