@@ -37,6 +37,8 @@ pub struct Documents {
     pub preconditions: Vec<(ObjectKey, Option<Index>)>,
     /// Set of the documents that name none.
     pub set: Option<String>,
+    /// Objects that shall go.
+    pub deletes: Vec<ObjectKey>,
 }
 
 /// One document.
@@ -62,6 +64,8 @@ struct Envelope<'b> {
     preconditions: BTreeMap<String, Option<u64>>,
     #[serde(default)]
     set: Option<String>,
+    #[serde(default)]
+    deletes: Vec<String>,
 }
 
 /// A body of one or many documents.
@@ -73,8 +77,9 @@ pub fn many(body: &[u8], format: Format) -> Result<Documents, Failure> {
         Format::Yaml => Documents { items: parse(body)?, ..Documents::default() },
         Format::Json => json(body)?,
     };
-    if documents.items.len() > MOST {
-        return Err(Failure::unprocessable(format!("{} documents are more than {MOST}", documents.items.len())));
+    let all = documents.items.len() + documents.deletes.len();
+    if all > MOST {
+        return Err(Failure::unprocessable(format!("{all} documents are more than {MOST}")));
     }
     let mut seen = BTreeMap::new();
     for (number, item) in documents.items.iter().enumerate() {
@@ -168,6 +173,9 @@ fn json(body: &[u8]) -> Result<Documents, Failure> {
             for (key, at) in envelope.preconditions {
                 let key = key.parse().map_err(|e| Failure::bad_request(format!("preconditions: {e}")))?;
                 documents.preconditions.push((key, at.map(Index)));
+            }
+            for key in envelope.deletes {
+                documents.deletes.push(key.parse().map_err(|e| Failure::bad_request(format!("deletes: {e}")))?);
             }
             documents.set = envelope.set;
             envelope.objects

@@ -2,6 +2,8 @@
 //!
 //! Here: documents and a pruned set as wishes. Not here: what they would do (`plan::change`).
 
+use std::collections::BTreeSet;
+
 use super::{
     auth::Role,
     commit::UNCONFIRMED,
@@ -11,7 +13,7 @@ use super::{
     write::{self, Asked},
 };
 use crate::{
-    model::{Grants, Kind, Spec, secret::SealedSecret},
+    model::{Grants, Kind, ObjectKey, Spec, secret::SealedSecret},
     plan::{
         change::{self, ChangePlan, Wish, served},
         routes,
@@ -40,8 +42,11 @@ pub(super) fn plan(
             Spec::Service(_) | Spec::Config(_) | Spec::Node(_) | Spec::Route(_) | Spec::Middleware(_) => None,
         },
     });
-    let pruned = asked.pruned(state).into_iter().map(|(key, _)| Wish::Delete(key));
-    let wishes: Vec<Wish<'_>> = put.chain(pruned).collect();
+    let pruned = asked.pruned(state).into_iter().map(|(key, _)| key);
+    // Named twice it goes once; what is declared in the same breath stays.
+    let mut gone: BTreeSet<ObjectKey> = pruned.chain(asked.documents.deletes.iter().cloned()).collect();
+    gone.retain(|key| declared.iter().all(|declared| declared.key() != *key));
+    let wishes: Vec<Wish<'_>> = put.chain(gone.into_iter().map(Wish::Delete)).collect();
     let mut plan = change::plan(&wishes, &view::world(state));
     plan.warnings.extend(unserved(&wishes, state, maker));
     let (refused, granted) = grants::told(items, state, role, granted)?;

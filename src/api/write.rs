@@ -38,6 +38,10 @@ pub async fn apply(mut request: Request) -> Result<Response, Failure> {
     let body = request.bytes().await?;
     let asked = Arc::new(Asked::read(&request, &body).await?);
     request.caller.must_be(asked.role())?;
+    if let Some(key) = asked.documents.deletes.first() {
+        return Err(Failure::bad_request(format!("deletes: {key}: only a plan takes objects that shall go"))
+            .hint("DELETE /api/v1/KIND/NAME deletes one, ?prune=SET those that a set has no more"));
+    }
     let maker = Maker::of(&request);
     let commit = Commit::of(&request, body)?.if_at(asked.documents.preconditions.clone());
     let wanted = asked.clone();
@@ -159,7 +163,7 @@ impl Asked {
             }
             (set, prune) => set.or_else(|| prune.clone()),
         };
-        if documents.items.is_empty() && prune.is_none() {
+        if documents.items.is_empty() && documents.deletes.is_empty() && prune.is_none() {
             return Err(Failure::unprocessable("the request has no documents"));
         }
         Ok(Self { documents, set, prune })

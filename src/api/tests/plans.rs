@@ -74,3 +74,48 @@ async fn a_plan_is_carried_out_only_if_nothing_moved() {
     assert_eq!(rig.post("/api/v1/apply", &carry_out).await.status, 200);
     assert_eq!(rig.post("/api/v1/apply", &carry_out).await.problem(), (409, "conflict".into()));
 }
+
+#[tokio::test]
+async fn what_others_lose_by_a_deletion_is_planned_before_it() {
+    let rig = Rig::new().await;
+    rig.node().await;
+    let object = |kind: &str, name: &str, spec: Value| json!({"apiVersion": "constellation.dev/v1", "kind": kind, "metadata": {"name": name}, "spec": spec});
+    let mut web = service("web", "nginx:1", 1);
+    web["spec"]["expose"] = json!([80]);
+    let route = json!({"hosts": ["a.example"], "middlewares": ["fine"], "backends": [{"service": "web", "port": 80}]});
+    let fine = object("Middleware", "fine", json!({"compress": {}}));
+    rig.apply(&json!([fine, web, object("Route", "blog", route)]).to_string()).await;
+    let before = rig.index();
+    for (gone, says) in [("mw/fine", "MiddlewareNotFound"), ("svc/web", "svc/web does not exist; requests get 503")] {
+        let answer = plan(&rig, "", &json!({"objects": [], "deletes": [gone]})).await;
+        assert_eq!(answer["objects"][0]["result"], "deleted", "{answer}");
+        let warnings = answer["warnings"].to_string();
+        assert!(warnings.contains("route/blog: ") && warnings.contains(says), "{gone}: {warnings}");
+    }
+    let all = json!({"objects": [], "deletes": ["route/blog", "mw/fine", "svc/web"]});
+    assert_eq!(plan(&rig, "", &all).await["warnings"], json!([]), "nobody is left to lose anything");
+    assert_eq!(rig.post("/api/v1/apply", &all.to_string()).await.status, 400, "an apply deletes nothing by name");
+    assert_eq!(rig.index(), before);
+}
+
+#[tokio::test]
+async fn that_two_ask_for_one_host_is_told_on_both() {
+    let rig = Rig::new().await;
+    rig.node().await;
+    let asking = |name: &str| {
+        let mut service = service(name, "nginx:1", 1);
+        service["spec"]["expose"] = json!([80]);
+        service["spec"]["routes"] = json!([{"host": "a.example"}]);
+        service.to_string()
+    };
+    rig.apply(&asking("first")).await;
+    rig.apply(&asking("late")).await;
+    let table = rig.read("/api/v1/route-table").await;
+    let says = |name: &str| {
+        let all = table["objects"].as_array().unwrap();
+        all.iter().find(|o| o["object"] == name).unwrap()["conditions"][0]["message"].as_str().unwrap().to_owned()
+    };
+    let (first, late) = (says("svc/first"), says("svc/late"));
+    assert!(first.contains("a.example/ on web is asked for by svc/late too, which came later"), "{first}");
+    assert!(late.contains("a.example/ on web is svc/first's, which was first"), "{late}");
+}

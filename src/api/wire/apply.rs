@@ -20,6 +20,9 @@ pub struct ApplyRequest {
     /// Set that the objects belong to, where a document does not name one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub set: Option<String>,
+    /// Of a plan: objects that shall go beside those, `mw/auth`. An apply refuses them: each has its own `DELETE`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deletes: Vec<String>,
 }
 
 /// What an apply, PUT, DELETE or cordon did.

@@ -123,6 +123,7 @@ fn saved(file: &Path) -> Result<Wanted, CliError> {
         objects: saved.documents,
         set: saved.set.clone(),
         preconditions: saved.plan.preconditions.clone(),
+        ..ApplyRequest::default()
     };
     let prune = saved.prune.then_some(saved.set).flatten();
     Ok(Wanted { request, prune, plan: Some(saved.plan), warnings: Vec::new() })

@@ -2,7 +2,7 @@
 
 use super::{each::Each, env, left};
 use crate::{
-    api::wire::UsageStatus,
+    api::wire::ApplyRequest,
     cli::{
         args::Delete,
         client::{Api, Change},
@@ -10,7 +10,7 @@ use crate::{
         screen::Screen,
         source, text,
     },
-    model::{ConditionStatus, ConditionType, Kind, ObjectKey},
+    model::{Kind, ObjectKey},
 };
 
 /// Runs `delete`.
@@ -23,10 +23,9 @@ pub async fn delete(api: &Api, screen: &Screen, args: &Delete) -> Result<(), Cli
     } else {
         (source::keys_to_delete(&source::read(&args.files, &env, None)?.documents), true)
     };
-    for key in &keys {
-        if let Some(by) = used(api, key).await {
-            screen.aside(&format!("warning: {}", text::clean(&format!("{key} is in use, {by}"))));
-        }
+    let warnings = lost(api, &keys).await;
+    for warning in &warnings {
+        screen.aside(&format!("warning: {}", text::clean(warning)));
     }
     if !args.yes {
         if !screen.interactive() {
@@ -41,7 +40,7 @@ pub async fn delete(api: &Api, screen: &Screen, args: &Delete) -> Result<(), Cli
         }
     }
     let services = left::before(api, keys.iter().any(|key| key.kind == Kind::Service)).await;
-    let mut each = Each::default();
+    let mut each = Each::warned(&warnings);
     for (i, key) in keys.iter().enumerate() {
         let change = Change { reason: args.waiting.reason.as_deref(), force: args.force, ..Change::default() };
         match api.delete(key, change).await {
@@ -62,12 +61,9 @@ pub async fn delete(api: &Api, screen: &Screen, args: &Delete) -> Result<(), Cli
     each.finish(api, screen, &args.waiting, "deleted").await
 }
 
-/// Who uses a Config or Secret, as its condition says. Asked for a warning: an error is none.
-async fn used(api: &Api, key: &ObjectKey) -> Option<String> {
-    if !matches!(key.kind, Kind::Config | Kind::Secret) {
-        return None;
-    }
-    let status: UsageStatus = serde_json::from_value(api.get(key).await.ok()?.status?).ok()?;
-    let in_use = status.conditions.into_iter().find(|c| c.kind == ConditionType::InUse)?;
-    (in_use.status == ConditionStatus::True).then_some(in_use.message)
+/// What others lose, as a plan says it. Asked for a warning: an error is none.
+async fn lost(api: &Api, keys: &[ObjectKey]) -> Vec<String> {
+    let deletes = keys.iter().map(ToString::to_string).collect();
+    let wanted = ApplyRequest { deletes, ..ApplyRequest::default() };
+    api.plan(&wanted, None).await.map(|plan| plan.warnings).unwrap_or_default()
 }

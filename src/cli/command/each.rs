@@ -29,12 +29,19 @@ pub struct Each {
     untried: Vec<ObjectKey>,
     /// What people read behind each object that was changed.
     suffix: String,
+    /// What was said before any of them.
+    said: Vec<String>,
 }
 
 impl Each {
     /// With these words behind each object that was changed.
     pub fn of(suffix: &str) -> Self {
         Self { suffix: suffix.to_owned(), ..Self::default() }
+    }
+
+    /// With what was said before any of them.
+    pub fn warned(warnings: &[String]) -> Self {
+        Self { said: warnings.to_vec(), ..Self::default() }
     }
 
     /// One was made.
@@ -95,6 +102,7 @@ impl Each {
         }
         let followed = wait(api, screen, &self.answer, waiting).await;
         self.changed.waited(&followed.services);
+        self.changed.warn(&self.said);
         screen.answer(&self.changed)?;
         if self.failed.is_empty() {
             return followed.result;

@@ -32,8 +32,9 @@ pub fn unserved(verdict: &Verdict) -> Vec<String> {
     });
     let told = verdict.left_out.iter().any(|part| part.message == verdict.resolved.message);
     let lacks = Some(&verdict.resolved).filter(|finding| !finding.holds && !told);
-    let lacks = lacks.map(|finding| (format!("not all of it answers ({})", finding.reason), &finding.message));
-    left.chain(lacks).map(|(what, why)| format!("{what}: {why}")).collect()
+    let nobody = if verdict.answered.holds { "" } else { "; requests get 503" };
+    let lacks = lacks.map(|finding| format!("not all of it answers ({}): {}{nobody}", finding.reason, finding.message));
+    left.map(|(what, why)| format!("{what}: {why}")).chain(lacks).collect()
 }
 
 /// What differs of the `routes` of a Service; that none of its replicas is ready is said of those.

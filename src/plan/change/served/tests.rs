@@ -80,7 +80,10 @@ fn what_would_not_be_served_is_said_before_in_the_words_that_are_said_after() {
         (
             "nobody is behind it",
             route("b", json!({"hosts": ["b.example"], "backends": [{"service": "gone"}]})),
-            vec!["route/b: not all of it answers (BackendNotFound): svc/gone does not exist".to_owned()],
+            vec![
+                "route/b: not all of it answers (BackendNotFound): svc/gone does not exist; requests get 503"
+                    .to_owned(),
+            ],
         ),
     ];
     for (case, declared, want) in table {
@@ -102,4 +105,8 @@ fn what_comes_with_it_is_there_and_what_others_lose_is_said() {
     let lost = said(&gone);
     assert!(lost.len() == 1 && lost[0].contains(&Reason::MiddlewareNotFound.to_string()), "{lost:?}");
     assert_eq!(said(&[Wish::Delete(ObjectKey::new(Kind::Route, "blog"))]), [""; 0]);
+    assert_eq!(
+        said(&[Wish::Delete(ObjectKey::service("web"))]),
+        ["route/blog: not all of it answers (BackendNotFound): svc/web does not exist; requests get 503"]
+    );
 }
