@@ -356,7 +356,7 @@ mod tests {
             ("scale web", false),
             ("scale web=-1", false),
             ("logs web -f --tail 10 --since 5m --replica 1 --timestamps", true),
-            ("logs web --replica 1 --all-replicas", false),
+            ("logs web --replica 1 --all-replicas", true),
             ("build . -t web:1 --build-arg A=B --target x --no-cache --pull", true),
             ("build .", false),
             ("node cordon n1 -m disk", true),

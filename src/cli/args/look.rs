@@ -160,10 +160,10 @@ pub struct Logs {
     /// Only lines of this time
     #[arg(long, value_name = "DURATION")]
     pub since: Option<Period>,
-    /// Only this slot: a number, or a node's name for a global service
-    #[arg(long, value_name = "SLOT", conflicts_with = "all_replicas")]
+    /// Only this slot: a number, a node's name for a global service, or preDeploy and postDeploy for hooks
+    #[arg(long, value_name = "SLOT")]
     pub replica: Option<String>,
-    /// Ended replicas too
+    /// Ended replicas too; with --replica those of that slot, and hooks of earlier revisions
     #[arg(long)]
     pub all_replicas: bool,
     /// The time of each line
