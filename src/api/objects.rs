@@ -15,14 +15,15 @@ use super::{
 use crate::{
     edge::Addresses,
     model::{
-        Condition, ConditionType, Kind, Meta, NodeStatus, Object, ObjectKey, Reason, Replica, ReplicaStatus,
-        ServiceStatus, Status,
+        Condition, ConditionStatus, ConditionType, Kind, Meta, NodeStatus, Object, ObjectKey, Reason, Replica,
+        ReplicaStatus, ServiceStatus, Status,
         meta::API_VERSION,
+        node::{NodeSpec, Role},
         secret::{SealedSecret, SecretView},
         status::RouteStatus,
     },
     plan::{
-        edge::programmed,
+        edge::{Doors, programmed},
         routes::{self, Finding, Table, Verdict},
         why::{self, usage::Users},
     },
@@ -246,7 +247,16 @@ pub(super) fn said<'t>(state: &State, table: &'t Table, object: &Object) -> Opti
         return Some((verdict, Finding { holds: false, reason, message: "none of it is served".into() }));
     }
     let edges = state.edges().map(|(_, edge)| &**edge);
-    Some((verdict, programmed(edges, object.meta.resource_version)))
+    Some((verdict, programmed(edges, object.meta.resource_version, &doors(state))))
+}
+
+/// What each node with the role edge says of its public ports.
+fn doors(state: &State) -> Vec<Doors<'_>> {
+    let is_edge = |spec: NodeSpec| spec.roles.contains(&Role::Edge);
+    let edges = state.objects(Kind::Node).filter(|node| node.parse().is_ok_and(is_edge));
+    let shut = |c: &&Condition| c.kind == ConditionType::EdgeServing && c.status == ConditionStatus::False;
+    let said = |name| state.node_status(name).and_then(|s| s.conditions.iter().find(shut));
+    edges.map(|node| Doors { node: &node.meta.name, shut: said(&node.meta.name).map(|c| &*c.message) }).collect()
 }
 
 /// From an object to what keeps it from being as declared, in plain words; of a Service only.
@@ -300,8 +310,10 @@ pub fn differences(
             Ok(why::node(nodes.iter().find(|n| n.name == key.name).ok_or_else(absent)?))
         }
         Kind::Route => {
-            let since = state.object(key).ok_or_else(absent)?.meta.created_at;
-            Ok(table(state, here).said.get(key).map(|verdict| why::route::route(verdict, since)).unwrap_or_default())
+            let object = state.object(key).ok_or_else(absent)?;
+            let (table, since) = (table(state, here), object.meta.created_at);
+            let said = said(state, &table, object);
+            Ok(said.map(|(verdict, programmed)| why::route::of_route(verdict, &programmed, since)).unwrap_or_default())
         }
         Kind::Middleware => state.object(key).map(|_| Vec::new()).ok_or_else(absent),
         Kind::Config | Kind::Secret => {

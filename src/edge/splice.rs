@@ -2,12 +2,13 @@
 //!
 //! Here: [`Splices`], one task that owns the listeners, and what becomes of each connection. Not here: which ports
 //! there are and when one in use is tried again (`plan::entry`), moving bytes ([`super::pump`]), what is said before the server
-//! speaks ([`greeting`]).
+//! speaks ([`greeting`]), what who waited in vain is told ([`sorry`]).
 //! Traefik's own entry points are static, and its process ends with each of its updates; the agent's do neither.
 //! A client that comes while Traefik is not there, or listens and has no routes yet, is kept. How long a client may say nothing is
 //! Traefik's to decide: it ends such connections, and they end here.
 
 mod greeting;
+mod sorry;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -382,8 +383,14 @@ async fn connection(
     let (mut said, passed) = (Vec::new(), Passed::default());
     let end = Instant::now() + shared.limits.hold;
     for last in (0..ATTEMPTS).rev().map(|left| left == 0) {
-        let reached = shared.stop.run_until_cancelled(reach(&mut to, end)).await;
-        let Some(mut server) = reached.transpose()? else { return Ok(()) };
+        let mut server = match shared.stop.run_until_cancelled(reach(&mut to, end)).await {
+            None => return Ok(()),
+            Some(Ok(server)) => server,
+            Some(Err(error)) => {
+                sorry::say(client, &said).await;
+                return Err(error);
+            }
+        };
         server.set_nodelay(true)?;
         let mut cut = shared.cut.subscribe();
         let heard = tokio::select! {

@@ -13,6 +13,7 @@
 //! program's document with it. Why at most one table in 10 ms: a deployment is many changes, and each would be rebuilt by
 //! Traefik for itself.
 
+mod own;
 mod turns;
 
 use std::{
@@ -320,6 +321,7 @@ impl<T: Tables> Edge<T> {
             ports: ports.keys().map(SocketAddr::port).collect(),
             asks: !turns.gone,
             api: self.addresses.api,
+            own: own::find(state, &self.node.0),
         });
         let asked = Asked { ports: if open { ports } else { Wanted::new() }, shut, cut: turns.cuts };
         self.ports.send_if_modified(|ports| std::mem::replace(ports, asked.clone()) != asked);

@@ -219,6 +219,8 @@ reasons! {
     Programmed,
     /// An edge does not serve yet what follows from the log.
     EdgeBehind,
+    /// No Traefik of the cluster serves routes.
+    NoEdge,
     /// What a Route or Middleware says cannot be carried out.
     InvalidRoute,
     /// Another Route or Service was first with this host and path.

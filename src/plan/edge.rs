@@ -148,25 +148,48 @@ pub fn record(
     (news || left).then_some(News::Serves { served, drained })
 }
 
-/// Whether every live edge serves what was declared up to an index.
+/// The public ports of a node with the role edge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Doors<'s> {
+    /// The node.
+    pub node: &'s str,
+    /// Why not all that routes ask for are open, as it says.
+    pub shut: Option<&'s str>,
+}
+
+/// Whether every live edge serves what was declared up to an index. What keeps public ports shut is told either way.
 #[must_use]
-pub fn programmed<'e>(edges: impl Iterator<Item = &'e Edge>, declared: Index) -> Finding {
-    let (mut live, mut behind) = (0, Vec::new());
+pub fn programmed<'e>(edges: impl Iterator<Item = &'e Edge>, declared: Index, doors: &[Doors<'_>]) -> Finding {
+    let (mut live, mut new, mut behind) = (0, Vec::new(), Vec::new());
     for edge in edges {
         live += 1;
-        if edge.served < declared {
-            behind.push(&*edge.node);
+        match edge.served {
+            Index(0) => new.push(&*edge.node),
+            served if served < declared => behind.push(&*edge.node),
+            _ => {}
         }
     }
-    let told = |holds, reason, message: String| Finding { holds, reason, message };
-    if live == 0 {
-        return told(false, Reason::EdgeBehind, "no node has a Traefik that serves routes".into());
+    let shut: Vec<String> = doors.iter().filter_map(|d| Some(format!("on {}: {}", d.node, d.shut?))).collect();
+    let mut said = match (doors.is_empty(), live) {
+        (true, 0) => vec!["no node has the role edge".to_owned()],
+        (false, 0) => vec!["no node has a Traefik that serves routes".to_owned()],
+        (_, _) => Vec::new(),
+    };
+    for (nodes, what) in
+        [(new, "serves nothing yet".to_owned()), (behind, format!("does not serve index {declared} yet"))]
+    {
+        if !nodes.is_empty() {
+            said.push(format!("Traefik on {} {what}", nodes.join(", ")));
+        }
     }
-    if behind.is_empty() {
-        return told(true, Reason::Programmed, String::new());
-    }
-    let message = format!("Traefik on {} does not serve index {declared} yet", behind.join(", "));
-    told(false, Reason::EdgeBehind, message)
+    let holds = said.is_empty();
+    said.extend(shut);
+    let reason = match live {
+        0 => Reason::NoEdge,
+        _ if holds => Reason::Programmed,
+        _ => Reason::EdgeBehind,
+    };
+    Finding { holds, reason, message: said.join("; ") }
 }
 
 /// Which replicas on their way out have answered their last request.
@@ -284,13 +307,21 @@ mod tests {
         let edge =
             |node: &str, served| Edge { node: node.into(), served: Index(served), at: 1, drained: BTreeSet::new() };
         let (all, declared) = ([edge("n1", 7), edge("n2", 5), edge("n3", 4)], Index(6));
-        let say = |edges: &[Edge]| {
-            let found = programmed(edges.iter(), declared);
+        let open = [Doors { node: "n1", shut: None }];
+        let say = |edges: &[Edge], doors: &[Doors<'_>]| {
+            let found = programmed(edges.iter(), declared, doors);
+            assert_eq!(found.holds, found.reason == Reason::Programmed);
             (found.holds, found.message)
         };
-        assert_eq!(say(&all[..1]), (true, String::new()));
-        assert_eq!(say(&all), (false, "Traefik on n2, n3 does not serve index 6 yet".into()));
-        assert_eq!(say(&[]), (false, "no node has a Traefik that serves routes".into()));
+        assert_eq!(say(&all[..1], &open), (true, String::new()));
+        assert_eq!(say(&all, &open), (false, "Traefik on n2, n3 does not serve index 6 yet".into()));
+        assert_eq!(say(&[edge("n1", 0)], &open), (false, "Traefik on n1 serves nothing yet".into()));
+        assert_eq!(say(&[], &open), (false, "no node has a Traefik that serves routes".into()));
+        assert_eq!(say(&[], &[]), (false, "no node has the role edge".into()));
+        let shut = [Doors { node: "n1", shut: Some("shut: 80") }, Doors { node: "n2", shut: None }];
+        let none = "no node has a Traefik that serves routes; on n1: shut: 80";
+        assert_eq!(say(&[], &shut), (false, none.into()));
+        assert_eq!(say(&all[..1], &shut), (true, "on n1: shut: 80".into()), "it is served, and not everywhere reached");
     }
 
     #[test]

@@ -7,6 +7,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
+    sync::Arc,
 };
 
 use super::told;
@@ -36,6 +37,35 @@ pub struct Shut {
     pub asks: bool,
     /// Where one is expected to ask.
     pub api: SocketAddr,
+    /// What is known of the cluster's own.
+    pub own: Own,
+}
+
+/// The cluster's own Traefik for a node, as far as it got.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Own {
+    /// No Secret has the file of one.
+    Undeclared,
+    /// No Service uses that Secret.
+    Unused {
+        /// Its name.
+        secret: Arc<str>,
+    },
+    /// The Service that does has no replica on the node.
+    Nowhere {
+        /// Its name.
+        service: Arc<str>,
+    },
+    /// Its replica does not run.
+    Down {
+        /// Name of the Service.
+        service: Arc<str>,
+    },
+    /// Its replica runs.
+    Runs {
+        /// Name of the Secret.
+        secret: Arc<str>,
+    },
 }
 
 /// A port in use is tried again so often, milliseconds: it is to be taken back within two seconds of being free.
@@ -120,7 +150,7 @@ pub fn serving(asked: &Asked, failed: &BTreeMap<SocketAddr, Failed>) -> Option<S
     match shut.first() {
         _ if wanted.is_empty() => without.as_ref().map(|shut| Serving {
             status: ConditionStatus::False,
-            reason: Reason::EdgeBehind,
+            reason: if shut.asks { Reason::EdgeBehind } else { Reason::NoEdge },
             message: shut.told(),
         }),
         None => Some(Serving {
@@ -144,11 +174,24 @@ impl Shut {
                 "shut: {ports}; the Traefik that asks for its routes does not serve them, and its log says why"
             );
         }
-        format!(
-            "shut: {ports}; no Traefik asks for its routes at http://{}/traefik/config, where the agent listens: if one runs, \
-             its file names another address, and `constellation secret rotate NAME` of the Secret with the file makes it anew",
-            self.api
-        )
+        let none = match &self.own {
+            Own::Undeclared => "no Traefik is declared; `constellation apply -f manifests/traefik.yaml` has one".into(),
+            Own::Unused { secret } => format!(
+                "no service uses secret/{secret}, which has Traefik's file: the one of `manifests/traefik.yaml` does"
+            ),
+            Own::Nowhere { service } => {
+                format!("svc/{service}, which is Traefik, has no replica here: `constellation why svc/{service}`")
+            }
+            Own::Down { service } => {
+                format!("svc/{service}, which is Traefik, does not run here: `constellation why svc/{service}`")
+            }
+            Own::Runs { secret } => format!(
+                "Traefik runs and does not ask for its routes at http://{}/traefik/config, where the agent listens: if its file \
+                 names another address, `constellation secret rotate {secret}` makes it anew",
+                self.api
+            ),
+        };
+        format!("shut: {ports}; {none}")
     }
 }
 
@@ -260,18 +303,27 @@ mod tests {
         let (_, reason, message) = said(&two);
         assert_eq!(reason, Reason::PortConflict, "a conflict comes first, wherever it stands");
         assert_eq!(message, "port 80 cannot be opened at ::: no such address; port 443 is held by x (pid 1)");
-        let without = |asks| {
-            let shut = Some(Shut { ports: [443, 80].into(), asks, api: at("127.0.0.1:7443") });
+        let without = |asks, own| {
+            let shut = Some(Shut { ports: [443, 80].into(), asks, api: at("127.0.0.1:7443"), own });
             let said = serving(&Asked { shut, ..Asked::default() }, &BTreeMap::new()).unwrap();
-            assert_eq!((said.status, said.reason), (no, Reason::EdgeBehind));
+            assert_eq!((said.status, said.reason), (no, if asks { Reason::EdgeBehind } else { Reason::NoEdge }));
             said.message
         };
-        let message = without(false);
-        assert!(
-            message.starts_with("shut: 80, 443; no Traefik asks for its routes at http://127.0.0.1:7443/"),
-            "{message}"
-        );
-        assert!(message.contains("constellation secret rotate"), "{message}");
-        assert!(without(true).ends_with("its log says why"));
+        let name = || Arc::<str>::from("traefik");
+        for (own, says) in [
+            (Own::Undeclared, "shut: 80, 443; no Traefik is declared; `constellation apply -f manifests/traefik.yaml`"),
+            (Own::Unused { secret: name() }, "shut: 80, 443; no service uses secret/traefik"),
+            (Own::Nowhere { service: name() }, "shut: 80, 443; svc/traefik, which is Traefik, has no replica here"),
+            (Own::Down { service: name() }, "shut: 80, 443; svc/traefik, which is Traefik, does not run here"),
+            (
+                Own::Runs { secret: name() },
+                "shut: 80, 443; Traefik runs and does not ask for its routes at http://127.0.0.1:7443/",
+            ),
+        ] {
+            let message = without(false, own.clone());
+            assert!(message.starts_with(says), "{message}");
+            assert_eq!(message.contains("secret rotate traefik"), own == Own::Runs { secret: name() }, "{message}");
+        }
+        assert!(without(true, Own::Undeclared).ends_with("its log says why"));
     }
 }

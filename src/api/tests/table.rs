@@ -42,7 +42,7 @@ async fn a_route_is_kept_and_says_what_is_missing() {
             "Ready False NoReadyEndpoint",
             "Accepted True Accepted",
             "ResolvedRefs True ResolvedRefs",
-            "Programmed False EdgeBehind"
+            "Programmed False NoEdge"
         ]
     );
     let b = rig.read("/api/v1/routes/b").await;
@@ -77,11 +77,11 @@ async fn what_every_live_edge_serves_is_programmed() {
         let (route, service) = ("/api/v1/routes/a", "/api/v1/services/web");
         [said(route, "Programmed").await, said(service, "RoutesProgrammed").await].concat()
     };
-    let behind = [r#""False" "EdgeBehind""#; 2];
+    let none = [r#""False" "NoEdge""#; 2];
     let table = rig.read("/api/v1/route-table").await;
     let of_service = table["objects"].as_array().unwrap().iter().find(|o| o["object"] == "svc/web").unwrap();
     assert_eq!(of_service["conditions"][0]["type"], "RoutesProgrammed", "its Ready is about its replicas: {table}");
-    assert_eq!(both().await[1], behind[1], "no edge");
+    assert_eq!(both().await[1], none[1], "no edge");
     let serves = async |node: u8, served: Option<u64>| {
         let edge = |served| Edge { node: "n1".into(), served: Index(served), at: 1, drained: [].into() };
         let node = Uid::from_bytes([node; 16]);
@@ -93,9 +93,9 @@ async fn what_every_live_edge_serves_is_programmed() {
     rig.apply(&document("Middleware", "fine", json!({"compress": {}})).to_string()).await;
     assert_eq!(both().await, [r#""True" "Programmed""#; 2]);
     serves(7, Some(2)).await;
-    assert_eq!(both().await, behind, "it is behind");
+    assert_eq!(both().await, [r#""False" "EdgeBehind""#; 2], "it is behind");
     serves(7, None).await;
-    assert_eq!(both().await, behind, "it is gone");
+    assert_eq!(both().await, none, "it is gone");
     assert!(said("/api/v1/services/plain", "RoutesProgrammed").await.is_empty(), "it has no routes");
 }
 
@@ -111,7 +111,7 @@ async fn why_says_of_a_service_which_of_its_routes_are_not_served() {
         each.map(|d| format!("{} {} {}", d["path"], d["reason"], d["message"])).collect::<Vec<_>>().join("\n")
     };
     let said = why().await;
-    assert!(said.starts_with(r#""routes" "EdgeBehind" "no node has a Traefik"#), "{said}");
+    assert!(said.starts_with(r#""routes" "NoEdge" "no node has the role edge"#), "{said}");
     web["spec"]["routes"] =
         json!([{"host": "b.example"}, {"host": "c.example", "path": "/a", "middlewares": ["nope"]}]);
     rig.apply(&web.to_string()).await;

@@ -174,12 +174,16 @@ pub async fn status(api: &Api, screen: &Screen, args: &Status) -> Result<(), Cli
         for object in &api.list(kind).await?.items {
             let mut state = show::objects::state(object);
             let well = ["Ready", "Completed", "Suspended"].contains(&state.as_str());
-            let is_old = |c: &Condition| c.kind == ConditionType::ConfigSynced && c.status == ConditionStatus::False;
-            let old = conditions(object).into_iter().find(is_old);
-            if let Some(old) = old.as_ref().filter(|_| well) {
-                state = format!("{state}, but {}: {}", old.reason, old.message);
+            // It is ready all the same: older contents, or public ports that are shut.
+            let but = |c: &Condition| {
+                let kinds = [ConditionType::ConfigSynced, ConditionType::EdgeServing];
+                c.status == ConditionStatus::False && kinds.contains(&c.kind)
+            };
+            let but = conditions(object).into_iter().find(but);
+            if let Some(but) = but.as_ref().filter(|_| well) {
+                state = format!("{state}, but {}: {}", but.reason, but.message);
             }
-            if !well || old.is_some() {
+            if !well || but.is_some() {
                 let key = ObjectKey::new(kind, object.metadata.name.clone()).to_string();
                 unready.push(vec![key.clone(), state, format!("constellation why {key}")]);
             }

@@ -168,6 +168,16 @@ async fn a_client_is_kept_while_traefik_is_not_there_but_not_for_ever() {
     let ended = timeout(10 * SECOND, client.read(&mut word)).await.unwrap();
     assert!(ended.is_err() || ended.is_ok_and(|n| n == 0));
     assert!(began.elapsed() >= HOLD - 2 * PAUSE, "{:?}", began.elapsed());
+
+    // Whoever asks in clear is told; who does not is sent away without a word, as above.
+    for (said, answer) in [(&b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"[..], "HTTP/1.1 503 "), (b"\x16\x03\x01\x02", "")] {
+        let mut client = TcpStream::connect(at).await.unwrap();
+        client.write_all(said).await.unwrap();
+        let mut told = String::new();
+        let _ = timeout(10 * SECOND, client.read_to_string(&mut told)).await.unwrap();
+        assert!(told.starts_with(answer) && told.is_empty() == answer.is_empty(), "{told:?}");
+        assert!(answer.is_empty() || told.contains("Retry-After: ") && told.ends_with("no Traefik is there to ask\n"));
+    }
 }
 
 #[tokio::test]

@@ -6,7 +6,10 @@ use super::*;
 use crate::{
     edge::{Told, hold::Limits},
     model::{Declared, Spec},
-    plan::routes::{Input, table},
+    plan::{
+        entry::Own,
+        routes::{Input, table},
+    },
     store::{put::put, seal::Sealer, testing},
 };
 
@@ -156,7 +159,7 @@ async fn a_port_that_is_shut_for_want_of_a_traefik_says_so() {
         edge.turn(turns, later);
         edge.ports.borrow().shut.clone()
     };
-    let shut = |asks| Some(Shut { ports: [HTTP].into(), asks, api: edge.addresses.api });
+    let shut = |asks| Some(Shut { ports: [HTTP].into(), asks, api: edge.addresses.api, own: Own::Undeclared });
     assert_eq!(says(&mut turns, Duration::ZERO), None, "the first one may be on its way");
     assert_eq!(says(&mut turns, SILENT + SECOND), shut(false));
     let told = Told::default();
@@ -269,4 +272,25 @@ async fn an_edge_that_was_left_out_of_the_log_comes_back_only_when_it_follows() 
     let drop = Command::RecordEdge { node: edge.node.1.clone(), edge: None, judged: None };
     propose(&edge, drop).await;
     assert!(!told().await, "it is as far as it was");
+}
+
+#[tokio::test]
+async fn it_is_said_how_far_the_clusters_own_traefik_got() {
+    let edge = unknown().await;
+    assert_eq!(own::find(&edge.store.state(), "n1"), Own::Undeclared);
+    let manifest = include_str!("../../../manifests/traefik.yaml");
+    let parsed = crate::manifest::parse("traefik.yaml", manifest.as_bytes(), &crate::manifest::Options::default());
+    for (at, declared) in parsed.documents.into_iter().map(|d| d.declared).enumerate() {
+        let (state, uid) = (edge.store.state(), Uid::from_bytes([at as u8 + 1; 16]));
+        let declared = match declared.spec {
+            Spec::Secret(spec) => {
+                Declared { spec: Spec::Secret(spec.with(crate::model::rotation::TRAEFIK_FILE, b"x")), ..declared }
+            }
+            _ => declared,
+        };
+        propose(&edge, Command::Put(put(&declared, None, &Sealer::ephemeral(), &state, uid).unwrap())).await;
+        let found = own::find(&edge.store.state(), "n1");
+        let name: Arc<str> = "traefik".into();
+        assert_eq!(found, if at == 0 { Own::Unused { secret: name } } else { Own::Nowhere { service: name } });
+    }
 }

@@ -386,6 +386,7 @@ pub const fn stuck(reason: Reason) -> bool {
         | Reason::ResolvedRefs
         | Reason::Programmed
         | Reason::EdgeBehind
+        | Reason::NoEdge
         | Reason::Configured
         | Reason::Deleted
         | Reason::NodeReady

@@ -23,6 +23,21 @@ pub fn route(verdict: &Verdict, since: u64) -> Vec<Difference> {
     found
 }
 
+/// What differs of a Route, and which edges do not serve it.
+#[must_use]
+pub fn of_route(verdict: &Verdict, programmed: &Finding, since: u64) -> Vec<Difference> {
+    let mut found = route(verdict, since);
+    found.extend(late("edges", &found, programmed, since));
+    found
+}
+
+/// That not every edge serves what is right by itself.
+fn late(path: &str, found: &[Difference], programmed: &Finding, since: u64) -> Option<Difference> {
+    let late = found.is_empty() && !programmed.holds;
+    let (reason, message) = (programmed.reason, programmed.message.clone());
+    late.then(|| Difference::new(path, "served", "not by every edge", reason).because(message, since))
+}
+
 /// What would not be served of an object, in a line each, whoever is ready to answer.
 #[must_use]
 pub fn unserved(verdict: &Verdict) -> Vec<String> {
@@ -42,10 +57,7 @@ pub fn unserved(verdict: &Verdict) -> Vec<String> {
 pub fn of_service(verdict: &Verdict, programmed: &Finding, since: u64) -> Vec<Difference> {
     let ready = Finding { holds: true, ..verdict.answered.clone() };
     let mut found = route(&Verdict { answered: ready, ..verdict.clone() }, since);
-    if found.is_empty() && !programmed.holds {
-        let (reason, message) = (programmed.reason, programmed.message.clone());
-        found.push(Difference::new("routes", "served", "not by every edge", reason).because(message, since));
-    }
+    found.extend(late("routes", &found, programmed, since));
     for difference in found.iter_mut().filter(|d| d.path != "routes") {
         difference.path = format!("routes/{}", difference.path);
     }
