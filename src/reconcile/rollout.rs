@@ -185,12 +185,15 @@ fn groups<'a>(
             let Group { mut preconditions, rollout, actor, .. } = resting(service, based);
             let mut commands = Vec::with_capacity(steps.len());
             let mut nodes: BTreeSet<&Arc<str>> = BTreeSet::new();
+            let mut edgeless = false;
             let known = placements;
             for step in steps {
                 commands.push(match step {
                     Step::Stop { replica, reason } => {
                         let key = ObjectKey::replica(replica.clone());
                         preconditions.push((key.clone(), state.version(&key)));
+                        // Nobody took it off the routes of one that comes meanwhile.
+                        edgeless |= service.edges.is_empty();
                         Command::SetDesired { replica: replica.clone(), desired: Desired::Stop, reason: *reason }
                     }
                     Step::Drain { replica, reason } => {
@@ -231,7 +234,7 @@ fn groups<'a>(
                 (key, version)
             }));
             let known = (placements > known).then_some(known);
-            Group { actor, preconditions, rollout, placements: known, commands, ..Group::default() }
+            Group { actor, preconditions, rollout, placements: known, edgeless, commands, ..Group::default() }
         })
         .collect()
 }
@@ -377,6 +380,31 @@ mod tests {
         assert_eq!(state.edge(&node), None);
         // Two services may ask for the same.
         state.apply(&drop).unwrap();
+    }
+
+    #[test]
+    fn what_is_stopped_where_no_edge_was_is_not_stopped_behind_one_that_came_meanwhile() {
+        let mut state = state(&[("web", json!({"image": "a"}))]);
+        let mut rng = rand::rng();
+        let place = rollout::plan(&view::service(&state, "web").unwrap(), &view::nodes(&state), 1);
+        for group in groups(&state, &view::service(&state, "web").unwrap(), None, place.steps.chunks(1), &mut rng) {
+            state.apply(&group).unwrap();
+        }
+        let replica = state.replicas().next().unwrap().name.clone();
+        let node = state.object(&ObjectKey::node("n1")).unwrap().meta.uid.clone();
+        let says = |state: &mut State, edge| run(state, Command::RecordEdge { node: node.clone(), edge, judged: None });
+        let stop = |state: &State| {
+            let steps = [Step::Stop { replica: replica.clone(), reason: crate::model::Reason::Replaced }];
+            groups(state, &view::service(state, "web").unwrap(), None, steps.chunks(1), &mut rand::rng()).remove(0)
+        };
+        let late = stop(&state);
+        says(&mut state, Some(Edge { node: "n1".into(), served: Index(3), at: 1, drained: BTreeSet::new() }));
+        assert_eq!(state.apply(&late), Err(Refusal::EdgeSpoke { node: "n1".into() }));
+        assert_eq!(state.replica(&replica).unwrap().desired, Desired::Run);
+        // Who knows of it has decided.
+        let known = stop(&state);
+        state.apply(&known).unwrap();
+        assert_eq!(state.replica(&replica).unwrap().desired, Desired::Stop);
     }
 
     #[test]

@@ -85,6 +85,9 @@ impl State {
         if let Some(expected) = group.placements.filter(|expected| *expected != self.epochs) {
             return Err(Refusal::Placed { expected, found: self.epochs });
         }
+        if let Some((_, edge)) = self.edges.iter().next().filter(|_| group.edgeless) {
+            return Err(Refusal::EdgeSpoke { node: edge.node.clone() });
+        }
         if let Some((service, expected)) = &group.rollout {
             let found = self.rollouts.get(service).map(|record| record.resource_version);
             if found != Some(*expected) {

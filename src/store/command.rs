@@ -25,6 +25,9 @@ pub struct Group {
     /// So many replicas were ever placed, and none since: of the state that placements were decided on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub placements: Option<u64>,
+    /// No edge is live: of the state on which a replica was stopped that nobody takes off the routes first.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub edgeless: bool,
     /// The record of a Service's rollout is at this version: what was decided on it does not outlive a word that stops it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<(Uid, Index)>,

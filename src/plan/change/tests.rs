@@ -273,6 +273,24 @@ fn what_is_deleted_and_still_named_is_said() {
 }
 
 #[test]
+fn whoever_deletes_the_last_traefik_is_told_what_ends_with_it() {
+    let mut world = running(1, json!({"image": "traefik", "secrets": [{"source": "file"}]}));
+    let sealed: SealedSecret =
+        serde_json::from_value(json!({"type": "opaque", "version": 1, "digest": "d", "sealed": {}, "edge": {}})).unwrap();
+    world.objects.extend([stored(Kind::Secret, "file", &sealed, Some("d"))]);
+    let told = |wishes: &[Wish<'_>], world: &World| -> Vec<String> {
+        plan(wishes, world).warnings.into_iter().filter(|w| w.contains("Traefik ends with it")).collect()
+    };
+    let gone = |key: &str| format!("{key}: Traefik ends with it: no route is served, and the public ports are shut");
+    assert_eq!(told(&[Wish::Delete(ObjectKey::service("web"))], &world), [gone("svc/web")]);
+    assert_eq!(told(&[Wish::Delete(ObjectKey::new(Kind::Secret, "file"))], &world), [gone("secret/file")]);
+    let other = declared("other", service(json!({"image": "traefik", "secrets": [{"source": "file"}]})));
+    assert_eq!(told(&[put(&other), Wish::Delete(ObjectKey::service("web"))], &world), [""; 0], "another one is there");
+    let plain = running(1, json!({"image": "a"}));
+    assert_eq!(told(&[Wish::Delete(ObjectKey::service("web"))], &plain), [""; 0]);
+}
+
+#[test]
 fn an_update_that_no_node_takes_leaves_the_old_one() {
     let world = running(1, json!({"image": "a"}));
     let large = declared("web", service(json!({"image": "b", "resources": {"reservations": {"memory": "1Ti"}}})));

@@ -62,7 +62,10 @@ pub fn all(wishes: &[Wish<'_>], objects: &[ObjectChange], world: &World) -> Vec<
             say(format!("{}; apply will refuse it", servers::NONE_LEFT));
         }
         match wish {
-            Wish::Delete(_) => users(&key, &after).into_iter().for_each(&mut say),
+            Wish::Delete(_) => {
+                users(&key, &after).into_iter().for_each(&mut say);
+                traefik(&key, &after).into_iter().for_each(&mut say);
+            }
             Wish::Put { declared, managed_by, .. } => {
                 let set = world.objects.get(&key).and_then(|o| o.meta.managed_by.as_deref());
                 if let (Some(found), Some(asked)) = (set, managed_by)
@@ -183,6 +186,24 @@ fn users(gone: &ObjectKey, after: &After<'_>) -> Vec<String> {
         }
     };
     after.services.iter().filter(|(_, spec)| names(spec)).map(|(name, _)| format!("svc/{name} names it")).collect()
+}
+
+/// What is lost with the Service that is the last Traefik of the cluster, or with the Secret that has its file.
+fn traefik(gone: &ObjectKey, after: &After<'_>) -> Option<String> {
+    let file = |name: &str| {
+        let stored = after.world.objects.get(&ObjectKey::new(Kind::Secret, name));
+        stored.is_some_and(|object| object.parse::<SealedSecret>().is_ok_and(|secret| secret.edge.is_some()))
+    };
+    let has_file = |spec: &ServiceSpec| spec.container.secrets.iter().any(|r| file(&r.object()));
+    let lost = match gone.kind {
+        Kind::Secret => file(&gone.name),
+        Kind::Service => {
+            let was = after.world.services.get(&gone.name).and_then(|view| view.declared.as_ref());
+            was.is_some_and(|(_, spec)| has_file(spec)) && !after.services.values().any(|spec| has_file(spec))
+        }
+        Kind::Config | Kind::Node | Kind::Route | Kind::Middleware | Kind::Replica => false,
+    };
+    lost.then(|| "Traefik ends with it: no route is served, and the public ports are shut".into())
 }
 
 /// The objects as they would be afterwards.
