@@ -6,9 +6,13 @@
 use crate::{
     api::wire::{ApplyAnswer, RouteTable, Routed},
     cli::{client::Api, screen::Screen, text::clean},
-    model::{Kind, ObjectKey, rule::is_host},
+    model::{Condition, ConditionStatus, ConditionType, Kind, ObjectKey, Reason, rule::is_host},
     store::command::Outcome,
 };
+
+/// Looks at the table while no Traefik serves it, and the pause after each.
+const LOOKS: u32 = 8;
+const PAUSE: std::time::Duration = std::time::Duration::from_millis(250);
 
 /// Says which routes of what was applied are left out. Asked for a word to people: an error is none.
 pub async fn tell(api: &Api, screen: &Screen, answer: &ApplyAnswer) -> Vec<String> {
@@ -16,8 +20,16 @@ pub async fn tell(api: &Api, screen: &Screen, answer: &ApplyAnswer) -> Vec<Strin
     if !objects.any(|o| matches!(o.kind, Kind::Service | Kind::Route)) {
         return Vec::new();
     }
-    let Ok(table) = api.route_table().await else { return Vec::new() };
-    let warnings = left_out(&table, answer);
+    let mut warnings = Vec::new();
+    for _ in 0..LOOKS {
+        let Ok(table) = api.route_table().await else { return Vec::new() };
+        warnings = left_out(&table, answer);
+        if !table.objects.iter().any(|routed| late(routed).is_some()) {
+            break;
+        }
+        // Of the change a Traefik may be that has just become ready.
+        tokio::time::sleep(PAUSE).await;
+    }
     for warning in &warnings {
         screen.aside(&format!("warning: {}", clean(warning)));
     }
@@ -35,7 +47,11 @@ fn left_out(table: &RouteTable, answer: &ApplyAnswer) -> Vec<String> {
 }
 
 fn line(routed: &Routed) -> Option<String> {
-    let (first, others) = routed.left_out.split_first()?;
+    let Some((first, others)) = routed.left_out.split_first() else {
+        let (object, condition) = (&routed.object, late(routed).or_else(|| remarked(routed))?);
+        let what = if condition.status == ConditionStatus::False { "no route of it is served: " } else { "" };
+        return Some(format!("{object}: {what}{}: constellation why {object}", condition.message));
+    };
     let what = if first.message.contains(&first.what) { String::new() } else { format!("{} ", first.what) };
     let more = if others.is_empty() { String::new() } else { format!(" (and {} more)", others.len()) };
     let host = first.hosts.iter().chain(&routed.hosts).find(|host| is_host(host));
@@ -43,6 +59,21 @@ fn line(routed: &Routed) -> Option<String> {
         host.map_or_else(|| "constellation route ls".to_owned(), |host| format!("constellation route show {host}"));
     let (reason, message) = (first.reason, &first.message);
     Some(format!("{}: {what}is left out ({reason}): {message}{more}: {look}", routed.object))
+}
+
+/// That no Traefik serves it.
+fn late(routed: &Routed) -> Option<&Condition> {
+    programmed(routed).filter(|c| c.reason == Reason::NoEdge)
+}
+
+/// What is to be said of what is served: a public port that is shut.
+fn remarked(routed: &Routed) -> Option<&Condition> {
+    programmed(routed).filter(|c| c.status == ConditionStatus::True && !c.message.is_empty())
+}
+
+fn programmed(routed: &Routed) -> Option<&Condition> {
+    let kinds = [ConditionType::RoutesProgrammed, ConditionType::Programmed];
+    routed.conditions.iter().find(|c| kinds.contains(&c.kind))
 }
 
 #[cfg(test)]
@@ -55,7 +86,12 @@ mod tests {
     fn each_object_of_the_change_has_one_line_with_where_to_look() {
         let part = |what: &str, hosts: &[&str]| json!({"what": what, "hosts": hosts, "reason": "HostConflict", "message": format!("{what} is another's")});
         let routed = |object: &str, hosts: &[&str], left_out: serde_json::Value| json!({"object": object, "conditions": [], "hosts": hosts, "leftOut": left_out});
+        let condition = |status: &str, reason: &str, message: &str| json!([{"type": "RoutesProgrammed", "status": status, "reason": reason, "message": message, "lastTransitionTime": 1, "observedGeneration": 1}]);
+        let judged = |object: &str, conditions: serde_json::Value| json!({"object": object, "conditions": conditions, "hosts": ["g.example"]});
         let table = json!({"index": 9, "entries": [], "objects": [
+            judged("svc/alone", condition("False", "NoEdge", "no node has the role edge")),
+            judged("svc/late", condition("False", "EdgeBehind", "Traefik on n1 does not serve index 9 yet")),
+            judged("svc/held", condition("True", "Programmed", "on n1: port 80 is held by nginx (pid 7)")),
             routed("svc/web", &["a.example", "b.example"], json!([part("b.example/ on web", &["b.example"]), part("c", &[])])),
             routed("svc/other", &["a.example"], json!([part("x", &[])])),
             routed("svc/good", &["d.example"], json!([])),
@@ -64,6 +100,7 @@ mod tests {
         ]});
         let made = |kind: &str, name: &str, result: &str| json!({"kind": kind, "name": name, "result": result, "generation": 1, "resourceVersion": 1});
         let answer = json!({"index": 9, "objects": [
+            made("Service", "alone", "created"), made("Service", "late", "created"), made("Service", "held", "created"),
             made("Service", "web", "unchanged"), made("Service", "good", "created"),
             made("Route", "raw", "configured"), made("Route", "gone", "deleted"),
         ]});
@@ -71,6 +108,8 @@ mod tests {
         assert_eq!(
             left_out(&table, &answer),
             [
+                "svc/alone: no route of it is served: no node has the role edge: constellation why svc/alone",
+                "svc/held: on n1: port 80 is held by nginx (pid 7): constellation why svc/held",
                 "svc/web: is left out (HostConflict): b.example/ on web is another's (and 1 more): \
                  constellation route show b.example",
                 "route/raw: all of it is left out (InvalidRoute): no: constellation route ls",

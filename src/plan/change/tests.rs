@@ -276,7 +276,8 @@ fn what_is_deleted_and_still_named_is_said() {
 fn whoever_deletes_the_last_traefik_is_told_what_ends_with_it() {
     let mut world = running(1, json!({"image": "traefik", "secrets": [{"source": "file"}]}));
     let sealed: SealedSecret =
-        serde_json::from_value(json!({"type": "opaque", "version": 1, "digest": "d", "sealed": {}, "edge": {}})).unwrap();
+        serde_json::from_value(json!({"type": "opaque", "version": 1, "digest": "d", "sealed": {}, "edge": {}}))
+            .unwrap();
     world.objects.extend([stored(Kind::Secret, "file", &sealed, Some("d"))]);
     let told = |wishes: &[Wish<'_>], world: &World| -> Vec<String> {
         plan(wishes, world).warnings.into_iter().filter(|w| w.contains("Traefik ends with it")).collect()
