@@ -111,11 +111,28 @@ fn what_traefik_serves_is_said_and_what_it_does_not_too() {
         assert!(!said.is_empty() && !said.contains("404 page not found"), "{said}");
         assert!(page(&lab, "hello.example.com").is_err(), "the old path is gone with it");
     }
-    // Without Traefik nobody says so any more.
-    agent.cli(&["delete", "svc/traefik", "-y"]).exits(0);
+    // Without Traefik nobody says so any more, and who looks is told what is missing.
+    let gone = agent.cli(&["delete", "svc/traefik", "-y"]).exits(0);
+    assert!(gone.err.contains("Traefik ends with it"), "{}", gone.err);
     eventually(secs(20), "it is programmed nowhere", || {
         programmed(&agent, "hello").map_or(Ok(()), |()| Err(String::new()))
     });
+    // Who comes by the public port waits for one that does not come, and is told; later the port is shut.
+    let told = page_of(&lab, "hello.example.com", 80, 40).unwrap_err();
+    assert!(told.contains("503"), "{told}");
+    eventually(secs(40), "the node says so", || {
+        let status = agent.cli(&["status"]).exits(0).out;
+        let said = status.contains("no service uses secret/traefik") && status.contains("constellation why node/");
+        if said { Ok(()) } else { Err(status) }
+    });
+    let shut = page_of(&lab, "hello.example.com", 80, 5).unwrap_err();
+    assert!(shut.contains("connect to"), "{shut}");
+    let services = agent.cli(&["get", "svc"]).exits(0).out;
+    assert!(services.contains("Ready, routes: NoEdge"), "{services}");
+    let why = agent.cli(&["why", "svc/hello"]).exits(0).out;
+    assert!(why.contains("no node has a Traefik that serves routes") && why.contains("secret/traefik"), "{why}");
+    let applied = agent.apply(&routed("hello", "hello.example.com", ""));
+    assert!(applied.err.contains("no route of it is served"), "{}", applied.err);
 }
 
 #[test]

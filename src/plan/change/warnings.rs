@@ -194,7 +194,7 @@ fn traefik(gone: &ObjectKey, after: &After<'_>) -> Option<String> {
         let stored = after.world.objects.get(&ObjectKey::new(Kind::Secret, name));
         stored.is_some_and(|object| object.parse::<SealedSecret>().is_ok_and(|secret| secret.edge.is_some()))
     };
-    let has_file = |spec: &ServiceSpec| spec.container.secrets.iter().any(|r| file(&r.object()));
+    let has_file = |spec: &ServiceSpec| spec.container.secrets.iter().any(|r| file(r.object()));
     let lost = match gone.kind {
         Kind::Secret => file(&gone.name),
         Kind::Service => {
