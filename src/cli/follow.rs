@@ -29,6 +29,9 @@ use crate::{
 /// Broken streams in a row before the wait gives up.
 const BREAKS: u32 = 8;
 
+/// Until what has failed is looked at again.
+const AGAIN: Duration = Duration::from_secs(1);
+
 /// What is awaited, from where, for how long.
 #[derive(Debug, Clone)]
 pub struct Awaited {
@@ -290,6 +293,8 @@ async fn read(
                 }
                 Some(EventLine::Resync(_)) | None => return Ok(None),
             },
+            // Nothing more may come of what has failed.
+            () = sleep(AGAIN), if wait.doubts() => continue,
         }
         *broken = 0;
     }
@@ -300,8 +305,9 @@ fn service(wait: &mut Wait, object: &Object) {
     let status = object.status.as_ref().and_then(|s| ServiceStatus::deserialize(s).ok());
     let spec = ServiceSpec::deserialize(&object.spec).ok();
     let on = spec.as_ref().map(|spec| spec.container.depends_on.as_slice()).unwrap_or_default();
-    wait.depends(&object.metadata.name, on, status.as_ref());
-    wait.service(&object.metadata.name, object.metadata.generation, status.as_ref());
+    let (name, generation) = (&object.metadata.name, object.metadata.generation);
+    wait.depends(name, on, generation, status.as_ref());
+    wait.service(name, generation, status.as_ref());
 }
 
 fn replica(wait: &mut Wait, known: &mut Replicas, object: &Object) {

@@ -5,6 +5,7 @@
 //! Invariant: a service counts as arrived only by a status made from the awaited generation or a later one;
 //! an older status says nothing about it.
 
+mod failed;
 mod job;
 
 use std::{
@@ -20,6 +21,7 @@ use crate::{
     },
     plan::told,
 };
+use failed::Failure;
 
 /// What is awaited of one service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,8 +100,8 @@ pub struct Wait {
     live: BTreeMap<Arc<str>, Arc<str>>,
     /// Service → what its replicas say they wait for, of its `dependsOn`.
     needs: BTreeMap<Arc<str>, Vec<Arc<str>>>,
-    /// Service, awaited or not, that does not work and cannot become as it is declared → why.
-    failed: BTreeMap<Arc<str>, String>,
+    /// Service, awaited or not, that was seen to have failed → since when.
+    failed: BTreeMap<Arc<str>, Failure>,
 }
 
 impl Wait {
@@ -132,6 +134,16 @@ impl Wait {
             let there = matches!(goal.progress, Progress::Reached(_) | Progress::Asks(_));
             goal.arrived = goal.arrived.or(Some(now)).filter(|_| there);
         }
+        for failure in self.failed.values_mut() {
+            failure.note(now);
+        }
+        self.strand();
+    }
+
+    /// Whether something has failed of which only another look can tell that it does so for good.
+    #[must_use]
+    pub fn doubts(&self) -> bool {
+        self.failed.values().any(|failure| !failure.sure)
     }
 
     /// How long one took to arrive.
@@ -161,17 +173,18 @@ impl Wait {
     }
 
     /// What a service depends on, as it is declared and as its status says that it waits for it.
-    pub fn depends(&mut self, name: &str, on: &[Dependency], status: Option<&ServiceStatus>) {
+    pub fn depends(&mut self, name: &str, on: &[Dependency], generation: u64, status: Option<&ServiceStatus>) {
+        let status = status.filter(|status| status.observed_generation >= generation);
         let needs = status.map_or_else(Vec::new, |status| unmet(on, status));
         self.needs.insert(name.into(), needs);
     }
 
     /// A service was seen, with its status if it has one.
     pub fn service(&mut self, name: &str, generation: u64, status: Option<&ServiceStatus>) {
-        match broken(name, generation, status) {
-            Some(why) => self.failed.insert(name.into(), why),
-            None => self.failed.remove(name),
-        };
+        match failed::broken(generation, status) {
+            Some(why) => self.failed.entry(name.into()).or_default().why = why,
+            None => drop(self.failed.remove(name)),
+        }
         self.look(name, generation, status);
         self.strand();
     }
@@ -181,10 +194,10 @@ impl Wait {
         let waits = |(_, goal): &(&Arc<str>, &mut Goal)| {
             matches!((goal.aim, &goal.progress), (Aim::Ready { .. }, Progress::Waiting(_)))
         };
+        let stranded = failed::stranded(&self.failed, &self.needs);
         for (name, goal) in self.goals.iter_mut().filter(waits) {
-            let needs = self.needs.get(name).into_iter().flatten();
-            if let Some((target, why)) = needs.filter_map(|target| self.failed.get_key_value(target)).next() {
-                goal.progress = Progress::Lost(format!("it waits for svc/{target}, which does not come: {why}"));
+            if let Some(why) = stranded.get(name) {
+                goal.progress = Progress::Lost(why.clone());
             }
         }
     }
@@ -204,6 +217,7 @@ impl Wait {
     /// A service is not there (any more).
     pub fn service_gone(&mut self, name: &str) {
         self.failed.remove(name);
+        self.needs.remove(name);
         let Some(goal) = self.goals.get_mut(name) else { return };
         goal.present = false;
         if matches!(goal.aim, Aim::Ready { .. } | Aim::Rolled { .. } | Aim::Ran { .. }) {
@@ -231,6 +245,8 @@ impl Wait {
     /// A whole list was read: what it does not name is gone.
     pub fn only(&mut self, services: &BTreeSet<Arc<str>>, replicas: &BTreeSet<Arc<str>>) {
         self.live.retain(|name, _| replicas.contains(name));
+        self.failed.retain(|name, _| services.contains(name));
+        self.needs.retain(|name, _| services.contains(name));
         let gone: Vec<_> = self.goals.keys().filter(|name| !services.contains(*name)).cloned().collect();
         for name in gone {
             self.service_gone(&name);
@@ -263,19 +279,6 @@ fn unmet(on: &[Dependency], status: &ServiceStatus) -> Vec<Arc<str>> {
     on.iter().filter(named).map(|d| d.name.as_str().into()).collect()
 }
 
-/// Why a service does not work and cannot become as it is declared. One that was rolled back and works is none.
-fn broken(name: &str, generation: u64, status: Option<&ServiceStatus>) -> Option<String> {
-    let works = |s: &ServiceStatus| {
-        s.conditions.iter().any(|c| c.kind == ConditionType::Ready && c.status == ConditionStatus::True)
-    };
-    match ready(name, generation, generation, status) {
-        Progress::Lost(why) if !status.is_some_and(works) => Some(why),
-        Progress::Lost(_) | Progress::Waiting(_) | Progress::Reached(_) | Progress::Paused(_) | Progress::Asks(_) => {
-            None
-        }
-    }
-}
-
 /// How far a service is on its way to a generation.
 fn ready(name: &str, wanted: u64, generation: u64, status: Option<&ServiceStatus>) -> Progress {
     let Some(status) = status.filter(|status| status.observed_generation >= wanted) else {
@@ -295,6 +298,12 @@ fn ready(name: &str, wanted: u64, generation: u64, status: Option<&ServiceStatus
     let own = status.rollout.as_ref().filter(|rollout| rollout.generation >= wanted && counts.desired > 0);
     if let Some(ended) = own.and_then(|rollout| turned(name, rollout, &numbers)) {
         return ended;
+    }
+    // A change without a revision of its own gets no further than what holds that of before.
+    let there = condition.status == ConditionStatus::True && counts.updated >= counts.desired;
+    let before = status.rollout.as_ref().filter(|_| own.is_none() && counts.desired > 0 && !there);
+    if let Some(held) = before.and_then(|rollout| held(name, rollout, &numbers)) {
+        return held;
     }
     if let Some(other) = status.rollout.as_ref().filter(|r| own.is_none() && r.target != r.newest) {
         let there = counts.good() == counts.desired && counts.updated == counts.desired;
@@ -329,8 +338,11 @@ fn ready(name: &str, wanted: u64, generation: u64, status: Option<&ServiceStatus
 
 /// How an update stands that is not simply on its way; none: the replicas say it.
 fn turned(name: &str, rollout: &RolloutStatus, numbers: &str) -> Option<Progress> {
-    let resume = format!("`constellation rollout resume svc/{name}` lets it go on");
-    let RolloutStatus { phase, target, newest, protected, paused, hooks, waits, message, .. } = rollout;
+    if let Some(held) = held(name, rollout, numbers) {
+        return Some(held);
+    }
+    let resume = resumes(name);
+    let RolloutStatus { phase, target, newest, protected, paused, hooks, message, .. } = rollout;
     match phase {
         RolloutPhase::RolledBack => Some(Progress::Lost(format!("rolled back to revision {target}: {message}"))),
         RolloutPhase::RollingBack if *paused => {
@@ -341,14 +353,6 @@ fn turned(name: &str, rollout: &RolloutStatus, numbers: &str) -> Option<Progress
             Some(Progress::Waiting(format!("{numbers}: goes back to revision {target}: {message}")))
         }
         RolloutPhase::Halted => Some(Progress::Lost(format!("revision {target} stands still: {message}"))),
-        RolloutPhase::Progressing if *paused => {
-            Some(Progress::Paused(format!("{numbers}: its rollout is paused; {resume}")))
-        }
-        RolloutPhase::Progressing if *waits => {
-            let promote = format!("`constellation rollout promote svc/{name}` lets the others follow");
-            let undo = format!("`constellation rollout undo svc/{name}` goes back");
-            Some(Progress::Asks(format!("{numbers}: the canaries are good; {promote}, {undo}")))
-        }
         RolloutPhase::Progressing if *protected => {
             Some(Progress::Waiting(format!("{numbers}: revision {target} is being rolled out")))
         }
@@ -361,6 +365,23 @@ fn turned(name: &str, rollout: &RolloutStatus, numbers: &str) -> Option<Progress
         }
         RolloutPhase::Progressing | RolloutPhase::Complete => None,
     }
+}
+
+/// That a person has to let an update go on.
+fn held(name: &str, rollout: &RolloutStatus, numbers: &str) -> Option<Progress> {
+    if rollout.phase != RolloutPhase::Progressing {
+        return None;
+    }
+    if rollout.paused {
+        return Some(Progress::Paused(format!("{numbers}: its rollout is paused; {}", resumes(name))));
+    }
+    let promote = format!("`constellation rollout promote svc/{name}` lets the others follow");
+    let undo = format!("`constellation rollout undo svc/{name}` goes back");
+    rollout.waits.then(|| Progress::Asks(format!("{numbers}: the canaries are good; {promote}, {undo}")))
+}
+
+fn resumes(name: &str) -> String {
+    format!("`constellation rollout resume svc/{name}` lets it go on")
 }
 
 /// How far a rollout is after a word of somebody. One that is paused ends the wait: only a person lets it go on.

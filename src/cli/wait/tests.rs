@@ -1,5 +1,8 @@
 use super::*;
-use crate::model::status::ReplicaCounts;
+use crate::model::{
+    RunState,
+    status::{JobStatus, ReplicaCounts, RunStatus},
+};
 
 fn status(observed: u64, ready: ConditionStatus, reason: Reason, counts: [u32; 4]) -> ServiceStatus {
     let [desired, running, ready_count, updated] = counts;
@@ -190,13 +193,27 @@ fn who_waits_for_one_that_failed_for_good_waits_in_vain() {
     let paused = RolloutStatus { paused: true, ..rollout(RolloutPhase::Progressing) };
     let paused = ServiceStatus { rollout: Some(paused), ..late.clone() };
     let back = RolloutStatus { target: 1, newest: 2, ..rollout(RolloutPhase::RolledBack) };
-    let back = ServiceStatus { rollout: Some(back), ..good.clone() };
+    // The leader says it of all that went back, whether they are ready or not.
+    let back = |counts| ServiceStatus { rollout: Some(back.clone()), ..status(1, False, Reason::RolledBack, counts) };
+    let (restarts, works) = (back([1, 1, 0, 1]), back([1, 1, 1, 1]));
+    let undone = RolloutStatus { target: 1, newest: 2, ..rollout(RolloutPhase::Complete) };
+    let undone = ServiceStatus { rollout: Some(undone), ..restarts.clone() };
+    let run = |state| RunStatus { number: 1, state, completions: 1, ..RunStatus::default() };
+    let job = |state| JobStatus { runs: vec![run(state)], ..JobStatus::default() };
+    let job = |state| ServiceStatus { job: Some(job(state)), ..status(1, False, Reason::Exited, [1, 0, 0, 1]) };
+    let (ran, runs) = (job(RunState::Failed), job(RunState::Running));
+    let old = ServiceStatus { observed_generation: 0, ..failed.clone() };
     for (case, web, db, verdict) in [
         ("it failed", &own, &failed, Verdict::Failed),
         ("it stands still", &own, &halted, Verdict::Failed),
         ("it is on its way", &own, &late, Verdict::Waiting),
         ("a person lets it go on", &own, &paused, Verdict::Waiting),
-        ("it went back and works", &own, &back, Verdict::Waiting),
+        ("it went back and works", &own, &works, Verdict::Waiting),
+        ("it went back and restarts", &own, &restarts, Verdict::Waiting),
+        ("it was undone and restarts", &own, &undone, Verdict::Waiting),
+        ("its run failed", &own, &ran, Verdict::Failed),
+        ("it runs", &own, &runs, Verdict::Waiting),
+        ("it failed before it was declared anew", &own, &old, Verdict::Waiting),
         ("another one is waited for", &other, &failed, Verdict::Waiting),
         ("nothing is waited for any more", &good, &failed, Verdict::Done),
     ] {
@@ -204,12 +221,112 @@ fn who_waits_for_one_that_failed_for_good_waits_in_vain() {
             let mut wait = Wait::new([("web".into(), Aim::Ready { generation: 1 })]);
             let mut see = |name: &str| {
                 let (status, on) = if name == "web" { (web, std::slice::from_ref(&on)) } else { (db, &[][..]) };
-                wait.depends(name, on, Some(status));
+                wait.depends(name, on, 1, Some(status));
                 wait.service(name, 1, Some(status));
             };
             see(first);
             see(if first == "web" { "db" } else { "web" });
+            // What has failed may be mended by what is awaited.
+            let at_once = if verdict == Verdict::Failed { Verdict::Waiting } else { verdict };
+            wait.note(Duration::from_secs(3));
+            wait.note(Duration::from_millis(3999));
+            assert_eq!(wait.verdict(), at_once, "{case}, {first} first");
+            wait.note(Duration::from_secs(4));
             assert_eq!(wait.verdict(), verdict, "{case}, {first} first");
+            assert!(!wait.doubts(), "{case}: nothing is to be looked at again");
         }
+    }
+}
+
+#[test]
+fn a_failure_that_was_mended_is_none() {
+    use ConditionStatus::{False, True};
+    let on: Dependency = serde_json::from_value(serde_json::json!({"name": "db"})).unwrap();
+    let mut waits = status(1, False, Reason::WaitingForDependency, [1, 0, 0, 1]);
+    waits.conditions[0].message = told::not_yet(&on);
+    let mut wait = Wait::new([("web".into(), Aim::Ready { generation: 1 })]);
+    wait.depends("web", &[on], 1, Some(&waits));
+    wait.service("web", 1, Some(&waits));
+    let failed = status(1, False, Reason::Failed, [1, 0, 0, 1]);
+    for (seconds, db, doubts) in [
+        (0, failed.clone(), true),
+        (1, status(1, True, Reason::UpToDate, [1, 1, 1, 1]), false),
+        (2, failed.clone(), true),
+    ] {
+        wait.service("db", 1, Some(&db));
+        wait.note(Duration::from_secs(seconds));
+        assert_eq!((wait.verdict(), wait.doubts()), (Verdict::Waiting, doubts), "after {seconds} s");
+    }
+    wait.note(Duration::from_secs(3));
+    assert_eq!(wait.verdict(), Verdict::Failed);
+}
+
+#[test]
+fn who_waits_for_one_that_waits_in_vain_does_so_too() {
+    use ConditionStatus::False;
+    let failed = status(1, False, Reason::Failed, [1, 0, 0, 1]);
+    let late = status(1, False, Reason::MinimumReplicasUnavailable, [1, 0, 0, 1]);
+    let chain = "it waits for svc/api, which does not come: it waits for svc/db, which does not come: Failed";
+    // Who depends on whom, how `db` is, and what becomes of `web`.
+    for (case, links, db, lost) in [
+        ("three links", &[("web", "api"), ("api", "db")][..], &failed, Some(chain)),
+        ("a circle", &[("web", "api"), ("api", "web")], &failed, None),
+        ("a circle with one that failed", &[("web", "api"), ("api", "web"), ("api", "db")], &failed, Some(chain)),
+        ("one that needs what failed itself", &[("web", "api"), ("api", "db"), ("db", "web")], &failed, Some(chain)),
+        ("the last is on its way", &[("web", "api"), ("api", "db")], &late, None),
+    ] {
+        for awaited in [&["web"][..], &["web", "api", "db"]] {
+            let goals = awaited.iter().map(|name| ((*name).into(), Aim::Ready { generation: 1 }));
+            let mut wait = Wait::new(goals);
+            for name in ["web", "api", "db"] {
+                let links = links.iter().filter(|(from, _)| *from == name);
+                let on: Vec<Dependency> =
+                    links.map(|(_, to)| serde_json::from_value(serde_json::json!({"name": to})).unwrap()).collect();
+                let condition = |d: &Dependency| Condition {
+                    message: told::not_yet(d),
+                    ..status(1, False, Reason::WaitingForDependency, [1, 0, 0, 1]).conditions[0].clone()
+                };
+                let said = if name == "db" { db.clone() } else { late.clone() };
+                let conditions = said.conditions.iter().cloned().chain(on.iter().map(condition)).collect();
+                let said = ServiceStatus { conditions, ..said };
+                wait.depends(name, &on, 1, Some(&said));
+                wait.service(name, 1, Some(&said));
+            }
+            wait.note(Duration::from_secs(0));
+            wait.note(Duration::from_secs(1));
+            let web = wait.progress().find(|(name, _)| ***name == *"web").map(|(_, progress)| progress);
+            let web = web.and_then(|p| matches!(p, Progress::Lost(_)).then(|| p.said().to_owned()));
+            assert_eq!(web.as_deref(), lost, "{case}, awaited {awaited:?}");
+        }
+    }
+}
+
+#[test]
+fn a_change_without_a_revision_is_held_up_by_the_rollout_of_before() {
+    use ConditionStatus::{False, True};
+    let rollout = RolloutStatus {
+        phase: RolloutPhase::Progressing,
+        target: 2,
+        newest: 2,
+        generation: 2,
+        protected: true,
+        ..RolloutStatus::default()
+    };
+    let half = status(3, False, Reason::Paused, [5, 5, 5, 2]);
+    let mixed = status(3, True, Reason::UpToDate, [5, 5, 5, 2]);
+    let there = status(3, True, Reason::UpToDate, [5, 5, 5, 5]);
+    let none = status(3, True, Reason::UpToDate, [0, 0, 0, 0]);
+    for (case, paused, waits, status, verdict) in [
+        ("paused", true, false, &half, Verdict::Failed),
+        ("canaries wait", false, true, &half, Verdict::Done),
+        ("paused, all are ready", true, false, &mixed, Verdict::Failed),
+        ("it goes on", false, false, &half, Verdict::Waiting),
+        ("paused, and all are there", true, false, &there, Verdict::Done),
+        ("paused, and nothing shall run", true, false, &none, Verdict::Done),
+    ] {
+        let rollout = Some(RolloutStatus { paused, waits, ..rollout.clone() });
+        let mut wait = Wait::new([("web".into(), Aim::Ready { generation: 3 })]);
+        wait.service("web", 3, Some(&ServiceStatus { rollout, ..status.clone() }));
+        assert_eq!(wait.verdict(), verdict, "{case}");
     }
 }
