@@ -54,7 +54,7 @@ pub async fn status(request: Request) -> Result<Response, Failure> {
         replicas: ratio(
             state
                 .replicas()
-                .filter(|r| r.desired == Desired::Run)
+                .filter(|r| r.desired == Desired::Run && r.hook.is_none())
                 .map(|r| state.replica_status(&r.name).is_some_and(well)),
         ),
     })

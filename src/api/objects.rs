@@ -73,7 +73,7 @@ pub struct Reader<'s> {
     /// Only Configs and Secrets need to know who uses them: read when first asked.
     users: OnceCell<Users>,
     /// Only Routes need the table of routes.
-    routes: OnceCell<Table>,
+    routes: OnceCell<(Table, Vec<Doors<'s>>)>,
 }
 
 impl<'s> Reader<'s> {
@@ -116,7 +116,9 @@ impl<'s> Reader<'s> {
 
     /// What the table says of an object, and whether every live edge serves it as it is declared.
     fn said(&self, object: &Object) -> Option<(&Verdict, Finding)> {
-        said(self.state, self.routes.get_or_init(|| table(self.state, (self.sealer, &self.edge))), object)
+        let made = || (table(self.state, (self.sealer, &self.edge)), doors(self.state));
+        let (table, doors) = self.routes.get_or_init(made);
+        said(self.state, (table, doors), object)
     }
 
     /// The status of a Service, with what the table and the edges say of its `routes`.
@@ -238,7 +240,11 @@ pub(super) fn of_routes(verdict: &Verdict, programmed: &Finding, object: &Object
 }
 
 /// What a table says of an object, and whether every live edge serves it as it is declared.
-pub(super) fn said<'t>(state: &State, table: &'t Table, object: &Object) -> Option<(&'t Verdict, Finding)> {
+pub(super) fn said<'t>(
+    state: &State,
+    (table, doors): (&'t Table, &[Doors<'_>]),
+    object: &Object,
+) -> Option<(&'t Verdict, Finding)> {
     let key = object.key();
     let verdict = table.said.get(&key)?;
     if table.entries.iter().all(|entry| entry.by != key) {
@@ -247,16 +253,18 @@ pub(super) fn said<'t>(state: &State, table: &'t Table, object: &Object) -> Opti
         return Some((verdict, Finding { holds: false, reason, message: "none of it is served".into() }));
     }
     let edges = state.edges().map(|(_, edge)| &**edge);
-    Some((verdict, programmed(edges, object.meta.resource_version, &doors(state))))
+    let ports = table.entries.iter().filter(|entry| entry.by == key).map(|entry| entry.entry_point.port());
+    Some((verdict, programmed(edges, object.meta.resource_version, doors, &ports.collect())))
 }
 
 /// What each node with the role edge says of its public ports.
-fn doors(state: &State) -> Vec<Doors<'_>> {
+pub(super) fn doors(state: &State) -> Vec<Doors<'_>> {
     let is_edge = |spec: NodeSpec| spec.roles.contains(&Role::Edge);
     let edges = state.objects(Kind::Node).filter(|node| node.parse().is_ok_and(is_edge));
     let shut = |c: &&Condition| c.kind == ConditionType::EdgeServing && c.status == ConditionStatus::False;
     let said = |name| state.node_status(name).and_then(|s| s.conditions.iter().find(shut));
-    edges.map(|node| Doors { node: &node.meta.name, shut: said(&node.meta.name).map(|c| &*c.message) }).collect()
+    let door = |c: &'_ Condition| (c.reason, c.message.clone());
+    edges.map(|node| Doors { node: &node.meta.name, shut: said(&node.meta.name).map(door) }).collect()
 }
 
 /// From an object to what keeps it from being as declared, in plain words; of a Service only.
@@ -288,10 +296,10 @@ pub fn differences(
             let mut found = why::differences(&view, &view::nodes(state), now);
             if let Some(object) = state.object(key).filter(|object| asks(object)) {
                 let table = table(state, here);
-                let said = said(state, &table, object);
-                found.extend(said.into_iter().flat_map(|(verdict, programmed)| {
-                    why::route::of_service(verdict, &programmed, object.meta.created_at)
-                }));
+                let said = said(state, (&table, &doors(state)), object);
+                found.extend(
+                    said.into_iter().flat_map(|(verdict, programmed)| why::route::of_service(verdict, &programmed)),
+                );
             }
             Ok(found)
         }
@@ -311,9 +319,9 @@ pub fn differences(
         }
         Kind::Route => {
             let object = state.object(key).ok_or_else(absent)?;
-            let (table, since) = (table(state, here), object.meta.created_at);
-            let said = said(state, &table, object);
-            Ok(said.map(|(verdict, programmed)| why::route::of_route(verdict, &programmed, since)).unwrap_or_default())
+            let table = table(state, here);
+            let said = said(state, (&table, &doors(state)), object);
+            Ok(said.map(|(verdict, programmed)| why::route::of_route(verdict, &programmed)).unwrap_or_default())
         }
         Kind::Middleware => state.object(key).map(|_| Vec::new()).ok_or_else(absent),
         Kind::Config | Kind::Secret => {

@@ -8,7 +8,7 @@ use warp::reply::Response;
 
 use super::{
     heavy,
-    objects::{of_routes, said},
+    objects::{doors, of_routes, said},
     problem::Failure,
     reply,
     request::Request,
@@ -37,10 +37,10 @@ pub async fn show(request: Request) -> Result<Response, Failure> {
 /// The table of a state.
 fn table(state: &State, (sealer, edge): (&Sealer, &Addresses)) -> RouteTable {
     let input = reconcile::routes::input(state, Some(sealer), edge);
-    let (hosts, made) = (hosts(&input), routes::table(&input));
+    let (hosts, made, doors) = (hosts(&input), routes::table(&input), doors(state));
     let objects = made.said.iter().filter_map(|(key, verdict)| {
         let object = state.object(key)?;
-        let (_, programmed) = said(state, &made, object)?;
+        let (_, programmed) = said(state, (&made, &doors), object)?;
         Some(Routed {
             conditions: of_routes(verdict, &programmed, object),
             hosts: hosts.get(key).cloned().unwrap_or_default(),

@@ -60,10 +60,6 @@ const LOOK: Duration = Duration::from_millis(100);
 /// Longest wait for the answer to a proposal, and the pause after one that failed.
 const DEADLINE: Duration = Duration::from_secs(5);
 const RETRY: Duration = Duration::from_millis(500);
-/// Public ports of the entry points, on every address of both families.
-const HTTP: u16 = 80;
-const HTTPS: u16 = 443;
-
 /// What a state was made into.
 #[derive(Debug, Clone, Default)]
 pub struct Made {
@@ -321,7 +317,7 @@ impl<T: Tables> Edge<T> {
             ports: ports.keys().map(SocketAddr::port).collect(),
             asks: !turns.gone,
             api: self.addresses.api,
-            own: own::find(state, &self.node.0),
+            own: turns.own(state, &self.node.0),
         });
         let asked = Asked { ports: if open { ports } else { Wanted::new() }, shut, cut: turns.cuts };
         self.ports.send_if_modified(|ports| std::mem::replace(ports, asked.clone()) != asked);
@@ -348,12 +344,13 @@ impl<T: Tables> Edge<T> {
     }
 
     fn public(&self, entry_points: &BTreeSet<EntryPoint>, ready: bool) -> Wanted {
+        // Every address of both families.
         let at = |port: u16| SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, port));
-        let door = |entry_point: &EntryPoint| match entry_point {
-            EntryPoint::Web => (at(HTTP), ready.then_some(self.addresses.http)),
-            EntryPoint::Websecure => (at(HTTPS), ready.then_some(self.addresses.https)),
+        let to = |entry_point: &EntryPoint| match entry_point {
+            EntryPoint::Web => self.addresses.http,
+            EntryPoint::Websecure => self.addresses.https,
         };
-        entry_points.iter().map(door).collect()
+        entry_points.iter().map(|entry_point| (at(entry_point.port()), ready.then(|| to(entry_point)))).collect()
     }
 
     /// Writes into the log what somebody waits for.

@@ -168,6 +168,14 @@ pub enum EntryPoint {
     Websecure,
 }
 impl EntryPoint {
+    /// The public port of it.
+    #[must_use]
+    pub const fn port(self) -> u16 {
+        match self {
+            Self::Web => 80,
+            Self::Websecure => 443,
+        }
+    }
     /// As Traefik knows it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -197,6 +197,9 @@ pub struct LastExit {
     /// Whose doing it was.
     #[serde(default)]
     pub cause: ExitCause,
+    /// Why the agent stopped it, in words: what its health check said.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub why: String,
     /// Docker's `FinishedAt`, RFC 3339.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub finished_at: String,

@@ -154,12 +154,29 @@ pub struct Doors<'s> {
     /// The node.
     pub node: &'s str,
     /// Why not all that routes ask for are open, as it says.
-    pub shut: Option<&'s str>,
+    pub shut: Option<(Reason, String)>,
 }
 
-/// Whether every live edge serves what was declared up to an index. What keeps public ports shut is told either way.
+impl Doors<'_> {
+    /// Why one of these ports is not open here. What is said of no port is said of all.
+    fn shut(&self, ports: &BTreeSet<u16>) -> Option<(Reason, String)> {
+        let (reason, message) = self.shut.as_ref()?;
+        let port = |said: &str| said.strip_prefix("port ")?.split(' ').next()?.parse::<u16>().ok();
+        let ours: Vec<&str> =
+            message.split("; ").filter(|said| port(said).is_none_or(|port| ports.contains(&port))).collect();
+        (!ours.is_empty()).then(|| (*reason, format!("on {}: {}", self.node, ours.join("; "))))
+    }
+}
+
+/// Whether every live edge serves what was declared up to an index, and somebody comes there by these public ports. What
+/// is shut of them on some nodes only is told all the same.
 #[must_use]
-pub fn programmed<'e>(edges: impl Iterator<Item = &'e Edge>, declared: Index, doors: &[Doors<'_>]) -> Finding {
+pub fn programmed<'e>(
+    edges: impl Iterator<Item = &'e Edge>,
+    declared: Index,
+    doors: &[Doors<'_>],
+    ports: &BTreeSet<u16>,
+) -> Finding {
     let (mut live, mut new, mut behind) = (0, Vec::new(), Vec::new());
     for edge in edges {
         live += 1;
@@ -169,27 +186,26 @@ pub fn programmed<'e>(edges: impl Iterator<Item = &'e Edge>, declared: Index, do
             _ => {}
         }
     }
-    let shut: Vec<String> = doors.iter().filter_map(|d| Some(format!("on {}: {}", d.node, d.shut?))).collect();
     let mut said = match (doors.is_empty(), live) {
         (true, 0) => vec!["no node has the role edge".to_owned()],
         (false, 0) => vec!["no node has a Traefik that serves routes".to_owned()],
         (_, _) => Vec::new(),
     };
-    for (nodes, what) in
-        [(new, "serves nothing yet".to_owned()), (behind, format!("does not serve index {declared} yet"))]
-    {
+    let lags = [(new, "serves nothing yet".to_owned()), (behind, format!("does not serve index {declared} yet"))];
+    for (nodes, what) in lags {
         if !nodes.is_empty() {
             said.push(format!("Traefik on {} {what}", nodes.join(", ")));
         }
     }
-    let holds = said.is_empty();
-    said.extend(shut);
-    let reason = match live {
-        0 => Reason::NoEdge,
-        _ if holds => Reason::Programmed,
-        _ => Reason::EdgeBehind,
+    let shut: Vec<(Reason, String)> = doors.iter().filter_map(|doors| doors.shut(ports)).collect();
+    let reason = match (live, shut.first()) {
+        (0, _) => Reason::NoEdge,
+        _ if !said.is_empty() => Reason::EdgeBehind,
+        (_, Some((reason, _))) if shut.len() == doors.len() => *reason,
+        _ => Reason::Programmed,
     };
-    Finding { holds, reason, message: said.join("; ") }
+    said.extend(shut.into_iter().map(|(_, message)| message));
+    Finding { holds: reason == Reason::Programmed, reason, message: said.join("; ") }
 }
 
 /// Which replicas on their way out have answered their last request.
@@ -309,7 +325,7 @@ mod tests {
         let (all, declared) = ([edge("n1", 7), edge("n2", 5), edge("n3", 4)], Index(6));
         let open = [Doors { node: "n1", shut: None }];
         let say = |edges: &[Edge], doors: &[Doors<'_>]| {
-            let found = programmed(edges.iter(), declared, doors);
+            let found = programmed(edges.iter(), declared, doors, &[80].into());
             assert_eq!(found.holds, found.reason == Reason::Programmed);
             (found.holds, found.message)
         };
@@ -318,10 +334,19 @@ mod tests {
         assert_eq!(say(&[edge("n1", 0)], &open), (false, "Traefik on n1 serves nothing yet".into()));
         assert_eq!(say(&[], &open), (false, "no node has a Traefik that serves routes".into()));
         assert_eq!(say(&[], &[]), (false, "no node has the role edge".into()));
-        let shut = [Doors { node: "n1", shut: Some("shut: 80") }, Doors { node: "n2", shut: None }];
-        let none = "no node has a Traefik that serves routes; on n1: shut: 80";
-        assert_eq!(say(&[], &shut), (false, none.into()));
-        assert_eq!(say(&all[..1], &shut), (true, "on n1: shut: 80".into()), "it is served, and not everywhere reached");
+        let shut = |node, said: &str| Doors { node, shut: Some((Reason::PortConflict, said.into())) };
+        let none = "no node has a Traefik that serves routes; on n1: shut: 80; no Traefik is declared";
+        assert_eq!(say(&[], &[shut("n1", "shut: 80; no Traefik is declared")]), (false, none.into()));
+        let held = "port 80 is held by a (pid 1); port 443 is held by b (pid 2)";
+        let told = "on n1: port 80 is held by a (pid 1)";
+        assert_eq!(say(&all[..1], &[shut("n1", held)]), (false, told.into()), "nobody comes there");
+        let other = Doors { node: "n2", ..open[0].clone() };
+        assert_eq!(say(&all[..1], &[shut("n1", held), other]), (true, told.into()), "not everywhere");
+        assert_eq!(
+            say(&all[..1], &[shut("n1", "port 443 is held by b (pid 2)")]),
+            (true, String::new()),
+            "not asked for"
+        );
     }
 
     #[test]

@@ -308,6 +308,10 @@ fn remove(view: &ServiceView, replicas: &[ReplicaView], nodes: &[NodeView], now:
     for replica in replicas {
         match (standing(replica, nodes), replica.replica.desired) {
             (Standing::Stopping, _) => {}
+            (Standing::Stopped, _) if replica.replica.is_kept() && replica.is_there() => {
+                plan.stop(replica, Reason::ServiceDeleted);
+            }
+            (Standing::Stopped, _) if replica.replica.hook.is_some() && replica.is_there() => {}
             (Standing::Stopped, _) | (Standing::Gone, Desired::Stop) => plan.forget(replica),
             (_, _) if replica.replica.draining.is_some() => {
                 plan.leaving(view, &ServiceSpec::default(), replica, nodes, now);

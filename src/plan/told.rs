@@ -45,7 +45,8 @@ pub fn failed(r: &ReplicaView) -> String {
     let Some(status) = &r.status else { return format!("{name} has not been reported") };
     let exit = status.last_exit.as_ref().map(|e| {
         let memory = if e.oom_killed { ", out of memory" } else { "" };
-        format!("exit {}{memory}", e.code)
+        // What it ends with when it is stopped says nothing.
+        if e.why.is_empty() { format!("exit {}{memory}", e.code) } else { format!("unhealthy, {}", e.why) }
     });
     // `exit 1, 2 times in a row` says it already.
     let again = |exit: &str| {
@@ -54,7 +55,9 @@ pub fn failed(r: &ReplicaView) -> String {
     };
     match (exit, status.message.as_str(), status.reason) {
         (Some(exit), message, _) if again(&exit).is_some_and(|rest| !rest.is_empty()) => format!("{name}: {message}"),
-        (Some(exit), message, _) if message.is_empty() || again(&exit).is_some() => format!("{name}: {exit}"),
+        (Some(exit), message, _) if message.is_empty() || again(&exit).is_some() || exit.ends_with(message) => {
+            format!("{name}: {exit}")
+        }
         (Some(exit), message, _) => format!("{name}: {exit}; {message}"),
         (None, "", Some(reason)) => format!("{name}: {reason}"),
         (None, "", None) => format!("{name} is not ready"),
@@ -114,5 +117,12 @@ mod tests {
         assert_eq!(told(false, "exit 3, 2 times in a row"), "web.1: exit 3, 2 times in a row");
         assert_eq!(told(false, "exit 31, 2 times in a row"), "web.1: exit 3; exit 31, 2 times in a row");
         assert_eq!(told(false, "no such image"), "web.1: exit 3; no such image");
+        let unwell = |message: &str| {
+            let last_exit = Some(LastExit { why: "db is not reachable".into(), ..LastExit::default() });
+            let status = Some(ReplicaStatus { last_exit, message: message.into(), ..ReplicaStatus::default() });
+            failed(&ReplicaView { replica: replica("web", 1).into(), status })
+        };
+        assert_eq!(unwell(""), "web.1: unhealthy, db is not reachable", "what it ended with says nothing");
+        assert_eq!(unwell("db is not reachable"), "web.1: unhealthy, db is not reachable");
     }
 }

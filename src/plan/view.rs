@@ -144,6 +144,14 @@ pub struct ReplicaView {
     pub status: Option<ReplicaStatus>,
 }
 
+impl ReplicaView {
+    /// Whether its container was there when it was last looked for.
+    #[must_use]
+    pub fn is_there(&self) -> bool {
+        self.status.as_ref().is_some_and(|status| status.container.is_some())
+    }
+}
+
 /// A Node as placement sees it.
 #[derive(Debug, Clone)]
 pub struct NodeView {

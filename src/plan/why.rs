@@ -235,7 +235,13 @@ impl<'a> Look<'a> {
         let cause = record.reason.map_or_else(String::new, |reason| format!("{reason}: "));
         let difference =
             Difference::new("revision", format!("revision {newest}"), format!("revision {target}"), reason);
-        let difference = difference.because(format!("{cause}{}", record.message), record.started_at);
+        let said = match (record.reason, record.message.as_str()) {
+            (None, "") => {
+                format!("revision {target} was asked for: `constellation rollout history svc/{}`", self.view.name)
+            }
+            (_, message) => format!("{cause}{message}"),
+        };
+        let difference = difference.because(said, record.started_at);
         let hint = hint::of_rollback(&self.view.name, newest);
         Some(Difference { log: record.log_tail.clone(), ..difference }.hinted(Some(hint)))
     }

@@ -109,6 +109,8 @@ struct Memory {
     ending: Option<Arc<str>>,
     /// What precedes the stop of this container has run.
     pre_stopped: Option<Arc<str>>,
+    /// What the health check said of a container that is being restarted for it.
+    unwell: String,
     /// This agent removed the last container.
     removed: bool,
     /// When the attempt to make a container began.

@@ -161,10 +161,6 @@ pub fn state(object: &Object) -> String {
     let conditions = object.status.as_ref().and_then(|s| s.get("conditions")).and_then(|c| Vec::deserialize(c).ok());
     let conditions: Vec<Condition> = conditions.unwrap_or_default();
     let state = readiness(&conditions);
-    let failed = |c: &Condition| c.kind == ConditionType::HooksSucceeded && c.status == ConditionStatus::False;
-    if state == "Ready" && conditions.iter().any(failed) {
-        return "Ready, postDeploy failed".into();
-    }
     // How far the edges are changes by itself; what is left out does not.
     let unserved = |c: &&Condition| {
         c.kind == ConditionType::RoutesProgrammed
@@ -173,6 +169,10 @@ pub fn state(object: &Object) -> String {
     };
     if let Some(condition) = conditions.iter().find(unserved).filter(|_| state == "Ready") {
         return format!("Ready, routes: {}", condition.reason);
+    }
+    let failed = |c: &Condition| c.kind == ConditionType::HooksSucceeded && c.status == ConditionStatus::False;
+    if state == "Ready" && conditions.iter().any(failed) {
+        return "Ready, postDeploy failed".into();
     }
     // Good although not all of it is ready: what is not has done its work and ended.
     let status = status::<ServiceStatus>(object).filter(|_| object.kind == Kind::Service);

@@ -115,7 +115,9 @@ pub fn last_words(report: &ServiceReport) -> String {
             continue;
         };
         let oom = if exit.oom_killed { ", killed for want of memory" } else { "" };
-        let _ = writeln!(out, "last lines of {} (exit {}{oom}):", clean(&row.display), exit.code);
+        let how =
+            if exit.why.is_empty() { format!("exit {}{oom}", exit.code) } else { format!("unhealthy: {}", exit.why) };
+        let _ = writeln!(out, "last lines of {} ({}):", clean(&row.display), clean(&how));
         for line in exit.log_tail.iter().rev().take(TAIL).rev() {
             let _ = writeln!(out, "  | {}", clean(line));
         }

@@ -6,10 +6,20 @@
 use std::sync::Arc;
 
 use crate::{
-    model::{Desired, Kind, ReplicaPhase, ServiceSpec, secret::SealedSecret},
+    model::{Desired, Index, Kind, ReplicaPhase, ServiceSpec, secret::SealedSecret},
     plan::entry::Own,
-    store::State,
+    store::{State, state::Changed},
 };
+
+/// Whether anything changed after an index that the answer is made of.
+pub(super) fn concerns(state: &State, seen: Index) -> bool {
+    let Ok(mut changes) = state.changes_after(seen) else { return true };
+    changes.any(|change| match change.key.kind {
+        Kind::Service | Kind::Secret => !matches!(change.what, Changed::Status),
+        Kind::Replica => true,
+        Kind::Config | Kind::Node | Kind::Route | Kind::Middleware => false,
+    })
+}
 
 /// The Traefik for a node, as far as it got.
 pub(super) fn find(state: &State, node: &str) -> Own {

@@ -159,7 +159,7 @@ async fn a_port_that_is_shut_for_want_of_a_traefik_says_so() {
         edge.turn(turns, later);
         edge.ports.borrow().shut.clone()
     };
-    let shut = |asks| Some(Shut { ports: [HTTP].into(), asks, api: edge.addresses.api, own: Own::Undeclared });
+    let shut = |asks| Some(Shut { ports: [80].into(), asks, api: edge.addresses.api, own: Own::Undeclared });
     assert_eq!(says(&mut turns, Duration::ZERO), None, "the first one may be on its way");
     assert_eq!(says(&mut turns, SILENT + SECOND), shut(false));
     let told = Told::default();

@@ -12,7 +12,7 @@ use std::{
 
 use tokio::{sync::watch, task::JoinHandle};
 
-use super::{Made, Offered, Place};
+use super::{Made, Offered, Place, own};
 use crate::{
     edge::{
         hold::{Hold, Target},
@@ -22,8 +22,10 @@ use crate::{
     model::Index,
     plan::{
         edge::{Drains, Progress},
+        entry::Own,
         routes::Marker,
     },
+    store::State,
 };
 
 /// A place where requests wait.
@@ -65,6 +67,8 @@ pub(super) struct Turns {
     pub(super) listed: bool,
     /// From when on it is said that public ports are shut though routes ask for them.
     pub(super) shut: Option<Instant>,
+    /// What is known of the cluster's own Traefik, and the index of its state.
+    pub(super) own: Option<(Index, Own)>,
     /// How far the log was told to be this edge.
     pub(super) told: Option<Index>,
     /// When the last table was made, and when it is to be made again though nothing changes.
@@ -105,6 +109,7 @@ impl Turns {
             cuts: 0,
             listed: false,
             shut: None,
+            own: None,
             told: None,
             at: None,
             again: None,
@@ -116,6 +121,16 @@ impl Turns {
             telling: None,
             known: false,
         }
+    }
+
+    /// What is known of the cluster's own Traefik: looked at again when something changed that it is made of.
+    pub(super) fn own(&mut self, state: &State, node: &str) -> Own {
+        let own = match self.own.take() {
+            Some((seen, own)) if !own::concerns(state, seen) => own,
+            _ => own::find(state, node),
+        };
+        self.own = Some((state.index(), own.clone()));
+        own
     }
 
     /// Closes the places where requests wait that nobody is told of any more.

@@ -10,9 +10,9 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use zeroize::Zeroizing;
 
 use crate::{
-    model::{Declared, Kind, Spec, secret::SecretSpec},
+    model::{Declared, Kind, ObjectKey, Spec, secret::SecretSpec},
     plan::{
-        routes::{Backing, Input, Material, Reached, Stored, Table},
+        routes::{Backing, Entry, Input, Material, Reached, Stored, Table},
         why,
     },
 };
@@ -77,7 +77,31 @@ pub fn warnings(wishes: &[Wish<'_>], before: &Table, after: &Table) -> Vec<Strin
         let lost = why::route::unserved(verdict).into_iter().filter(|said| asked || !was.contains(said));
         found.extend(lost.map(|said| format!("{key}: {said}")));
     }
+    let deleted = wishes.iter().filter(|wish| matches!(wish, Wish::Delete(_))).map(Wish::key);
+    found.extend(deleted.flat_map(|key| follows(&key, before, after)));
     found
+}
+
+/// Most places that are told of one deletion.
+const TOLD: usize = 5;
+
+/// Who answers then where a deleted object is served now.
+fn follows(key: &ObjectKey, before: &Table, after: &Table) -> Vec<String> {
+    let same = |entry: &Entry, other: &Entry| {
+        (&entry.host, &entry.path, entry.entry_point) == (&other.host, &other.path, other.entry_point)
+    };
+    let all: Vec<&Entry> = before.entries.iter().filter(|entry| entry.by == *key).collect();
+    // Of a Route nobody expects anything else.
+    let ends = key.kind == Kind::Service;
+    let told = all.iter().take(TOLD).filter_map(|entry| {
+        let place = format!("{}{} on {}", entry.host, entry.path, entry.entry_point.as_str());
+        match after.entries.iter().find(|other| same(entry, other)) {
+            Some(other) => Some(format!("{key}: {place} goes to {}", other.by)),
+            None => ends.then(|| format!("{key}: {place} is served no more")),
+        }
+    });
+    let more = all.len().saturating_sub(TOLD);
+    told.chain((more > 0 && ends).then(|| format!("{key}: {more} more of its routes end"))).collect()
 }
 
 #[cfg(test)]

@@ -196,7 +196,10 @@ fn traefik(gone: &ObjectKey, after: &After<'_>) -> Option<String> {
     };
     let has_file = |spec: &ServiceSpec| spec.container.secrets.iter().any(|r| file(r.object()));
     let lost = match gone.kind {
-        Kind::Secret => file(&gone.name),
+        Kind::Secret => {
+            let named = |spec: &ServiceSpec| spec.container.secrets.iter().any(|r| *r.object() == *gone.name);
+            file(&gone.name) && after.services.values().any(|spec| named(spec))
+        }
         Kind::Service => {
             let was = after.world.services.get(&gone.name).and_then(|view| view.declared.as_ref());
             was.is_some_and(|(_, spec)| has_file(spec)) && !after.services.values().any(|spec| has_file(spec))

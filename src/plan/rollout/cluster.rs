@@ -96,6 +96,10 @@ impl Cluster {
                     let found = self.find(replica);
                     let stopped =
                         Replica { desired: Desired::Stop, stop_reason: Some(*reason), ..(*found.replica).clone() };
+                    // Its agent removes what was stopped and kept.
+                    if let Some(status) = found.status.as_mut().filter(|s| s.phase.ended() && !stopped.is_kept()) {
+                        status.container = None;
+                    }
                     found.replica = Arc::new(stopped);
                 }
                 Step::Forget { replica } => {

@@ -360,14 +360,16 @@ pub(super) fn clear(plan: &mut Plan, record: &Rollout, view: &ServiceView, nodes
         let of_now = r.replica.revision == record.target;
         let counted = record.hooked.counted.contains(&r.replica.name) || !of_now;
         // Its container was stopped and is there, for its log.
-        let stays = r.replica.is_kept() && r.status.as_ref().is_some_and(|s| s.container.is_some());
+        let stays = r.replica.is_kept() && r.is_there();
         match (standing(r, nodes), r.replica.desired) {
             (Standing::Stopped, _) if stays => {
                 kept += 1;
                 if kept > KEPT && counted {
-                    plan.forget(r);
+                    plan.stop(r, Reason::Completed);
                 }
             }
+            // Its agent removes it.
+            (Standing::Stopped, _) if r.is_there() => {}
             (Standing::Stopped, _) | (Standing::Gone, Desired::Stop) if counted => plan.forget(r),
             (Standing::Gone, Desired::Run) if counted => plan.stop(r, Reason::NotPlacedHere),
             (Standing::Ended, _) => {

@@ -240,8 +240,9 @@ pub fn endpoints(view: &ServiceView, leaving: &[Arc<str>]) -> Vec<Endpoint> {
     let mut known: BTreeMap<u64, Option<Arc<Reached>>> = BTreeMap::new();
     let mut found: Vec<Endpoint> = Vec::new();
     for r in &view.replicas {
-        let stays = r.replica.draining.is_none() || leaving.contains(&r.replica.name);
-        let Some(status) = r.status.as_ref().filter(|_| stays && runs(view, r)) else { continue };
+        let leaves = leaving.contains(&r.replica.name);
+        let stays = r.replica.draining.is_none() || leaves;
+        let Some(status) = r.status.as_ref().filter(|_| stays && runs(view, r, leaves)) else { continue };
         // The same container part was declared under another number too, when somebody went there and back.
         let newest = view.newest().is_some_and(|newest| newest.spec_hash == r.replica.spec_hash);
         let of_revision = || spec_of(view, r.replica.revision).map(|spec| Arc::new(Reached::from(&spec)));
@@ -262,7 +263,8 @@ fn in_host_network(spec: &ServiceSpec) -> bool {
     spec.container.network_mode == NetworkMode::Host
 }
 
-fn runs(view: &ServiceView, r: &ReplicaView) -> bool {
-    let ready = |s: &ReplicaStatus| s.ready && s.phase == ReplicaPhase::Running && !s.is_unknown();
+/// Whether it may answer; one that leaves may be at a request though it is not ready.
+fn runs(view: &ServiceView, r: &ReplicaView, leaves: bool) -> bool {
+    let ready = |s: &ReplicaStatus| (s.ready || leaves) && s.phase == ReplicaPhase::Running && !s.is_unknown();
     r.replica.desired == Desired::Run && r.replica.service_uid == view.uid && r.status.as_ref().is_some_and(ready)
 }

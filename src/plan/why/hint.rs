@@ -227,6 +227,9 @@ pub fn of_node(reason: Reason, node: &str) -> Option<String> {
         Reason::DockerDown | Reason::DockerUnresponsive => {
             Some(format!("check the engine on {node}: systemctl status docker"))
         }
+        Reason::PortConflict => {
+            Some(format!("stop what holds the port on {node}: it is taken back within two seconds"))
+        }
         Reason::DiskFull => Some(format!("make room on {node}: docker system df")),
         Reason::HealthUnknown | Reason::NodeNotReady => {
             Some(format!("check the agent on {node}: systemctl status constellation"))

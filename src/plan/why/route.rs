@@ -1,23 +1,23 @@
-//! What keeps a Route from being served as it is written, as differences.
+//! What keeps a Route from being served as it is written, as differences. The table is made from the state alone: since when
+//! something is so stands nowhere, and is not said.
 
 use super::Difference;
 use crate::plan::routes::{Finding, Verdict};
 
 /// What differs of a Route.
 #[must_use]
-pub fn route(verdict: &Verdict, since: u64) -> Vec<Difference> {
+pub fn route(verdict: &Verdict) -> Vec<Difference> {
     let mut found: Vec<Difference> = Vec::new();
     for part in &verdict.left_out {
         found.push(
-            Difference::new(part.what.clone(), "served", "left out", part.reason).because(part.message.clone(), since),
+            Difference::new(part.what.clone(), "served", "left out", part.reason).because(part.message.clone(), None),
         );
     }
     let told = |found: &[Difference], message: &str| found.iter().any(|d| d.message == message);
     for (path, finding) in [("backends", &verdict.resolved), ("endpoints", &verdict.answered)] {
         if !finding.holds && !told(&found, &finding.message) {
-            found.push(
-                Difference::new(path, "there", "missing", finding.reason).because(finding.message.clone(), since),
-            );
+            found
+                .push(Difference::new(path, "there", "missing", finding.reason).because(finding.message.clone(), None));
         }
     }
     found
@@ -25,17 +25,17 @@ pub fn route(verdict: &Verdict, since: u64) -> Vec<Difference> {
 
 /// What differs of a Route, and which edges do not serve it.
 #[must_use]
-pub fn of_route(verdict: &Verdict, programmed: &Finding, since: u64) -> Vec<Difference> {
-    let mut found = route(verdict, since);
-    found.extend(late("edges", &found, programmed, since));
+pub fn of_route(verdict: &Verdict, programmed: &Finding) -> Vec<Difference> {
+    let mut found = route(verdict);
+    found.extend(late("edges", &found, programmed));
     found
 }
 
 /// That not every edge serves what is right by itself.
-fn late(path: &str, found: &[Difference], programmed: &Finding, since: u64) -> Option<Difference> {
+fn late(path: &str, found: &[Difference], programmed: &Finding) -> Option<Difference> {
     let late = found.is_empty() && !programmed.holds;
     let (reason, message) = (programmed.reason, programmed.message.clone());
-    late.then(|| Difference::new(path, "served", "not by every edge", reason).because(message, since))
+    late.then(|| Difference::new(path, "served", "not by every edge", reason).because(message, None))
 }
 
 /// What would not be served of an object, in a line each, whoever is ready to answer.
@@ -54,10 +54,10 @@ pub fn unserved(verdict: &Verdict) -> Vec<String> {
 
 /// What differs of the `routes` of a Service; that none of its replicas is ready is said of those.
 #[must_use]
-pub fn of_service(verdict: &Verdict, programmed: &Finding, since: u64) -> Vec<Difference> {
+pub fn of_service(verdict: &Verdict, programmed: &Finding) -> Vec<Difference> {
     let ready = Finding { holds: true, ..verdict.answered.clone() };
-    let mut found = route(&Verdict { answered: ready, ..verdict.clone() }, since);
-    found.extend(late("routes", &found, programmed, since));
+    let mut found = route(&Verdict { answered: ready, ..verdict.clone() });
+    found.extend(late("routes", &found, programmed));
     for difference in found.iter_mut().filter(|d| d.path != "routes") {
         difference.path = format!("routes/{}", difference.path);
     }

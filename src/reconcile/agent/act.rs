@@ -76,6 +76,7 @@ impl Agent {
                 None => Ok(Some(Action::Done)),
             },
             Step::Restart { id, reason, message } => {
+                self.with(key, |m| m.unwell = message.clone());
                 self.say(subject, reason, format!("{message}; it is restarted"));
                 self.stop(key, &id, subject).await?;
                 let now = (self.now)();

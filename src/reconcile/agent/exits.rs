@@ -46,6 +46,7 @@ impl Agent {
         if started && self.is_new_life(key, container) {
             let news = self.with(key, |m| {
                 (m.ending, m.pre_stopped, m.removed, m.since) = (None, None, false, None);
+                m.unwell.clear();
                 m.attempts.runs(&container.id, &container.started_at, now)
             });
             if news {
@@ -67,17 +68,19 @@ impl Agent {
             Some(_) | None if entry.ended_by_hand(grace) => Cause::Hand,
             Some(_) | None => Cause::Itself,
         };
-        // Of a run that is given up in its middle it says how far that was.
+        // Of a run that is given up in its middle it says how far that was, and of what is restarted why.
         let attempt = subject.replica.runs_once();
+        let why = self.with(key, |m| if cause == Cause::Agent { m.unwell.clone() } else { String::new() });
         let log_tail = match cause {
             Cause::Itself => self.tail(key, container).await,
-            Cause::Hand | Cause::Agent | Cause::Engine if attempt => self.tail(key, container).await,
+            Cause::Hand | Cause::Agent | Cause::Engine if attempt || !why.is_empty() => self.tail(key, container).await,
             Cause::Hand | Cause::Agent | Cause::Engine => Vec::new(),
         };
         let exit = LastExit {
             code: container.exit_code,
             oom_killed: container.oom_killed,
             cause,
+            why,
             finished_at: container.finished_at.clone(),
             at: now,
             log_tail,

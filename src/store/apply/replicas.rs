@@ -90,6 +90,8 @@ impl State {
             return Err(Refusal::NotFound { key: ObjectKey::replica(name.clone()) });
         };
         match (old.desired, desired) {
+            // Its container was kept, and goes now.
+            (Desired::Stop, Desired::Stop) if old.is_kept() && reason != Reason::DeadlineExceeded => {}
             (Desired::Stop, Desired::Stop) | (Desired::Run, Desired::Run) => return Ok(()),
             (Desired::Stop, Desired::Run) => {
                 return Err(Refusal::Invalid(format!("replica {name} was ended; it does not run again")));
@@ -101,6 +103,9 @@ impl State {
             Arc::new(Replica { desired, stop_reason: Some(reason), resource_version: index, ..(*old).clone() });
         self.keep_replica(replica.clone());
         self.changed(index, ObjectKey::replica(name.clone()), Changed::Replica(replica.clone()));
+        if old.desired == Desired::Stop {
+            return Ok(());
+        }
         let drained = old.draining.map(|d| seconds(at.saturating_sub(d.at)));
         let drained = drained.map(|took| format!(", {took} after the last new request")).unwrap_or_default();
         let message = format!("to be stopped: {reason}{drained}");

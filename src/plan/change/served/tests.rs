@@ -110,3 +110,26 @@ fn what_comes_with_it_is_there_and_what_others_lose_is_said() {
         ["route/blog: not all of it answers (BackendNotFound): svc/web does not exist; requests get 503"]
     );
 }
+
+#[test]
+fn who_answers_after_a_deletion_is_said() {
+    let key = ObjectKey::new(Kind::Route, "blog");
+    assert_eq!(said(&[Wish::Delete(key.clone())]), [""; 0], "that is what was asked for");
+    let rival = route("rival", to_web("a.example"));
+    let both = [Wish::Put { declared: &rival, managed_by: None, digest: None }, Wish::Delete(key)];
+    assert_eq!(said(&both), ["route/blog: a.example/ on web goes to route/rival"]);
+    let mut before = Input::default();
+    let spec = |routes| {
+        Reached::from(&serde_json::from_value(json!({"image": "a", "expose": [80], "routes": routes})).unwrap())
+    };
+    let web = Backing {
+        created_at: 9,
+        declared: spec(json!([{"host": "a.example"}, {"host": "b.example"}])),
+        ..Backing::default()
+    };
+    let late = Backing { created_at: 10, declared: spec(json!([{"host": "b.example"}])), ..Backing::default() };
+    before.services = [("web".into(), web), ("late".into(), late)].into();
+    let wishes = [Wish::Delete(ObjectKey::service("web"))];
+    let told = warnings(&wishes, &table(&before), &table(&after(&wishes, &before)));
+    assert_eq!(told, ["svc/web: a.example/ on web is served no more", "svc/web: b.example/ on web goes to svc/late"]);
+}
