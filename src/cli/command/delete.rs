@@ -61,9 +61,10 @@ pub async fn delete(api: &Api, screen: &Screen, args: &Delete) -> Result<(), Cli
     each.finish(api, screen, &args.waiting, "deleted").await
 }
 
-/// What others lose, as a plan says it. Asked for a warning: an error is none.
+/// What others lose, as a plan says it; that it could not be asked keeps nobody from deleting.
 async fn lost(api: &Api, keys: &[ObjectKey]) -> Vec<String> {
     let deletes = keys.iter().map(ToString::to_string).collect();
     let wanted = ApplyRequest { deletes, ..ApplyRequest::default() };
-    api.plan(&wanted, None).await.map(|plan| plan.warnings).unwrap_or_default()
+    let plan = api.plan(&wanted, None).await;
+    plan.map_or_else(|error| vec![format!("what others lose by it could not be asked: {error}")], |plan| plan.warnings)
 }

@@ -50,8 +50,12 @@ fn of<'t>(table: &'t RouteTable, answer: &ApplyAnswer) -> impl Iterator<Item = &
 
 fn line(routed: &Routed) -> Option<String> {
     let Some((first, others)) = routed.left_out.split_first() else {
-        let (object, condition) = (&routed.object, late(routed).or_else(|| remarked(routed))?);
-        let what = if condition.status == ConditionStatus::False { "no route of it is served: " } else { "" };
+        let (object, condition) = (&routed.object, late(routed).or_else(|| shut(routed)).or_else(|| remarked(routed))?);
+        let what = match condition.reason {
+            Reason::NoEdge => "no route of it is served: ",
+            _ if condition.status == ConditionStatus::False => "nobody comes to its routes: ",
+            _ => "",
+        };
         let look = asked(routed, &condition.message);
         let look = look.map_or_else(|| format!("constellation why {object}"), show);
         return Some(format!("{object}: {what}{}: {look}", condition.message));
@@ -78,6 +82,12 @@ fn asked<'r>(routed: &'r Routed, message: &str) -> Option<&'r String> {
 /// That no Traefik serves it.
 fn late(routed: &Routed) -> Option<&Condition> {
     programmed(routed).filter(|c| c.reason == Reason::NoEdge)
+}
+
+/// That no edge has its public port open.
+fn shut(routed: &Routed) -> Option<&Condition> {
+    let ports = [Reason::PortConflict, Reason::PortForbidden, Reason::PortUnavailable];
+    programmed(routed).filter(|c| c.status == ConditionStatus::False && ports.contains(&c.reason))
 }
 
 /// What is to be said of what is served: a public port that is shut, another one that asks for the same.
@@ -107,6 +117,7 @@ mod tests {
             judged("svc/stranger", condition("False", "NoEdge", "no node has the role edge")),
             judged("svc/late", condition("False", "EdgeBehind", "Traefik on n1 does not serve index 9 yet")),
             judged("svc/shared", condition("True", "Programmed", "g.example/ is asked for by svc/late too, which came later")),
+            judged("svc/taken", condition("False", "PortConflict", "on n1: port 80 is held by nginx (pid 7)")),
             judged("svc/held", condition("True", "Programmed", "on n1: port 80 is held by nginx (pid 7)")),
             routed("svc/web", &["a.example", "b.example"], json!([part("b.example/ on web", &["b.example"]), part("c", &[])])),
             routed("svc/other", &["a.example"], json!([part("x", &[])])),
@@ -116,7 +127,7 @@ mod tests {
         ]});
         let made = |kind: &str, name: &str, result: &str| json!({"kind": kind, "name": name, "result": result, "generation": 1, "resourceVersion": 1});
         let answer = json!({"index": 9, "objects": [
-            made("Service", "alone", "created"), made("Service", "shared", "unchanged"), made("Service", "late", "created"), made("Service", "held", "created"),
+            made("Service", "alone", "created"), made("Service", "shared", "unchanged"), made("Service", "late", "created"), made("Service", "held", "created"), made("Service", "taken", "created"),
             made("Service", "web", "unchanged"), made("Service", "good", "created"),
             made("Route", "raw", "configured"), made("Route", "gone", "deleted"),
         ]});
@@ -130,6 +141,7 @@ mod tests {
             [
                 "svc/alone: no route of it is served: no node has the role edge: constellation why svc/alone",
                 "svc/shared: g.example/ is asked for by svc/late too, which came later: constellation route show g.example",
+                "svc/taken: nobody comes to its routes: on n1: port 80 is held by nginx (pid 7): constellation why svc/taken",
                 "svc/held: on n1: port 80 is held by nginx (pid 7): constellation why svc/held",
                 "svc/web: is left out (HostConflict): b.example/ on web is another's (and 1 more): \
                  constellation route show b.example",

@@ -89,6 +89,9 @@ fn remedies(key: &ObjectKey, differences: &[Difference]) -> Vec<Vec<String>> {
             Reason::NoNodeFits | Reason::FailedScheduling => {
                 add("constellation get nodes -o wide".into(), "what each node has and takes");
             }
+            Reason::HostConflict => add("constellation route ls".into(), "who has which host"),
+            Reason::MiddlewareNotFound => add("constellation get middlewares".into(), "what there is"),
+            Reason::NoEdge => add("constellation status".into(), "which node has no Traefik, and why"),
             Reason::SecretMissing => add("constellation get secrets".into(), "what there is"),
             Reason::ConfigMissing => add("constellation get configs".into(), "what there is"),
             Reason::Cordoned => add(format!("constellation node uncordon {}", key.name), "take new replicas again"),
